@@ -1,0 +1,81 @@
+"""A prepared data set: histories and items under dense indices, and what preparing it changed."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Self
+
+import polars as pl
+
+from h2rec.data.histories import Histories
+from h2rec.errors import DataError
+from h2rec.files import read_json, write_json
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Users' histories and the item table, both in index order.
+
+    Item `i` of the histories (1..N) is row `i - 1` of `items`; user `u` is row `u` of `histories`.
+
+    Parameters
+    ----------
+    user_ids
+        The users' own ids as strings, `[U]`.
+    items
+        One row an item, `[N]`: column `item_id` (string, unique), then the text fields as strings,
+        null where there is none.
+    histories
+        Every user's items in time order, `[U]` rows.
+    timestamps
+        Sorting key of every interaction, float64 `[interactions]` alongside `histories.items`.
+    report
+        What reading and cleaning did: counts of rows, duplicates, dropped users and the like.
+    """
+
+    user_ids: pl.Series
+    items: pl.DataFrame
+    histories: Histories
+    timestamps: pl.Series
+    report: dict[str, int | str | list[str]]
+
+    @property
+    def user_count(self) -> int:
+        """Number of users, U."""
+        return len(self.histories)
+
+    @property
+    def item_count(self) -> int:
+        """Number of items, N; indices run from 1 to N."""
+        return self.items.height
+
+    @cached_property
+    def item_index(self) -> dict[str, int]:
+        """Index (1..N) of every item id."""
+        return {item_id: row + 1 for row, item_id in enumerate(self.items["item_id"])}
+
+    def save(self, folder: Path) -> None:
+        """Write Parquet, npy and JSON into an existing folder."""
+        pl.DataFrame({"user_id": self.user_ids}).write_parquet(folder / "users.parquet")
+        self.items.write_parquet(folder / "items.parquet")
+        pl.DataFrame({"timestamp": self.timestamps}).write_parquet(folder / "timestamps.parquet")
+        self.histories.save(folder)
+        write_json(folder / "report.json", self.report)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        DataError
+            If a file is missing or damaged.
+        """
+        try:
+            users = pl.read_parquet(folder / "users.parquet")
+            items = pl.read_parquet(folder / "items.parquet")
+            timestamps = pl.read_parquet(folder / "timestamps.parquet")
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise DataError(f"{folder}: can't read the prepared data ({error})") from None
+        report = read_json(folder / "report.json")
+        return cls(users["user_id"], items, Histories.load(folder), timestamps["timestamp"], report)

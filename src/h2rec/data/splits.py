@@ -1,0 +1,122 @@
+"""Which interactions train, validate and test."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from h2rec.data.dataset import Dataset
+from h2rec.data.histories import Histories, IntArray
+from h2rec.errors import DataError
+
+SplitName = Literal["leave_one_out", "time"]
+
+
+@dataclass(frozen=True, eq=False)
+class Holdout:
+    """Cases to rank: a history and the one item that came next.
+
+    Parameters
+    ----------
+    users
+        Row of the user in the data set, int64 `[cases]`.
+    histories
+        What the user did before the target, `[cases]` rows, not cut.
+    targets
+        The item to be ranked, int32 `[cases]`.
+    """
+
+    users: IntArray
+    histories: Histories
+    targets: IntArray
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Training sequences and the two sets of held-out cases.
+
+    Parameters
+    ----------
+    train
+        One sequence a user, `[U]` rows; empty where a user has no training interaction.
+    valid, test
+        Cases for selection and for the final figures. A test history includes the validation item.
+    item_count
+        Number of items, N.
+    """
+
+    train: Histories
+    valid: Holdout
+    test: Holdout
+    item_count: int
+
+    @property
+    def train_counts(self) -> IntArray:
+        """Training interactions of each item, int64 `[N + 1]`, padding first."""
+        return self.train.counts(self.item_count)
+
+
+def split(dataset: Dataset, how: SplitName = "leave_one_out", *, test_share: float = 0.1) -> Split:
+    """Split a data set.
+
+    Parameters
+    ----------
+    how
+        ``leave_one_out``: each user's last item is the test target, the one before it the validation
+        target. A user with fewer than three interactions trains and is not evaluated.
+        ``time``: two global cuts in time; a user's first interaction after a cut, if it was seen before
+        that cut too, is a case. Nothing after the validation cut trains, so no user's future leaks.
+    test_share
+        Share of interactions after each cut (``time`` only).
+
+    Raises
+    ------
+    DataError
+        If no user can be evaluated.
+    """
+    made = _leave_one_out(dataset) if how == "leave_one_out" else _by_time(dataset, test_share)
+    if len(made.test) == 0 or len(made.valid) == 0:
+        raise DataError(
+            "no user has enough interactions to be evaluated",
+            "leave-one-out needs users with three or more; check the columns and the k-core setting",
+        )
+    return made
+
+
+def _leave_one_out(dataset: Dataset) -> Split:
+    histories = dataset.histories
+    evaluated = np.flatnonzero(histories.lengths >= 3)
+    held = np.zeros(len(histories), dtype=np.int64)
+    held[evaluated] = 2
+    train = histories.shortened(held)
+    last = histories.offsets[1:][evaluated] - 1
+    kept = histories.select(evaluated)
+    one = np.ones(len(evaluated), dtype=np.int64)
+    valid = Holdout(evaluated, kept.shortened(2 * one), histories.items[last - 1])
+    test = Holdout(evaluated, kept.shortened(one), histories.items[last])
+    return Split(train, valid, test, dataset.item_count)
+
+
+def _by_time(dataset: Dataset, test_share: float) -> Split:
+    histories = dataset.histories
+    times = dataset.timestamps.to_numpy()
+    valid_cut, test_cut = np.quantile(times, [1 - 2 * test_share, 1 - test_share])
+    rows = np.repeat(np.arange(len(histories)), histories.lengths)
+    before_valid = np.bincount(rows[times <= valid_cut], minlength=len(histories))
+    before_test = np.bincount(rows[times <= test_cut], minlength=len(histories))
+    lengths = histories.lengths
+    train = histories.shortened(lengths - before_valid)
+    # The first interaction after a cut: what a model trained up to the cut would be asked for.
+    valid = _first_after(histories, before_valid, before_test)
+    test = _first_after(histories, before_test, lengths)
+    return Split(train, valid, test, dataset.item_count)
+
+
+def _first_after(histories: Histories, seen: IntArray, until: IntArray) -> Holdout:
+    users = np.flatnonzero((seen > 0) & (seen < until))
+    targets = histories.items[histories.offsets[:-1][users] + seen[users]]
+    kept = histories.select(users)
+    return Holdout(users, kept.shortened(histories.lengths[users] - seen[users]), targets)

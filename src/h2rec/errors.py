@@ -1,0 +1,45 @@
+"""Errors that a user can act on: what is wrong, where, and what to do about it."""
+
+
+class H2RecError(Exception):
+    """A mistake in the input or the settings, told without a traceback by the command line.
+
+    Parameters
+    ----------
+    message
+        What is wrong and where (file, line, key).
+    hint
+        What to do about it, in one sentence.
+    """
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message if hint is None else f"{message}\n  hint: {hint}")
+        self.message = message
+        self.hint = hint
+
+
+class ConfigError(H2RecError):
+    """A configuration that can't be used: unknown key, wrong type, impossible combination."""
+
+
+class DataError(H2RecError):
+    """Interactions, items or texts that can't be read or used."""
+
+
+class SemanticIdError(H2RecError):
+    """Codes, codebooks or embeddings that a tokenizer can't work with."""
+
+
+class BundleError(H2RecError):
+    """A bundle that is damaged, tampered with, or of another format version."""
+
+
+class MissingExtraError(H2RecError):
+    """An optional dependency that the requested feature needs is not installed."""
+
+    def __init__(self, feature: str, extra: str) -> None:
+        super().__init__(f"{feature} needs the extra '{extra}'", f"pip install 'h2rec[{extra}]'")
+
+
+class H2RecWarning(UserWarning):
+    """Something legal that a careful user wants to know of."""

@@ -1,0 +1,129 @@
+"""Semantic IDs: one tuple of codes per item, coarse to fine."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from h2rec.errors import SemanticIdError
+from h2rec.files import read_json, write_text
+
+CodeArray = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, eq=False)
+class SemanticIds:
+    """The codes of a catalogue.
+
+    Parameters
+    ----------
+    codes
+        int32 `[N, L]`; row `i - 1` belongs to item index `i`. Codes of level `l` run from 0 to
+        ``codebook_sizes[l] - 1``.
+    codebook_sizes
+        Codes per level, `L` numbers, coarse level first.
+    """
+
+    codes: CodeArray
+    codebook_sizes: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        codes = self.codes
+        if codes.ndim != 2 or codes.shape[1] != len(self.codebook_sizes):
+            raise SemanticIdError(
+                f"codes of shape {codes.shape} do not fit {len(self.codebook_sizes)} codebook sizes"
+            )
+        outside = np.argwhere((codes < 0) | (codes >= np.array(self.codebook_sizes)))
+        if len(outside):
+            row, level = outside[0]
+            raise SemanticIdError(
+                f"item {row + 1}, level {level + 1}: code {codes[row, level]} is outside "
+                f"0..{self.codebook_sizes[level] - 1}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    @property
+    def levels(self) -> int:
+        """Number of levels, L."""
+        return len(self.codebook_sizes)
+
+    def padded(self) -> CodeArray:
+        """Codes with a row of zeros for the padding item in front, int32 `[N + 1, L]`."""
+        return np.concatenate([np.zeros((1, self.levels), np.int32), self.codes])
+
+    def tuple_groups(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Group items by identical tuple.
+
+        Returns
+        -------
+        group, size
+            Group number of each item, int64 `[N]`, and the group's size for each item, int64 `[N]`.
+        """
+        _, group, counts = np.unique(self.codes, axis=0, return_inverse=True, return_counts=True)
+        group = group.reshape(-1)
+        return group, counts[group]
+
+    def save(self, path: Path, item_ids: Sequence[str]) -> None:
+        """Write `semantic_ids.json`: ``{"item": [c1, .., cL]}``, one item a line."""
+        import json
+
+        lines = (
+            f"{json.dumps(item, ensure_ascii=False)}: {row}"
+            for item, row in zip(item_ids, self.codes.tolist(), strict=True)
+        )
+        write_text(path, "{\n" + ",\n".join(lines) + "\n}\n")
+
+    @classmethod
+    def load(
+        cls, path: Path, item_ids: Sequence[str] | None = None, codebook_sizes: Sequence[int] | None = None
+    ) -> Self:
+        """Read what `save` wrote, in the order of `item_ids` (or of the file).
+
+        Raises
+        ------
+        SemanticIdError
+            If an item has no codes, tuples differ in length, or a code is out of range.
+        """
+        return cls.from_mapping(read_json(path), item_ids, codebook_sizes, source=str(path))
+
+    @classmethod
+    def from_mapping(
+        cls,
+        codes_by_item: Mapping[str, Sequence[int]],
+        item_ids: Sequence[str] | None = None,
+        codebook_sizes: Sequence[int] | None = None,
+        *,
+        source: str = "semantic IDs",
+    ) -> Self:
+        """Build from item -> codes; sizes default to the largest code of each level plus one.
+
+        Raises
+        ------
+        SemanticIdError
+            If an item has no codes, tuples differ in length, or a code is not an integer in range.
+        """
+        if not isinstance(codes_by_item, Mapping) or not codes_by_item:
+            raise SemanticIdError(f"{source}: expected an object that maps items to lists of codes")
+        wanted = list(codes_by_item) if item_ids is None else list(item_ids)
+        missing = [item for item in wanted if item not in codes_by_item]
+        if missing:
+            shown = ", ".join(missing[:5])
+            raise SemanticIdError(f"{source}: {len(missing)} items have no codes, the first: {shown}")
+        levels = None
+        for item in wanted:
+            row = codes_by_item[item]
+            whole = isinstance(row, Sequence) and all(type(code) is int for code in row)
+            if not whole or len(row) == 0 or (levels is not None and len(row) != levels):
+                expected = "a non-empty list of integers" if levels is None else f"{levels} integers"
+                raise SemanticIdError(f"{source}: item '{item}': expected {expected}, found {row!r}")
+            levels = len(row)
+        array = np.array([codes_by_item[item] for item in wanted], dtype=np.int64)
+        if array.max(initial=0) > np.iinfo(np.int32).max:
+            raise SemanticIdError(f"{source}: code {array.max()} is too large")
+        sizes = tuple(codebook_sizes) if codebook_sizes else tuple(int(top) + 1 for top in array.max(axis=0))
+        return cls(array.astype(np.int32), sizes)
