@@ -1,0 +1,124 @@
+"""The evaluation of one model on one holdout: figures for `metrics.json`, ranks for `ranks.parquet`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from h2rec.data.splits import Holdout
+from h2rec.evaluation.exposure import exposure
+from h2rec.evaluation.groups import (
+    Group,
+    collision_groups,
+    history_length_groups,
+    popularity_groups,
+    training_groups,
+)
+from h2rec.evaluation.metrics import summarize
+from h2rec.evaluation.ranking import Ranks64, rank
+from h2rec.evaluation.scorer import Scorer
+from h2rec.evaluation.settings import FULL, EvaluateSettings, sampled_negatives
+from h2rec.semantic_ids.codes import SemanticIds
+
+Bools = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.integer]
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What was measured on one holdout.
+
+    Parameters
+    ----------
+    metrics
+        Protocol -> ``overall``, ``head``, ``tail``, ``head_by_popularity`` and ``groups``; under ``full``
+        also ``exposure``. Plain values, ready for JSON; a metric of no cases is None.
+    ranks
+        One row a case, in the order of the holdout: ``user`` (row in the data set), ``user_id`` if known,
+        ``target`` (item index), and ``rank_PROTOCOL`` for each protocol.
+    """
+
+    metrics: dict[str, Any]
+    ranks: pl.DataFrame
+
+
+def evaluate(
+    scorer: Scorer,
+    holdout: Holdout,
+    *,
+    settings: EvaluateSettings,
+    head: Bools,
+    train_counts: Ints,
+    popularity_group: Ints | None = None,
+    semantic_ids: SemanticIds | None = None,
+    user_ids: Sequence[str] | pl.Series | None = None,
+    seed: int = 0,
+    progress: str | None = None,
+) -> Evaluation:
+    """Rank every target, and summarize over all cases, head, tail and groups.
+
+    Parameters
+    ----------
+    head
+        Which items are head items, bool `[N + 1]`, padding first.
+    train_counts
+        Training interactions of each item, `[N + 1]`, padding first.
+    popularity_group
+        Finer popularity group of each item, `[N + 1]`, padding first.
+    semantic_ids
+        Codes of the catalogue, for the slices by code collision.
+    user_ids
+        The users' own ids, by row in the data set.
+    seed
+        Of the sampled negatives. Give every model, whatever its own seed, the same one.
+    progress
+        Title of a progress bar; None shows none.
+
+    Raises
+    ------
+    DataError
+        If the holdout does not fit the model, or a user has too few items to draw negatives from.
+    """
+    exposure_ks = settings.exposure_ks if FULL in settings.protocols else []
+    ranked = rank(scorer, holdout, settings, seed=seed, top_k=max(exposure_ks, default=0), progress=progress)
+    groups = training_groups(holdout.targets, train_counts)
+    if popularity_group is not None:
+        groups += popularity_groups(holdout.targets, popularity_group)
+    groups += history_length_groups(holdout.histories.lengths, settings.history_length_groups)
+    if semantic_ids is not None:
+        groups += collision_groups(holdout.targets, semantic_ids)
+    metrics: dict[str, Any] = {}
+    for protocol, ranks in ranked.by_protocol.items():
+        # Beyond the number of negatives every target is a hit.
+        ks = [k for k in settings.ks if protocol == FULL or k <= sampled_negatives(protocol)]
+        metrics[protocol] = _slices(ranks, ks, head[holdout.targets], train_counts[holdout.targets], groups)
+    if ranked.top is not None:
+        metrics[FULL]["exposure"] = exposure(ranked.top, exposure_ks, head, train_counts)
+    return Evaluation(metrics, _ranks_frame(holdout, ranked.by_protocol, user_ids))
+
+
+def _slices(ranks: Ranks64, ks: list[int], head: Bools, counts: Ints, groups: list[Group]) -> dict[str, Any]:
+    return {
+        "overall": summarize(ranks, ks),
+        "head": summarize(ranks[head], ks),
+        "tail": summarize(ranks[~head], ks),
+        "head_by_popularity": summarize(ranks[head], ks, weights=counts[head].astype(np.float64)),
+        "groups": [
+            {"kind": group.kind, "name": group.name, **summarize(ranks[group.cases], ks)} for group in groups
+        ],
+    }
+
+
+def _ranks_frame(
+    holdout: Holdout, by_protocol: dict[str, Ranks64], user_ids: Sequence[str] | pl.Series | None
+) -> pl.DataFrame:
+    users = np.asarray(holdout.users, dtype=np.int64)
+    columns: dict[str, Any] = {"user": users}
+    if user_ids is not None:
+        columns["user_id"] = pl.Series(user_ids)[users]
+    columns["target"] = np.asarray(holdout.targets, dtype=np.int32)
+    ranks = {f"rank_{protocol}": ranks.astype(np.int32) for protocol, ranks in by_protocol.items()}
+    return pl.DataFrame(columns | ranks)

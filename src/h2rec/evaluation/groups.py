@@ -1,0 +1,74 @@
+"""Slices of the cases: by the target's popularity and codes, and by the length of the history."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from h2rec.semantic_ids.codes import SemanticIds
+
+Bools = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.integer]
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Some of the cases.
+
+    Parameters
+    ----------
+    kind, name
+        What the slices are made by, and which one this is.
+    cases
+        Which cases belong to it, bool `[cases]`.
+    """
+
+    kind: str
+    name: str
+    cases: Bools
+
+
+def popularity_groups(targets: Ints, popularity_group: Ints) -> list[Group]:
+    """Slice by the popularity group of the target, named by the group's number.
+
+    Parameters
+    ----------
+    targets
+        Item indices, `[cases]`.
+    popularity_group
+        Group of each item, `[N + 1]`, padding first (its value is ignored).
+    """
+    of_target = popularity_group[targets]
+    return [Group("popularity", str(group), of_target == group) for group in np.unique(popularity_group[1:])]
+
+
+def training_groups(targets: Ints, train_counts: Ints) -> list[Group]:
+    """Slice by whether the target occurs in training at all: ``seen`` and ``unseen``."""
+    seen = train_counts[targets] > 0
+    return [Group("training", "seen", seen), Group("training", "unseen", ~seen)]
+
+
+def history_length_groups(lengths: Ints, count: int) -> list[Group]:
+    """Slice by history length at its quantiles, into at most `count` groups such as ``4-5`` and ``12-88``.
+
+    Users of equal length stay together, so sizes are about, not exactly, equal.
+    """
+    if len(lengths) == 0:
+        return []
+    inner = np.quantile(lengths, np.arange(1, count) / count, method="inverted_cdf")
+    # A group's upper bound belongs to it; the longest history closes the last one.
+    bounds = np.unique(np.append(inner, lengths.max()))
+    number = np.searchsorted(bounds, lengths)
+    groups = []
+    for index in range(len(bounds)):
+        cases = number == index
+        inside = lengths[cases]
+        groups.append(Group("history_length", f"{inside.min()}-{inside.max()}", cases))
+    return groups
+
+
+def collision_groups(targets: Ints, semantic_ids: SemanticIds) -> list[Group]:
+    """Slice by whether the target has its code tuple to itself: ``alone`` and ``shared``."""
+    _, size = semantic_ids.tuple_groups()
+    alone = size[targets - 1] == 1
+    return [Group("code_collision", "alone", alone), Group("code_collision", "shared", ~alone)]

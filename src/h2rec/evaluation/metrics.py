@@ -1,0 +1,99 @@
+"""Accuracy, from ranks alone.
+
+With one target per case (leave-one-out), Recall@k equals Hit@k. Both names are understood wherever a metric
+is asked for; only ``hit@k`` is written. NDCG@k is ``1 / log2(1 + rank)`` within the list, as its ideal is 1.
+"""
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from h2rec.errors import ConfigError
+
+Floats = npt.NDArray[np.float64]
+Block = dict[str, float | int | None]
+"""``cases`` and the metrics of one slice; a metric of no cases is None."""
+
+
+def per_case(ranks: npt.NDArray[np.integer], metric: str) -> Floats:
+    """Value of a metric for every case, float64 `[cases]`.
+
+    Parameters
+    ----------
+    ranks
+        Rank of the target, `[cases]`, 1 is best.
+    metric
+        ``hit@k``, ``recall@k``, ``ndcg@k`` or ``mrr``.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such metric.
+    """
+    if metric == "mrr":
+        return 1.0 / ranks
+    match = re.fullmatch(r"(hit|recall|ndcg)@([1-9]\d*)", metric)
+    if match is None:
+        raise ConfigError(f"unknown metric '{metric}'", "valid are hit@k, recall@k, ndcg@k and mrr")
+    inside = ranks <= int(match[2])
+    gain = 1.0 / np.log2(1.0 + ranks) if match[1] == "ndcg" else 1.0
+    return np.where(inside, gain, 0.0)
+
+
+def summarize(ranks: npt.NDArray[np.integer], ks: Sequence[int], weights: Floats | None = None) -> Block:
+    """Mean metrics of some cases.
+
+    Parameters
+    ----------
+    ranks
+        Rank of the target, `[cases]`.
+    ks
+        Cut-offs.
+    weights
+        Weight of each case, `[cases]`, not negative; equal if None.
+    """
+    names = ["mrr", *(f"{metric}@{k}" for metric in ("hit", "ndcg") for k in ks)]
+    block: Block = {"cases": len(ranks)}
+    if len(ranks) == 0 or (weights is not None and not weights.any()):
+        return block | dict.fromkeys(names)
+    for name in names:
+        block[name] = float(np.average(per_case(ranks, name), weights=weights))
+    return block
+
+
+def metric_value(metrics: Mapping[str, Any], name: str) -> float:
+    """Look up one figure of an evaluation by its path, such as ``full.overall.ndcg@10``.
+
+    Groups are found by kind and name: ``full.groups.popularity.1.hit@10``.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such figure (the nearest valid name is given), or it has no cases.
+    """
+    figures = dict(_flatten(metrics))
+    value = figures.get(re.sub(r"(^|\.)recall@", r"\1hit@", name), "absent")
+    if value == "absent":
+        nearest = difflib.get_close_matches(name, figures, n=1, cutoff=0.3)
+        raise ConfigError(
+            f"unknown metric '{name}'", f"did you mean '{nearest[0]}'?" if nearest else "nothing was measured"
+        )
+    if value is None:
+        raise ConfigError(f"metric '{name}' has no cases in this data", "choose another slice")
+    return float(value)
+
+
+def _flatten(node: Any, path: str = "") -> Iterator[tuple[str, float | None]]:
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            if key not in ("name", "kind"):
+                yield from _flatten(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(node, list):
+        for group in node:
+            yield from _flatten(group, f"{path}.{group['kind']}.{group['name']}")
+    else:
+        yield path, node

@@ -1,0 +1,177 @@
+"""The rank of the held-out item, under the full and the sampled protocol."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from h2rec.data.histories import Histories
+from h2rec.data.splits import Holdout
+from h2rec.errors import DataError, H2RecWarning
+from h2rec.evaluation.negatives import draw_negatives
+from h2rec.evaluation.scorer import Scorer
+from h2rec.evaluation.settings import FULL, EvaluateSettings, sampled_negatives
+from h2rec.evaluation.topk import row_item_pairs, top_items
+from h2rec.progress import Advance, progress_bar
+
+Ranks64 = npt.NDArray[np.int64]
+Items32 = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, eq=False)
+class Ranks:
+    """Ranks of the targets of a holdout.
+
+    Parameters
+    ----------
+    by_protocol
+        Protocol name -> rank of the target, int64 `[cases]`, 1 is best.
+    top
+        Recommended lists, int32 `[cases, top_k]`, best first, 0 where a list ends early; or None.
+    """
+
+    by_protocol: dict[str, Ranks64]
+    top: Items32 | None
+
+
+def rank(
+    scorer: Scorer,
+    holdout: Holdout,
+    settings: EvaluateSettings,
+    *,
+    seed: int = 0,
+    top_k: int = 0,
+    progress: str | None = None,
+) -> Ranks:
+    """Rank every target under every protocol of the settings; scores are computed once.
+
+    Parameters
+    ----------
+    seed
+        Of the sampled negatives. Give every model, whatever its own seed, the same one.
+    top_k
+        Length of the recommended lists to keep; 0 keeps none.
+    progress
+        Title of a progress bar; None shows none.
+
+    Raises
+    ------
+    DataError
+        If the holdout names items that the scorer does not know, or a user has too few items to draw from.
+
+    Warns
+    -----
+    H2RecWarning
+        If targets score NaN; they get the worst rank.
+    """
+    _check_items(scorer, holdout)
+    negatives = {
+        protocol: draw_negatives(holdout, scorer.item_count, sampled_negatives(protocol), seed)
+        for protocol in settings.protocols
+        if protocol != FULL
+    }
+    ranks = {protocol: np.empty(len(holdout), dtype=np.int64) for protocol in settings.protocols}
+    top = np.zeros((len(holdout), top_k), dtype=np.int32) if top_k else None
+    broken = 0
+    with _bar(progress, len(holdout)) as advance:
+        for rows, scores in _scored_chunks(scorer, holdout, settings.chunk):
+            targets = torch.from_numpy(holdout.targets[rows].astype(np.int64)).to(scores.device)
+            excluded = holdout.histories.select(rows) if settings.exclude_history else None
+            broken += int(scores.gather(1, targets[:, None]).isnan().sum())
+            if FULL in ranks:
+                ranks[FULL][rows] = full_ranks(scores, targets, excluded).cpu()
+            for protocol, drawn in negatives.items():
+                against = torch.from_numpy(drawn[rows].astype(np.int64)).to(scores.device)
+                ranks[protocol][rows] = sampled_ranks(scores, targets, against).cpu()
+            if top is not None:
+                top[rows] = top_items(scores, top_k, excluded)[0].cpu()
+            advance(len(rows))
+    if broken:
+        warnings.warn(
+            f"{broken} of {len(holdout)} targets have the score NaN and are ranked last: the model diverged",
+            H2RecWarning,
+            stacklevel=2,
+        )
+    return Ranks(ranks, top)
+
+
+def full_ranks(scores: torch.Tensor, targets: torch.Tensor, exclude: Histories | None = None) -> torch.Tensor:
+    """Rank targets among all items.
+
+    Only items with a lower score are behind the target: ties and NaN count against the model, and a
+    target that scores NaN comes last. The target itself is a candidate even where it is in `exclude`.
+
+    Parameters
+    ----------
+    scores
+        `[n, N + 1]`; column 0 (padding) is ignored.
+    targets
+        int64 `[n]`.
+    exclude
+        Items that are no candidates (the history), one row for each row of `scores`.
+
+    Returns
+    -------
+    torch.Tensor
+        int64 `[n]`, 1 is best.
+    """
+    target_scores = scores.gather(1, targets[:, None])
+    behind = (scores[:, 1:] < target_scores).sum(dim=1, dtype=torch.int32).long()
+    candidates = torch.full_like(behind, scores.shape[1] - 1)
+    if exclude is not None:
+        rows, items = _distinct_pairs(exclude, targets, scores.shape[1])
+        lower = scores[rows, items] < target_scores[rows, 0]
+        behind -= torch.bincount(rows[lower], minlength=len(targets))
+        candidates -= torch.bincount(rows, minlength=len(targets))
+    return candidates - behind
+
+
+def sampled_ranks(scores: torch.Tensor, targets: torch.Tensor, negatives: torch.Tensor) -> torch.Tensor:
+    """Rank targets among given negatives, int64 `[n, negatives]`, with the rules of `full_ranks`."""
+    lower = scores.gather(1, negatives) < scores.gather(1, targets[:, None])
+    return negatives.shape[1] + 1 - lower.sum(dim=1)
+
+
+def _distinct_pairs(
+    exclude: Histories, targets: torch.Tensor, width: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Row and item of what is excluded, each pair once, without the targets."""
+    rows, items = row_item_pairs(exclude, targets.device)
+    pairs = torch.unique(rows * width + items)
+    rows, items = pairs // width, pairs % width
+    other = items != targets[rows]
+    return rows[other], items[other]
+
+
+def _bar(title: str | None, total: int) -> AbstractContextManager[Advance]:
+    return nullcontext(lambda n=1, note="": None) if title is None else progress_bar(title, total, "users")
+
+
+def _scored_chunks(
+    scorer: Scorer, holdout: Holdout, chunk: int
+) -> Iterator[tuple[npt.NDArray[np.int64], torch.Tensor]]:
+    # Histories of like length together: a sequence model then pads little.
+    order = np.argsort(holdout.histories.lengths, kind="stable")
+    with torch.inference_mode():
+        for start in range(0, len(order), chunk):
+            rows = order[start : start + chunk]
+            scores = scorer.score(holdout.histories, rows)
+            if scores.shape != (len(rows), scorer.item_count + 1):
+                raise ValueError(
+                    f"the scorer returned {tuple(scores.shape)}, not {(len(rows), scorer.item_count + 1)}"
+                )
+            yield rows, scores
+
+
+def _check_items(scorer: Scorer, holdout: Holdout) -> None:
+    for name, items in (("target", holdout.targets), ("history item", holdout.histories.items)):
+        if len(items) and not 1 <= items.min() <= items.max() <= scorer.item_count:
+            raise DataError(
+                f"{name}s run from {items.min()} to {items.max()}, and the model knows the items "
+                f"1 to {scorer.item_count}",
+                "evaluate a model on the data set that it was trained on",
+            )

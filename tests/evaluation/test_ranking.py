@@ -1,0 +1,135 @@
+"""Ranks under both protocols, against hand-computed cases and a double loop."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from h2rec.data.histories import Histories
+from h2rec.data.splits import Holdout
+from h2rec.errors import DataError, H2RecWarning
+from h2rec.evaluation.negatives import draw_negatives
+from h2rec.evaluation.ranking import full_ranks, rank, sampled_ranks
+from h2rec.evaluation.settings import EvaluateSettings
+
+NAN, INF = float("nan"), float("inf")
+FULL = EvaluateSettings(protocols=["full"])
+
+
+def naive_rank(scores: list[float], target: int, candidates: set[int]) -> int:
+    better_or_equal = 0
+    for item in candidates - {target}:
+        if math.isnan(scores[item]) or math.isnan(scores[target]) or scores[item] >= scores[target]:
+            better_or_equal += 1
+    return 1 + better_or_equal
+
+
+@pytest.mark.parametrize(
+    ("scores", "target", "history", "expected"),
+    [
+        ([99, 1, 5, 3, 2], 2, [], 1),
+        ([99, 1, 5, 3, 2], 4, [], 3),
+        ([99, 1, 5, 3, 2], 4, [2], 2),  # the better item is in the history
+        ([99, 1, 5, 3, 2], 4, [1], 3),  # a worse one is
+        ([99, 1, 5, 3, 2], 4, [2, 2, 2, 3], 1),  # an item met twice is excluded once
+        ([99, 1, 5, 3, 2], 4, [4, 4, 2], 2),  # the target is in the history, and stays a candidate
+        ([99, 2, 2, 2, 2], 3, [], 4),  # ties count against
+        ([99, 2, 2, 2, 2], 3, [1], 3),
+        ([99, 1, NAN, 3, 2], 4, [], 3),  # so does NaN
+        ([99, 1, NAN, 3, 2], 4, [2], 2),
+        ([99, 1, 5, NAN, 2], 3, [], 4),  # a target of NaN is last of the candidates
+        ([99, 1, 5, NAN, 2], 3, [1], 3),
+        ([99, 1, 5, -INF, 2], 3, [1], 3),
+        ([99, 1, -INF, -INF, 2], 3, [2], 3),  # excluded items tie with nothing
+        ([99, 1, INF, INF, 2], 3, [2], 1),
+    ],
+)
+def test_full_rank_by_hand(scores, target, history, expected):
+    ranks = full_ranks(torch.tensor([scores]), torch.tensor([target]), Histories.from_lists([history]))
+    assert ranks.tolist() == [expected]
+
+
+@pytest.mark.parametrize(
+    ("scores", "target", "negatives", "expected"),
+    [
+        ([99, 1, 5, 3, 2], 2, [1, 3], 1),
+        ([99, 1, 5, 3, 2], 1, [2, 3], 3),
+        ([99, 1, 5, 2, 2], 3, [4, 1], 2),
+        ([99, NAN, 5, 2, 2], 3, [1, 2], 3),
+        ([99, 1, 5, NAN, 2], 3, [1, 2], 3),
+    ],
+)
+def test_sampled_rank_by_hand(scores, target, negatives, expected):
+    ranks = sampled_ranks(torch.tensor([scores]), torch.tensor([target]), torch.tensor([negatives]))
+    assert ranks.tolist() == [expected]
+
+
+@pytest.mark.parametrize("exclude", [True, False])
+@pytest.mark.parametrize("chunk", [1, 7, 1000])
+def test_ranks_equal_a_double_loop(random_cases, exclude, chunk):
+    scorer, holdout = random_cases()
+    settings = EvaluateSettings(protocols=["full", "sampled10"], chunk=chunk, exclude_history=exclude)
+    ranks = rank(scorer, holdout, settings, seed=3).by_protocol
+    drawn = draw_negatives(holdout, 30, 10, 3)
+    for row, scores in enumerate(scorer.table.tolist()):
+        target = int(holdout.targets[row])
+        excluded = set(holdout.histories[row].tolist()) if exclude else set()
+        assert ranks["full"][row] == naive_rank(scores, target, set(range(1, 31)) - excluded)
+        assert ranks["sampled10"][row] == naive_rank(scores, target, set(drawn[row].tolist()))
+
+
+def test_a_target_listed_at_place_r_has_rank_r(random_cases):
+    scorer, holdout = random_cases(levels=None)
+    ranked = rank(scorer, holdout, FULL, top_k=10)
+    fresh = [t not in h for t, h in zip(holdout.targets, holdout.histories, strict=True)]
+    assert sum(fresh) > 20
+    for row in np.flatnonzero(fresh):
+        places = np.flatnonzero(ranked.top[row] == holdout.targets[row]) + 1
+        expected = [ranked.by_protocol["full"][row]] if ranked.by_protocol["full"][row] <= 10 else []
+        assert places.tolist() == expected
+
+
+def test_lists_hold_the_history_only_if_it_is_not_excluded(random_cases):
+    scorer, holdout = random_cases()
+    shown = rank(scorer, holdout, FULL, top_k=8).top
+    assert not any(np.isin(h, shown[row]).any() for row, h in enumerate(holdout.histories))
+    settings = EvaluateSettings(protocols=["full"], exclude_history=False)
+    shown = rank(scorer, holdout, settings, top_k=30).top
+    assert (np.sort(shown, axis=1) == np.arange(1, 31)).all()
+
+
+def test_nan_targets_are_told(table_scorer):
+    holdout = Holdout(np.arange(2), Histories.from_lists([[1], [2]]), np.array([3, 3], np.int32))
+    scorer = table_scorer(torch.tensor([[0, 1, 2, NAN], [0, 1, 2, 3.0]]))
+    with pytest.warns(H2RecWarning, match="1 of 2 targets"):
+        ranks = rank(scorer, holdout, FULL).by_protocol
+    assert ranks["full"].tolist() == [2, 1]
+
+
+def test_items_beyond_the_model_are_an_error(table_scorer):
+    scorer = table_scorer(torch.zeros(1, 4))
+    outside = Holdout(np.arange(1), Histories.from_lists([[1]]), np.array([4], np.int32))
+    with pytest.raises(DataError, match="targets run from 4 to 4, and the model knows the items 1 to 3"):
+        rank(scorer, outside, FULL)
+    outside = Holdout(np.arange(1), Histories.from_lists([[7]]), np.array([1], np.int32))
+    with pytest.raises(DataError, match="history items run from 7 to 7"):
+        rank(scorer, outside, FULL)
+
+
+def test_no_cases(table_scorer):
+    holdout = Holdout(np.arange(0), Histories.from_lists([]), np.array([], np.int32))
+    ranked = rank(table_scorer(torch.zeros(0, 201)), holdout, EvaluateSettings(), top_k=5)
+    assert {name: len(ranks) for name, ranks in ranked.by_protocol.items()} == {"full": 0, "sampled100": 0}
+    assert ranked.top.shape == (0, 5)
+
+
+def test_a_scorer_of_the_wrong_shape_is_caught(random_cases, table_scorer):
+    scorer, holdout = random_cases()
+
+    class Short(table_scorer):
+        def score(self, histories, rows):
+            return super().score(histories, rows)[:, 1:]
+
+    with pytest.raises(ValueError, match="the scorer returned"):
+        rank(Short(scorer.table), holdout, FULL)
