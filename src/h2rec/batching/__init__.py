@@ -1,0 +1,1 @@
+"""From histories to tensors: jagged batches, targets, masks, negatives, neighbours."""

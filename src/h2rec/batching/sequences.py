@@ -1,0 +1,192 @@
+"""Training sequences cut from histories, and the batches they make."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+
+from h2rec.data.histories import Histories, IntArray, offsets_of
+
+Objective = Literal["next", "last", "cloze"]
+"""What a batch asks a model to predict: every next item, one item a sequence, or masked items."""
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Sequences padded on the right, and what to predict at which position.
+
+    Parameters
+    ----------
+    items
+        int64 `[B, T]`, 0 is padding.
+    lengths
+        int64 `[B]`, each at least 1.
+    targets
+        int64 `[B, T]`, 0 where nothing is predicted.
+    """
+
+    items: torch.Tensor
+    lengths: torch.Tensor
+    targets: torch.Tensor
+
+    def to(self, device: torch.device) -> "Batch":
+        """Copy to a device."""
+        return Batch(self.items.to(device), self.lengths.to(device), self.targets.to(device))
+
+
+@dataclass(frozen=True, eq=False)
+class Windows:
+    """Slices of training histories, each an input sequence followed by its last target.
+
+    Parameters
+    ----------
+    histories
+        The training histories.
+    starts, stops
+        int64 `[W]`; a window is ``histories.items[start:stop]``: all but its last item are inputs,
+        all but its first are next-item targets.
+    first_target
+        int64 `[W]`, position in the flat array of the first item that this window predicts: where
+        windows of one user overlap, each target belongs to one of them only.
+    """
+
+    histories: Histories
+    starts: IntArray
+    stops: IntArray
+    first_target: IntArray
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    @property
+    def lengths(self) -> IntArray:
+        """Input positions of each window, int64 `[W]`."""
+        return self.stops - self.starts - 1
+
+    @property
+    def target_count(self) -> int:
+        """Next-item targets in all windows."""
+        return int((self.stops - self.first_target).sum())
+
+
+def cut_windows(histories: Histories, max_length: int, *, prefixes: bool = False) -> Windows:
+    """Cut histories into windows of at most `max_length` inputs, so that every item but a user's first is a target.
+
+    Long histories give several windows that overlap by half, so that no target sees less than half a
+    window of context if more was there. With `prefixes`, every prefix is a window of its own (the data
+    augmentation that one target a sequence needs).
+    """
+    begins, ends = histories.offsets[:-1], histories.offsets[1:]
+    usable = histories.lengths >= 2
+    begins, ends = begins[usable], ends[usable]
+    if prefixes:
+        counts = ends - begins - 1
+        user = np.repeat(np.arange(len(begins)), counts)
+        step = np.arange(counts.sum()) - np.repeat(offsets_of(counts)[:-1], counts)
+        stops = begins[user] + step + 2
+        starts = np.maximum(begins[user], stops - max_length - 1)
+        return Windows(histories, starts, stops, stops - 1)
+    stride = max(1, max_length // 2)
+    extra = np.maximum(0, ends - begins - 1 - max_length)
+    counts = 1 + -(-extra // stride)
+    user = np.repeat(np.arange(len(begins)), counts)
+    back = np.repeat(offsets_of(counts)[1:], counts) - 1 - np.arange(counts.sum())
+    stops = ends[user] - back * stride
+    starts = np.maximum(begins[user], stops - max_length - 1)
+    is_first = np.arange(len(user)) == offsets_of(counts)[:-1][user]
+    first_target = np.where(is_first, begins[user] + 1, np.roll(stops, 1))
+    return Windows(histories, starts, stops, first_target)
+
+
+def pack(lengths: IntArray, token_budget: int, random: np.random.Generator, pool: int = 64) -> list[IntArray]:
+    """Group sequences of like length so that a padded batch holds at most `token_budget` tokens.
+
+    Sequences are shuffled, sorted by length within pools of `pool` batches, cut by the budget, and the
+    batches shuffled again: padding stays small and batches differ from epoch to epoch.
+    """
+    order = random.permutation(len(lengths))
+    mean = max(1.0, float(lengths.mean()))
+    pool_size = max(1, int(pool * token_budget / mean))
+    batches: list[IntArray] = []
+    for begin in range(0, len(order), pool_size):
+        rows = order[begin : begin + pool_size]
+        rows = rows[np.argsort(lengths[rows], kind="stable")]
+        batches.extend(_cut_by_budget(rows, lengths[rows], token_budget))
+    return [batches[i] for i in random.permutation(len(batches))]
+
+
+def _cut_by_budget(rows: IntArray, ascending: IntArray, budget: int) -> Iterator[IntArray]:
+    # Lengths ascend, so the last row of a batch is its widest: walk back from the longest.
+    stop = len(rows)
+    while stop > 0:
+        width = int(ascending[stop - 1])
+        start = max(0, stop - max(1, budget // width))
+        yield rows[start:stop]
+        stop = start
+
+
+def next_item_batch(windows: Windows, rows: IntArray, *, last_only: bool = False) -> Batch:
+    """Inputs and next-item targets of some windows; with `last_only`, one target a sequence."""
+    lengths = windows.lengths[rows]
+    columns = np.arange(int(lengths.max()))
+    inside = columns < lengths[:, None]
+    source = windows.starts[rows][:, None] + columns
+    items = np.zeros(source.shape, dtype=np.int64)
+    targets = np.zeros(source.shape, dtype=np.int64)
+    flat = windows.histories.items
+    items[inside] = flat[source[inside]]
+    if last_only:
+        predicted = columns == lengths[:, None] - 1
+    else:
+        predicted = inside & (source + 1 >= windows.first_target[rows][:, None])
+    targets[predicted] = flat[source[predicted] + 1]
+    return Batch(torch.from_numpy(items), torch.from_numpy(lengths), torch.from_numpy(targets))
+
+
+def cloze_batch(
+    windows: Windows, rows: IntArray, mask_item: int, mask_share: float, random: np.random.Generator
+) -> Batch:
+    """Whole windows with a random share of their items masked; the masked items are the targets.
+
+    In a part of the sequences only the last item is masked, which is the case at inference (BERT4Rec,
+    section 3.6).
+    """
+    lengths = windows.lengths[rows] + 1
+    columns = np.arange(int(lengths.max()))
+    inside = columns < lengths[:, None]
+    source = windows.starts[rows][:, None] + columns
+    items = np.zeros(source.shape, dtype=np.int64)
+    items[inside] = windows.histories.items[source[inside]]
+    is_last = columns == lengths[:, None] - 1
+    masked = (random.random(items.shape) < mask_share) & inside
+    only_last = random.random(len(rows)) < mask_share
+    masked[only_last] = is_last[only_last]
+    # Every sequence predicts something, and keeps something to predict from.
+    masked |= is_last & ~masked.any(axis=1, keepdims=True)
+    all_masked = (masked | ~inside).all(axis=1)
+    masked[all_masked, 0] = False
+    targets = np.where(masked, items, 0)
+    items[masked] = mask_item
+    return Batch(torch.from_numpy(items), torch.from_numpy(lengths), torch.from_numpy(targets))
+
+
+def history_batch(
+    histories: Histories, rows: IntArray, max_length: int, mask_item: int | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Inputs for inference: the last items of each history, and a masked position where the model wants one.
+
+    Returns
+    -------
+    items, lengths
+        int64 `[B, T]` padded on the right, int64 `[B]`. The state to read is at ``lengths - 1``. An
+        empty history becomes one padding item (or the masked position alone).
+    """
+    if mask_item is None:
+        items, lengths = histories.padded(rows, max_length)
+        return torch.from_numpy(items), torch.from_numpy(np.maximum(lengths, 1))
+    items, lengths = histories.padded(rows, max_length - 1)
+    items = np.concatenate([items, np.zeros((len(rows), 1), np.int64)], axis=1)
+    items[np.arange(len(rows)), lengths] = mask_item
+    return torch.from_numpy(items), torch.from_numpy(lengths + 1)

@@ -1,0 +1,38 @@
+"""InfoNCE with one or several positives, on cosine similarities."""
+
+import torch
+from torch.nn import functional as F
+
+
+def multi_positive_info_nce(
+    left: torch.Tensor, right: torch.Tensor, positives: torch.Tensor, temperature: float, *, symmetric: bool = True
+) -> torch.Tensor:
+    """``-(1/B) sum_i (1/|P(i)|) sum_{j in P(i)} log softmax_j(sim(l_i, r_j) / tau)`` (code-guided alignment).
+
+    Parameters
+    ----------
+    left, right
+        The two sides, `[B, d]` each; row `i` of both is the same thing.
+    positives
+        Boolean `[B, B]`, ``positives[i, j]`` true for `j` in `P(i)`; the diagonal counts whether set or not.
+    symmetric
+        Mean of both directions instead of left to right alone.
+    """
+    similarity = F.normalize(left, dim=-1) @ F.normalize(right, dim=-1).T / temperature
+    weights = positives | torch.eye(len(left), dtype=torch.bool, device=left.device)
+    loss = _one_direction(similarity, weights)
+    if symmetric:
+        loss = (loss + _one_direction(similarity.T, weights.T)) / 2
+    return loss
+
+
+def info_nce(left: torch.Tensor, right: torch.Tensor, temperature: float) -> torch.Tensor:
+    """InfoNCE with the other rows of the batch as negatives, left to right (masked sequence granularity)."""
+    similarity = F.normalize(left, dim=-1) @ F.normalize(right, dim=-1).T / temperature
+    return F.cross_entropy(similarity, torch.arange(len(left), device=left.device))
+
+
+def _one_direction(similarity: torch.Tensor, positives: torch.Tensor) -> torch.Tensor:
+    log_share = similarity.log_softmax(dim=1)
+    share = positives / positives.sum(1, keepdim=True)
+    return -(log_share * share).sum(1).mean()

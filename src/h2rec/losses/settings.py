@@ -1,0 +1,59 @@
+"""Which losses are added up, and their weights."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from h2rec.batching.negatives import NegativeSettings
+from h2rec.settings import Settings
+
+RankingName = Literal["sampled_softmax", "softmax", "bpr", "bce", "gbce"]
+
+
+class AlignmentSettings(Settings):
+    """Code-guided alignment (item level)."""
+
+    temperature: float = Field(0.2, gt=0)
+    """tau of the InfoNCE over items."""
+    items: int = Field(512, ge=2)
+    """In-batch items that the loss compares, at most; its memory is the square of this."""
+    shared_levels: int = Field(3, ge=1)
+    """p: items that share at least this many levels are positives of each other."""
+    rule: Literal["prefix", "any"] = "prefix"
+    """What sharing p levels means: the first p, or any p."""
+    window: int = Field(1, ge=0)
+    """w: items within this many positions of one training sequence are positives; 0 turns that off."""
+    symmetric: bool = True
+    """Both directions, SID to HID and HID to SID, or the first alone."""
+
+
+class MaskingSettings(Settings):
+    """Masked sequence granularity (user level)."""
+
+    temperature: float = Field(0.2, gt=0)
+    """Temperature of the InfoNCE over users."""
+    level: Literal["random", "lowest", "highest"] = "random"
+    """Which granularity is masked: random, or the one with the lowest or highest alpha."""
+    sequences: int = Field(128, ge=2)
+    """Sequences of a batch that the loss looks at, at most."""
+
+
+class LossSettings(Settings):
+    """Weighted sum of the loss terms: ``ranking + branch * own + beta * alignment + gamma * masking``."""
+
+    ranking: RankingName = "sampled_softmax"
+    """bpr is the paper's; sampled_softmax the one that is competitive today."""
+    negatives: NegativeSettings = NegativeSettings()
+    """What targets are compared with."""
+    gbce_t: float = Field(0.75, ge=0, le=1)
+    """Calibration t of gBCE: 0 is BCE, 1 is fully calibrated."""
+    branch: float = Field(0.0, ge=0)
+    """Weight of each branch's own ranking loss beside the joint one."""
+    beta: float = Field(0.5, ge=0)
+    """Weight of the code-guided alignment."""
+    gamma: float = Field(0.1, ge=0)
+    """Weight of the masked sequence granularity loss."""
+    alignment: AlignmentSettings = AlignmentSettings()
+    """Details of the alignment."""
+    masking: MaskingSettings = MaskingSettings()
+    """Details of the masking."""

@@ -1,0 +1,55 @@
+"""The transformer encoder of SASRec (causal) and BERT4Rec (bidirectional).
+
+SASRec: Kang and McAuley, ICDM 2018 (arXiv 1808.09781). BERT4Rec: Sun et al., CIKM 2019
+(arXiv 1904.06690). Both with layer normalisation in front of each sublayer, which trains stably
+without warm-up.
+"""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+class TransformerBackbone(nn.Module):
+    """Positions, dropout and self-attention blocks."""
+
+    def __init__(self, dim: int, layers: int, dropout: float, heads: int, max_length: int, *, causal: bool) -> None:
+        super().__init__()
+        self.causal = causal
+        self.positions = nn.Embedding(max_length, dim)
+        nn.init.normal_(self.positions.weight, std=0.02)
+        self.entry_norm = nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(dropout)
+        self.blocks = nn.ModuleList(_Block(dim, heads, dropout) for _ in range(layers))
+        self.exit_norm = nn.LayerNorm(dim)
+
+    def forward(self, vectors: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """Encode `[B, T, d]` padded on the right to `[B, T, d]`."""
+        steps = torch.arange(vectors.shape[1], device=vectors.device)
+        x = self.dropout(self.entry_norm(vectors + self.positions(steps)))
+        # Right padding comes after every real position: the causal mask alone hides it.
+        visible = None if self.causal else (steps < lengths[:, None])[:, None, None, :]
+        for block in self.blocks:
+            x = block(x, visible, self.causal)
+        return self.exit_norm(x)  # type: ignore[no-any-return]
+
+
+class _Block(nn.Module):
+    def __init__(self, dim: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.attention_norm = nn.LayerNorm(dim)
+        self.query_key_value = nn.Linear(dim, 3 * dim)
+        self.attention_out = nn.Linear(dim, dim)
+        self.feed_forward_norm = nn.LayerNorm(dim)
+        self.feed_forward = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: torch.Tensor, visible: torch.Tensor | None, causal: bool) -> torch.Tensor:
+        batch, steps, dim = x.shape
+        # [B, T, 3d] -> 3 x [B, heads, T, d / heads]
+        split = self.query_key_value(self.attention_norm(x)).view(batch, steps, 3, self.heads, dim // self.heads)
+        query, key, value = split.permute(2, 0, 3, 1, 4)
+        read = F.scaled_dot_product_attention(query, key, value, attn_mask=visible, is_causal=causal)
+        x = x + self.dropout(self.attention_out(read.transpose(1, 2).reshape(batch, steps, dim)))
+        return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))  # type: ignore[no-any-return]

@@ -1,0 +1,134 @@
+"""H2Rec: hash IDs and semantic IDs in two branches (arXiv 2512.10388)."""
+
+import torch
+from torch import nn
+
+from h2rec.models.backbones import make_backbone
+from h2rec.models.code_table import CodeTable, weighted_sum
+from h2rec.models.cross_attention import MultiGranularityCrossAttention
+from h2rec.models.fusion import FusionNetwork, intent_features
+from h2rec.models.hid import hid_table, reading_of
+from h2rec.models.protocol import BranchVectors, UserStates
+from h2rec.models.scoring import item_side, user_side
+from h2rec.models.settings import ModelSettings
+from h2rec.semantic_ids.codes import CodeArray
+
+
+class H2Rec(nn.Module):
+    """Two encoders, one alpha.
+
+    Symbols: `B` batch, `T` steps, `L` levels, `d` hidden size, `n` positions read.
+    """
+
+    def __init__(
+        self, settings: ModelSettings, item_count: int, codes: CodeArray, codebook_sizes: tuple[int, ...]
+    ) -> None:
+        super().__init__()
+        self.settings = settings
+        self.item_count = item_count
+        self.max_length = settings.max_length
+        self.branches = ("sid", "hid") if settings.branches == "both" else (settings.branches,)
+        self.objective, self.mask_item = reading_of(settings.backbone, settings, item_count)
+        self.uses_hid = "hid" in self.branches
+        self.uses_sid = "sid" in self.branches
+        self.uses_mca = self.uses_hid and self.uses_sid and settings.mca
+        if self.uses_hid:
+            self.hid = hid_table(item_count, settings.dim)
+            self.hid_encoder = make_backbone(settings.backbone, settings)
+        if self.uses_sid:
+            self.codes = CodeTable(codes, codebook_sizes, settings.dim)
+            self.fusion = FusionNetwork(self.codes.levels, settings.dim)
+            shared = self.uses_hid and settings.share_encoder
+            self.sid_encoder = self.hid_encoder if shared else make_backbone(settings.backbone, settings)
+        if self.uses_mca:
+            self.mca = MultiGranularityCrossAttention(settings.dim, settings.mca_heads)
+        if settings.projection_heads:
+            self.sid_head = nn.Linear(settings.dim, settings.dim)
+            self.hid_head = nn.Linear(settings.dim, settings.dim)
+
+    def forward(self, items: torch.Tensor, lengths: torch.Tensor, reads: torch.Tensor) -> UserStates:
+        """Encode `[B, T]` and read the `n` positions set in `reads`; alpha is computed once, for both branches."""
+        if not self.uses_sid:
+            states = self.hid_encoder(self.hid(items), lengths)[reads]
+            return UserStates((user_side(states, self.settings.score),))
+        rows = self.codes.rows(items)  # [B, T, L]
+        alpha = self.intent(items, lengths, rows)  # [B, T, L]
+        sid_state = self.sid_encoder(weighted_sum(rows, alpha, self.codes.vectors), lengths)[reads]
+        read_alpha = alpha[reads]
+        vectors: BranchVectors = (self._sid_user(sid_state, read_alpha),)
+        norms = None
+        if self.uses_hid:
+            hid = self.hid(items)
+            entry, norms = self._enrich(hid, rows, alpha)
+            hid_state = self.hid_encoder(entry, lengths)[reads]
+            vectors = (*vectors, user_side(hid_state, self.settings.score))
+        return UserStates(vectors, sid_state, alpha, norms)
+
+    def intent(self, items: torch.Tensor, lengths: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """Weights of the levels at every position, `[B, T, L]`: the critical path, computed once."""
+        if self.settings.fusion == "equal":
+            return rows.new_full(rows.shape, 1 / self.codes.levels, dtype=self.codes.vectors.dtype)
+        source = "mean" if self.settings.fusion == "mean_history" else self.settings.intent
+        features = self.fusion.features(self.codes, rows)
+        if source == "mean" and self.settings.intent == "last":
+            means = intent_features(features, items, lengths, "mean", None)
+            alpha = self.fusion(intent_features(means, items, lengths, "last", None))
+        else:
+            alpha = self.fusion(intent_features(features, items, lengths, source, self.mask_item))
+        return alpha.expand(rows.shape).contiguous()  # type: ignore[no-any-return]
+
+    def masked_view(
+        self, items: torch.Tensor, lengths: torch.Tensor, alpha: torch.Tensor, level: torch.Tensor, at: torch.Tensor
+    ) -> torch.Tensor:
+        """Encode sequences with one granularity masked at all positions.
+
+        Parameters
+        ----------
+        items, lengths
+            Sequences `[B, T]` and `[B]`.
+        alpha
+            Weights of the levels at every position, `[B, T, L]`; the view keeps them.
+        level
+            The level to mask in each sequence, int64 `[B]`.
+        at
+            The position to read in each sequence, int64 `[B]`.
+
+        Returns
+        -------
+        torch.Tensor
+            The masked user state ``u~^S``, `[B, d]`.
+        """
+        hidden = torch.arange(self.codes.levels, device=items.device) == level[:, None]  # [B, L]
+        rows = torch.where(hidden[:, None], self.codes.mask_rows, self.codes.rows(items))
+        states = self.sid_encoder(weighted_sum(rows, alpha, self.codes.vectors), lengths)
+        return states[torch.arange(len(items), device=items.device), at]  # type: ignore[no-any-return]
+
+    def item_vectors(self, items: torch.Tensor) -> BranchVectors:
+        """Static item vectors: ``[e^1; ..; e^L]`` `[M, L d]` for the SID branch, ``h`` `[M, d]` for the HID branch."""
+        vectors: BranchVectors = ()
+        if self.uses_sid:
+            levels = item_side(self.codes.vectors, self.settings.score)[self.codes.rows(items)]
+            vectors = (levels.flatten(1),)
+        if self.uses_hid:
+            vectors = (*vectors, item_side(self.hid(items), self.settings.score))
+        return vectors
+
+    def alignment_views(self, items: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The SID side `s_i` (sum of the code vectors) and the HID side `h_i` of items `[M]`, each `[M, d]`."""
+        sid, hid = weighted_sum(self.codes.rows(items), None, self.codes.vectors), self.hid(items)
+        if self.settings.projection_heads:
+            return self.sid_head(sid), self.hid_head(hid)
+        return sid, hid
+
+    def _enrich(
+        self, hid: torch.Tensor, rows: torch.Tensor, alpha: torch.Tensor
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor] | None]:
+        if not self.uses_mca:
+            return hid, None
+        read = self.mca(hid, rows, alpha, self.codes)
+        norms = (hid.detach().norm(dim=-1).mean(), read.detach().norm(dim=-1).mean())
+        return (hid + read if self.settings.mca_residual else read), norms
+
+    def _sid_user(self, state: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
+        user = user_side(state, self.settings.score, self.settings.score.sid_weight)
+        return (alpha[..., None] * user[:, None]).flatten(1)  # [n, L d]

@@ -1,0 +1,63 @@
+"""What every sequence model can do: user vectors, item vectors, and scores as their inner products."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from h2rec.batching.sequences import Objective
+
+BranchVectors = tuple[torch.Tensor, ...]
+"""One tensor `[n, D_b]` per branch, in the order of `SequenceModel.branches`."""
+
+
+@dataclass(frozen=True, eq=False)
+class UserStates:
+    """What a model read from sequences at `n` positions.
+
+    Parameters
+    ----------
+    vectors
+        User vectors, one tensor `[n, D_b]` a branch, scaled so that the branch's score of an item is
+        the inner product with the item's vector.
+    sid_state
+        Output `u^S` of the SID encoder, `[n, d]`; None for a model without codes.
+    alpha
+        Weights of the levels at every position, `[B, T, L]`; None for a model without codes.
+    norms
+        Mean norm of the HIDs and of what the cross-attention adds to them (for diagnosis), or None.
+    """
+
+    vectors: BranchVectors
+    sid_state: torch.Tensor | None = None
+    alpha: torch.Tensor | None = None
+    norms: tuple[torch.Tensor, torch.Tensor] | None = None
+
+
+class SequenceModel(Protocol):
+    """A model for next-item prediction over items 1..N."""
+
+    item_count: int
+    branches: tuple[str, ...]
+    objective: Objective
+    max_length: int
+    mask_item: int | None
+    """Index that stands for a masked item, where the model predicts masked items."""
+
+    def __call__(self, items: torch.Tensor, lengths: torch.Tensor, reads: torch.Tensor) -> UserStates:
+        """Encode items `[B, T]` (right padded, lengths `[B]`) and read the `n` positions set in `reads` `[B, T]`."""
+        ...
+
+    def item_vectors(self, items: torch.Tensor) -> BranchVectors:
+        """Static vectors of items `[M]`, one tensor `[M, D_b]` a branch."""
+        ...
+
+
+def branch_scores(users: BranchVectors, items: BranchVectors) -> tuple[torch.Tensor, ...]:
+    """Scores of every user against every item, one tensor `[n, M]` a branch."""
+    return tuple(user @ item.T for user, item in zip(users, items, strict=True))
+
+
+def paired_branch_scores(users: BranchVectors, items: BranchVectors) -> tuple[torch.Tensor, ...]:
+    """Scores of each user against its own items: `[n, D_b]` with `[n, M, D_b]` gives `[n, M]` a branch."""
+    return tuple(torch.einsum("nd,nmd->nm", user, item) for user, item in zip(users, items, strict=True))

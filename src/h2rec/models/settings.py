@@ -1,0 +1,81 @@
+"""Settings of every model, in the paper's words."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from h2rec.settings import Settings
+
+BackboneName = Literal["sasrec", "bert4rec", "gru4rec"]
+
+
+class WarmStartSettings(Settings):
+    """Where the embeddings start from."""
+
+    hid: bool = True
+    """Start the HID table from a PCA of the items' text embeddings."""
+    codes: bool = True
+    """Start the code tables from the same PCA, level by level, so that codes add up to it."""
+    std: float = Field(0.1, gt=0)
+    """Standard deviation that the started tables are scaled to."""
+
+
+class ScoreSettings(Settings):
+    """How a user vector meets an item vector."""
+
+    kind: Literal["inner", "cosine"] = "cosine"
+    """inner product (the paper) or cosine over a temperature, branch by branch."""
+    temperature: float = Field(0.08, gt=0)
+    """Divides the cosine; unused by the inner product."""
+    sid_weight: float = Field(1.0, ge=0)
+    """Weight of the SID branch's score beside the HID branch's."""
+
+
+class ModelSettings(Settings):
+    """A model and its sizes; the paper's sections in brackets."""
+
+    name: str = "h2rec"
+    """h2rec, or a baseline: sasrec, bert4rec, gru4rec."""
+    backbone: BackboneName = "sasrec"
+    """The sequence encoder under both branches (h2rec)."""
+    dim: int = Field(64, ge=1)
+    """Hidden size d."""
+    layers: int = Field(2, ge=1)
+    """Layers of the backbone."""
+    heads: int = Field(2, ge=1)
+    """Attention heads of the backbone."""
+    dropout: float = Field(0.3, ge=0, lt=1)
+    """Dropout on the inputs and inside the backbone."""
+    max_length: int = Field(50, ge=2)
+    """Positions that the backbone sees; older history is cut."""
+    share_encoder: bool = False
+    """One backbone for both branches instead of one each."""
+    branches: Literal["both", "sid", "hid"] = "both"
+    """Both, or one of them alone (ablation)."""
+    intent: Literal["causal", "last"] = "causal"
+    """Read alpha at each position (trains all positions), or once from the last item (the paper)."""
+    fusion: Literal["adaptive", "equal", "mean_history"] = "adaptive"
+    """alpha from the item (adaptive), fixed and equal (without fusion), or from the mean of the history."""
+    mca: bool = True
+    """Multi-granularity cross-attention in the HID branch."""
+    mca_heads: int = Field(1, ge=1)
+    """Heads of that cross-attention."""
+    mca_residual: bool = True
+    """Keep the HID beside what the cross-attention reads."""
+    projection_heads: bool = False
+    """Learned heads between the item vectors and the alignment loss."""
+    score: ScoreSettings = ScoreSettings()
+    """How users and items are compared."""
+    warm_start: WarmStartSettings = WarmStartSettings()
+    """Where the embeddings start from."""
+    mask_share: float = Field(0.3, gt=0, lt=1)
+    """Share of items masked in training (BERT4Rec)."""
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> "ModelSettings":
+        for heads, name in ((self.heads, "heads"), (self.mca_heads, "mca_heads")):
+            if self.dim % heads:
+                raise ValueError(f"dim ({self.dim}) is not divisible by {name} ({heads})")
+        if self.name == "h2rec" and self.backbone == "bert4rec" and self.intent == "last":
+            raise ValueError("intent 'last' predicts one next item a sequence; bert4rec predicts masked ones: use 'causal'")
+        return self

@@ -1,0 +1,73 @@
+"""Tables that start from the items' text: PCA for the HIDs, level-wise means of the same PCA for the codes."""
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.decomposition import PCA
+
+from h2rec.errors import ConfigError
+from h2rec.semantic_ids.codes import CodeArray
+
+Vectors = npt.NDArray[np.float32]
+
+
+def text_vectors(embeddings: Vectors, dim: int, std: float) -> Vectors:
+    """Project text embeddings `[N, m]` on their first `dim` principal components, scaled to `std` overall.
+
+    Raises
+    ------
+    ConfigError
+        If the embeddings have fewer dimensions, or fewer rows, than `dim`.
+    """
+    if min(embeddings.shape) < dim:
+        raise ConfigError(
+            f"model.dim: {dim} is more than a PCA of text embeddings {embeddings.shape} can start",
+            "lower model.dim, or set model.warm_start.hid and model.warm_start.codes to false",
+        )
+    projected = PCA(dim, svd_solver="covariance_eigh").fit_transform(embeddings.astype(np.float64))
+    return (projected * (std / projected.std())).astype(np.float32)
+
+
+def code_vectors(vectors: Vectors, codes: CodeArray, codebook_sizes: tuple[int, ...]) -> tuple[list[Vectors], Vectors]:
+    """Split item vectors into code vectors, level by level.
+
+    A code's vector is the mean of what the coarser levels left of its items' vectors, so that an item's
+    code vectors add up to the best approximation that its codes allow, whatever quantizer made them.
+
+    Parameters
+    ----------
+    vectors
+        `[N, d]`.
+    codes
+        `[N, L]`.
+
+    Returns
+    -------
+    tables, residual
+        One `[K_l, d]` a level (zero for a code that no item has), and what all levels leave, `[N, d]`.
+    """
+    residual = vectors.astype(np.float64)
+    tables = []
+    for level, size in enumerate(codebook_sizes):
+        column = codes[:, level]
+        sums = np.zeros((size, vectors.shape[1]))
+        np.add.at(sums, column, residual)
+        table = sums / np.maximum(np.bincount(column, minlength=size), 1)[:, None]
+        residual = residual - table[column]
+        tables.append(table.astype(np.float32))
+    return tables, residual.astype(np.float32)
+
+
+def start_table(table: torch.nn.Embedding, vectors: Vectors) -> None:
+    """Put item vectors `[N, d]` into rows 1..N of an embedding table."""
+    with torch.no_grad():
+        table.weight[1 : len(vectors) + 1] = torch.from_numpy(vectors)
+
+
+def start_codes(matrix: torch.Tensor, tables: list[Vectors]) -> None:
+    """Put code tables into the rows of a `CodeTable` matrix; the mask row of each level stays as it is."""
+    row = 0
+    with torch.no_grad():
+        for table in tables:
+            matrix[row : row + len(table)] = torch.from_numpy(table)
+            row += len(table) + 1

@@ -1,0 +1,176 @@
+"""The weighted sum of the loss terms for one batch: where model, negatives and losses meet."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import sparse
+
+from h2rec.batching.cooccurrence import cooccurrence, neighbours_within
+from h2rec.batching.negatives import NegativeSampler
+from h2rec.batching.sequences import Batch
+from h2rec.data.histories import Histories
+from h2rec.losses.contrastive import info_nce, multi_positive_info_nce
+from h2rec.losses.positives import share_levels
+from h2rec.losses.ranking import bce_loss, bpr_loss, gbce_loss, sampled_softmax_loss, softmax_loss
+from h2rec.losses.settings import LossSettings
+from h2rec.models.h2rec import H2Rec
+from h2rec.models.protocol import SequenceModel, UserStates, branch_scores, paired_branch_scores
+from h2rec.semantic_ids.codes import CodeArray
+
+
+@dataclass(frozen=True, eq=False)
+class Terms:
+    """Loss terms by name, and their weights; `total` is what is minimised."""
+
+    values: dict[str, torch.Tensor]
+    weights: dict[str, float]
+    positives_per_item: float | None = None
+
+    @property
+    def total(self) -> torch.Tensor:
+        """Weighted sum, a scalar."""
+        return torch.stack([self.weights[name] * value for name, value in self.values.items()]).sum()
+
+
+class TrainingObjective:
+    """Computes all loss terms of a batch.
+
+    Parameters
+    ----------
+    settings
+        Which terms, with which weights.
+    train
+        Training histories: the only source of popularity and of co-occurrence.
+    item_count
+        N.
+    codes
+        `[N + 1, L]`, padding first; None for a model without codes.
+    """
+
+    def __init__(
+        self, settings: LossSettings, train: Histories, item_count: int, codes: CodeArray | None = None
+    ) -> None:
+        self.settings = settings
+        self.sampler = NegativeSampler(settings.negatives, train.counts(item_count))
+        self.item_count = item_count
+        self.codes = None if codes is None else torch.from_numpy(codes).long()
+        window = settings.alignment.window if codes is not None and settings.beta else 0
+        self.neighbours: sparse.csr_matrix | None = cooccurrence(train, item_count, window) if window else None
+
+    def __call__(self, model: SequenceModel, batch: Batch, random: np.random.Generator) -> tuple[Terms, UserStates]:
+        """Return loss terms of a batch and the states they were computed from."""
+        reads = batch.targets > 0
+        states = model(batch.items, batch.lengths, reads)
+        targets = batch.targets[reads]
+        values = self._ranking(model, states, targets, random)
+        weights = dict.fromkeys(values, self.settings.branch) | {"ranking": 1.0}
+        positives = None
+        if isinstance(model, H2Rec) and len(model.branches) == 2 and self.settings.beta:
+            values["alignment"], positives = self._alignment(model, targets, random)
+            weights["alignment"] = self.settings.beta
+        if isinstance(model, H2Rec) and model.uses_sid and self.settings.gamma:
+            values["masking"] = self._masking(model, batch, states, random)
+            weights["masking"] = self.settings.gamma
+        return Terms(values, weights, positives), states
+
+    def _ranking(
+        self, model: SequenceModel, states: UserStates, targets: torch.Tensor, random: np.random.Generator
+    ) -> dict[str, torch.Tensor]:
+        if self.settings.ranking == "softmax":
+            catalogue = torch.arange(1, self.item_count + 1, device=targets.device)
+            scores = branch_scores(states.vectors, model.item_vectors(catalogue))
+            losses = [softmax_loss(score, targets) for score in (sum_of(scores), *scores)]
+        else:
+            negatives = self.sampler.draw(targets, random).to(targets.device)
+            positive = paired_branch_scores(states.vectors, _unsqueezed(model.item_vectors(targets)))
+            negative = _negative_scores(model, states, negatives)
+            hit = negatives == targets[:, None]
+            log_count = self.sampler.log_expected_count(negatives.cpu()).to(targets.device)
+            losses = [
+                self._sampled(plus.squeeze(1), minus, hit, log_count)
+                for plus, minus in zip((sum_of(positive), *positive), (sum_of(negative), *negative), strict=True)
+            ]
+        named = {"ranking": losses[0]}
+        if self.settings.branch and len(model.branches) > 1:
+            named |= {f"ranking_{branch}": own for branch, own in zip(model.branches, losses[1:], strict=True)}
+        return named
+
+    def _sampled(
+        self, positive: torch.Tensor, negative: torch.Tensor, hit: torch.Tensor, log_count: torch.Tensor
+    ) -> torch.Tensor:
+        match self.settings.ranking:
+            case "bpr":
+                return bpr_loss(positive, negative, hit)
+            case "bce":
+                return bce_loss(positive, negative, hit)
+            case "gbce":
+                return gbce_loss(positive, negative, hit, self.item_count, self.settings.gbce_t)
+            case _:
+                corrected = log_count if self.settings.negatives.log_q else None
+                return sampled_softmax_loss(positive, negative, hit, corrected)
+
+    def _alignment(
+        self, model: H2Rec, targets: torch.Tensor, random: np.random.Generator
+    ) -> tuple[torch.Tensor, float]:
+        settings = self.settings.alignment
+        items = torch.unique(targets).cpu().numpy()
+        if len(items) > settings.items:
+            items = np.sort(random.choice(items, settings.items, replace=False))
+        assert self.codes is not None
+        positives = share_levels(self.codes[items], settings.shared_levels, settings.rule)
+        if self.neighbours is not None:
+            positives |= neighbours_within(self.neighbours, items)
+        positives = positives.to(targets.device)
+        sid, hid = model.alignment_views(torch.from_numpy(items).to(targets.device))
+        loss = multi_positive_info_nce(sid, hid, positives, settings.temperature, symmetric=settings.symmetric)
+        return loss, float(positives.sum()) / len(items)
+
+    def _masking(self, model: H2Rec, batch: Batch, states: UserStates, random: np.random.Generator) -> torch.Tensor:
+        assert states.alpha is not None
+        assert states.sid_state is not None
+        settings = self.settings.masking
+        rows = np.arange(len(batch.items))
+        if len(rows) > settings.sequences:
+            rows = np.sort(random.choice(rows, settings.sequences, replace=False))
+        chosen = torch.from_numpy(rows).to(batch.items.device)
+        # Each sequence is read where its last target is predicted; the plain state is there already.
+        reads = batch.targets > 0
+        plain = states.sid_state[reads.sum(1).cumsum(0)[chosen] - 1]
+        steps = torch.arange(reads.shape[1], device=reads.device)
+        at = torch.where(reads, steps, -1).max(1).values[chosen]
+        width = int(batch.lengths[chosen].max())
+        alpha = states.alpha[chosen, :width]
+        level = self._masked_level(alpha[torch.arange(len(rows)), at], random)
+        view = model.masked_view(batch.items[chosen, :width], batch.lengths[chosen], alpha, level, at)
+        return info_nce(plain, view, settings.temperature)
+
+    def _masked_level(self, alpha: torch.Tensor, random: np.random.Generator) -> torch.Tensor:
+        match self.settings.masking.level:
+            case "lowest":
+                return alpha.argmin(-1)
+            case "highest":
+                return alpha.argmax(-1)
+            case _:
+                return torch.from_numpy(random.integers(0, alpha.shape[1], len(alpha))).to(alpha.device)
+
+
+def sum_of(scores: tuple[torch.Tensor, ...]) -> torch.Tensor:
+    """Joint score: the sum over the branches."""
+    total = scores[0]
+    for score in scores[1:]:
+        total = total + score
+    return total
+
+
+def _unsqueezed(vectors: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    return tuple(vector[:, None] for vector in vectors)
+
+
+def _negative_scores(
+    model: SequenceModel, states: UserStates, negatives: torch.Tensor
+) -> tuple[torch.Tensor, ...]:
+    if negatives.dim() == 1:
+        return branch_scores(states.vectors, model.item_vectors(negatives))
+    flat = model.item_vectors(negatives.flatten())
+    return paired_branch_scores(states.vectors, tuple(v.view(*negatives.shape, -1) for v in flat))

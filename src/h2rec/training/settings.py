@@ -1,0 +1,38 @@
+"""Settings of the training loop."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from h2rec.settings import Settings
+
+
+class TrainSettings(Settings):
+    """How long and how fast a model learns, and which of its states is kept."""
+
+    epochs: int = Field(100, ge=1)
+    """Passes over the training targets, at most."""
+    seed: int = Field(0, ge=0)
+    """Seed of everything random in the run."""
+    learning_rate: float = Field(1e-3, gt=0)
+    """AdamW's learning rate."""
+    weight_decay: float = Field(0.0, ge=0)
+    """AdamW's decoupled weight decay."""
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """Learning rate over the epochs after the warm-up: constant, or falling to zero."""
+    warmup_steps: int = Field(0, ge=0)
+    """Steps over which the learning rate rises from zero."""
+    clip: float | None = Field(None, gt=0)
+    """Largest norm of the gradient; null for none."""
+    batch_tokens: int = Field(2048, ge=1)
+    """Sequence positions in a batch, padding included."""
+    prefixes: bool = False
+    """Every prefix of a history as a sequence of its own (for models with one target a sequence)."""
+    evaluate_every: int = Field(2, ge=1)
+    """Epochs between two validations."""
+    evaluate_users: int | None = Field(10_000, ge=1)
+    """Users that are ranked in a validation during training, at most; null for all."""
+    select: str = "full.overall.ndcg@10"
+    """Validation metric that picks the state to keep."""
+    patience: int | None = Field(10, ge=1)
+    """Stop after this many validations without a better one; null trains all epochs."""

@@ -1,0 +1,193 @@
+"""The training loop."""
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from h2rec.batching.sequences import Batch, Windows, cloze_batch, cut_windows, next_item_batch, pack
+from h2rec.data.histories import Histories
+from h2rec.errors import H2RecError
+from h2rec.progress import progress_bar
+from h2rec.runtime import random_stream
+from h2rec.training.checkpoint import Progress, Tensors, load_checkpoint, load_weights, save_checkpoint, weights_of
+from h2rec.training.diagnosis import Diagnosis, warnings_for
+from h2rec.training.objective import TrainingObjective
+from h2rec.training.schedule import learning_rate
+from h2rec.training.settings import TrainSettings
+
+logger = logging.getLogger(__name__)
+
+Validator = Callable[[], dict[str, float]]
+"""Ranks the validation cases with the model as it is; returns metrics, `select` among them."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingResult:
+    """What a training ended with; the model holds the selected weights."""
+
+    progress: Progress
+    stopped_early: bool
+
+
+class Trainer:
+    """Trains one model.
+
+    Everything random in an epoch comes from the seed and the epoch's number, so a training that was
+    stopped goes on from its last checkpoint exactly as if it had never stopped.
+
+    Parameters
+    ----------
+    model
+        The model, on its device.
+    objective
+        Computes the loss terms.
+    train
+        Training histories.
+    settings
+        Settings of the loop.
+    validate
+        Called every few epochs; None trains without selection and keeps the last state.
+    checkpoint
+        Folder of the checkpoint, written after every epoch; None for none.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        objective: TrainingObjective,
+        train: Histories,
+        settings: TrainSettings,
+        *,
+        validate: Validator | None = None,
+        checkpoint: Path | None = None,
+    ) -> None:
+        self.model = model
+        self.objective = objective
+        self.settings = settings
+        self.validate = validate
+        self.checkpoint = checkpoint
+        self.windows = _windows_for(model, train, settings)
+        if len(self.windows) == 0:
+            raise H2RecError("no user has two training interactions: there is nothing to learn an order from")
+        self.device = next(model.parameters()).device
+        # The learning rate is a tensor's worth of state that every step sets: AdamW keeps no schedule of its own.
+        self.optimizer = torch.optim.AdamW(
+            model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+        )
+
+    def fit(self) -> TrainingResult:
+        """Train until the epochs are done or validation stops improving; put the best weights into the model.
+
+        Raises
+        ------
+        H2RecError
+            If the loss is not a number any more, or the checkpoint belongs to another model.
+        """
+        progress, best = Progress(), None
+        restored = load_checkpoint(self.checkpoint, self.model, self.optimizer) if self.checkpoint else None
+        if restored is not None:
+            progress, best = restored
+            logger.info("resumed after epoch %d", progress.epoch)
+        settings = self.settings
+        with progress_bar("training", settings.epochs, "epochs") as advance:
+            advance(progress.epoch)
+            while progress.epoch < settings.epochs and not self._out_of_patience(progress):
+                record = self._epoch(progress)
+                best = self._select(progress, record, best)
+                progress.log.append(record)
+                logger.info("%s", _one_line(record))
+                if self.checkpoint is not None:
+                    save_checkpoint(self.checkpoint, self.model, self.optimizer, best, progress)
+                advance(1, note=_one_line(record))
+        if best is not None:
+            load_weights(self.model, best)
+        self.model.eval()
+        return TrainingResult(progress, progress.epoch < settings.epochs)
+
+    def _epoch(self, progress: Progress) -> dict[str, Any]:
+        started = time.perf_counter()
+        epoch = progress.epoch + 1
+        random = random_stream(self.settings.seed, "epoch", epoch)
+        torch.manual_seed(int(random.integers(2**62)))
+        batches = pack(self.windows.lengths, self.settings.batch_tokens, random)
+        diagnosis = Diagnosis()
+        self.model.train()
+        with progress_bar(f"epoch {epoch}", self.windows.target_count, "targets") as advance:
+            for rows in batches:
+                batch = self._batch(rows, random).to(self.device)
+                self._step(batch, random, progress.step, len(batches), diagnosis)
+                progress.step += 1
+                advance(int((batch.targets > 0).sum()))
+        progress.epoch = epoch
+        summary = diagnosis.summary()
+        if not math.isfinite(summary["loss"]):
+            raise H2RecError(
+                f"training diverged: the loss of epoch {epoch} is {summary['loss']}",
+                "lower train.learning_rate or set train.clip; the last good checkpoint is kept",
+            )
+        for warning in warnings_for(summary, self.objective.settings.alignment.items):
+            logger.warning("epoch %d: %s", epoch, warning)
+        seconds = time.perf_counter() - started
+        progress.seconds += seconds
+        return {"epoch": epoch, "seconds": seconds, "targets": self.windows.target_count, **summary}
+
+    def _step(
+        self, batch: Batch, random: np.random.Generator, step: int, steps_per_epoch: int, diagnosis: Diagnosis
+    ) -> None:
+        rate = learning_rate(self.settings, step, steps_per_epoch * self.settings.epochs)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        terms, states = self.objective(self.model, batch, random)
+        self.optimizer.zero_grad(set_to_none=True)
+        terms.total.backward()
+        if self.settings.clip is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
+        self.optimizer.step()
+        diagnosis.add(terms, states, batch.targets > 0)
+
+    def _batch(self, rows: np.ndarray[Any, Any], random: np.random.Generator) -> Batch:
+        if self.model.objective == "cloze":
+            share = self.model.settings.mask_share
+            return cloze_batch(self.windows, rows, self.model.mask_item, share, random)
+        return next_item_batch(self.windows, rows, last_only=self.model.objective == "last")
+
+    def _select(self, progress: Progress, record: dict[str, Any], best: Tensors | None) -> Tensors | None:
+        settings = self.settings
+        due = progress.epoch % settings.evaluate_every == 0 or progress.epoch == settings.epochs
+        if self.validate is None or not due:
+            return best
+        started = time.perf_counter()
+        self.model.eval()
+        metrics = self.validate()
+        record["valid"] = metrics
+        record["valid_seconds"] = time.perf_counter() - started
+        value = metrics[settings.select]
+        if progress.best_value is None or value > progress.best_value:
+            progress.best_value, progress.best_epoch, progress.stale = value, progress.epoch, 0
+            return weights_of(self.model)
+        progress.stale += 1
+        return best
+
+    def _out_of_patience(self, progress: Progress) -> bool:
+        return self.settings.patience is not None and progress.stale >= self.settings.patience
+
+
+def _windows_for(model: Any, train: Histories, settings: TrainSettings) -> Windows:
+    # A cloze batch holds the whole window, its last item too.
+    room = model.max_length - 1 if model.objective == "cloze" else model.max_length
+    return cut_windows(train, room, prefixes=settings.prefixes and model.objective == "last")
+
+
+def _one_line(record: dict[str, Any]) -> str:
+    parts = [f"epoch {record['epoch']}", f"loss {record['loss']:.4f}"]
+    parts.append(f"{record['targets'] / max(record['seconds'], 1e-9):,.0f} targets/s")
+    parts += [f"valid {name} {value:.4f}" for name, value in record.get("valid", {}).items()]
+    return ", ".join(parts)
