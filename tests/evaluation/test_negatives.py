@@ -64,6 +64,6 @@ def test_seed_and_cases_decide_and_nothing_else():
 
 
 def test_too_few_items_name_the_user():
-    with pytest.raises(DataError, match="user row 1: only 2 of 5 items .* sampled3 needs 3") as error:
+    with pytest.raises(DataError, match=r"user row 1: only 2 of 5 items .* sampled3 needs 3") as error:
         draw_negatives(holdout_of([[1], [2, 3, 3]], [2, 1]), 5, 3, 0)
     assert "evaluate.protocols" in str(error.value)

@@ -1,0 +1,197 @@
+"""Whether one model beats another: paired tests over users, on saved ranks.
+
+The unit is the user. With several seeds, each user's metric is first averaged over the seeds, then tested:
+the seeds of one user are not independent, so stacking them would count every user several times and make
+p-values too small. What the test says therefore holds for the mean over these seeds; how far single seeds
+lie apart is told beside it, as the spread.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from h2rec.errors import ConfigError, DataError
+from h2rec.evaluation.metrics import per_case
+from h2rec.evaluation.paired_tests import PairedTests, holm, paired_tests
+
+Floats = npt.NDArray[np.float64]
+Runs = Mapping[str, Sequence[pl.DataFrame]]
+"""Model name -> one frame of ranks (``user``, ``target``, ``rank_PROTOCOL``) for each seed."""
+Row = dict[str, str | int | float | None]
+
+
+def compare_models(
+    runs: Runs,
+    model: str,
+    metrics: Sequence[str],
+    *,
+    protocol: str = "full",
+    slices: Mapping[str, npt.NDArray[np.bool_]] | None = None,
+    family: Sequence[str] = (),
+    resamples: int = 10_000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> pl.DataFrame:
+    """Compare a model with every other one, on the same users.
+
+    Parameters
+    ----------
+    runs
+        Frames of ranks of each model, one for each seed, all of the same cases in any order. Numbers of
+        seeds may differ (a model without randomness has one).
+    model
+        Name of the model under test.
+    metrics
+        Such as ``hit@10``, ``ndcg@100``, ``mrr``.
+    protocol
+        Whose ranks are compared.
+    slices
+        Slice name -> which targets belong to it, bool `[N + 1]`, padding first; all cases if None.
+    family
+        Columns within whose equal values p-values are corrected together; by default the whole table is one
+        family, the strictest choice. ``("slice", "metric")`` corrects over the other models alone.
+    resamples
+        Bootstrap samples of users; the smallest possible p-value is ``2 / (resamples + 1)``.
+    confidence
+        Of the percentile interval of the difference.
+    seed
+        Of the bootstrap. All comparisons within a slice share their samples.
+
+    Returns
+    -------
+    polars.DataFrame
+        One row for each slice, metric and other model: ``slice, metric, model, other, cases, model_seeds,
+        other_seeds, model_mean, other_mean, model_spread, other_spread`` (standard deviation of the mean over
+        seeds, null for one seed), ``difference`` (model minus other), ``relative`` (to the other's mean, null
+        if that is 0), ``low, high`` (interval of the difference), ``p_bootstrap, p_t`` (two-sided),
+        ``effect_size`` (Cohen's d_z) and the Holm-corrected ``p_bootstrap_holm, p_t_holm``. Slices with
+        fewer than two cases are left out.
+
+    Raises
+    ------
+    DataError
+        If frames lack a column, list a user twice, or differ in their users or targets; if no slice has
+        two cases.
+    ConfigError
+        If the model or a metric is unknown.
+    """
+    if model not in runs:
+        raise ConfigError(f"no ranks of model '{model}'", f"there are ranks of {', '.join(runs)}")
+    if len(runs) == 1:
+        raise ConfigError(f"there is no other model to compare '{model}' with")
+    targets, ranks = _aligned(runs, f"rank_{protocol}")
+    if slices is None:
+        slices = {"overall": np.ones(targets.max(initial=0) + 1, dtype=bool)}
+    test = partial(paired_tests, resamples=resamples, confidence=confidence, seed=seed)
+    rows: list[Row] = []
+    for name, members in slices.items():
+        cases = members[targets]
+        if cases.sum() < 2:
+            continue
+        values = {run: _values(table[:, cases], metrics) for run, table in ranks.items()}
+        rows.extend({"slice": name, **row} for row in _compare_in_slice(values, model, metrics, test))
+    if not rows:
+        raise DataError("no slice has the two cases that a test needs")
+    frame = pl.DataFrame(rows, infer_schema_length=None)
+    return frame.with_columns(_holm_within(frame, p_value, family) for p_value in ("p_bootstrap", "p_t"))
+
+
+def _aligned(runs: Runs, column: str) -> tuple[npt.NDArray[np.int64], dict[str, npt.NDArray[np.int64]]]:
+    """Targets `[n]` and, for each model, ranks `[seeds, n]`, of the same users in the same order."""
+    ordered = {model: _ordered(frames, column, model) for model, frames in runs.items()}
+    first = next(iter(ordered.values()))[0]
+    for model, frames in ordered.items():
+        for number, frame in enumerate(frames, start=1):
+            _check_same_cases(frame, first, _where(model, number))
+    ranks = {
+        model: np.stack([frame[column].to_numpy() for frame in frames]) for model, frames in ordered.items()
+    }
+    return first["target"].to_numpy(), ranks
+
+
+def _ordered(frames: Sequence[pl.DataFrame], column: str, model: str) -> list[pl.DataFrame]:
+    if len(frames) == 0:
+        raise DataError(f"no ranks of model '{model}'", "run it with at least one seed")
+    for number, frame in enumerate(frames, start=1):
+        missing = [name for name in ("user", "target", column) if name not in frame.columns]
+        if missing:
+            raise DataError(
+                f"{_where(model, number)}: no column '{missing[0]}'",
+                f"the columns are {', '.join(frame.columns)}",
+            )
+    return [frame.select(pl.col("user", "target", column).cast(pl.Int64)).sort("user") for frame in frames]
+
+
+def _where(model: str, number: int) -> str:
+    return f"ranks of '{model}', run {number}"
+
+
+def _check_same_cases(ordered: pl.DataFrame, first: pl.DataFrame, where: str) -> None:
+    twice = ordered.filter(pl.col("user").is_duplicated())
+    if twice.height:
+        raise DataError(f"{where}: user {twice['user'][0]} is listed twice", "compare one split at a time")
+    absent = first.join(ordered, on="user", how="anti").height
+    added = ordered.join(first, on="user", how="anti").height
+    if absent or added:
+        raise DataError(
+            f"{where}: {absent} users of the first run are missing and {added} are new",
+            "a paired comparison needs runs on the same data, split and holdout",
+        )
+    other = ordered.filter(ordered["target"] != first["target"])
+    if other.height:
+        raise DataError(
+            f"{where}: user {other['user'][0]} and {other.height - 1} more have another target than in the "
+            "first run",
+            "a paired comparison needs runs on the same data, split and holdout",
+        )
+
+
+def _values(ranks: npt.NDArray[np.int64], metrics: Sequence[str]) -> npt.NDArray[np.float64]:
+    """Metrics of every seed and case, `[seeds, n, metrics]`."""
+    return np.stack([per_case(ranks, metric) for metric in metrics], axis=-1)
+
+
+def _compare_in_slice(
+    values: dict[str, Floats], model: str, metrics: Sequence[str], test: Callable[[Floats], PairedTests]
+) -> Iterator[Row]:
+    """Compare per-case values `[seeds, n, metrics]` of a model with those of every other one."""
+    others = [name for name in values if name != model]
+    ours = values[model].mean(axis=0)
+    tested = test(np.concatenate([ours - values[other].mean(axis=0) for other in others], axis=1))
+    for column, (other, index) in enumerate((o, i) for o in others for i in range(len(metrics))):
+        row: Row = {"metric": metrics[index], "model": model, "other": other, "cases": len(ours)}
+        row |= _describe(values[model][:, :, index], values[other][:, :, index])
+        for field in fields(tested):
+            row[field.name] = float(getattr(tested, field.name)[column])
+        yield row
+
+
+def _describe(ours: Floats, theirs: Floats) -> Row:
+    """Means and spreads of per-case values `[seeds, n]`."""
+    mean, other_mean = float(ours.mean()), float(theirs.mean())
+    return {
+        "model_seeds": len(ours),
+        "other_seeds": len(theirs),
+        "model_mean": mean,
+        "other_mean": other_mean,
+        "model_spread": _spread(ours),
+        "other_spread": _spread(theirs),
+        "difference": mean - other_mean,
+        "relative": mean / other_mean - 1 if other_mean else None,
+    }
+
+
+def _spread(values: Floats) -> float | None:
+    return float(values.mean(axis=1).std(ddof=1)) if len(values) > 1 else None
+
+
+def _holm_within(frame: pl.DataFrame, p_value: str, family: Sequence[str]) -> pl.Series:
+    corrected = np.empty(frame.height)
+    numbered = frame.with_row_index("row")
+    for members in numbered.partition_by(family) if family else [numbered]:
+        corrected[members["row"].to_numpy()] = holm(members[p_value].to_numpy())
+    return pl.Series(f"{p_value}_holm", corrected)
