@@ -1,0 +1,1 @@
+"""The pipeline as cached stages, its configuration, and its reports."""

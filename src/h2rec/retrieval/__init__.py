@@ -1,0 +1,1 @@
+"""The item index, the recommender and the bundle that carries both."""

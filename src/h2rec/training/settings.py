@@ -32,7 +32,9 @@ class TrainSettings(Settings):
     """Epochs between two validations."""
     evaluate_users: int | None = Field(10_000, ge=1)
     """Users that are ranked in a validation during training, at most; null for all."""
-    select: str = "full.overall.ndcg@10"
+    select: str = Field(
+        "full.overall.ndcg@10", pattern=r"^(full|sampled\d+)\.(overall|head|tail)\.(mrr|(hit|ndcg)@[1-9]\d*)$"
+    )
     """Validation metric that picks the state to keep."""
     patience: int | None = Field(10, ge=1)
     """Stop after this many validations without a better one; null trains all epochs."""

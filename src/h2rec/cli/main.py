@@ -1,0 +1,85 @@
+"""The entry point: mounts the commands and tells mistakes without a traceback."""
+
+import importlib
+import logging
+import sys
+import warnings
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+
+from h2rec import __version__
+from h2rec.errors import H2RecError, H2RecWarning
+
+COMMANDS = {
+    "quickstart": "h2rec.cli.quickstart:quickstart",
+    "run": "h2rec.cli.run:run",
+    "tokenize": "h2rec.cli.run:tokenize",
+    "train": "h2rec.cli.run:train",
+    "evaluate": "h2rec.cli.run:evaluate",
+    "bundle": "h2rec.cli.run:bundle",
+    "recommend": "h2rec.cli.recommend:recommend",
+    "audit": "h2rec.cli.audit:audit",
+}
+GROUPS = {"datasets": "h2rec.cli.datasets:app"}
+
+app = typer.Typer(
+    name="h2rec",
+    help="Sequential recommendation for the long tail: hash IDs and semantic IDs, harmonized.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+def _version(shown: bool) -> None:
+    if shown:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+    quiet: bool = typer.Option(False, "--quiet", "-q", help="Print warnings and results only."),
+) -> None:
+    """Sequential recommendation for the long tail: hash IDs and semantic IDs, harmonized."""
+    handler = RichHandler(console=Console(stderr=True), show_path=False, show_level=False, log_time_format="%H:%M:%S")
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler], force=True)
+    logging.getLogger("h2rec").setLevel(logging.WARNING if quiet else logging.INFO)
+
+
+def _load(path: str) -> object:
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _mount() -> None:
+    for name, path in COMMANDS.items():
+        app.command(name)(_load(path))  # type: ignore[type-var]
+    for name, path in GROUPS.items():
+        app.add_typer(_load(path), name=name)  # type: ignore[arg-type]
+
+
+def main() -> None:
+    """Run the command line; a user's mistake ends with its message and exit code 2."""
+    warnings.showwarning = _show_warning
+    _mount()
+    try:
+        app()
+    except H2RecError as error:
+        Console(stderr=True).print(f"[bold red]error:[/] {_escaped(str(error))}", soft_wrap=True, highlight=False)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("stopped; the same command goes on from the last checkpoint")
+        sys.exit(130)
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: object) -> None:
+    if issubclass(category, H2RecWarning):
+        Console(stderr=True).print(f"[yellow]warning:[/] {_escaped(str(message))}", soft_wrap=True, highlight=False)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("[", r"\[")

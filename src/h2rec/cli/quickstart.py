@@ -1,0 +1,37 @@
+"""``h2rec quickstart``: the main job on the built-in data set."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from h2rec.cli.recommend import recommendation_table
+from h2rec.cli.run import SHOWN_METRICS, log_to
+from h2rec.experiments.quickstart import MODELS, example_users, quickstart_pipelines
+from h2rec.experiments.tables import metrics_table
+from h2rec.retrieval.recommender import Recommender
+
+
+def quickstart(
+    out: Annotated[Path, typer.Option("--out", help="Folder for one run a model.")] = Path("runs/quickstart"),
+) -> None:
+    """Train SASRec and H2Rec on MovieLens-100k, compare them, and recommend films to three users."""
+    console = Console()
+    tests, bundles = {}, {}
+    pipelines = quickstart_pipelines(out)
+    for name, pipeline in pipelines.items():
+        log_to(out / name / "run.log")
+        tests[name] = pipeline.evaluated()["test"]
+        bundles[name] = pipeline.bundled()
+    for protocol in tests[MODELS[0]]:
+        title = f"MovieLens-100k, test, protocol {protocol}"
+        console.print(metrics_table(tests, protocol, SHOWN_METRICS, title=title))
+    recommender = Recommender.load(bundles["h2rec"])
+    for user, history in example_users(pipelines["h2rec"]):
+        titles = [next(iter(recommender.fields(item).values()), None) or item for item in history[-5:]]
+        console.print(f"\n[bold]user {user}[/], last of {len(history)} films: {'; '.join(titles)}", highlight=False)
+        console.print(recommendation_table(recommender.recommend(history, 5)))
+    example = ",".join(history[-3:])
+    console.print(f"\nreports: {', '.join(str(out / name / 'report.html') for name in MODELS)}", soft_wrap=True)
+    console.print(f"try: h2rec recommend {bundles['h2rec']} --history {example}", soft_wrap=True, highlight=False)

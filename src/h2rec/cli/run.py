@@ -1,0 +1,87 @@
+"""``h2rec run`` and the commands that stop at an earlier stage of the same pipeline."""
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from h2rec.evaluation.settings import FULL
+from h2rec.experiments.config import RunConfig
+from h2rec.experiments.pipeline import Pipeline
+from h2rec.experiments.tables import metrics_table
+
+ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file.")]
+SetOption = Annotated[list[str] | None, typer.Option("--set", help="Override a key: --set train.epochs=10.")]
+OutOption = Annotated[Path | None, typer.Option("--out", help="Folder of the run; default runs/NAME-OF-CONFIG.")]
+
+SHOWN_METRICS = ("hit@10", "ndcg@10", "hit@100", "hit@500")
+
+
+def run(config: ConfigArgument, overrides: SetOption = None, out: OutOption = None) -> None:
+    """Run the whole pipeline; finished stages are reused."""
+    pipeline = open_pipeline(config, overrides, out)
+    finish_run(pipeline)
+
+
+def tokenize(config: ConfigArgument, overrides: SetOption = None, out: OutOption = None) -> None:
+    """Run the pipeline up to the semantic IDs."""
+    pipeline = open_pipeline(config, overrides, out)
+    Console().print(f"semantic IDs: {pipeline.tokenized()}")
+
+
+def train(config: ConfigArgument, overrides: SetOption = None, out: OutOption = None) -> None:
+    """Run the pipeline up to the trained model."""
+    pipeline = open_pipeline(config, overrides, out)
+    Console().print(f"weights: {pipeline.train_stage.folder / 'model.safetensors'}")
+
+
+def evaluate(config: ConfigArgument, overrides: SetOption = None, out: OutOption = None) -> None:
+    """Run the pipeline up to the metrics."""
+    pipeline = open_pipeline(config, overrides, out)
+    print_metrics(pipeline)
+
+
+def bundle(config: ConfigArgument, overrides: SetOption = None, out: OutOption = None) -> None:
+    """Run the pipeline up to the bundle, without the evaluation."""
+    pipeline = open_pipeline(config, overrides, out)
+    Console().print(f"bundle: {pipeline.bundled()}")
+
+
+def open_pipeline(config: Path, overrides: list[str] | None, out: Path | None) -> Pipeline:
+    """Read the configuration and open its run folder, with a run log in it."""
+    resolved = RunConfig.load(config, overrides or [])
+    folder = out or Path("runs") / config.stem
+    pipeline = Pipeline(resolved, folder)
+    log_to(folder / "run.log")
+    return pipeline
+
+
+def log_to(path: Path) -> None:
+    """Send the package's log to a file too, until the next call."""
+    logger = logging.getLogger("h2rec")
+    for old in [h for h in logger.handlers if isinstance(h, logging.FileHandler)]:
+        logger.removeHandler(old)
+        old.close()
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger.addHandler(handler)
+
+
+def finish_run(pipeline: Pipeline) -> None:
+    """Carry a pipeline out to the end and print its table."""
+    print_metrics(pipeline)
+    bundle_folder = pipeline.bundled()
+    Console().print(f"report: {pipeline.out / 'report.html'}\nbundle: {bundle_folder}", soft_wrap=True)
+
+
+def print_metrics(pipeline: Pipeline) -> None:
+    """Evaluate, and print the test figures of each protocol."""
+    metrics = pipeline.evaluated()
+    for protocol in metrics["test"]:
+        ranked = "all items ranked" if protocol == FULL else f"target among {protocol.removeprefix('sampled')} negatives"
+        name = pipeline.config.model.name
+        Console().print(
+            metrics_table({name: metrics["test"]}, protocol, SHOWN_METRICS, title=f"test, {protocol}: {ranked}")
+        )

@@ -1,0 +1,105 @@
+"""The configuration of a run: one YAML file, validated, every component's settings in its place."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+
+from h2rec.data.settings import DataSettings
+from h2rec.errors import ConfigError
+from h2rec.evaluation.settings import EvaluateSettings
+from h2rec.files import write_text
+from h2rec.losses.settings import LossSettings
+from h2rec.models.settings import ModelSettings
+from h2rec.runtime import RuntimeSettings
+from h2rec.semantic_ids.settings import SemanticIdSettings
+from h2rec.settings import Settings
+from h2rec.text.settings import TextSettings
+from h2rec.training.settings import TrainSettings
+
+
+class RunConfig(Settings):
+    """Everything that decides the outcome of ``h2rec run``."""
+
+    data: DataSettings
+    """Interactions and items, and how they are cleaned and split."""
+    text: TextSettings = TextSettings()
+    """How item texts become embeddings."""
+    semantic_ids: SemanticIdSettings = SemanticIdSettings()
+    """How embeddings become codes."""
+    model: ModelSettings = ModelSettings()
+    """The model."""
+    loss: LossSettings = LossSettings()
+    """What it minimises."""
+    train: TrainSettings = TrainSettings()
+    """How it is trained."""
+    evaluate: EvaluateSettings = EvaluateSettings()
+    """How it is measured."""
+    runtime: RuntimeSettings = RuntimeSettings()
+    """Where it runs; no influence on the results of a CPU run."""
+
+    @classmethod
+    def load(cls, path: Path, overrides: Sequence[str] = ()) -> Self:
+        """Read a YAML file and apply overrides of the form ``a.b=value``; paths are relative to the file.
+
+        Raises
+        ------
+        ConfigError
+            Naming the file and line, or the key and the nearest valid one.
+        """
+        values = read_yaml(path)
+        for override in overrides:
+            apply_override(values, override)
+        config = cls.parse(values, source=str(path))
+        return config.model_copy(update={"data": config.data.resolved(path.resolve().parent)})
+
+    def save(self, path: Path) -> None:
+        """Write the resolved configuration as YAML."""
+        write_text(path, yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file that holds a mapping.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing, is no YAML (with its line), or holds something else.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: can't be read ({error})") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise ConfigError(f"{where}: not valid YAML ({getattr(error, 'problem', error)})") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: expected keys and values, such as 'data:', found {type(values).__name__}")
+    return values
+
+
+def apply_override(values: dict[str, Any], override: str) -> None:
+    """Set one dotted key, ``a.b=value``; the value is read as YAML.
+
+    Raises
+    ------
+    ConfigError
+        If the override is not of that form, or leads through something that is not a section.
+    """
+    dotted, equals, text = override.partition("=")
+    if not equals or not dotted:
+        raise ConfigError(f"--set {override}: expected key=value, such as train.epochs=10")
+    *sections, key = dotted.strip().split(".")
+    node = values
+    for section in sections:
+        node = node.setdefault(section, {})
+        if not isinstance(node, dict):
+            raise ConfigError(f"--set {override}: '{section}' is a value, not a section")
+    try:
+        node[key] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override}: not a YAML value ({error})") from None

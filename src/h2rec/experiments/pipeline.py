@@ -1,0 +1,369 @@
+"""The pipeline: data, text, semantic IDs, training, evaluation, bundle; each a stage that is reused when nothing it depends on changed."""
+
+import logging
+import shutil
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from safetensors.torch import load_file, save_file
+
+from h2rec.data.dataset import Dataset
+from h2rec.data.popularity import head_items, popularity_groups
+from h2rec.data.prepare import input_fingerprint, prepare
+from h2rec.data.splits import Holdout, Split, split
+from h2rec.errors import ConfigError
+from h2rec.evaluation.evaluate import Evaluation, evaluate
+from h2rec.evaluation.metrics import metric_value
+from h2rec.evaluation.settings import EvaluateSettings
+from h2rec.experiments.config import RunConfig
+from h2rec.experiments.provenance import provenance
+from h2rec.experiments.report import write_report
+from h2rec.experiments.stages import Stage, StageStore
+from h2rec.files import atomic_folder, atomic_path, file_hash, read_json, write_json
+from h2rec.models.build import ItemFeatures, build_model
+from h2rec.models.scorer import CatalogueScorer
+from h2rec.retrieval.bundle import BundleParts, write_bundle
+from h2rec.runtime import random_stream, select_device, set_threads
+from h2rec.semantic_ids.audit import audit
+from h2rec.semantic_ids.codes import SemanticIds
+from h2rec.semantic_ids.tokenize import tokenize
+from h2rec.text.embed import embed
+from h2rec.text.fields import item_texts
+from h2rec.training.checkpoint import load_weights, weights_of
+from h2rec.training.objective import TrainingObjective
+from h2rec.training.trainer import Trainer
+
+logger = logging.getLogger(__name__)
+
+EVALUATION_SEED = 0
+"""Seed of the sampled negatives: the same for every model and every training seed, so that ranks pair up."""
+TOKENIZER_SEED = 0
+"""Seed of the tokenizer: training seeds vary on the same codes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Embeddings:
+    """Text embeddings of the catalogue, `[N, m]`, and which items have text of their own, `[N]`."""
+
+    vectors: npt.NDArray[np.float32]
+    has_text: npt.NDArray[np.bool_]
+    encoder_folder: Path
+
+
+class Pipeline:
+    """One configuration, carried out as far as asked.
+
+    Parameters
+    ----------
+    config
+        The resolved configuration.
+    out
+        Folder of the run; its files follow the contract of the documentation.
+    stages
+        Folder of finished stages; by default ``stages`` inside `out`. Runs that share it share work.
+    """
+
+    def __init__(self, config: RunConfig, out: Path, stages: Path | None = None) -> None:
+        self.config = config
+        self.out = out
+        self.store = StageStore(stages or out / "stages")
+        self.stages: dict[str, Stage] = {}
+        set_threads(config.runtime.threads)
+        self.device = select_device(config.runtime.device)
+        out.mkdir(parents=True, exist_ok=True)
+        config.save(out / "config.yaml")
+
+    # -- data ------------------------------------------------------------------------------------
+
+    @cached_property
+    def data_stage(self) -> Stage:
+        """Interactions and items, cleaned and indexed."""
+        settings = self.config.data
+        return self._run("data", input_fingerprint(settings), lambda folder: prepare(settings).save(folder))
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The prepared data set."""
+        return Dataset.load(self.data_stage.folder)
+
+    @cached_property
+    def split(self) -> Split:
+        """Training histories and held-out cases."""
+        return split(self.dataset, self.config.data.split, test_share=self.config.data.test_share)
+
+    @cached_property
+    def head(self) -> npt.NDArray[np.bool_]:
+        """Which items are head items, `[N + 1]`, by training counts alone."""
+        return head_items(self.split.train_counts, self.config.data.head_share)
+
+    # -- text ------------------------------------------------------------------------------------
+
+    @cached_property
+    def embeddings(self) -> Embeddings | None:
+        """Text embeddings, or None for a catalogue without any text."""
+        items = self.dataset.items
+        texts = item_texts(items, self.config.text.fields)
+        if not any(texts) and self.config.text.encoder in ("minilm", "tfidf"):
+            logger.warning("no item has text: text embeddings and warm starts are left out")
+            return None
+        depends = {"data": self.data_stage.key, "text": self.config.text.model_dump(mode="json")}
+        if Path(self.config.text.encoder).suffix == ".npy":
+            depends["file"] = _hash_of(Path(self.config.text.encoder), "text.encoder")
+
+        def work(folder: Path) -> None:
+            embedded = embed(items, self.config.text)
+            np.save(folder / "vectors.npy", embedded.vectors)
+            np.save(folder / "has_text.npy", embedded.has_text)
+            (folder / "encoder").mkdir()
+            embedded.encoder.save(folder / "encoder")
+
+        folder = self._run("text", depends, work).folder
+        vectors, has_text = (np.load(folder / name, allow_pickle=False) for name in ("vectors.npy", "has_text.npy"))
+        return Embeddings(vectors, has_text, folder / "encoder")
+
+    # -- semantic IDs ----------------------------------------------------------------------------
+
+    @cached_property
+    def semantic_id_stage(self) -> Stage | None:
+        """Codes, the fitted quantizer and the audit; None without text and without a code file."""
+        settings = self.config.semantic_ids
+        embeddings = self.embeddings
+        from_file = settings.quantizer.endswith(".json")
+        if embeddings is None and not from_file:
+            if self.config.model.name == "h2rec":
+                raise ConfigError(
+                    "the items have no text to make semantic IDs from",
+                    "give data.items a file with text columns, or semantic_ids.quantizer a file of codes",
+                )
+            return None
+        depends: dict[str, Any] = {"data": self.data_stage.key, "semantic_ids": settings.model_dump(mode="json")}
+        if from_file:
+            depends["file"] = _hash_of(Path(settings.quantizer), "semantic_ids.quantizer")
+        if embeddings is not None:
+            depends["text"] = self.stages["text"].key
+
+        def work(folder: Path) -> None:
+            vectors = None if embeddings is None else embeddings.vectors
+            item_ids = self.dataset.items["item_id"].to_list()
+            tokenized = tokenize(vectors, item_ids, settings, seed=TOKENIZER_SEED)
+            ids, quantizer = tokenized.semantic_ids, tokenized.quantizer
+            ids.save(folder / "semantic_ids.json", item_ids)
+            np.save(folder / "codes.npy", ids.codes)
+            write_json(folder / "codebook_sizes.json", list(ids.codebook_sizes))
+            if quantizer is not None:
+                (folder / "quantizer").mkdir()
+                quantizer.save(folder / "quantizer")
+            texts = item_texts(self.dataset.items, self.config.text.fields)
+            found = audit(ids, embeddings=vectors, quantizer=quantizer, texts=texts, item_ids=item_ids)
+            write_json(folder / "audit.json", found.to_json())
+
+        return self._run("semantic_ids", depends, work)
+
+    @cached_property
+    def semantic_ids(self) -> SemanticIds | None:
+        """The codes of the catalogue."""
+        stage = self.semantic_id_stage
+        if stage is None:
+            return None
+        codes = np.load(stage.folder / "codes.npy", allow_pickle=False)
+        return SemanticIds(codes, tuple(read_json(stage.folder / "codebook_sizes.json")))
+
+    def tokenized(self) -> Path | None:
+        """Carry the pipeline out up to the semantic IDs and publish them; return the file."""
+        stage = self.semantic_id_stage
+        if stage is None:
+            return None
+        for name in ("semantic_ids.json", "audit.json"):
+            _publish(stage.folder / name, self.out / name)
+        return self.out / "semantic_ids.json"
+
+    # -- training --------------------------------------------------------------------------------
+
+    @cached_property
+    def features(self) -> ItemFeatures:
+        """What the model may know of the items beforehand."""
+        text = None if self.embeddings is None else self.embeddings.vectors
+        return ItemFeatures(self.dataset.item_count, self.semantic_ids, text)
+
+    @cached_property
+    def train_stage(self) -> Stage:
+        """The selected weights and the record of the training."""
+        self.tokenized()
+        config = self.config
+        sections = ("model", "loss", "train", "evaluate")
+        depends = {name: getattr(config, name).model_dump(mode="json") for name in sections}
+        # Protocols and groups of the final evaluation do not change a training; the selection metric does.
+        depends["evaluate"] = {"exclude_history": config.evaluate.exclude_history}
+        depends["data"] = self.data_stage.key
+        depends["split"] = config.data.model_dump(mode="json", include={"split", "test_share"})
+        depends |= {name: self.stages[name].key for name in ("text", "semantic_ids") if name in self.stages}
+        depends["device"] = self.device.type
+        key = self.store.key("train", depends)
+
+        def work(folder: Path) -> None:
+            trainer = self._trainer(self.out / "checkpoints" / key)
+            result = trainer.fit()
+            save_file(weights_of(trainer.model), folder / "model.safetensors")
+            progress = result.progress
+            write_json(
+                folder / "training.json",
+                {
+                    "epochs": progress.epoch,
+                    "stopped_early": result.stopped_early,
+                    "best_epoch": progress.best_epoch,
+                    "best_value": progress.best_value,
+                    "selected_by": config.train.select,
+                    "seconds": progress.seconds,
+                    "parameters": sum(p.numel() for p in trainer.model.parameters()),
+                    "log": progress.log,
+                },
+            )
+
+        return self._run("train", depends, work)
+
+    def _trainer(self, checkpoint: Path) -> Trainer:
+        config = self.config
+        model = build_model(config.model, self.features, seed=config.train.seed).to(self.device)
+        codes = None if self.semantic_ids is None else self.semantic_ids.padded()
+        objective = TrainingObjective(config.loss, self.split.train, self.dataset.item_count, codes)
+        cases = _sample(self.split.valid, config.train.evaluate_users)
+        settings = _selection_settings(config.evaluate, config.train.select)
+
+        def validate() -> dict[str, float]:
+            found = self._evaluate(model, cases, settings).metrics
+            names = dict.fromkeys([config.train.select, "full.overall.hit@100"])
+            return {name: metric_value(found, name) for name in names}
+
+        return Trainer(
+            model, objective, self.split.train, config.train, validate=validate, checkpoint=checkpoint
+        )
+
+    @cached_property
+    def model(self) -> Any:
+        """The trained model with its selected weights."""
+        model = build_model(self.config.model, self.features, seed=self.config.train.seed)
+        load_weights(model, load_file(self.train_stage.folder / "model.safetensors"))
+        return model.to(self.device).eval()
+
+    # -- evaluation ------------------------------------------------------------------------------
+
+    def _evaluate(self, model: Any, cases: Holdout, settings: Any, *, progress: str | None = None) -> Evaluation:
+        return evaluate(
+            CatalogueScorer(model),
+            cases,
+            settings=settings,
+            head=self.head,
+            popularity_group=popularity_groups(self.split.train_counts, self.config.data.popularity_groups),
+            train_counts=self.split.train_counts,
+            semantic_ids=self.semantic_ids,
+            user_ids=self.dataset.user_ids,
+            seed=EVALUATION_SEED,
+            progress=progress,
+        )
+
+    @cached_property
+    def evaluation_stage(self) -> Stage:
+        """Ranks and metrics of validation and test."""
+        depends = {
+            "train": self.train_stage.key,
+            "evaluate": self.config.evaluate.model_dump(mode="json"),
+            "groups": self.config.data.model_dump(mode="json", include={"head_share", "popularity_groups"}),
+        }
+
+        def work(folder: Path) -> None:
+            metrics, ranks = {}, []
+            for name, cases in (("test", self.split.test), ("valid", self.split.valid)):
+                found = self._evaluate(self.model, cases, self.config.evaluate, progress=f"ranking {name}")
+                metrics[name] = found.metrics
+                ranks.append(found.ranks.with_columns(pl.lit(name).alias("split")))
+            pl.concat(ranks).write_parquet(folder / "ranks.parquet")
+            write_json(folder / "metrics.json", metrics)
+
+        return self._run("evaluate", depends, work)
+
+    def evaluated(self) -> dict[str, Any]:
+        """Carry the pipeline out up to the metrics, publish them, and return the content of `metrics.json`."""
+        stage = self.evaluation_stage
+        _publish(stage.folder / "ranks.parquet", self.out / "ranks.parquet")
+        training = read_json(self.train_stage.folder / "training.json")
+        training.pop("log")
+        metrics: dict[str, Any] = read_json(stage.folder / "metrics.json")
+        metrics["timing"] = {stage.name: stage.seconds for stage in self.stages.values()}
+        metrics["timing"]["seconds_per_epoch"] = training["seconds"] / training["epochs"]
+        metrics["training"] = {name: value for name, value in training.items() if name != "seconds"}
+        metrics["data"] = self.dataset.report
+        metrics["provenance"] = provenance(self.config.train.seed) | {
+            "stages": {stage.name: stage.key for stage in self.stages.values()}
+        }
+        write_json(self.out / "metrics.json", metrics)
+        log = read_json(self.train_stage.folder / "training.json")["log"]
+        audited = read_json(self.out / "audit.json") if self.semantic_ids is not None else None
+        write_report(self.out / "report.html", self.config, metrics, log, audited)
+        return metrics
+
+    # -- bundle ----------------------------------------------------------------------------------
+
+    def bundled(self) -> Path:
+        """Carry the whole pipeline out and return the folder of the bundle."""
+        depends = {"train": self.train_stage.key, "head": self.config.data.head_share}
+
+        def work(folder: Path) -> None:
+            semantic_stage = self.semantic_id_stage
+            quantizer = None if semantic_stage is None else semantic_stage.folder / "quantizer"
+            write_bundle(
+                folder / "bundle",
+                BundleParts(
+                    model=self.model.cpu(),
+                    settings=self.config.model,
+                    items=self.dataset.items,
+                    train_counts=self.split.train_counts,
+                    head=self.head,
+                    semantic_ids=self.semantic_ids,
+                    encoder=None if self.embeddings is None else self.embeddings.encoder_folder,
+                    text_fields=self.config.text.fields,
+                    quantizer=quantizer if quantizer is not None and quantizer.is_dir() else None,
+                    provenance=provenance(self.config.train.seed),
+                ),
+            )
+
+        stage = self._run("bundle", depends, work)
+        with atomic_folder(self.out / "bundle") as fresh:
+            shutil.copytree(stage.folder / "bundle", fresh, dirs_exist_ok=True)
+        return self.out / "bundle"
+
+    def _run(self, name: str, depends_on: dict[str, Any], work: Any) -> Stage:
+        stage = self.store.run(name, depends_on, work)
+        self.stages[name] = stage
+        return stage
+
+
+def _selection_settings(settings: EvaluateSettings, select: str) -> EvaluateSettings:
+    # Only what picks the state to keep is measured during training, and the depth of a recall stage beside it.
+    cutoff = select.rpartition("@")[2]
+    ks = {100, int(cutoff)} if cutoff.isdigit() else {100}
+    changes = {"protocols": list({select.partition(".")[0]: None, "full": None}), "ks": sorted(ks), "exposure_ks": []}
+    return settings.model_copy(update=changes)
+
+
+def _sample(cases: Holdout, most: int | None) -> Holdout:
+    if most is None or len(cases) <= most:
+        return cases
+    rows = np.sort(random_stream(EVALUATION_SEED, "validation").choice(len(cases), most, replace=False))
+    return Holdout(cases.users[rows], cases.histories.select(rows), cases.targets[rows])
+
+
+def _publish(source: Path, target: Path) -> None:
+    with atomic_path(target) as temporary:
+        shutil.copyfile(source, temporary)
+
+
+def _hash_of(path: Path, key: str) -> str:
+    if not path.is_file():
+        raise ConfigError(f"{key}: {path}: no such file")
+    return file_hash(path)
+

@@ -1,0 +1,81 @@
+"""Finished pieces of work, kept under a key made of everything they depend on."""
+
+import logging
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from h2rec import __version__
+from h2rec.errors import DataError
+from h2rec.files import atomic_folder, content_key, read_json, write_json
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A finished stage.
+
+    Parameters
+    ----------
+    name
+        What was done.
+    key
+        Key of its inputs and settings.
+    folder
+        Where its files are; never changed after the stage is finished.
+    seconds
+        What it took when it was done.
+    reused
+        Whether it was there already.
+    """
+
+    name: str
+    key: str
+    folder: Path
+    seconds: float
+    reused: bool
+
+
+class StageStore:
+    """A folder of finished stages, ``NAME-KEY`` each.
+
+    A stage's folder appears under its name only when all its files are written, so what is there is whole.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def key(self, name: str, depends_on: Mapping[str, Any]) -> str:
+        """Key of a stage: a hash of its name, of this software's version and of all it depends on."""
+        return content_key({"stage": name, "version": __version__, **depends_on})
+
+    def run(self, name: str, depends_on: Mapping[str, Any], work: Callable[[Path], None]) -> Stage:
+        """Return the finished stage, doing its `work` (filling the folder it is given) only if it is not there."""
+        key = self.key(name, depends_on)
+        folder = self.root / f"{name}-{key}"
+        record = folder / "stage.json"
+        if record.exists():
+            try:
+                seconds = float(read_json(record)["seconds"])
+                logger.info("%s: reused (%s)", name, folder.name)
+                return Stage(name, key, folder, seconds, reused=True)
+            except (DataError, KeyError, TypeError, ValueError):
+                logger.warning("%s: %s is damaged and made again", name, folder.name)
+                shutil.rmtree(folder)
+        logger.info("%s: running", name)
+        started = time.perf_counter()
+        with atomic_folder(folder) as fresh:
+            work(fresh)
+            seconds = time.perf_counter() - started
+            finished = datetime.now(UTC).isoformat(timespec="seconds")
+            write_json(
+                fresh / "stage.json",
+                {"stage": name, "key": key, "seconds": seconds, "finished": finished, "depends_on": dict(depends_on)},
+            )
+        logger.info("%s: done in %.1f s (%s)", name, seconds, folder.name)
+        return Stage(name, key, folder, seconds, reused=False)

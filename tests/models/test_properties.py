@@ -1,0 +1,218 @@
+"""What must hold for every model on every backbone, on random weights."""
+
+import pytest
+import torch
+
+from h2rec.models.protocol import branch_scores
+
+BACKBONES = ["sasrec", "bert4rec", "gru4rec"]
+MODELS = [{"name": name} for name in BACKBONES] + [
+    {"name": "h2rec", "backbone": backbone, **extra}
+    for backbone in BACKBONES
+    for extra in ({}, {"fusion": "mean_history"}, {"fusion": "equal"}, {"share_encoder": True}, {"score": {"kind": "inner"}})
+]
+LAST = [
+    {"name": "h2rec", "backbone": backbone, "intent": "last", **extra}
+    for backbone in ("sasrec", "gru4rec")
+    for extra in ({}, {"fusion": "mean_history"})
+]
+CAUSAL = [values for values in MODELS if "bert4rec" not in values.values()]
+
+
+def name_of(values):
+    return "-".join(str(value) for value in values.values())
+
+
+def encode(model, items, lengths=None, reads=None):
+    items = torch.as_tensor(items)
+    lengths = (items > 0).sum(1) if lengths is None else lengths
+    reads = items > 0 if reads is None else reads
+    with torch.no_grad():
+        return model(items, lengths, reads)
+
+
+def joined(states):
+    return torch.cat(states.vectors, dim=1)
+
+
+@pytest.mark.parametrize("values", CAUSAL, ids=name_of)
+def test_a_later_item_changes_no_earlier_output(make_model, values):
+    model = make_model(**values)
+    first = joined(encode(model, [[3, 7, 9, 11, 2]]))
+    second = joined(encode(model, [[3, 7, 9, 30, 31]]))
+    assert torch.equal(first[:3], second[:3])
+    assert not torch.allclose(first[3:], second[3:])
+
+
+@pytest.mark.parametrize("values", [v for v in MODELS if "bert4rec" in v.values()], ids=name_of)
+def test_the_masked_target_leaks_nowhere(make_model, values):
+    """A masked position's item is out of the input: what was there can't matter; its neighbours do, on both sides."""
+    model = make_model(**values)
+    masked = torch.tensor([[3, 7, model.mask_item, 11, 2]])
+    reads = masked == model.mask_item
+    plain = joined(encode(model, masked, reads=reads))
+    for changed in ([[3, 8, model.mask_item, 11, 2]], [[3, 7, model.mask_item, 11, 5]]):
+        assert not torch.allclose(plain, joined(encode(model, changed, reads=reads)))
+    assert model.mask_item == model.item_count + 1
+
+
+@pytest.mark.parametrize("values", MODELS + LAST, ids=name_of)
+def test_padding_changes_nothing(make_model, values):
+    model = make_model(**values)
+    short = joined(encode(model, [[3, 7, 9]]))
+    padded = joined(encode(model, [[3, 7, 9, 0, 0, 0]]))
+    torch.testing.assert_close(short, padded, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("values", MODELS + LAST, ids=name_of)
+def test_a_batch_equals_its_rows_one_by_one(make_model, values):
+    model = make_model(**values)
+    rows = [[3, 7, 9, 4], [1], [8, 8, 2]]
+    batch = torch.zeros(3, 4, dtype=torch.long)
+    for place, row in enumerate(rows):
+        batch[place, : len(row)] = torch.tensor(row)
+    together = joined(encode(model, batch))
+    alone = torch.cat([joined(encode(model, [row])) for row in rows])
+    torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("values", [v for v in MODELS + LAST if v["name"] == "h2rec"], ids=name_of)
+def test_the_score_is_the_product_with_the_static_item_vector_of_the_spec(make_model, values):
+    """``y = <u^S, sum_l alpha_l e^l> + <u^H, h>``, each branch a cosine over a temperature if asked."""
+    model = make_model(**values)
+    items = torch.tensor([[3, 7, 9]])
+    reads = torch.tensor([[False, False, True]])
+    states = encode(model, items, reads=reads)
+    catalogue = torch.arange(1, model.item_count + 1)
+    with torch.no_grad():
+        sid, hid = branch_scores(states.vectors, model.item_vectors(catalogue))
+        alpha = states.alpha[0, 2]
+        u_s = states.sid_state[0]
+        tables = model.codes.by_level(model.codes.vectors)
+        cosine = model.settings.score.kind == "cosine"
+
+        def unit(x):
+            return x / x.norm() if cosine else x
+
+        tau = model.settings.score.temperature if cosine else 1.0
+        for item in (1, 17, 40):
+            codes = model.codes.item_rows[item] - model.codes.starts
+            fused = sum(a * unit(table[code]) for a, table, code in zip(alpha, tables, codes, strict=True))
+            assert sid[0, item - 1].item() == pytest.approx(float(unit(u_s) @ fused) / tau, abs=1e-4)
+            vector = unit(model.hid.weight[item])
+            own = states.vectors[1][0]
+            assert hid[0, item - 1].item() == pytest.approx(float(own @ vector), abs=1e-4)
+
+
+def test_alpha_is_computed_once_and_both_branches_use_that_tensor(make_model, monkeypatch):
+    from h2rec.models import h2rec
+
+    model = make_model(name="h2rec")
+    seen, used = [], []
+    intent, weighted_sum, attend = model.intent, h2rec.weighted_sum, model.mca.forward
+    monkeypatch.setattr(model, "intent", lambda *a: seen.append(intent(*a)) or seen[-1])
+    monkeypatch.setattr(h2rec, "weighted_sum", lambda rows, w, m: used.append(w) or weighted_sum(rows, w, m))
+    monkeypatch.setattr(model.mca, "forward", lambda h, r, alpha, t: used.append(alpha) or attend(h, r, alpha, t))
+    states = encode(model, [[3, 7, 9]])
+    assert len(seen) == 1
+    assert len(used) == 2
+    assert all(tensor is seen[0] for tensor in [*used, states.alpha])
+
+
+def test_last_intent_is_the_last_items_alpha_everywhere(make_model):
+    last = make_model(name="h2rec", intent="last")
+    causal = make_model(name="h2rec", intent="causal")
+    items = [[3, 7, 9, 0]]
+    alpha = encode(last, items).alpha
+    expected = encode(causal, items).alpha[0, 2]
+    for step in range(3):
+        torch.testing.assert_close(alpha[0, step], expected)
+
+
+def test_mean_history_intent_is_the_mlp_of_the_mean(make_model):
+    model = make_model(name="h2rec", fusion="mean_history")
+    alpha = encode(model, [[3, 7]]).alpha[0, 1]
+    with torch.no_grad():
+        rows = model.codes.rows(torch.tensor([3, 7]))
+        concatenated = model.codes.vectors[rows].mean(0)  # [L, d]
+        hidden = torch.relu(torch.einsum("ld,ldh->h", concatenated, model.fusion.level_weights) + model.fusion.bias)
+        torch.testing.assert_close(alpha, model.fusion.out(hidden).softmax(-1), rtol=1e-5, atol=1e-5)
+
+
+def test_zero_values_give_exactly_the_hid_only_input(make_model):
+    model = make_model(name="h2rec")
+    with torch.no_grad():
+        model.mca.value.weight.zero_()
+    items = torch.tensor([[3, 7, 9]])
+    with torch.no_grad():
+        rows = model.codes.rows(items)
+        entry, _ = model._enrich(model.hid(items), rows, model.intent(items, torch.tensor([3]), rows))
+    assert torch.equal(entry, model.hid(items))
+
+
+@pytest.mark.parametrize("heads", [1, 2, 4])
+def test_cross_attention_is_textbook_attention_over_the_levels(make_model, heads):
+    model = make_model(name="h2rec", mca_heads=heads)
+    items = torch.tensor([[3, 7, 9]])
+    with torch.no_grad():
+        rows = model.codes.rows(items)
+        alpha = model.intent(items, torch.tensor([3]), rows)
+        fast = model.mca(model.hid(items), rows, alpha, model.codes)
+        for step in range(3):
+            memory = alpha[0, step][:, None] * model.codes.vectors[rows[0, step]]  # [L, d]
+            query = model.mca.query(model.hid.weight[items[0, step]]).view(heads, -1)
+            keys = model.mca.key(memory).view(-1, heads, query.shape[1])
+            values = model.mca.value(memory).view(-1, heads, query.shape[1])
+            weights = (torch.einsum("hd,lhd->hl", query, keys) * query.shape[1] ** -0.5).softmax(-1)
+            slow = model.mca.out(torch.einsum("hl,lhd->hd", weights, values).flatten())
+            torch.testing.assert_close(fast[0, step], slow, rtol=1e-4, atol=1e-5)
+
+
+def test_fusion_is_an_mlp_of_the_concatenated_codes(make_model):
+    model = make_model(name="h2rec")
+    with torch.no_grad():
+        rows = model.codes.rows(torch.tensor([5]))
+        concatenated = model.codes.vectors[rows[0]].flatten()
+        weight = model.fusion.level_weights.flatten(0, 1)  # [L d, d]
+        slow = model.fusion.out(torch.relu(concatenated @ weight + model.fusion.bias)).softmax(-1)
+        fast = model.fusion(model.fusion.features(model.codes, rows))[0]
+    torch.testing.assert_close(fast, slow, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_with_the_sid_branch_off_the_model_is_the_backbone_to_the_bit(features, backbone):
+    from h2rec.models.build import build_model
+    from h2rec.models.settings import ModelSettings
+
+    sizes = {"dim": 8, "heads": 2, "max_length": 12}
+    off = build_model(ModelSettings(name="h2rec", backbone=backbone, branches="hid", **sizes), features, seed=3)
+    plain = build_model(ModelSettings(name=backbone, **sizes), features, seed=3)
+    assert off.objective == plain.objective
+    for left, right in zip(off.parameters(), plain.parameters(), strict=True):
+        assert torch.equal(left, right)
+    items = torch.tensor([[3, 7, 9, 0]])
+    assert torch.equal(joined(encode(off.eval(), items)), joined(encode(plain.eval(), items)))
+
+
+@pytest.mark.parametrize("level", [0, 1, 2])
+def test_masking_hides_one_granularity_at_all_positions(make_model, level):
+    """Items that differ in the masked level alone look the same in the masked view."""
+    model = make_model(name="h2rec")
+    codes = model.codes.item_rows
+    codes[4] = codes[3]
+    codes[4, level] = (codes[3, level] - model.codes.starts[level] + 1) % 6 + model.codes.starts[level]
+    alpha = encode(model, [[3, 7, 9]]).alpha
+    arguments = (torch.tensor([3]), alpha, torch.tensor([level]), torch.tensor([2]))
+    with torch.no_grad():
+        one = model.masked_view(torch.tensor([[3, 7, 9]]), *arguments)
+        other = model.masked_view(torch.tensor([[4, 7, 9]]), *arguments)
+        plain = encode(model, [[3, 7, 9]]).sid_state[2:]
+    assert torch.equal(one, other)
+    assert not torch.allclose(one, plain)
+
+
+def test_a_shared_encoder_is_one_encoder(make_model):
+    shared = make_model(name="h2rec", share_encoder=True)
+    assert shared.sid_encoder is shared.hid_encoder
+    own = make_model(name="h2rec")
+    assert own.sid_encoder is not own.hid_encoder

@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+import torch
+
+from h2rec.errors import ConfigError
+from h2rec.models.build import ItemFeatures, build_model
+from h2rec.models.settings import ModelSettings
+from h2rec.models.warm_start import code_vectors, text_vectors
+
+
+def test_code_vectors_are_means_of_what_coarser_levels_left():
+    vectors = np.array([[1.0, 0.0], [3.0, 0.0], [0.0, 10.0]], np.float32)
+    codes = np.array([[0, 0], [0, 1], [1, 1]], np.int32)
+    tables, residual = code_vectors(vectors, codes, (2, 3))
+    assert tables[0].tolist() == [[2.0, 0.0], [0.0, 10.0]]
+    # Level 2 sees -1 (item 0), +1 and 0 (items 1 and 2); its third code has no item.
+    assert tables[1].tolist() == [[-1.0, 0.0], [0.5, 0.0], [0.0, 0.0]]
+    rebuilt = tables[0][codes[:, 0]] + tables[1][codes[:, 1]] + residual
+    assert rebuilt == pytest.approx(vectors)
+
+
+def test_text_vectors_keep_the_geometry_of_the_leading_components():
+    random = np.random.default_rng(0)
+    flat = (random.normal(size=(100, 3)) @ random.normal(size=(3, 12))).astype(np.float32)
+    vectors = text_vectors(flat, 3, std=0.1)
+    assert vectors.std() == pytest.approx(0.1)
+    centred = flat - flat.mean(0)
+    gram, expected = vectors @ vectors.T, centred @ centred.T
+    assert gram / np.abs(gram).max() == pytest.approx(expected / np.abs(expected).max(), abs=1e-4)
+
+
+def test_more_dimensions_than_the_text_has_is_an_error():
+    with pytest.raises(ConfigError, match=r"model\.dim: 16"):
+        text_vectors(np.zeros((100, 8), np.float32), 16, 0.1)
+
+
+def test_the_tables_start_from_the_text_and_padding_stays_zero(features):
+    model = build_model(ModelSettings(name="h2rec", dim=8), features, seed=0)
+    expected = text_vectors(features.text, 8, 0.1)
+    assert torch.equal(model.hid.weight[1:-1].detach(), torch.from_numpy(expected))
+    assert not model.hid.weight[0].any()
+    tables, _ = code_vectors(expected, features.semantic_ids.codes, (6, 6, 6))
+    for level, table in zip(model.codes.by_level(model.codes.vectors), tables, strict=True):
+        assert torch.equal(level[:-1].detach(), torch.from_numpy(table))
+
+
+def test_a_cold_start_ignores_the_text(features):
+    cold = {"hid": False, "codes": False}
+    with_text = build_model(ModelSettings(name="h2rec", dim=8, warm_start=cold), features, seed=0)
+    without = ItemFeatures(features.item_count, features.semantic_ids)
+    bare = build_model(ModelSettings(name="h2rec", dim=8), without, seed=0)
+    for left, right in zip(with_text.parameters(), bare.parameters(), strict=True):
+        assert torch.equal(left, right)
+
+
+def test_h2rec_without_codes_is_an_error():
+    with pytest.raises(ConfigError, match="needs semantic IDs"):
+        build_model(ModelSettings(), ItemFeatures(10), seed=0)
+
+
+def test_an_unknown_model_is_an_error():
+    with pytest.raises(ConfigError, match="unknown model 'sasrek'"):
+        build_model(ModelSettings(name="sasrek"), ItemFeatures(10), seed=0)
