@@ -1,0 +1,119 @@
+"""Checks of embeddings before anything is learned from them, and passes over them in chunks."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from h2rec.errors import SemanticIdError
+from h2rec.runtime import random_stream
+from h2rec.semantic_ids.codes import CodeArray
+from h2rec.semantic_ids.protocol import Embeddings, Quantizer
+
+CHUNK = 8192
+"""Rows handled at once: embeddings may be mapped from disk and larger than memory."""
+
+
+def chunks(embeddings: Embeddings) -> Iterator[Embeddings]:
+    """Rows in order, at most `CHUNK` at a time, as contiguous float32 arrays."""
+    for start in range(0, len(embeddings), CHUNK):
+        yield np.ascontiguousarray(embeddings[start : start + CHUNK], dtype=np.float32)
+
+
+def check_embeddings(
+    embeddings: Embeddings, dimension: int | None = None, item_ids: Sequence[str] | None = None
+) -> None:
+    """Refuse what no quantizer can work with.
+
+    Parameters
+    ----------
+    embeddings
+        `[n, m]`.
+    dimension
+        The `m` that a fitted quantizer expects.
+    item_ids
+        Names of the rows, for the message.
+
+    Raises
+    ------
+    SemanticIdError
+        For another shape, or a row that holds NaN or infinity.
+    """
+    if embeddings.ndim != 2 or embeddings.shape[1] == 0:
+        raise SemanticIdError(
+            f"embeddings must be a table [items, dimensions], found shape {embeddings.shape}"
+        )
+    if dimension is not None and embeddings.shape[1] != dimension:
+        raise SemanticIdError(
+            f"embeddings have {embeddings.shape[1]} dimensions, the quantizer was fitted on {dimension}",
+            "embed new items with the same text encoder as the catalogue",
+        )
+    start = 0
+    for chunk in chunks(embeddings):
+        broken = np.flatnonzero(~np.isfinite(chunk).all(axis=1))
+        if len(broken):
+            row = start + int(broken[0])
+            name = f"item '{item_ids[row]}'" if item_ids is not None else f"row {row + 1}"
+            raise SemanticIdError(
+                f"the embedding of {name} holds NaN or infinity",
+                "check the text encoder or the embeddings file",
+            )
+        start += len(chunk)
+
+
+def check_enough_items(embeddings: Embeddings, codebook_size: int) -> None:
+    """Refuse catalogues with fewer distinct embeddings than codes: some codes could never be used.
+
+    Raises
+    ------
+    SemanticIdError
+        Telling how many distinct embeddings there are.
+    """
+    distinct: set[bytes] = set()
+    for chunk in chunks(embeddings):
+        distinct.update(row.tobytes() for row in chunk)
+        if len(distinct) >= codebook_size:
+            return
+    raise SemanticIdError(
+        f"{len(embeddings)} items with {len(distinct)} distinct embeddings can't fill {codebook_size} codes a level",
+        "lower semantic_ids.codebook_size, or check that the item texts differ",
+    )
+
+
+def sample_rows(embeddings: Embeddings, limit: int, seed: int) -> Embeddings:
+    """Return all rows, or `limit` random ones in file order, as a new float32 array."""
+    if len(embeddings) <= limit:
+        return np.array(embeddings, dtype=np.float32)
+    rows = random_stream(seed, "sample").choice(len(embeddings), size=limit, replace=False)
+    return np.array(embeddings[np.sort(rows)], dtype=np.float32)
+
+
+def squared_errors(
+    quantizer: Quantizer, embeddings: Embeddings, codes: CodeArray | None = None
+) -> Embeddings:
+    """Squared distance of each embedding to its reconstruction, `[n]`, from the codes' first levels as given."""
+    errors = np.empty(len(embeddings), dtype=np.float32)
+    start = 0
+    for chunk in chunks(embeddings):
+        rows = slice(start, start + len(chunk))
+        chunk_codes = quantizer.encode(chunk) if codes is None else codes[rows]
+        errors[rows] = np.square(chunk - quantizer.decode(chunk_codes)).sum(axis=1)
+        start += len(chunk)
+    return errors
+
+
+def variance(embeddings: Embeddings) -> float:
+    """Mean squared distance of the rows to their mean: what a quantizer with a single code leaves over."""
+    total = np.zeros(embeddings.shape[1])
+    squares = 0.0
+    for chunk in chunks(embeddings):
+        wide = chunk.astype(np.float64)
+        total += wide.sum(axis=0)
+        squares += float(np.square(wide).sum())
+    count = max(1, len(embeddings))
+    return max(0.0, squares / count - float(np.square(total / count).sum()))
+
+
+def error_quantiles(quantizer: Quantizer, embeddings: Embeddings) -> tuple[float, ...]:
+    """Percentiles 0 to 100 of the fitted catalogue's squared reconstruction errors, 101 numbers."""
+    errors = squared_errors(quantizer, sample_rows(embeddings, 50_000, seed=0))
+    return tuple(float(q) for q in np.quantile(errors, np.linspace(0, 1, 101)))

@@ -1,0 +1,83 @@
+"""Published files of codes: item -> ``["<a_12>", "<b_3>", ..]``, as LETTER, LC-Rec and MiniOneRec write them."""
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from h2rec.errors import SemanticIdError
+from h2rec.files import read_json, write_text
+from h2rec.semantic_ids.codes import SemanticIds
+
+TOKEN = re.compile(r"<([a-z]+)_([0-9]{1,9})>")
+
+
+def read_codes(path: Path, item_ids: Sequence[str] | None = None) -> SemanticIds:
+    """Read a file of codes: tokens (``*.index.json``) or integers (``semantic_ids.json``).
+
+    Parameters
+    ----------
+    path
+        The file.
+    item_ids
+        Items wanted, in order; the file's own order when None. Further items in the file are left out.
+
+    Raises
+    ------
+    SemanticIdError
+        For an item without codes, a malformed token, a level out of order, or tuples of different length;
+        item and level are named.
+    DataError
+        If the file is missing or not JSON.
+    """
+    content = read_json(path)
+    if isinstance(content, dict):
+        content = {item: _parse_row(path, item, row) for item, row in content.items()}
+    sizes = _largest(content) if item_ids is not None and isinstance(content, dict) else None
+    return SemanticIds.from_mapping(content, item_ids, sizes, source=str(path))
+
+
+def write_index(path: Path, semantic_ids: SemanticIds, item_ids: Sequence[str]) -> None:
+    """Write ``*.index.json``: item -> one token per level.
+
+    Raises
+    ------
+    SemanticIdError
+        For more than 26 levels, which the format has no letters for.
+    """
+    if semantic_ids.levels > 26:
+        raise SemanticIdError(f"{semantic_ids.levels} levels: the index format has letters for 26")
+    lines = []
+    for item, row in zip(item_ids, semantic_ids.codes.tolist(), strict=True):
+        tokens = [f"<{_letter(level)}_{code}>" for level, code in enumerate(row)]
+        lines.append(f"{json.dumps(item, ensure_ascii=False)}: {json.dumps(tokens)}")
+    write_text(path, "{\n" + ",\n".join(lines) + "\n}\n")
+
+
+def _parse_row(path: Path, item: str, row: object) -> object:
+    if not isinstance(row, list) or not any(isinstance(token, str) for token in row):
+        return row
+    codes = []
+    for level, token in enumerate(row):
+        where = f"{path}: item '{item}', level {level + 1}"
+        match = TOKEN.fullmatch(token) if isinstance(token, str) else None
+        if match is None:
+            raise SemanticIdError(
+                f'{where}: expected a token such as "<{_letter(level)}_12>", found {token!r}'
+            )
+        if match[1] != _letter(level):
+            raise SemanticIdError(f"{where}: expected the letter '{_letter(level)}', found {token!r}")
+        codes.append(int(match[2]))
+    return codes
+
+
+def _largest(content: dict[str, object]) -> list[int] | None:
+    # Sizes from the whole file: the wanted items may not use every code.
+    rows = [row for row in content.values() if isinstance(row, list) and all(type(c) is int for c in row)]
+    if not rows or len({len(row) for row in rows}) != 1:
+        return None
+    return [max(column) + 1 for column in zip(*rows, strict=True)]
+
+
+def _letter(level: int) -> str:
+    return chr(ord("a") + level) if level < 26 else "?"

@@ -1,0 +1,66 @@
+"""Quantizers: one file per algorithm, all behind `h2rec.semantic_ids.protocol.Quantizer`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from h2rec.errors import SemanticIdError
+from h2rec.semantic_ids.protocol import Quantizer
+from h2rec.semantic_ids.quantizers.pq import ProductQuantizer
+from h2rec.semantic_ids.quantizers.reduced import ReducedQuantizer
+from h2rec.semantic_ids.quantizers.rqkmeans import RQKMeans
+from h2rec.semantic_ids.quantizers.rqvae import RQVAE
+from h2rec.semantic_ids.storage import load_description
+
+if TYPE_CHECKING:  # the settings are made of the quantizers' own
+    from h2rec.semantic_ids.settings import SemanticIdSettings
+
+KINDS: dict[str, type[Quantizer]] = {
+    "rqvae": RQVAE,
+    "rqkmeans": RQKMeans,
+    "pq": ProductQuantizer,
+    "opq": ProductQuantizer,
+    "pca": ReducedQuantizer,
+}
+
+
+def create(settings: SemanticIdSettings) -> Quantizer:
+    """Return the unfitted quantizer that the settings name.
+
+    Raises
+    ------
+    SemanticIdError
+        If the settings name a file of codes, which needs no quantizer.
+    """
+    quantizer: Quantizer
+    sizes = settings.levels, settings.codebook_size
+    match settings.quantizer:
+        case "rqvae":
+            quantizer = RQVAE(settings.rqvae, *sizes)
+        case "rqkmeans":
+            quantizer = RQKMeans(settings.kmeans, *sizes)
+        case "pq" | "opq":
+            quantizer = ProductQuantizer(settings.quantizer, settings.pq, *sizes)
+        case name:
+            raise SemanticIdError(f"'{name}' is a file of codes, there is nothing to fit")
+    return quantizer if settings.pca is None else ReducedQuantizer(quantizer, settings.pca)
+
+
+def load_quantizer(folder: Path) -> Quantizer:
+    """Read a fitted quantizer of any kind.
+
+    Raises
+    ------
+    SemanticIdError
+        If the folder holds no quantizer of a known kind, or a damaged one.
+    DataError
+        If `quantizer.json` is missing or not JSON.
+    """
+    kind = load_description(folder)["kind"]
+    if kind not in KINDS:
+        raise SemanticIdError(f"{folder}: unknown quantizer '{kind}', known are {', '.join(KINDS)}")
+    try:
+        return KINDS[kind].load(folder)
+    except (KeyError, TypeError, ValueError) as error:
+        raise SemanticIdError(f"{folder}: damaged description of a quantizer ({error!r})") from None

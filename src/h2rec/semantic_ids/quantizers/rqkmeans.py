@@ -1,0 +1,182 @@
+"""Residual k-means: cluster the embeddings, then what is left over, level by level."""
+
+import warnings
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import threadpool_limits
+from torch import Tensor
+
+from h2rec.files import array_hash, content_key
+from h2rec.progress import progress_bar
+from h2rec.runtime import random_stream
+from h2rec.semantic_ids.balance import sinkhorn_biases
+from h2rec.semantic_ids.codes import CodeArray, SemanticIds
+from h2rec.semantic_ids.embeddings import (
+    check_embeddings,
+    check_enough_items,
+    chunks,
+    error_quantiles,
+    sample_rows,
+)
+from h2rec.semantic_ids.protocol import Embeddings
+from h2rec.semantic_ids.residual import nearest_codes, residual_codes, squared_distances, sum_of_codes
+from h2rec.semantic_ids.storage import (
+    load_checkpoint,
+    load_description,
+    load_tensors,
+    save_checkpoint,
+    save_parts,
+)
+from h2rec.settings import Settings
+
+
+class KMeansSettings(Settings):
+    """Settings of residual k-means."""
+
+    iterations: int = 50
+    """Most passes over the sample for one level."""
+    sample: int = 200_000
+    """Most items that codebooks are learned from; every item is encoded."""
+    balanced: bool = False
+    """Share every level's codes out evenly among the items (Sinkhorn), at some cost in error."""
+    balance_rounds: int = 5
+    """With `balanced`: rounds of sharing out and moving the codes to their items' mean."""
+
+
+class RQKMeans:
+    """Residual k-means behind the `Quantizer` protocol.
+
+    Parameters
+    ----------
+    settings
+        How to cluster.
+    levels, codebook_size
+        `L` and `K`.
+    """
+
+    kind = "rqkmeans"
+
+    def __init__(self, settings: KMeansSettings, levels: int, codebook_size: int) -> None:
+        self.settings = settings
+        self.levels = levels
+        self.codebook_size = codebook_size
+        self.codebooks = torch.empty(levels, codebook_size, 0)
+        self.biases = torch.zeros(levels, codebook_size)
+        self.error_quantiles: tuple[float, ...] = ()
+
+    @property
+    def codebook_sizes(self) -> tuple[int, ...]:
+        """Codes per level, coarse level first."""
+        return (self.codebook_size,) * self.levels
+
+    @property
+    def dimension(self) -> int:
+        """Dimensions of the embeddings that it was fitted on."""
+        return self.codebooks.shape[2]
+
+    def fit(self, embeddings: Embeddings, *, seed: int = 0, checkpoint: Path | None = None) -> Self:
+        """Learn one codebook after the other; the checkpoint is written after each."""
+        check_embeddings(embeddings)
+        check_enough_items(embeddings, self.codebook_size)
+        fingerprint = content_key({**self._description(), "seed": seed, "embeddings": array_hash(embeddings)})
+        residual = torch.from_numpy(sample_rows(embeddings, self.settings.sample, seed))
+        codebooks = torch.zeros(self.levels, self.codebook_size, residual.shape[1])
+        biases = torch.zeros(self.levels, self.codebook_size)
+        done = 0
+        found = load_checkpoint(checkpoint, fingerprint)
+        if found is not None:
+            done, state = found
+            codebooks, biases = state["codebooks"], state["biases"]
+        with progress_bar("residual k-means", self.levels, "levels") as advance:
+            for level in range(self.levels):
+                if level >= done:
+                    level_seed = int(random_stream(seed, "k-means", level).integers(2**31))
+                    codebooks[level] = cluster(
+                        residual, self.codebook_size, self.settings.iterations, level_seed
+                    )
+                    if self.settings.balanced:
+                        codebooks[level], biases[level] = _balance(
+                            residual, codebooks[level], self.settings.balance_rounds
+                        )
+                    if checkpoint is not None:
+                        save_checkpoint(
+                            checkpoint, fingerprint, level + 1, {"codebooks": codebooks, "biases": biases}
+                        )
+                residual -= codebooks[level][nearest_codes(residual, codebooks[level], biases[level])]
+                advance(1)
+        self.codebooks, self.biases = codebooks, biases
+        self.error_quantiles = error_quantiles(self, embeddings)
+        return self
+
+    def encode(self, embeddings: Embeddings) -> CodeArray:
+        """Codes of embeddings `[n, m]`, int32 `[n, L]`."""
+        check_embeddings(embeddings, self.dimension)
+        codes = np.empty((len(embeddings), self.levels), dtype=np.int32)
+        start = 0
+        for chunk in chunks(embeddings):
+            found = residual_codes(torch.from_numpy(chunk), self.codebooks, self.biases)
+            codes[start : start + len(chunk)] = found.numpy()
+            start += len(chunk)
+        return codes
+
+    def decode(self, codes: CodeArray) -> Embeddings:
+        """Reconstructed embeddings of codes `[n, p]`, float32 `[n, m]`."""
+        SemanticIds(codes, self.codebook_sizes[: codes.shape[1]])
+        points: Embeddings = sum_of_codes(torch.from_numpy(codes.astype(np.int64)), self.codebooks).numpy()
+        return points
+
+    def save(self, folder: Path) -> None:
+        """Write `quantizer.json` and `quantizer.safetensors` into an existing folder."""
+        description = {**self._description(), "error_quantiles": list(self.error_quantiles)}
+        save_parts(folder, self.kind, description, {"codebooks": self.codebooks, "biases": self.biases})
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote."""
+        description = load_description(folder)
+        settings = KMeansSettings.parse(description["settings"], source=str(folder))
+        quantizer = cls(settings, description["levels"], description["codebook_size"])
+        shape = (quantizer.levels, quantizer.codebook_size)
+        tensors = load_tensors(folder, {"codebooks": (*shape, None), "biases": shape})
+        quantizer.codebooks, quantizer.biases = tensors["codebooks"], tensors["biases"]
+        quantizer.error_quantiles = tuple(description["error_quantiles"])
+        return quantizer
+
+    def _description(self) -> dict[str, Any]:
+        return {
+            "levels": self.levels,
+            "codebook_size": self.codebook_size,
+            "settings": self.settings.model_dump(),
+        }
+
+
+def cluster(points: Tensor, codebook_size: int, iterations: int, seed: int) -> Tensor:
+    """K-means centres `[K, d]` of points `[n, d]` (scikit-learn, k-means++ start)."""
+    estimator = KMeans(codebook_size, n_init=1, max_iter=iterations, random_state=seed, algorithm="lloyd")
+    # Threads add up their partial sums as they finish. Sums of two don't depend on the order, sums of
+    # more do, and the same seed has to give the same codebook.
+    threads = min(2, torch.get_num_threads())
+    with warnings.catch_warnings(), threadpool_limits(threads):
+        # Residuals may have fewer distinct rows than codes once the levels before describe small
+        # catalogues exactly. The surplus codes stay unused and the audit shows them.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        estimator.fit(points.numpy())
+    return torch.from_numpy(np.ascontiguousarray(estimator.cluster_centers_, dtype=np.float32))
+
+
+def _balance(points: Tensor, codebook: Tensor, rounds: int) -> tuple[Tensor, Tensor]:
+    """Move codes to the means of evenly shared items; return them and the biases that share evenly."""
+    sample = points[:: max(1, len(points) // 50_000)]
+    bias = torch.zeros(len(codebook))
+    for _ in range(rounds):
+        bias = sinkhorn_biases(squared_distances(sample, codebook))
+        codes = nearest_codes(sample, codebook, bias)
+        sums = torch.zeros_like(codebook).index_add_(0, codes, sample)
+        counts = torch.bincount(codes, minlength=len(codebook)).unsqueeze(1)
+        codebook = torch.where(counts > 0, sums / counts.clamp_min(1), codebook)
+    return codebook, sinkhorn_biases(squared_distances(sample, codebook))

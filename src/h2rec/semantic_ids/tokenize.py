@@ -1,0 +1,73 @@
+"""From embeddings, or a file of codes, to the semantic IDs of a catalogue."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from h2rec.errors import SemanticIdError
+from h2rec.semantic_ids.codes import SemanticIds
+from h2rec.semantic_ids.collisions import resolve
+from h2rec.semantic_ids.embeddings import check_embeddings
+from h2rec.semantic_ids.interchange import read_codes
+from h2rec.semantic_ids.protocol import Embeddings, Quantizer
+from h2rec.semantic_ids.quantizers import create
+from h2rec.semantic_ids.settings import SemanticIdSettings
+
+
+@dataclass(frozen=True, eq=False)
+class Tokenized:
+    """A tokenized catalogue.
+
+    Parameters
+    ----------
+    semantic_ids
+        Codes of every item, in the order of the items.
+    quantizer
+        What made them, to encode new items; None where the codes came from a file.
+    """
+
+    semantic_ids: SemanticIds
+    quantizer: Quantizer | None
+
+
+def tokenize(
+    embeddings: Embeddings | None,
+    item_ids: Sequence[str],
+    settings: SemanticIdSettings,
+    *,
+    seed: int = 0,
+    checkpoint: Path | None = None,
+) -> Tokenized:
+    """Give every item its codes.
+
+    Parameters
+    ----------
+    embeddings
+        Text embeddings `[N, m]`; may be None when the settings name a file of codes.
+    item_ids
+        Ids of the `N` items, in the order of the embeddings.
+    settings
+        How.
+    seed
+        The same seed gives the same codes.
+    checkpoint
+        File that a killed fit continues from. The caller deletes it once the result is stored.
+
+    Raises
+    ------
+    SemanticIdError
+        For embeddings or files of codes that can't be used; the item is named.
+    """
+    if settings.reads_file:
+        codes = read_codes(Path(settings.quantizer), item_ids)
+        return Tokenized(resolve(codes, settings.collisions), None)
+    if embeddings is None:
+        raise SemanticIdError(
+            f"the quantizer '{settings.quantizer}' needs text embeddings, and there are none"
+        )
+    if len(embeddings) != len(item_ids):
+        raise SemanticIdError(f"{len(embeddings)} embeddings do not fit {len(item_ids)} items")
+    check_embeddings(embeddings, item_ids=item_ids)
+    quantizer = create(settings).fit(embeddings, seed=seed, checkpoint=checkpoint)
+    codes = SemanticIds(quantizer.encode(embeddings), quantizer.codebook_sizes)
+    return Tokenized(resolve(codes, settings.collisions, quantizer, embeddings), quantizer)
