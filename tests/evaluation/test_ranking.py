@@ -11,6 +11,7 @@ from h2rec.data.splits import Holdout
 from h2rec.errors import DataError, H2RecWarning
 from h2rec.evaluation.negatives import draw_negatives
 from h2rec.evaluation.ranking import full_ranks, rank, sampled_ranks
+from h2rec.evaluation.scorer import Restricted
 from h2rec.evaluation.settings import EvaluateSettings
 
 NAN, INF = float("nan"), float("inf")
@@ -133,3 +134,16 @@ def test_a_scorer_of_the_wrong_shape_is_caught(random_cases, table_scorer):
 
     with pytest.raises(ValueError, match="the scorer returned"):
         rank(Short(scorer.table), holdout, FULL)
+
+
+def test_ranks_among_some_candidates(random_cases):
+    scorer, holdout = random_cases()
+    candidates = np.arange(31) % 3 == 0
+    rows = np.flatnonzero(candidates[holdout.targets])
+    some = Holdout(holdout.users[rows], holdout.histories.select(rows), holdout.targets[rows])
+    restricted = Restricted(type(scorer)(scorer.table[rows]), candidates)
+    ranked = rank(restricted, some, FULL, top_k=30)
+    for case, scores in enumerate(scorer.table[rows].tolist()):
+        allowed = set(range(3, 31, 3)) - set(some.histories[case].tolist())
+        assert ranked.by_protocol["full"][case] == naive_rank(scores, int(some.targets[case]), allowed)
+        assert set(ranked.top[case].tolist()) - {0} == allowed

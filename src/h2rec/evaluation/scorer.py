@@ -1,7 +1,10 @@
 """What a model must be able to do to be evaluated."""
 
+from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from h2rec.data.histories import Histories, IntArray
@@ -31,3 +34,30 @@ class Scorer(Protocol):
             Floating point `[n, N + 1]`, higher is better, on any device. Column 0 (padding) is ignored.
         """
         ...
+
+
+@dataclass(frozen=True, eq=False)
+class Restricted:
+    """A scorer whose other items can't be recommended: full ranks are then among the candidates alone.
+
+    Parameters
+    ----------
+    scorer
+        Scores the whole catalogue.
+    candidates
+        Which items compete, bool `[N + 1]`, padding first; the targets must be among them.
+    """
+
+    scorer: Scorer
+    candidates: npt.NDArray[np.bool_]
+
+    @property
+    def item_count(self) -> int:
+        """Number of items, N."""
+        return self.scorer.item_count
+
+    def score(self, histories: Histories, rows: IntArray) -> torch.Tensor:
+        """Score as the scorer does, with minus infinity for all but the candidates."""
+        scores = self.scorer.score(histories, rows)
+        outside = torch.from_numpy(~self.candidates).to(scores.device)
+        return scores.masked_fill(outside, -torch.inf)
