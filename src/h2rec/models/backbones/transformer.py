@@ -26,7 +26,9 @@ class TransformerBackbone(nn.Module):
     def forward(self, vectors: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Encode `[B, T, d]` padded on the right to `[B, T, d]`."""
         steps = torch.arange(vectors.shape[1], device=vectors.device)
-        x = self.dropout(self.entry_norm(vectors + self.positions(steps)))
+        # Counted from the end, the next item is always asked for at the same position.
+        from_end = (self.positions.num_embeddings - lengths[:, None] + steps).clamp(max=self.positions.num_embeddings - 1)
+        x = self.dropout(self.entry_norm(vectors + self.positions(from_end)))
         # Right padding comes after every real position: the causal mask alone hides it.
         visible = None if self.causal else (steps < lengths[:, None])[:, None, None, :]
         for block in self.blocks:

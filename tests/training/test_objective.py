@@ -1,0 +1,164 @@
+"""No leakage, exact terms, and memory that grows with the batch alone."""
+
+import numpy as np
+import pytest
+import torch
+
+from h2rec.batching.sequences import cut_windows, next_item_batch, pack
+from h2rec.data.histories import Histories
+from h2rec.losses.contrastive import multi_positive_info_nce
+from h2rec.losses.settings import LossSettings
+from h2rec.models.build import ItemFeatures, build_model
+from h2rec.models.settings import ModelSettings
+from h2rec.semantic_ids.codes import SemanticIds
+from h2rec.training.diagnosis import warnings_for
+from h2rec.training.objective import TrainingObjective
+
+ITEMS = 25
+RANDOM = np.random.default_rng(3)
+HISTORIES = Histories.from_lists([RANDOM.integers(1, ITEMS + 1, 9).tolist() for _ in range(12)])
+CODES = SemanticIds(RANDOM.integers(0, 3, (ITEMS, 3)).astype(np.int32), (3, 3, 3))
+
+
+def make(loss, **model):
+    settings = ModelSettings.parse({"name": "h2rec", "dim": 8, "max_length": 10, **model})
+    built = build_model(settings, ItemFeatures(ITEMS, CODES), seed=0)
+    return built.eval(), TrainingObjective(LossSettings.parse(loss), HISTORIES, ITEMS, CODES.padded())
+
+
+def batch():
+    windows = cut_windows(HISTORIES, 10)
+    return next_item_batch(windows, np.arange(len(windows)))
+
+
+def test_the_total_is_the_weighted_sum_of_named_terms():
+    model, objective = make({"beta": 0.5, "gamma": 0.25, "branch": 0.3})
+    terms, _ = objective(model, batch(), np.random.default_rng(0))
+    assert set(terms.values) == {"ranking", "ranking_sid", "ranking_hid", "alignment", "masking"}
+    values = {name: value.item() for name, value in terms.values.items()}
+    expected = values["ranking"] + 0.3 * (values["ranking_sid"] + values["ranking_hid"])
+    expected += 0.5 * values["alignment"] + 0.25 * values["masking"]
+    assert terms.total.item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_terms_without_weight_are_not_computed():
+    model, objective = make({"beta": 0, "gamma": 0})
+    terms, _ = objective(model, batch(), np.random.default_rng(0))
+    assert list(terms.values) == ["ranking"]
+
+
+def test_the_positive_set_is_codes_and_neighbours_and_itself():
+    """Naive definition of P(i) against the loss that the objective computes."""
+    p = 2
+    model, objective = make({"beta": 1, "alignment": {"shared_levels": p, "window": 1, "temperature": 0.3}})
+    terms, _ = objective(model, batch(), np.random.default_rng(0))
+    items = sorted({int(i) for i in batch().targets.flatten() if i > 0})
+    near = {(a, b) for row in HISTORIES for a, b in zip(row, row[1:], strict=False)}
+    positives = torch.tensor(
+        [
+            [
+                i == j or (i, j) in near or (j, i) in near or (CODES.codes[i - 1][:p] == CODES.codes[j - 1][:p]).all()
+                for j in items
+            ]
+            for i in items
+        ]
+    )
+    sid, hid = model.alignment_views(torch.tensor(items))
+    expected = multi_positive_info_nce(sid, hid, positives, 0.3)
+    assert terms.values["alignment"].item() == pytest.approx(expected.item(), rel=1e-5)
+    assert terms.positives_per_item == pytest.approx(positives.float().sum(1).mean().item())
+
+
+def test_alignment_compares_no_more_items_than_asked():
+    model, objective = make({"beta": 1, "alignment": {"items": 5}})
+    seen = []
+    views = model.alignment_views
+    model.alignment_views = lambda items: seen.append(len(items)) or views(items)
+    objective(model, batch(), np.random.default_rng(0))
+    assert seen == [5]
+
+
+@pytest.mark.parametrize(("level", "pick"), [("lowest", "argmin"), ("highest", "argmax")])
+def test_the_masked_level_follows_alpha(level, pick):
+    model, objective = make({"gamma": 1, "masking": {"level": level}})
+    with torch.no_grad():
+        model.fusion.out.weight.normal_(generator=torch.Generator().manual_seed(0))
+    seen = {}
+    view = model.masked_view
+    model.masked_view = lambda i, le, alpha, hidden, at: seen.update(a=alpha, h=hidden, t=at) or view(
+        i, le, alpha, hidden, at
+    )
+    objective(model, batch(), np.random.default_rng(0))
+    alpha = seen["a"][torch.arange(len(seen["t"])), seen["t"]]
+    assert torch.equal(seen["h"], getattr(alpha, pick)(-1))
+    assert len(seen["h"].unique()) > 1
+
+
+def everything_that_trains(histories):
+    """All that training derives from data: batches, positives, negatives' weights."""
+    windows = cut_windows(histories, 10)
+    batches = [next_item_batch(windows, rows) for rows in pack(windows.lengths, 40, np.random.default_rng(0))]
+    objective = TrainingObjective(LossSettings(beta=1.0), histories, ITEMS, CODES.padded())
+    arrays = [b.items.numpy() for b in batches] + [b.targets.numpy() for b in batches]
+    return [*arrays, objective.neighbours.toarray(), histories.counts(ITEMS)]
+
+
+def split_from(rows):
+    import polars as pl
+
+    from h2rec.data.dataset import Dataset
+    from h2rec.data.splits import split
+
+    histories = Histories.from_lists(rows)
+    ids = pl.Series([str(u) for u in range(len(rows))])
+    items = pl.DataFrame({"item_id": [str(i) for i in range(ITEMS)]})
+    return split(Dataset(ids, items, histories, pl.Series(np.arange(len(histories.items), dtype=float)), {}))
+
+
+def leaks(train_of):
+    """Whether held-out items reach what `train_of` takes from a split: permute them over the users and look."""
+    rows = [row.tolist() for row in HISTORIES]
+    held = np.array([row[-2:] for row in rows])
+    shuffled = np.random.default_rng(1).permutation(held.flatten()).reshape(held.shape)
+    changed = [row[:-2] + new.tolist() for row, new in zip(rows, shuffled, strict=True)]
+    one, other = (everything_that_trains(train_of(split_from(r))) for r in (rows, changed))
+    return len(one) != len(other) or not all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_held_out_items_change_nothing_that_trains():
+    assert not leaks(lambda made: made.train)
+
+
+def test_the_leak_test_finds_a_planted_leak():
+    assert leaks(lambda made: made.test.histories)
+
+
+def test_the_positive_set_does_not_grow_with_the_catalogue():
+    """No tensor of the alignment has a side as long as the catalogue."""
+    many = 200_000
+    codes = np.zeros((many + 1, 3), np.int32)
+    objective = TrainingObjective(LossSettings(beta=1.0), HISTORIES, many, codes)
+    assert objective.neighbours.nnz <= 2 * len(HISTORIES.items)
+    model, _ = make({})
+    largest = 0
+    original = torch.Tensor.__or__
+
+    def watched(self, other):
+        nonlocal largest
+        largest = max(largest, self.numel())
+        return original(self, other)
+
+    torch.Tensor.__or__ = watched
+    try:
+        objective._alignment(model, torch.arange(1, ITEMS + 1), np.random.default_rng(0))
+    finally:
+        torch.Tensor.__or__ = original
+    assert 0 < largest <= ITEMS**2
+
+
+def test_failure_signs_are_said():
+    collapsed = {"alpha_entropy": 0.02, "alpha/1": 0.01, "alpha/2": 0.99}
+    assert "collapsed on level 2" in warnings_for(collapsed, 100)[0]
+    assert "drowns" in warnings_for({"mca_to_hid_norm": 5.0}, 100)[0]
+    assert "noise" in warnings_for({"positives_per_item": 40.0}, 100)[0]
+    assert warnings_for({"alpha_entropy": 0.9, "mca_to_hid_norm": 0.5, "positives_per_item": 3.0}, 100) == []
