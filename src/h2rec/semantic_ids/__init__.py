@@ -1,0 +1,1 @@
+"""Semantic IDs: quantizers, tokenizing a catalogue, collisions, new items, audit, interchange."""

@@ -52,6 +52,16 @@ class SemanticIds:
         """Number of levels, L."""
         return len(self.codebook_sizes)
 
+    def with_sizes(self, codebook_sizes: Sequence[int]) -> Self:
+        """Return the same codes with other codebook sizes, such as those of the quantizer that made them.
+
+        Raises
+        ------
+        SemanticIdError
+            If a code does not fit.
+        """
+        return type(self)(self.codes, tuple(codebook_sizes))
+
     def padded(self) -> CodeArray:
         """Codes with a row of zeros for the padding item in front, int32 `[N + 1, L]`."""
         return np.concatenate([np.zeros((1, self.levels), np.int32), self.codes])

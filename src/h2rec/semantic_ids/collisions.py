@@ -98,7 +98,7 @@ def nearest_free(
 def _nearest_first(
     quantizer: Quantizer, embedding: Embeddings, prefix: tuple[int, ...], taken: Taken
 ) -> Iterator[tuple[int, ...]]:
-    """Tuples below a prefix, the branches in order of their distance, each one walked to its end before the next."""
+    """Tuples below a prefix: branches in order of their distance, each walked to its end before the next."""
     level = len(prefix)
     size = quantizer.codebook_sizes[level]
     branches = np.empty((size, level + 1), dtype=np.int32)

@@ -74,7 +74,8 @@ def check_enough_items(embeddings: Embeddings, codebook_size: int) -> None:
         if len(distinct) >= codebook_size:
             return
     raise SemanticIdError(
-        f"{len(embeddings)} items with {len(distinct)} distinct embeddings can't fill {codebook_size} codes a level",
+        f"{len(embeddings)} items with {len(distinct)} distinct embeddings "
+        f"can't fill {codebook_size} codes a level",
         "lower semantic_ids.codebook_size, or check that the item texts differ",
     )
 
@@ -90,7 +91,7 @@ def sample_rows(embeddings: Embeddings, limit: int, seed: int) -> Embeddings:
 def squared_errors(
     quantizer: Quantizer, embeddings: Embeddings, codes: CodeArray | None = None
 ) -> Embeddings:
-    """Squared distance of each embedding to its reconstruction, `[n]`, from the codes' first levels as given."""
+    """Squared distance of each embedding to its reconstruction, `[n]`; codes may be prefixes `[n, p]`."""
     errors = np.empty(len(embeddings), dtype=np.float32)
     start = 0
     for chunk in chunks(embeddings):

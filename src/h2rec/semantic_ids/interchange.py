@@ -1,4 +1,4 @@
-"""Published files of codes: item -> ``["<a_12>", "<b_3>", ..]``, as LETTER, LC-Rec and MiniOneRec write them."""
+"""Published files of codes, item -> ``["<a_12>", "<b_3>", ..]``, as LETTER, LC-Rec and MiniOneRec write."""
 
 import json
 import re

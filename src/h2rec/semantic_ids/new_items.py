@@ -68,7 +68,7 @@ def encode_new(
     Raises
     ------
     SemanticIdError
-        If the existing codes were not made by this quantizer and way to treat collisions, or no tuple is free.
+        If the existing codes were made otherwise than by this quantizer and treatment, or no tuple is free.
     """
     suffixed = collisions == "suffix"
     sizes = existing.codebook_sizes[:-1] if suffixed else existing.codebook_sizes

@@ -1,6 +1,6 @@
 """Residual arithmetic: a point as a sum of codes, one level after the other. No learning, no files.
 
-Source: residual vector quantization as in RQ-VAE (Lee et al. 2022) and TIGER (Rajput et al. 2023), section 3.1.
+Source: residual quantization as in RQ-VAE (Lee et al. 2022) and TIGER (Rajput et al. 2023), section 3.1.
 """
 
 from collections.abc import Sequence

@@ -111,7 +111,7 @@ class ProductQuantizer:
         return codes
 
     def decode(self, codes: CodeArray) -> Embeddings:
-        """Reconstructed embeddings of codes `[n, p]`, float32 `[n, m]`; slices after the `p`-th are at their mean."""
+        """Reconstructed embeddings of codes `[n, p]`, float32 `[n, m]`; slices after the `p`-th at their mean."""
         SemanticIds(codes, self.codebook_sizes[: codes.shape[1]])
         rotated = torch.zeros(len(codes), self.dimension)
         width = self.codebooks.shape[2]
@@ -160,7 +160,7 @@ class ProductQuantizer:
         if dimension % self.levels:
             raise SemanticIdError(
                 f"{self.kind} can't cut {dimension} dimensions into {self.levels} equal slices",
-                "choose levels that divide the dimensions, or set semantic_ids.pca to a multiple of the levels",
+                "choose levels that divide the dimensions, or a multiple of the levels as semantic_ids.pca",
             )
 
     def _fit_rotation(self, points: Embeddings, seed: int) -> Embeddings:

@@ -58,7 +58,7 @@ class RQVAESettings(Settings):
     kmeans_iterations: int = Field(20, ge=1)
     """Most passes of that k-means."""
     revive_below: float = Field(0.05, ge=0, lt=1)
-    """A code used less in an epoch than this share of the even load is dead and is moved to a random residual; 0 never."""
+    """A code used less in an epoch than this share of the even load is dead and moves to a random residual."""
 
 
 def start(network: RQVAENetwork, embeddings: Embeddings, settings: RQVAESettings, seed: int) -> None:
@@ -89,8 +89,8 @@ def start(network: RQVAENetwork, embeddings: Embeddings, settings: RQVAESettings
 class Fitting:
     """One fit of an RQ-VAE, from a started network to a trained one.
 
-    Its whole state is the network, the optimizer, the moving averages and the epoch number: random choices are
-    drawn from streams named by the epoch, so that a resumed fit sees what the unbroken one would have.
+    Its whole state is the network, the optimizer, the moving averages and the epoch number: random choices
+    come from streams named by the epoch, so that a resumed fit sees what the unbroken one would have.
 
     Parameters
     ----------
@@ -106,7 +106,8 @@ class Fitting:
         self.network = network
         self.settings = settings
         self.seed = seed
-        learned = [p for name, p in network.named_parameters() if settings.ema is None or name != "codebooks"]
+        network.codebooks.requires_grad_(settings.ema is None)
+        learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.AdamW(learned, lr=settings.learning_rate, weight_decay=0.0, fused=True)
         shape = network.codebooks.shape[:2]
         self.average_count = torch.ones(shape)

@@ -32,8 +32,8 @@ class Pass(NamedTuple):
 class LinearWithCorrection(nn.Module):
     """A linear map plus a small MLP that starts at zero.
 
-    With the linear part set to the principal components, an untrained RQ-VAE is exactly residual k-means behind
-    a PCA: training can only start from there and improve on it.
+    With the linear part set to the principal components, an untrained RQ-VAE is exactly residual k-means
+    behind a PCA: training starts from there and improves on it.
     """
 
     def __init__(self, inputs: int, hidden: int, outputs: int) -> None:
@@ -113,7 +113,7 @@ class RQVAENetwork(nn.Module):
             residuals.append(residual)
             chosen.append(vector)
             codes.append(code)
-            # A level's own vector is held fixed for the next one, so that each codebook fits its own residuals.
+            # A level's own vector is fixed for the next one, so that each codebook fits its own residuals.
             residual = residual - vector.detach()
         total = torch.stack(chosen, dim=1)
         quantized = pass_gradient(latent, total.sum(dim=1), rotation_trick)
@@ -121,10 +121,11 @@ class RQVAENetwork(nn.Module):
 
 
 def pass_gradient(latent: Tensor, quantized: Tensor, rotation_trick: bool = False) -> Tensor:
-    """Return `quantized` `[n, d]`, through which the reconstruction's gradient reaches encoder and codebooks.
+    """Return `quantized` `[n, d]`, through which the decoder's gradient reaches encoder and codebooks.
 
-    The codebooks take the gradient as it is. The encoder takes it straight through (van den Oord et al. 2017) or,
-    with the rotation trick (Fifty et al. 2024, section 4), turned and scaled as `latent` turns into `quantized`.
+    The codebooks take the gradient as it is. The encoder takes it straight through (van den Oord et al. 2017)
+    or, with the rotation trick (Fifty et al. 2024, section 4), turned and scaled as `latent` turns into
+    `quantized`.
     """
     if not rotation_trick:
         return quantized + (latent - latent.detach())
@@ -133,11 +134,12 @@ def pass_gradient(latent: Tensor, quantized: Tensor, rotation_trick: bool = Fals
     length = latent.detach().norm(dim=1, keepdim=True).clamp_min(tiny)
     target_length = target.norm(dim=1, keepdim=True).clamp_min(tiny)
     source_direction, target_direction = latent.detach() / length, target / target_length
-    mirror = nn.functional.normalize(source_direction + target_direction, dim=1)
+    mirror: Tensor = nn.functional.normalize(source_direction + target_direction, dim=1)
     rotated = (
         latent
         - 2 * (latent * mirror).sum(dim=1, keepdim=True) * mirror
         + 2 * (latent * source_direction).sum(dim=1, keepdim=True) * target_direction
     )
-    turned = rotated * (target_length / length)
-    return quantized + (turned - turned.detach())
+    turned: Tensor = rotated * (target_length / length)
+    passed: Tensor = quantized + (turned - turned.detach())
+    return passed

@@ -1,0 +1,136 @@
+"""Audit of semantic IDs: how well the codes are used, what they hold, where they collide, what they mean."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from h2rec.errors import SemanticIdError
+from h2rec.semantic_ids.audit.branches import Branch, Theme, code_tree
+from h2rec.semantic_ids.audit.depth import DepthError, error_by_depth, stable_share
+from h2rec.semantic_ids.audit.levels import LevelUse, level_use
+from h2rec.semantic_ids.audit.neighbours import (
+    NeighbourCheck,
+    check_neighbours,
+    embedding_similarity,
+    text_similarity,
+)
+from h2rec.semantic_ids.audit.shared import CollisionCount, count_collisions
+from h2rec.semantic_ids.codes import SemanticIds
+from h2rec.semantic_ids.embeddings import check_embeddings
+from h2rec.semantic_ids.protocol import Embeddings, Quantizer
+
+__all__ = ["Audit", "audit"]
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What an audit found; parts that need embeddings, a quantizer or texts are empty or None without them.
+
+    Parameters
+    ----------
+    levels
+        Use of every level's codes.
+    errors
+        What the codes leave over of the embeddings, by depth.
+    stable
+        Share of the items whose codes come back when their reconstruction is encoded again.
+    collisions
+        Items that share their whole tuple.
+    neighbours
+        Whether items that share codes have closer text than random ones, by depth; depth 0 is random.
+    neighbours_by
+        ``embeddings`` or ``words``: what that closeness was measured on.
+    branches, themes
+        The code tree with typical words, and groups of like first-level branches.
+    """
+
+    levels: tuple[LevelUse, ...]
+    errors: tuple[DepthError, ...]
+    stable: float | None
+    collisions: CollisionCount
+    neighbours: tuple[NeighbourCheck, ...]
+    neighbours_by: str | None
+    branches: tuple[Branch, ...]
+    themes: tuple[Theme, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the tree below its first level, as plain JSON values."""
+        counted = self.collisions
+        return {
+            "items": counted.items,
+            "levels": [{**asdict(level), "utilisation": level.utilisation} for level in self.levels],
+            "error_by_depth": [asdict(error) for error in self.errors],
+            "stable": self.stable,
+            "collisions": {
+                "rate": counted.rate,
+                "distinct_tuples": counted.distinct_tuples,
+                "colliding_items": counted.colliding,
+                "avoidable_items": counted.avoidable,
+                "unavoidable_items": counted.unavoidable,
+                "same_words_items": counted.same_words,
+                "largest": [asdict(group) for group in counted.largest],
+            },
+            "neighbours": [asdict(check) for check in self.neighbours],
+            "neighbours_by": self.neighbours_by,
+            "branches": [
+                {"code": branch.codes[0], "items": branch.items, "words": list(branch.words)}
+                for branch in self.branches
+            ],
+        }
+
+
+def audit(
+    semantic_ids: SemanticIds,
+    *,
+    embeddings: Embeddings | None = None,
+    quantizer: Quantizer | None = None,
+    texts: Sequence[str] | None = None,
+    item_ids: Sequence[str] | None = None,
+) -> Audit:
+    """Audit the codes of a catalogue.
+
+    Parameters
+    ----------
+    semantic_ids
+        Codes of `N` items.
+    embeddings
+        Text embeddings `[N, m]`: for reconstruction error, neighbours, and collisions of equal embeddings.
+    quantizer
+        What made the codes: for the reconstruction error.
+    texts
+        Item texts `[N]`, title first: for collisions of the same text, words of branches, and titles.
+    item_ids
+        Ids `[N]`, to name colliding items.
+
+    Raises
+    ------
+    SemanticIdError
+        If the parts do not fit together.
+    """
+    for name, part in (("embeddings", embeddings), ("texts", texts), ("item ids", item_ids)):
+        if part is not None and len(part) != len(semantic_ids):
+            raise SemanticIdError(f"{len(part)} {name} do not fit the codes of {len(semantic_ids)} items")
+    if embeddings is not None:
+        check_embeddings(embeddings, None if quantizer is None else quantizer.dimension, item_ids)
+    if quantizer is not None:
+        known = quantizer.codebook_sizes
+        if semantic_ids.codebook_sizes[: len(known)] != known:
+            raise SemanticIdError(
+                f"codebook sizes {semantic_ids.codebook_sizes} are not those of the quantizer, {known}"
+            )
+    similarity, measured_by = None, None
+    if embeddings is not None:
+        similarity, measured_by = embedding_similarity(embeddings), "embeddings"
+    elif texts is not None:
+        similarity, measured_by = text_similarity(texts), "words"
+    branches, themes = ((), ()) if texts is None else code_tree(semantic_ids, texts)
+    return Audit(
+        levels=tuple(level_use(semantic_ids)),
+        errors=() if embeddings is None else tuple(error_by_depth(semantic_ids, embeddings, quantizer)),
+        stable=None if quantizer is None else stable_share(semantic_ids, quantizer),
+        collisions=count_collisions(semantic_ids, embeddings, texts, item_ids),
+        neighbours=() if similarity is None else tuple(check_neighbours(semantic_ids, similarity)),
+        neighbours_by=None if similarity is None else measured_by,
+        branches=branches,
+        themes=themes,
+    )

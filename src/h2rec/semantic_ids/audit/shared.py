@@ -1,0 +1,158 @@
+"""Items that share their whole tuple, and whether a quantizer could have told them apart."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from h2rec.semantic_ids.codes import SemanticIds
+from h2rec.semantic_ids.protocol import Embeddings
+
+SAME_EMBEDDING = 1e-5
+"""Squared distance, relative to the squared length, up to which embeddings count as the same: encoders round."""
+SHOWN_GROUPS = 10
+SHOWN_ITEMS = 6
+
+
+@dataclass(frozen=True)
+class SharedTuple:
+    """Items with the same codes.
+
+    Parameters
+    ----------
+    codes
+        The tuple.
+    items
+        How many share it.
+    distinct
+        How many different contents (texts or embeddings) they have; None when neither is known.
+    item_ids, titles
+        The first few of them; empty when not known.
+    """
+
+    codes: tuple[int, ...]
+    items: int
+    distinct: int | None
+    item_ids: tuple[str, ...]
+    titles: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CollisionCount:
+    """Collisions of a catalogue.
+
+    Parameters
+    ----------
+    items, distinct_tuples
+        Items, and different tuples among their codes.
+    colliding
+        Items that share their tuple with another.
+    unavoidable
+        Those that share it only with items of the same content, which no quantizer can tell apart; None when
+        neither texts nor embeddings are known.
+    same_words
+        Of the others, those that share it only with items of the same words in another order; None without
+        texts.
+    largest
+        The fullest tuples.
+    """
+
+    items: int
+    distinct_tuples: int
+    colliding: int
+    unavoidable: int | None
+    same_words: int | None
+    largest: tuple[SharedTuple, ...]
+
+    @property
+    def avoidable(self) -> int | None:
+        """Items that share their tuple with an item of another content: collisions that the quantizer made."""
+        return None if self.unavoidable is None else self.colliding - self.unavoidable
+
+    @property
+    def rate(self) -> float:
+        """Share of the items that share their tuple with another."""
+        return self.colliding / max(1, self.items)
+
+
+def count_collisions(
+    semantic_ids: SemanticIds,
+    embeddings: Embeddings | None = None,
+    texts: Sequence[str] | None = None,
+    item_ids: Sequence[str] | None = None,
+) -> CollisionCount:
+    """Count collisions, told apart by content where texts `[N]` or embeddings `[N, m]` are given.
+
+    Texts that differ only in case or white space are the same, and so are items of (all but) equal
+    embeddings.
+    """
+    group, size = semantic_ids.tuple_groups()
+    colliding = np.flatnonzero(size > 1)
+    by_group = colliding[np.argsort(group[colliding], kind="stable")]
+    bounds = np.flatnonzero(np.diff(group[by_group], prepend=-1, append=-1))
+    known = embeddings is not None or texts is not None
+    unavoidable = same_words = 0
+    shared = []
+    for begin, end in zip(bounds[:-1], bounds[1:], strict=True):
+        rows = by_group[begin:end]
+        distinct = _distinct_contents(rows, embeddings, texts) if known else None
+        if distinct == 1:
+            unavoidable += len(rows)
+        elif texts is not None and len({_words(texts[row]) for row in rows}) == 1:
+            same_words += len(rows)
+        shared.append((rows, distinct))
+    # Tuples that the quantizer could have split come first among those of the same size.
+    shared.sort(key=lambda entry: (-len(entry[0]), -(entry[1] or 0)))
+    largest = tuple(
+        SharedTuple(
+            codes=tuple(semantic_ids.codes[rows[0]].tolist()),
+            items=len(rows),
+            distinct=distinct,
+            item_ids=() if item_ids is None else tuple(item_ids[row] for row in rows[:SHOWN_ITEMS]),
+            titles=() if texts is None else tuple(shortened(texts[row]) for row in rows[:SHOWN_ITEMS]),
+        )
+        for rows, distinct in shared[:SHOWN_GROUPS]
+    )
+    distinct_tuples = int(group.max(initial=-1)) + 1
+    return CollisionCount(
+        items=len(semantic_ids),
+        distinct_tuples=distinct_tuples,
+        colliding=len(colliding),
+        unavoidable=unavoidable if known else None,
+        same_words=None if texts is None else same_words,
+        largest=largest,
+    )
+
+
+def shortened(text: str, length: int = 80) -> str:
+    """Return the start of a text, on one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= length else line[: length - 1] + "…"
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(sorted(re.findall(r"\w+", text.casefold())))
+
+
+def _distinct_contents(
+    rows: np.ndarray[tuple[int], np.dtype[np.int64]],
+    embeddings: Embeddings | None,
+    texts: Sequence[str] | None,
+) -> int:
+    normal = [None if texts is None else " ".join(texts[row].casefold().split()) for row in rows]
+    leaders: list[int] = []
+    for position, row in enumerate(rows):
+        for leader in leaders:
+            if texts is not None and normal[position] == normal[leader]:
+                break
+            if embeddings is not None and _same(embeddings[row], embeddings[rows[leader]]):
+                break
+        else:
+            leaders.append(position)
+    return len(leaders)
+
+
+def _same(one: Embeddings, other: Embeddings) -> bool:
+    limit = SAME_EMBEDDING * float(np.square(one).sum())
+    return float(np.square(one - other).sum()) <= limit
