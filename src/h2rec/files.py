@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import platformdirs
 
 from h2rec.errors import DataError, H2RecError
 
@@ -112,3 +113,9 @@ def content_key(parts: Mapping[str, Any]) -> str:
     """Return a short key that changes when any part changes; parts are JSON values."""
     canonical = json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def cache_folder() -> Path:
+    """Where downloads and embeddings are kept: `H2REC_CACHE`, or else the user's cache folder."""
+    named = os.environ.get("H2REC_CACHE")
+    return Path(named).expanduser() if named else platformdirs.user_cache_path("h2rec")

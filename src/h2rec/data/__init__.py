@@ -1,0 +1,1 @@
+"""Interactions and items in, time-ordered histories out."""

@@ -31,6 +31,9 @@ class Dataset:
         Sorting key of every interaction, float64 `[interactions]` alongside `histories.items`.
     report
         What reading and cleaning did: counts of rows, duplicates, dropped users and the like.
+    item_file_index
+        For every row of the item file the index (1..N) of the item that it describes, 0 for none, so that
+        arrays in the order of the file find their items; None without an item file.
     """
 
     user_ids: pl.Series
@@ -38,6 +41,7 @@ class Dataset:
     histories: Histories
     timestamps: pl.Series
     report: dict[str, int | str | list[str]]
+    item_file_index: pl.Series | None = None
 
     @property
     def user_count(self) -> int:
@@ -59,6 +63,8 @@ class Dataset:
         pl.DataFrame({"user_id": self.user_ids}).write_parquet(folder / "users.parquet")
         self.items.write_parquet(folder / "items.parquet")
         pl.DataFrame({"timestamp": self.timestamps}).write_parquet(folder / "timestamps.parquet")
+        if self.item_file_index is not None:
+            pl.DataFrame({"item": self.item_file_index}).write_parquet(folder / "item_file_index.parquet")
         self.histories.save(folder)
         write_json(folder / "report.json", self.report)
 
@@ -75,7 +81,10 @@ class Dataset:
             users = pl.read_parquet(folder / "users.parquet")
             items = pl.read_parquet(folder / "items.parquet")
             timestamps = pl.read_parquet(folder / "timestamps.parquet")
+            index_path = folder / "item_file_index.parquet"
+            file_index = pl.read_parquet(index_path)["item"] if index_path.exists() else None
         except (OSError, pl.exceptions.PolarsError) as error:
             raise DataError(f"{folder}: can't read the prepared data ({error})") from None
         report = read_json(folder / "report.json")
-        return cls(users["user_id"], items, Histories.load(folder), timestamps["timestamp"], report)
+        histories = Histories.load(folder)
+        return cls(users["user_id"], items, histories, timestamps["timestamp"], report, file_index)

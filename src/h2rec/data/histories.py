@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -100,7 +100,7 @@ class Histories:
         DataError
             If a file is missing or damaged.
         """
-        mode = "r" if mapped else None
+        mode: Literal["r"] | None = "r" if mapped else None
         try:
             offsets = np.load(folder / "offsets.npy", mmap_mode=mode, allow_pickle=False)
             items = np.load(folder / "items.npy", mmap_mode=mode, allow_pickle=False)

@@ -1,0 +1,101 @@
+"""Interactions read, checked and cleaned, row by row of the file, still under the file's own ids."""
+
+from pathlib import Path
+from typing import NoReturn
+
+import polars as pl
+
+from h2rec.data.columns import find_column, require_column
+from h2rec.data.numbers import check_times, number, time_parser, to_seconds
+from h2rec.data.readers import Table, open_table
+from h2rec.data.readers.table import is_missing
+from h2rec.data.settings import ColumnSettings
+from h2rec.errors import DataError
+
+Report = dict[str, int | str | list[str]]
+
+
+def read_interactions(
+    path: Path, columns: ColumnSettings, report: Report, *, min_rating: float | None = None
+) -> pl.DataFrame:
+    """Read and clean interactions; counts of what was dropped go into the report.
+
+    Rows without a user or item are dropped. Rows of the same user, item and time are one interaction, the
+    first; without a time column the position in the file is the time, so that none is a duplicate.
+
+    Returns
+    -------
+    DataFrame
+        Columns `user` and `item` (Categorical: four bytes a row, whatever the ids) and `time` (Float64),
+        rows in the order of the file.
+
+    Raises
+    ------
+    DataError
+        If the file can't be read, a column is missing, a time or rating is not understood (file and line
+        are named), or no row is left.
+    """
+    table = open_table(path)
+    user = require_column(table, "user", columns.user, "user")
+    item = require_column(table, "item", columns.item, "item")
+    time = find_column(table, "timestamp", columns.timestamp)
+    rating = None if min_rating is None else require_column(table, "rating", columns.rating, "rating")
+    parts = [_identifier(user).alias("user"), _identifier(item).alias("item")]
+    if time is not None:
+        parser = time_parser(table, time)
+        parts.append(parser(pl.col(time)).alias("time"))
+    if rating is not None:
+        parts += [number(pl.col(rating)).alias("rating"), is_missing(pl.col(rating)).alias("unrated")]
+    rows = table.collect(table.scan().select(parts))
+    if rows.height == 0:
+        raise DataError(f"{path}: a header and no rows")
+    report["interaction_rows"] = rows.height
+
+    whole = pl.col("user").is_not_null() & pl.col("item").is_not_null()
+    if time is None:
+        rows = rows.with_columns(time=pl.int_range(rows.height).cast(pl.Float64))
+    rows = _keep(rows, whole, report, "rows_without_user_or_item")
+    identified = ~is_missing(pl.col(user)) & ~is_missing(pl.col(item))
+    if time is None:
+        report["time_order"] = "order of the file"
+    else:
+        if rows["time"].null_count():
+            check_times(table, time, parser, identified)
+        seconds, unit = to_seconds(table, time, rows["time"].to_numpy())
+        rows = rows.with_columns(time=pl.Series(seconds))
+        report["time_order"] = f"column '{time}' ({unit})"
+    if rating is not None:
+        if rows.select((pl.col("rating").is_null() & ~pl.col("unrated")).any()).item():
+            _refuse_rating(table, rating, identified)
+        high = ~pl.col("unrated") & (pl.col("rating") >= min_rating)
+        rows = _keep(rows, high, report, "rows_below_min_rating")
+    rows = rows.select("user", "item", "time")
+    if time is not None:
+        once = rows.unique(maintain_order=True, keep="first")
+        report["duplicate_interactions"] = rows.height - once.height
+        rows = once
+    if rows.height == 0:
+        raise DataError(f"{path}: no interaction is left after cleaning: {_dropped_words(report)}")
+    return rows
+
+
+def _identifier(column: str) -> pl.Expr:
+    value = pl.col(column)
+    return pl.when(~is_missing(value)).then(value).cast(pl.Categorical)
+
+
+def _keep(rows: pl.DataFrame, condition: pl.Expr, report: Report, dropped: str) -> pl.DataFrame:
+    kept = rows.filter(condition)
+    report[dropped] = rows.height - kept.height
+    return kept
+
+
+def _refuse_rating(table: Table, column: str, rows: pl.Expr) -> NoReturn:
+    bad = number(pl.col(column)).is_null() & ~is_missing(pl.col(column))
+    place, text = table.first(column, rows & bad) or (str(table.path), "")
+    raise DataError(f"{place}: {column} '{text}' is not a number", "data.min_rating needs numeric ratings")
+
+
+def _dropped_words(report: Report) -> str:
+    counts = {name: count for name, count in report.items() if isinstance(count, int) and count}
+    return ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in counts.items())

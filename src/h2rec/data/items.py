@@ -1,0 +1,53 @@
+"""The item file: one row an item, every other column a text field."""
+
+from pathlib import Path
+
+import polars as pl
+
+from h2rec.data.columns import require_column
+from h2rec.data.interactions import Report
+from h2rec.data.readers import open_table
+from h2rec.data.readers.table import is_missing
+from h2rec.data.settings import ColumnSettings
+from h2rec.errors import DataError
+
+
+def read_items(path: Path, columns: ColumnSettings, report: Report) -> pl.DataFrame:
+    """Read the item file; counts of what was passed over go into the report.
+
+    Of several rows of one item the first counts, whether or not they agree. Rows without an id are
+    dropped. Blank texts are null; others lose the blanks around them.
+
+    Returns
+    -------
+    DataFrame
+        `item_id`, the text fields (strings), and `file_row`, the item's row in the file counted from 0;
+        in the order of the file.
+
+    Raises
+    ------
+    DataError
+        If the file can't be read, has no rows, or no column is the item id.
+    """
+    table = open_table(path)
+    identifier = require_column(table, "item", columns.item_id, "item_id")
+    fields = [name for name in table.columns if name != identifier]
+    clash = next((name for name in fields if name in ("item_id", "file_row")), None)
+    if clash is not None:
+        hint = f"rename it; the item id is read from '{identifier}'"
+        raise DataError(f"{path}: a text field can't be called '{clash}'", hint)
+    parts = [pl.col(identifier).alias("item_id")]
+    parts += [
+        pl.when(~is_missing(pl.col(name))).then(pl.col(name).str.strip_chars()).alias(name) for name in fields
+    ]
+    rows = table.collect(table.scan().select(parts)).with_row_index("file_row")
+    if rows.height == 0:
+        raise DataError(f"{path}: a header and no rows")
+    identified = rows.filter(~is_missing(pl.col("item_id")))
+    items = identified.unique("item_id", keep="first", maintain_order=True)
+    distinct = identified.n_unique(["item_id", *fields])
+    report["item_rows"] = rows.height
+    report["item_rows_without_id"] = rows.height - identified.height
+    report["duplicate_item_rows"] = identified.height - items.height
+    report["conflicting_item_rows"] = distinct - items.height
+    return items.select("item_id", *fields, pl.col("file_row").cast(pl.Int64))

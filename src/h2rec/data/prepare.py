@@ -1,0 +1,161 @@
+"""From files to a `Dataset`: read, clean, cut to the k-core, index, sort."""
+
+import logging
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from h2rec.data.dataset import Dataset
+from h2rec.data.histories import Histories, IntArray, offsets_of
+from h2rec.data.interactions import Report, read_interactions
+from h2rec.data.items import read_items
+from h2rec.data.k_core import k_core
+from h2rec.data.settings import DataSettings
+from h2rec.data.sources import fetch
+from h2rec.errors import DataError
+from h2rec.files import file_hash
+
+logger = logging.getLogger(__name__)
+
+
+def prepare(settings: DataSettings) -> Dataset:
+    """Read interactions and items and bring them into index order.
+
+    Users are numbered by their first interaction in the file. Items of the item file come first, in its
+    order, then those that only the interactions name, by first appearance. Within a user, interactions
+    are in time order; ties keep the order of the file. What cleaning did is in the data set's `report`.
+
+    Raises
+    ------
+    DataError
+        For files that can't be read or understood (file, line and remedy are told), or if nothing is left.
+    """
+    settings = _with_files(settings)
+    assert settings.interactions is not None
+    report: Report = {}
+    rows = read_interactions(settings.interactions, settings.columns, report, min_rating=settings.min_rating)
+    if settings.split == "time" and report["time_order"] == "order of the file":
+        raise DataError(
+            f"{settings.interactions}: a split by time needs a time column",
+            "name it with data.columns.timestamp, or use data.split: leave_one_out",
+        )
+    rows = _cut_to_core(rows, settings.k_core, report)
+    user_ids, users = _numbered(rows["user"])
+    seen_ids, seen = _numbered(rows["item"])
+    items, item_numbers, file_index = _catalogue(settings, seen_ids, report)
+
+    order = np.lexsort((rows["time"].to_numpy(), users))  # stable: ties keep the order of the file
+    lengths = np.bincount(users, minlength=len(user_ids))
+    histories = Histories(offsets_of(lengths), item_numbers[seen[order]])
+    _describe(histories, items, report)
+    return Dataset(
+        user_ids=user_ids,
+        items=items,
+        histories=histories,
+        timestamps=rows["time"].gather(order).rename("timestamp"),
+        report=report,
+        item_file_index=file_index,
+    )
+
+
+def input_fingerprint(settings: DataSettings) -> dict[str, Any]:
+    """Describe all that the prepared data depend on: settings and hashes of the files, not their places.
+
+    A named data set is fetched first, if it was not yet.
+
+    Raises
+    ------
+    DataError
+        If a file is missing.
+    """
+    located = _with_files(settings)
+    parts = settings.model_dump(mode="json", exclude={"interactions", "items"})
+    for name, path in (("interactions", located.interactions), ("items", located.items)):
+        if path is not None and not path.is_file():
+            raise DataError(f"{path}: no such file", f"check data.{name}")
+        # The name's endings tell the format, so they count as well.
+        parts[name] = (
+            None if path is None else {"format": "".join(path.suffixes[-2:]), "sha256": file_hash(path)}
+        )
+    return parts
+
+
+def _with_files(settings: DataSettings) -> DataSettings:
+    if settings.source is None:
+        return settings
+    fetched = fetch(settings.source)
+    files = {"source": None, "interactions": fetched.interactions, "items": fetched.items}
+    return settings.model_copy(update=files)
+
+
+def _cut_to_core(rows: pl.DataFrame, k: int | None, report: Report) -> pl.DataFrame:
+    if k is None:
+        return rows
+    users, items = (rows[name].to_physical().to_numpy() for name in ("user", "item"))
+    kept = rows.filter(pl.Series(k_core(users, items, k)))
+    report["interactions_outside_k_core"] = rows.height - kept.height
+    if kept.height == 0:
+        raise DataError(f"data.k_core: the {k}-core of {rows.height:,} interactions is empty", "lower it")
+    return kept
+
+
+def _numbered(values: pl.Series) -> tuple[pl.Series, IntArray]:
+    """Return the distinct values by first appearance, as strings, and each row's number among them."""
+    distinct = values.unique(maintain_order=True)
+    codes = distinct.to_physical().to_numpy()
+    number_of_code = np.zeros(int(codes.max()) + 1, dtype=np.int32)
+    number_of_code[codes] = np.arange(len(codes), dtype=np.int32)
+    return distinct.cast(pl.String).rename("id"), number_of_code[values.to_physical().to_numpy()]
+
+
+def _catalogue(
+    settings: DataSettings, seen_ids: pl.Series, report: Report
+) -> tuple[pl.DataFrame, IntArray, pl.Series | None]:
+    """Build the item table.
+
+    Returns
+    -------
+    items, item_numbers, file_index
+        The item table; the index (1..N) of every item in `seen_ids`, int32; and for every row of the item
+        file the index of the item that it describes, 0 for none.
+    """
+    seen = pl.DataFrame({"item_id": seen_ids})
+    if settings.items is None:
+        return seen, np.arange(1, len(seen_ids) + 1, dtype=np.int32), None
+    described = read_items(settings.items, settings.columns, report)
+    unknown = seen.join(described, on="item_id", how="anti", maintain_order="left")
+    report["items_not_in_item_file"] = unknown.height
+    if unknown.height == seen.height:
+        raise DataError(
+            f"{settings.items}: none of its items occurs in the interactions",
+            f"do the ids agree? '{described['item_id'][0]}' here, '{seen_ids[0]}' there",
+        )
+    if settings.catalogue == "interacted":
+        described = described.join(seen, on="item_id", how="semi", maintain_order="left")
+    items = pl.concat([described, unknown], how="diagonal").with_row_index("index", offset=1)
+    numbers = seen.join(items.select("item_id", "index"), on="item_id", how="left", maintain_order="left")
+    file_index = np.zeros(int(str(report["item_rows"])), dtype=np.int32)
+    file_index[described["file_row"].to_numpy()] = np.arange(1, described.height + 1)
+    table = items.drop("index", "file_row")
+    return table, numbers["index"].to_numpy().astype(np.int32), pl.Series("item", file_index)
+
+
+def _describe(histories: Histories, items: pl.DataFrame, report: Report) -> None:
+    fields = [name for name in items.columns if name != "item_id"]
+    without_text = (
+        items.filter(pl.all_horizontal(pl.col(name).is_null() for name in fields)) if fields else items
+    )
+    report |= {
+        "users": len(histories),
+        "items": items.height,
+        "interactions": len(histories.items),
+        "users_with_one_interaction": int(np.count_nonzero(histories.lengths == 1)),
+        "items_without_text": without_text.height,
+    }
+    logger.info(
+        "data: %s users, %s items, %s interactions",
+        f"{len(histories):,}",
+        f"{items.height:,}",
+        f"{len(histories.items):,}",
+    )

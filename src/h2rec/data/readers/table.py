@@ -1,0 +1,85 @@
+"""What every format is read as: a lazy frame of strings, and a slow pass that knows line numbers."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+
+from h2rec.errors import DataError
+
+Record = tuple[int, Mapping[str, str | None]]
+"""Line (or row) number, counted from 1 as an editor does, and the values there."""
+
+_RECORDS_AT_ONCE = 100_000
+
+
+@dataclass(frozen=True)
+class Table:
+    """A file that was opened: its columns are known, its rows not yet read.
+
+    Parameters
+    ----------
+    path
+        The file.
+    columns
+        Names of its columns, in order.
+    scan
+        Gives all rows lazily, every column as strings; missing values are null or empty.
+    records
+        Reads the file again slowly, yields every record with its line, and raises a `DataError` that
+        names the line where the file is broken.
+    unit
+        What `records` counts.
+    """
+
+    path: Path
+    columns: tuple[str, ...]
+    scan: Callable[[], pl.LazyFrame]
+    records: Callable[[], Iterator[Record]]
+    unit: str = "line"
+
+    def place(self, number: int) -> str:
+        """Name a line (or row) of the file."""
+        return f"{self.path}:{number}" if self.unit == "line" else f"{self.path}, {self.unit} {number}"
+
+    def collect(self, frame: pl.LazyFrame) -> pl.DataFrame:
+        """Run a query on this table.
+
+        Raises
+        ------
+        DataError
+            If the file is broken; the line is named.
+        """
+        try:
+            return frame.collect(engine="streaming")
+        except (pl.exceptions.PolarsError, pa.ArrowException, OSError) as error:
+            reason = str(error).partition("\n")[0]
+        for _ in self.records():
+            pass
+        raise DataError(f"{self.path}: can't be read ({reason})")
+
+    def first(self, column: str, condition: pl.Expr) -> tuple[str, str | None] | None:
+        """Find the first row that a condition holds for; a slow pass, for errors only.
+
+        Returns
+        -------
+        place, value
+            Where it is and what `column` holds there, or None where the condition holds nowhere.
+        """
+        names = sorted({column, *condition.meta.root_names()})
+        records = self.records()
+        while batch := list(islice(records, _RECORDS_AT_ONCE)):
+            values = {name: [record.get(name) for _, record in batch] for name in names}
+            frame = pl.DataFrame(values, schema=dict.fromkeys(names, pl.String))
+            rows = frame.select(condition).to_series().arg_true()
+            if len(rows):
+                return self.place(batch[rows[0]][0]), frame[column][rows[0]]
+        return None
+
+
+def is_missing(value: pl.Expr) -> pl.Expr:
+    """Whether a string value is null, empty or blank."""
+    return value.is_null() | (value.str.strip_chars() == "")

@@ -1,0 +1,33 @@
+"""Typed columns as the text a reader would expect."""
+
+import polars as pl
+
+_LARGEST_WHOLE_FLOAT = 2**53
+
+
+def as_text(value: pl.Expr, kind: pl.DataType) -> pl.Expr:
+    """Turn values of a type into strings.
+
+    Whole floats lose their `.0` (an id column with gaps is often stored as floats), lists are joined by
+    ", " at any depth, times become ISO 8601 in UTC, NaN becomes null, and structs become JSON.
+    """
+    if isinstance(kind, pl.String):
+        return value
+    if isinstance(kind, pl.List | pl.Array):
+        as_list = value.arr.to_list() if isinstance(kind, pl.Array) else value
+        inner = kind.inner() if isinstance(kind.inner, type) else kind.inner
+        return as_list.list.eval(as_text(pl.element(), inner)).list.join(", ", ignore_nulls=True)
+    if isinstance(kind, pl.Struct):
+        return value.struct.json_encode()
+    if kind.is_float():
+        whole = (value == value.round()) & (value.abs() < _LARGEST_WHOLE_FLOAT)
+        numbers = value.fill_nan(None)
+        return (
+            pl.when(whole)
+            .then(numbers.cast(pl.Int64, strict=False).cast(pl.String))
+            .otherwise(numbers.cast(pl.String))
+        )
+    if isinstance(kind, pl.Datetime):
+        moment = value if kind.time_zone is None else value.dt.convert_time_zone("UTC")
+        return moment.dt.strftime("%Y-%m-%dT%H:%M:%S%.6f")
+    return value.cast(pl.String)

@@ -1,0 +1,220 @@
+"""Amazon Reviews of 2014, 2018 and 2023, by category, from the McAuley lab."""
+
+import ast
+import functools
+import html
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+
+from h2rec.data.readers.json_lines import json_object, json_records
+from h2rec.data.readers.lines import numbered_lines
+from h2rec.data.sources.download import download
+from h2rec.data.sources.parquet_rows import write_rows
+from h2rec.data.sources.source import FetchedSource, Source
+from h2rec.errors import DataError
+from h2rec.files import atomic_path
+
+_TAG = re.compile(r"<[^>]*>")
+_BLANKS = re.compile(r"\s+")
+
+Fields = dict[str, Any]
+LineParser = Callable[[Path, int, str], Fields]
+
+
+def python_literal(path: Path, number: int, text: str) -> Fields:
+    """Parse a line of the 2014 meta files, which hold Python literals; nothing in it is executed.
+
+    Raises
+    ------
+    DataError
+        If it is not the literal of a dict; the line is named.
+    """
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise DataError(f"{path}:{number}: not a Python dict", "get the file again")
+    return value
+
+
+@dataclass(frozen=True)
+class Edition:
+    """Where one edition keeps its files, and what it calls things.
+
+    Parameters
+    ----------
+    year
+        2014, 2018 or 2023.
+    home
+        Page with the terms of use.
+    reviews, meta
+        Addresses with ``{}`` for the category.
+    user, item, rating, time
+        Keys in a review.
+    brand, categories
+        Keys in an item's meta data.
+    parse
+        Reads a line of meta data.
+    names
+        The categories as the addresses write them.
+    """
+
+    year: int
+    home: str
+    reviews: str
+    meta: str
+    user: str
+    item: str
+    rating: str
+    time: str
+    brand: str
+    categories: str
+    parse: LineParser
+    names: str
+
+
+_EDITIONS = (
+    Edition(
+        year=2014,
+        home="https://cseweb.ucsd.edu/~jmcauley/datasets/amazon/links.html",
+        reviews="https://snap.stanford.edu/data/amazon/productGraph/categoryFiles/reviews_{}.json.gz",
+        meta="https://snap.stanford.edu/data/amazon/productGraph/categoryFiles/meta_{}.json.gz",
+        user="reviewerID",
+        item="asin",
+        rating="overall",
+        time="unixReviewTime",
+        brand="brand",
+        categories="categories",
+        parse=python_literal,
+        names="""Amazon_Instant_Video Apps_for_Android Automotive Baby Beauty Books CDs_and_Vinyl
+        Cell_Phones_and_Accessories Clothing_Shoes_and_Jewelry Digital_Music Electronics
+        Grocery_and_Gourmet_Food Health_and_Personal_Care Home_and_Kitchen Kindle_Store
+        Movies_and_TV Musical_Instruments Office_Products Patio_Lawn_and_Garden Pet_Supplies
+        Sports_and_Outdoors Tools_and_Home_Improvement Toys_and_Games Video_Games""",
+    ),
+    Edition(
+        year=2018,
+        home="https://cseweb.ucsd.edu/~jmcauley/datasets/amazon_v2/",
+        reviews="https://datarepo.eng.ucsd.edu/mcauley_group/data/amazon_v2/categoryFiles/{}.json.gz",
+        meta="https://datarepo.eng.ucsd.edu/mcauley_group/data/amazon_v2/metaFiles2/meta_{}.json.gz",
+        user="reviewerID",
+        item="asin",
+        rating="overall",
+        time="unixReviewTime",
+        brand="brand",
+        categories="category",
+        parse=json_object,
+        names="""AMAZON_FASHION All_Beauty Appliances Arts_Crafts_and_Sewing Automotive Books CDs_and_Vinyl
+        Cell_Phones_and_Accessories Clothing_Shoes_and_Jewelry Digital_Music Electronics
+        Gift_Cards Grocery_and_Gourmet_Food Home_and_Kitchen Industrial_and_Scientific
+        Kindle_Store Luxury_Beauty Magazine_Subscriptions Movies_and_TV Musical_Instruments
+        Office_Products Patio_Lawn_and_Garden Pet_Supplies Prime_Pantry Software
+        Sports_and_Outdoors Tools_and_Home_Improvement Toys_and_Games Video_Games""",
+    ),
+    Edition(
+        year=2023,
+        home="https://amazon-reviews-2023.github.io/",
+        reviews="https://mcauleylab.ucsd.edu/public_datasets/data/amazon_2023/raw/review_categories/{}.jsonl.gz",
+        meta="https://mcauleylab.ucsd.edu/public_datasets/data/amazon_2023/raw/meta_categories/meta_{}.jsonl.gz",
+        user="user_id",
+        item="parent_asin",
+        rating="rating",
+        time="timestamp",
+        brand="store",
+        categories="categories",
+        parse=json_object,
+        names="""All_Beauty Amazon_Fashion Appliances Arts_Crafts_and_Sewing Automotive Baby_Products
+        Beauty_and_Personal_Care Books CDs_and_Vinyl Cell_Phones_and_Accessories
+        Clothing_Shoes_and_Jewelry Digital_Music Electronics Gift_Cards Grocery_and_Gourmet_Food
+        Handmade_Products Health_and_Household Health_and_Personal_Care Home_and_Kitchen
+        Industrial_and_Scientific Kindle_Store Magazine_Subscriptions Movies_and_TV
+        Musical_Instruments Office_Products Patio_Lawn_and_Garden Pet_Supplies Software
+        Sports_and_Outdoors Subscription_Boxes Tools_and_Home_Improvement Toys_and_Games
+        Video_Games Unknown""",
+    ),
+)
+
+
+def convert_reviews(reviews: Path, edition: Edition, path: Path) -> Path:
+    """Write user, item, rating and time of every review to Parquet, streaming.
+
+    Raises
+    ------
+    DataError
+        If a line is not a JSON object; the line is named.
+    """
+    keys = {
+        "user_id": edition.user,
+        "item_id": edition.item,
+        "rating": edition.rating,
+        "timestamp": edition.time,
+    }
+    with atomic_path(path) as temporary:
+        try:
+            rows = pl.scan_ndjson(reviews, schema=dict.fromkeys(keys.values(), pl.String()))
+            rows.select(pl.col(key).alias(name) for name, key in keys.items()).sink_parquet(temporary)
+        except (pl.exceptions.PolarsError, OSError) as error:
+            for _ in json_records(reviews):
+                pass
+            raise DataError(f"{reviews}: can't be read ({error})") from None
+    return path
+
+
+def convert_meta(meta: Path, edition: Edition, path: Path) -> Path:
+    """Write id, title, brand, categories and description of every item to Parquet, streaming.
+
+    Raises
+    ------
+    DataError
+        If a line can't be parsed; the line is named.
+    """
+    columns = dict.fromkeys(("item_id", "title", "brand", "categories", "description"), pa.string())
+    return write_rows(path, columns, _items(meta, edition))
+
+
+def _items(meta: Path, edition: Edition) -> Iterator[tuple[str | None, ...]]:
+    keys = ("title", edition.brand, edition.categories, "description")
+    for number, text in numbered_lines(meta):
+        if text.strip():
+            fields = edition.parse(meta, number, text)
+            yield fields.get(edition.item), *(clean_text(fields.get(key)) for key in keys)
+
+
+def clean_text(value: Any) -> str | None:
+    """Join lists by ", ", drop HTML tags and entities and surplus blanks; null where nothing is left."""
+    if isinstance(value, list):
+        parts = [text for part in value if (text := clean_text(part))]
+        return ", ".join(dict.fromkeys(parts)) or None
+    if value is None:
+        return None
+    return _BLANKS.sub(" ", _TAG.sub(" ", html.unescape(str(value)))).strip() or None
+
+
+def _build(edition: Edition, category: str, folder: Path) -> FetchedSource:
+    raw = folder / "raw"
+    reviews_url, meta_url = edition.reviews.format(category), edition.meta.format(category)
+    reviews = download(reviews_url, raw / reviews_url.rpartition("/")[2])
+    meta = download(meta_url, raw / meta_url.rpartition("/")[2])
+    return FetchedSource(
+        convert_reviews(reviews, edition, folder / "interactions.parquet"),
+        convert_meta(meta, edition, folder / "items.parquet"),
+    )
+
+
+def _sources() -> Iterator[Source]:
+    for edition in _EDITIONS:
+        for category in edition.names.split():
+            name = f"amazon-{edition.year}-{category.lower().replace('_', '-')}"
+            words = category.replace("_", " ")
+            description = f"Amazon Reviews {edition.year}: {words}, all reviews and item texts"
+            yield Source(name, description, edition.home, functools.partial(_build, edition, category))
+
+
+SOURCES = tuple(_sources())
