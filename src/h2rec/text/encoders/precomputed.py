@@ -1,0 +1,188 @@
+"""Ready embeddings from a .npy file."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from h2rec.errors import ConfigError, DataError
+from h2rec.files import array_hash, read_json, write_json
+
+Vectors = npt.NDArray[np.float32]
+Rows = npt.NDArray[np.integer]
+
+
+class PrecomputedEncoder:
+    """Stands where embeddings came ready-made; it can't embed anything itself.
+
+    Parameters
+    ----------
+    file
+        Name of the file that they came from.
+    fingerprint
+        Hash of the embeddings.
+    """
+
+    def __init__(self, file: str, fingerprint: str) -> None:
+        self.file = file
+        self._fingerprint = fingerprint
+
+    @property
+    def name(self) -> str:
+        """The name that the configuration uses for it."""
+        return self.file
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the embeddings."""
+        return self._fingerprint
+
+    def fit(self, texts: Sequence[str]) -> Self:
+        """Learn nothing."""
+        del texts
+        return self
+
+    def encode(self, texts: Sequence[str]) -> NoReturn:
+        """Refuse.
+
+        Raises
+        ------
+        ConfigError
+            Always: there is no model to embed new text with.
+        """
+        raise ConfigError(
+            f"{len(texts)} texts can't be embedded: the embeddings came ready-made from {self.file}",
+            "train with text.encoder: minilm (or another model) to add items from their text",
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write `encoder.json`."""
+        description = {"kind": "precomputed", "file": self.file, "fingerprint": self._fingerprint}
+        write_json(folder / "encoder.json", description)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        DataError
+            If the file is missing or damaged.
+        """
+        description = read_json(folder / "encoder.json")
+        try:
+            return cls(str(description["file"]), str(description["fingerprint"]))
+        except (KeyError, TypeError):
+            raise DataError(f"{folder / 'encoder.json'}: not a description of ready embeddings") from None
+
+
+def read_precomputed(
+    path: Path, item_ids: Sequence[str], item_file_index: Rows | None = None
+) -> tuple[Vectors, npt.NDArray[np.bool_], PrecomputedEncoder]:
+    """Read ready embeddings and bring them into index order, rows scaled to unit length.
+
+    Rows go by id where a list of ids stands beside the file (`NAME.ids.txt`, an id a line, or
+    `NAME.ids.json`, a list); else they are in the order of the item file.
+
+    Parameters
+    ----------
+    item_ids
+        The catalogue's ids in index order, `[N]`.
+    item_file_index
+        For every row of the item file the index (1..N) of its item, 0 for none. Without it the rows
+        must be the catalogue's.
+
+    Returns
+    -------
+    vectors, has_vector, encoder
+        float32 `[N, m]`, zeros where there is no row for an item; bool `[N]`; what stands for the encoder.
+
+    Raises
+    ------
+    DataError
+        For a file that is missing, damaged, holds objects (a pickle), NaN or infinity, or has another
+        number of rows than there are items or ids.
+    """
+    stored = _read_matrix(path)
+    ids = _read_ids(path)
+    if ids is not None:
+        sources, targets = _rows_by_id(path, stored, ids, item_ids)
+    else:
+        sources, targets = _rows_by_position(path, stored, len(item_ids), item_file_index)
+    chosen = np.asarray(stored[sources], dtype=np.float32)
+    broken = np.flatnonzero(~np.isfinite(chosen).all(axis=1))
+    if len(broken):
+        item = item_ids[targets[broken[0]]]
+        raise DataError(f"{path}: row {sources[broken[0]] + 1} (item '{item}') holds NaN or infinity")
+    lengths = np.linalg.norm(chosen, axis=1)
+    vectors = np.zeros((len(item_ids), chosen.shape[1]), np.float32)
+    some = lengths > 0
+    vectors[targets[some]] = chosen[some] / lengths[some, None]
+    has_vector = np.zeros(len(item_ids), dtype=np.bool_)
+    has_vector[targets[some]] = True
+    return vectors, has_vector, PrecomputedEncoder(path.name, array_hash(vectors)[:16])
+
+
+def _read_matrix(path: Path) -> npt.NDArray[Any]:
+    if not path.is_file():
+        raise DataError(f"{path}: no such file", "text.encoder names a .npy of ready embeddings")
+    try:
+        array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        hint = "write it with numpy.save as a float array of two dimensions"
+        raise DataError(f"{path}: not a plain .npy array ({error})", hint) from None
+    if array.ndim != 2 or array.dtype.kind not in "fiu" or 0 in array.shape:
+        raise DataError(
+            f"{path}: expected numbers of shape [items, size], found {array.dtype} {list(array.shape)}"
+        )
+    return array
+
+
+def _read_ids(path: Path) -> list[str] | None:
+    as_json, as_text = path.with_suffix(".ids.json"), path.with_suffix(".ids.txt")
+    if as_json.exists():
+        values = read_json(as_json)
+        if not isinstance(values, list):
+            raise DataError(f"{as_json}: expected a list of item ids, found {json.dumps(values)[:40]}")
+        return [str(value) for value in values]
+    if as_text.exists():
+        try:
+            return as_text.read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError as error:
+            raise DataError(f"{as_text}: not UTF-8 ({error})") from None
+    return None
+
+
+def _rows_by_id(
+    path: Path, stored: npt.NDArray[Any], ids: list[str], item_ids: Sequence[str]
+) -> tuple[Rows, Rows]:
+    if len(ids) != len(stored):
+        raise DataError(f"{path}: {len(stored):,} rows, but {len(ids):,} ids beside it")
+    row_of = {item: row for row, item in enumerate(ids)}
+    if len(row_of) != len(ids):
+        twice = next(item for row, item in enumerate(ids) if row_of[item] != row)
+        raise DataError(f"{path}: id '{twice}' occurs twice beside it")
+    pairs = [(row_of[item], target) for target, item in enumerate(item_ids) if item in row_of]
+    if not pairs:
+        raise DataError(
+            f"{path}: none of its ids is an item", f"'{ids[0]}' there, '{item_ids[0]}' in the data"
+        )
+    sources, targets = np.array(pairs, dtype=np.int64).T
+    return sources, targets
+
+
+def _rows_by_position(
+    path: Path, stored: npt.NDArray[Any], item_count: int, item_file_index: Rows | None
+) -> tuple[Rows, Rows]:
+    index = np.arange(1, item_count + 1) if item_file_index is None else np.asarray(item_file_index)
+    if len(stored) != len(index):
+        rows_of = "items" if item_file_index is None else "rows in the item file"
+        raise DataError(
+            f"{path}: {len(stored):,} rows, but there are {len(index):,} {rows_of}",
+            f"write the item ids, one a line, to {path.with_suffix('.ids.txt').name} beside it",
+        )
+    sources = np.flatnonzero(index)
+    return sources, index[sources].astype(np.int64) - 1

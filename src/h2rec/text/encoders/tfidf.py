@@ -1,0 +1,137 @@
+"""TF-IDF and a truncated SVD (latent semantic analysis): no download, seconds to fit."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+from sklearn.decomposition import TruncatedSVD
+from sklearn.feature_extraction.text import TfidfVectorizer
+
+from h2rec.errors import DataError
+from h2rec.files import array_hash, content_key, read_json, write_json
+
+_SEED = 0
+
+
+class TfidfEncoder:
+    """Latent semantic analysis of the catalogue's words.
+
+    A text none of whose words was seen in `fit` is embedded as zeros.
+
+    Parameters
+    ----------
+    dim
+        Size of the embedding; less where the catalogue has fewer texts or words.
+    """
+
+    def __init__(self, dim: int) -> None:
+        self.dim = dim
+        self.words: list[str] | None = None
+        self.idf = np.empty(0, np.float32)
+        self.components = np.empty((0, 0), np.float32)
+
+    @property
+    def name(self) -> str:
+        """The name that the configuration uses for it."""
+        return "tfidf"
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of everything learnt."""
+        return content_key(
+            {
+                "kind": "tfidf",
+                "words": self._fitted_words(),
+                "idf": array_hash(self.idf),
+                "components": array_hash(self.components),
+            }
+        )
+
+    def fit(self, texts: Sequence[str]) -> Self:
+        """Learn words, their weights and the main directions.
+
+        Raises
+        ------
+        DataError
+            If the texts hold no words.
+        """
+        vectorizer = _vectorizer()
+        try:
+            weights = vectorizer.fit_transform(texts)
+        except ValueError:
+            raise DataError("the item texts hold no words to learn from") from None
+        self.words = [str(word) for word in vectorizer.get_feature_names_out()]
+        self.idf = vectorizer.idf_.astype(np.float32)
+        rank = min(self.dim, *weights.shape)
+        decomposition = TruncatedSVD(rank, random_state=_SEED).fit(weights)
+        # safetensors writes the bytes as they lie, whatever the order of the axes.
+        self.components = np.ascontiguousarray(decomposition.components_, dtype=np.float32)
+        self.__dict__.pop("_fitted_vectorizer", None)
+        return self
+
+    def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Embeddings `[n, m]`, rows of unit length, or zeros where no word is known."""
+        if len(texts) == 0:
+            return np.zeros((0, len(self.components)), np.float32)
+        vectors: npt.NDArray[np.float32] = (
+            self._fitted_vectorizer.transform(texts) @ self.components.T
+        ).astype(np.float32)
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        unit = np.zeros_like(vectors)
+        np.divide(vectors, lengths, out=unit, where=lengths > 0)
+        return unit
+
+    def save(self, folder: Path) -> None:
+        """Write `encoder.json` (with the words) and `encoder.safetensors`."""
+        write_json(folder / "encoder.json", {"kind": "tfidf", "dim": self.dim, "words": self._fitted_words()})
+        save_file({"idf": self.idf, "components": self.components}, folder / "encoder.safetensors")
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        DataError
+            If a file is missing, damaged, or does not fit the other.
+        """
+        description = read_json(folder / "encoder.json")
+        path = folder / "encoder.safetensors"
+        try:
+            arrays = load_file(path)
+            encoder = cls(int(description["dim"]))
+            encoder.words = [str(word) for word in description["words"]]
+            encoder.idf, encoder.components = arrays["idf"], arrays["components"]
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{folder}: can't read the TF-IDF encoder ({error})") from None
+        words = len(encoder.words)
+        if encoder.idf.shape != (words,) or encoder.components.shape[1:] != (words,):
+            raise DataError(f"{folder}: the words and weights of the TF-IDF encoder do not fit together")
+        return encoder
+
+    def _fitted_words(self) -> list[str]:
+        if self.words is None:
+            raise RuntimeError("the TF-IDF encoder is not fitted: call fit(texts) first")
+        return self.words
+
+    @cached_property
+    def _fitted_vectorizer(self) -> Any:
+        vectorizer = _vectorizer(self._fitted_words())
+        vectorizer.idf_ = self.idf
+        return vectorizer
+
+
+def _vectorizer(words: list[str] | None = None) -> Any:
+    # Words of one letter count: they tell sizes and models apart.
+    return TfidfVectorizer(
+        sublinear_tf=True,
+        token_pattern=r"(?u)\b\w+\b",
+        strip_accents="unicode",
+        vocabulary=words,
+        dtype=np.float32,
+    )

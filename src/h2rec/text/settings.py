@@ -1,0 +1,35 @@
+"""How item texts become embeddings."""
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field
+
+from h2rec.settings import Settings
+
+
+class TextSettings(Settings):
+    """Which fields are read, and what turns them into vectors."""
+
+    encoder: str = "minilm"
+    """minilm, tfidf, any sentence-transformers model (hub name or folder), or a .npy of ready embeddings."""
+    fields: list[str] | None = None
+    """Text fields of the item file, in the order in which they are joined; null takes all of them."""
+    dim: int = Field(default=256, ge=1)
+    """Size of the embedding (`tfidf` only; the others have their own)."""
+    batch_size: int = Field(default=32, ge=1)
+    """Texts encoded at once (sentence-transformers only)."""
+    max_tokens: int | None = Field(default=None, ge=1)
+    """Longer texts are cut after this many tokens; null takes the model's own limit (256 for minilm)."""
+
+    @property
+    def precomputed(self) -> bool:
+        """Whether the encoder is a file of ready embeddings."""
+        return self.encoder.lower().endswith(".npy")
+
+    def resolved(self, base: Path) -> Self:
+        """Return the settings with the path of a file or model folder taken from `base`."""
+        path = base / self.encoder
+        if self.precomputed or path.is_dir():
+            return self.model_copy(update={"encoder": str(path)})
+        return self
