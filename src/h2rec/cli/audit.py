@@ -41,7 +41,7 @@ HtmlOption = Annotated[
 ]
 
 
-def audit(
+def audit(  # noqa: PLR0917  # typer turns the parameters into options
     semantic_ids: CodesArgument,
     items: ItemsOption = None,
     embeddings: EmbeddingsOption = None,

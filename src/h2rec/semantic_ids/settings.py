@@ -25,7 +25,7 @@ class SemanticIdSettings(Settings):
     pca: int | None = Field(None, ge=1)
     """Quantize this many principal components of the embeddings instead of the embeddings."""
     collisions: Collisions = "keep"
-    """Items with the same codes: keep them so, add a suffix level, or reassign them to the nearest free codes."""
+    """Items with the same codes: keep them so, add a suffix level, or reassign them to free codes."""
     rqvae: RQVAESettings = RQVAESettings()
     """Settings of RQ-VAE."""
     kmeans: KMeansSettings = KMeansSettings()

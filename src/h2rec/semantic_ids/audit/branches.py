@@ -11,7 +11,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.utils.extmath import randomized_svd
 
 from h2rec.semantic_ids.audit.shared import shortened
-from h2rec.semantic_ids.codes import SemanticIds
+from h2rec.semantic_ids.codes import CodeArray, SemanticIds
 
 DEPTH = 3
 CHILDREN = (12, 6)
@@ -21,6 +21,7 @@ EXAMPLES = 4
 THEMES = 12
 
 Rows = npt.NDArray[np.int64]
+Shares = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -67,13 +68,22 @@ class Vocabulary:
     has: csr_array
 
 
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """Codes and texts of the same `N` items; no vocabulary where no word occurs twice."""
+
+    codes: CodeArray
+    texts: Sequence[str]
+    vocabulary: Vocabulary | None
+
+
 def code_tree(
     semantic_ids: SemanticIds, texts: Sequence[str]
 ) -> tuple[tuple[Branch, ...], tuple[Theme, ...]]:
     """Return the branches of the first level, fullest first, and the themes that they belong to."""
     vocabulary = _vocabulary(texts)
     rows = np.arange(len(semantic_ids))
-    roots = _children(semantic_ids, texts, vocabulary, (), rows, None)
+    roots = _children(Labelled(semantic_ids.codes, texts, vocabulary), (), rows, None)
     members = [rows[semantic_ids.codes[:, 0] == branch.codes[0]] for branch in roots]
     numbers = _themes(vocabulary, members)
     everything = _shares(vocabulary, rows)
@@ -88,32 +98,24 @@ def code_tree(
     return tuple(numbered), tuple(themes)
 
 
-def _children(
-    semantic_ids: SemanticIds,
-    texts: Sequence[str],
-    vocabulary: Vocabulary | None,
-    prefix: tuple[int, ...],
-    rows: Rows,
-    limit: int | None,
-) -> tuple[Branch, ...]:
-    codes = semantic_ids.codes[rows, len(prefix)]
+def _children(items: Labelled, prefix: tuple[int, ...], rows: Rows, limit: int | None) -> tuple[Branch, ...]:
+    """Return the fullest branches below a prefix that the given rows share."""
+    codes = items.codes[rows, len(prefix)]
     loads = np.bincount(codes)
     fullest = np.argsort(-loads, kind="stable")[:limit]
-    above = _shares(vocabulary, rows)
+    above = _shares(items.vocabulary, rows)
     branches = []
     for code in fullest[loads[fullest] > 0].tolist():
         inside = rows[codes == code]
         path = (*prefix, code)
-        deeper = len(path) < min(DEPTH, semantic_ids.levels) and len(inside) > 1
+        deeper = len(path) < min(DEPTH, items.codes.shape[1]) and len(inside) > 1
         branches.append(
             Branch(
                 codes=path,
                 items=len(inside),
-                words=_typical_words(vocabulary, inside, above),
-                examples=tuple(shortened(texts[row], 60) for row in inside[:EXAMPLES]),
-                children=_children(semantic_ids, texts, vocabulary, path, inside, CHILDREN[len(prefix)])
-                if deeper
-                else (),
+                words=_typical_words(items.vocabulary, inside, above),
+                examples=tuple(shortened(items.texts[row], 60) for row in inside[:EXAMPLES].tolist()),
+                children=_children(items, path, inside, CHILDREN[len(prefix)]) if deeper else (),
             )
         )
     return tuple(branches)
@@ -136,17 +138,15 @@ def _vocabulary(texts: Sequence[str]) -> Vocabulary | None:
     )
 
 
-def _shares(vocabulary: Vocabulary | None, rows: Rows) -> npt.NDArray[np.float32] | None:
+def _shares(vocabulary: Vocabulary | None, rows: Rows) -> Shares | None:
     """Share of the rows that have each word, `[V]`."""
     if vocabulary is None:
         return None
-    counts: npt.NDArray[np.float32] = np.asarray(vocabulary.has[rows].sum(axis=0)).reshape(-1)
+    counts: Shares = np.asarray(vocabulary.has[rows].sum(axis=0), dtype=np.float64).reshape(-1)
     return counts / max(1, len(rows))
 
 
-def _typical_words(
-    vocabulary: Vocabulary | None, rows: Rows, above: npt.NDArray[np.float32] | None
-) -> tuple[str, ...]:
+def _typical_words(vocabulary: Vocabulary | None, rows: Rows, above: Shares | None) -> tuple[str, ...]:
     inside = _shares(vocabulary, rows)
     if vocabulary is None or inside is None or above is None:
         return ()

@@ -1,8 +1,10 @@
 """How much of the embeddings the codes hold, by depth."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 
 from h2rec.semantic_ids.codes import SemanticIds
 from h2rec.semantic_ids.embeddings import chunks, squared_errors, variance
@@ -57,13 +59,13 @@ def stable_share(semantic_ids: SemanticIds, quantizer: Quantizer) -> float:
     return float((quantizer.encode(quantizer.decode(codes)) == codes).all(axis=1).mean())
 
 
-def _squares_of_means(embeddings: Embeddings, group: np.ndarray[tuple[int], np.dtype[np.int64]]) -> float:
+def _squares_of_means(embeddings: Embeddings, group: npt.NDArray[np.int64]) -> float:
     """Sum over the items of the squared length of their group's mean."""
     order = np.argsort(group, kind="stable")
     counts = np.bincount(group)
     bounds = np.concatenate([[0], np.cumsum(counts)])
     total = 0.0
-    for begin, end in zip(bounds[:-1], bounds[1:], strict=True):
+    for begin, end in pairwise(bounds):
         summed = embeddings[order[begin:end]].sum(axis=0, dtype=np.float64)
         total += float(np.square(summed).sum()) / (end - begin)
     return total

@@ -41,7 +41,7 @@ class NeighbourCheck:
 
 
 def check_neighbours(semantic_ids: SemanticIds, similarity: Similarity) -> list[NeighbourCheck]:
-    """Compare pairs that share the first 1, 2, .. L codes with random pairs; depths without a pair are left out."""
+    """Compare pairs that share their first codes with random pairs; depths without such pairs are left out."""
     stream = random_stream(0, "neighbours")
     count = len(semantic_ids)
     if count < 2:
@@ -72,13 +72,14 @@ def embedding_similarity(embeddings: Embeddings) -> Similarity:
         left, right = np.asarray(embeddings[one]), np.asarray(embeddings[other])
         lengths = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
         products: npt.NDArray[np.float64] = (left * right).sum(axis=1, dtype=np.float64)
-        return products / np.maximum(lengths, np.finfo(np.float32).tiny)
+        cosines: npt.NDArray[np.float64] = products / np.maximum(lengths, np.finfo(np.float32).tiny)
+        return cosines
 
     return similarity
 
 
 def text_similarity(texts: Sequence[str]) -> Similarity | None:
-    """Cosines of TF-IDF weights, for when there are texts `[N]` and no embeddings; None for texts without words."""
+    """Cosines of TF-IDF weights of texts `[N]`; None where no text has a word."""
     try:
         weights = TfidfVectorizer(sublinear_tf=True).fit_transform(texts)
     except ValueError:  # scikit-learn's "empty vocabulary"
@@ -91,7 +92,7 @@ def text_similarity(texts: Sequence[str]) -> Similarity | None:
 
 
 def _pairs_within(group: Rows, stream: np.random.Generator) -> tuple[Rows, Rows] | None:
-    """Random pairs of different rows of the same group, each row with company equally likely to be the first."""
+    """Random pairs of different rows of a group; every row with company is equally likely to be the first."""
     order = np.argsort(group, kind="stable")
     sizes = np.bincount(group)
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])

@@ -3,14 +3,16 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 
 from h2rec.semantic_ids.codes import SemanticIds
 from h2rec.semantic_ids.protocol import Embeddings
 
 SAME_EMBEDDING = 1e-5
-"""Squared distance, relative to the squared length, up to which embeddings count as the same: encoders round."""
+"""Squared distance over squared length up to which embeddings count as the same: encoders round."""
 SHOWN_GROUPS = 10
 SHOWN_ITEMS = 6
 
@@ -67,7 +69,7 @@ class CollisionCount:
 
     @property
     def avoidable(self) -> int | None:
-        """Items that share their tuple with an item of another content: collisions that the quantizer made."""
+        """Items that share their tuple with one of another content: collisions that the quantizer made."""
         return None if self.unavoidable is None else self.colliding - self.unavoidable
 
     @property
@@ -94,7 +96,7 @@ def count_collisions(
     known = embeddings is not None or texts is not None
     unavoidable = same_words = 0
     shared = []
-    for begin, end in zip(bounds[:-1], bounds[1:], strict=True):
+    for begin, end in pairwise(bounds):
         rows = by_group[begin:end]
         distinct = _distinct_contents(rows, embeddings, texts) if known else None
         if distinct == 1:
@@ -136,13 +138,13 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 def _distinct_contents(
-    rows: np.ndarray[tuple[int], np.dtype[np.int64]],
+    rows: npt.NDArray[np.int64],
     embeddings: Embeddings | None,
     texts: Sequence[str] | None,
 ) -> int:
-    normal = [None if texts is None else " ".join(texts[row].casefold().split()) for row in rows]
+    normal = [None if texts is None else " ".join(texts[row].casefold().split()) for row in rows.tolist()]
     leaders: list[int] = []
-    for position, row in enumerate(rows):
+    for position, row in enumerate(rows.tolist()):
         for leader in leaders:
             if texts is not None and normal[position] == normal[leader]:
                 break

@@ -14,7 +14,7 @@ class Rectangle(NamedTuple):
 
 
 def squarify(weights: Sequence[float], frame: Rectangle) -> list[Rectangle]:
-    """Fill a frame with one rectangle per weight, in order; weights are positive and best sorted, largest first.
+    """Fill a frame with one rectangle per weight, in order; weights are positive, the largest best first.
 
     Source: Bruls, Huizing and van Wijk, Squarified Treemaps (2000).
     """

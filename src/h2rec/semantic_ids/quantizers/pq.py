@@ -111,7 +111,7 @@ class ProductQuantizer:
         return codes
 
     def decode(self, codes: CodeArray) -> Embeddings:
-        """Reconstructed embeddings of codes `[n, p]`, float32 `[n, m]`; slices after the `p`-th at their mean."""
+        """Reconstructed embeddings of codes `[n, p]`, float32 `[n, m]`; further slices at their mean."""
         SemanticIds(codes, self.codebook_sizes[: codes.shape[1]])
         rotated = torch.zeros(len(codes), self.dimension)
         width = self.codebooks.shape[2]

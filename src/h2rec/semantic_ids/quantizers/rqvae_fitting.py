@@ -58,7 +58,7 @@ class RQVAESettings(Settings):
     kmeans_iterations: int = Field(20, ge=1)
     """Most passes of that k-means."""
     revive_below: float = Field(0.05, ge=0, lt=1)
-    """A code used less in an epoch than this share of the even load is dead and moves to a random residual."""
+    """A code used in an epoch less than this share of the even load is dead and moves to a residual."""
 
 
 def start(network: RQVAENetwork, embeddings: Embeddings, settings: RQVAESettings, seed: int) -> None:
