@@ -29,7 +29,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
         _flush_to_disk(path.parent)
     except OSError as error:
         raise H2RecError(
-            f"can't write {path}: {error.strerror or error}", "check free space and permissions, then run again"
+            f"can't write {path}: {error.strerror or error}",
+            "check free space and permissions, then run again",
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
@@ -53,7 +54,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(replaced, ignore_errors=True)
     except OSError as error:
         raise H2RecError(
-            f"can't write {path}: {error.strerror or error}", "check free space and permissions, then run again"
+            f"can't write {path}: {error.strerror or error}",
+            "check free space and permissions, then run again",
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

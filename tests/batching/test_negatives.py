@@ -23,7 +23,9 @@ def test_popular_items_are_drawn_by_their_power():
         torch.tensor([1]), np.random.default_rng(0)
     )
     weights = np.sqrt([100, 10, 1, 1])
-    assert np.bincount(drawn, minlength=5)[1:] / len(drawn) == pytest.approx(weights / weights.sum(), abs=0.01)
+    assert np.bincount(drawn, minlength=5)[1:] / len(drawn) == pytest.approx(
+        weights / weights.sum(), abs=0.01
+    )
 
 
 def test_own_negatives_have_a_row_a_target():

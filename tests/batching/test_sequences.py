@@ -42,7 +42,9 @@ def test_no_target_lacks_context_that_was_there(rows, max_length):
     histories = Histories.from_lists(rows)
     windows = cut_windows(histories, max_length)
     for window in range(len(windows)):
-        begin = windows.histories.offsets[np.searchsorted(histories.offsets, windows.starts[window], "right") - 1]
+        begin = windows.histories.offsets[
+            np.searchsorted(histories.offsets, windows.starts[window], "right") - 1
+        ]
         context = windows.first_target[window] - windows.starts[window]
         assert context >= min(windows.first_target[window] - begin, max_length - max_length // 2)
 

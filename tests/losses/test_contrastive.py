@@ -41,7 +41,9 @@ def test_without_other_positives_it_is_plain_info_nce(sides):
     left, right, _ = sides
     alone = torch.zeros(6, 6, dtype=torch.bool)
     expected = info_nce(left, right, 0.2)
-    assert multi_positive_info_nce(left, right, alone, 0.2, symmetric=False).item() == pytest.approx(expected.item())
+    assert multi_positive_info_nce(left, right, alone, 0.2, symmetric=False).item() == pytest.approx(
+        expected.item()
+    )
     assert expected.item() == pytest.approx(naive(left, right, alone, 0.2))
 
 

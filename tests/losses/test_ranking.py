@@ -24,7 +24,8 @@ def rows(hit):
 @pytest.mark.parametrize("hit", [NO_HIT, ONE_HIT])
 def test_bpr_is_the_papers_pairwise_loss(hit):
     expected = sum(
-        sum(-math.log(sigmoid(plus - minus)) for minus in minuses) / len(minuses) for plus, minuses in rows(hit)
+        sum(-math.log(sigmoid(plus - minus)) for minus in minuses) / len(minuses)
+        for plus, minuses in rows(hit)
     )
     assert bpr_loss(POSITIVE, NEGATIVE, hit).item() == pytest.approx(expected / 2)
 

@@ -9,7 +9,13 @@ BACKBONES = ["sasrec", "bert4rec", "gru4rec"]
 MODELS = [{"name": name} for name in BACKBONES] + [
     {"name": "h2rec", "backbone": backbone, **extra}
     for backbone in BACKBONES
-    for extra in ({}, {"fusion": "mean_history"}, {"fusion": "equal"}, {"share_encoder": True}, {"score": {"kind": "inner"}})
+    for extra in (
+        {},
+        {"fusion": "mean_history"},
+        {"fusion": "equal"},
+        {"share_encoder": True},
+        {"score": {"kind": "inner"}},
+    )
 ]
 LAST = [
     {"name": "h2rec", "backbone": backbone, "intent": "last", **extra}
@@ -112,7 +118,9 @@ def test_alpha_is_computed_once_and_both_branches_use_that_tensor(make_model, mo
     intent, weighted_sum, attend = model.intent, h2rec.weighted_sum, model.mca.forward
     monkeypatch.setattr(model, "intent", lambda *a: seen.append(intent(*a)) or seen[-1])
     monkeypatch.setattr(h2rec, "weighted_sum", lambda rows, w, m: used.append(w) or weighted_sum(rows, w, m))
-    monkeypatch.setattr(model.mca, "forward", lambda h, r, alpha, t: used.append(alpha) or attend(h, r, alpha, t))
+    monkeypatch.setattr(
+        model.mca, "forward", lambda h, r, alpha, t: used.append(alpha) or attend(h, r, alpha, t)
+    )
     states = encode(model, [[3, 7, 9]])
     assert len(seen) == 1
     assert len(used) == 2
@@ -135,7 +143,9 @@ def test_mean_history_intent_is_the_mlp_of_the_mean(make_model):
     with torch.no_grad():
         rows = model.codes.rows(torch.tensor([3, 7]))
         concatenated = model.codes.vectors[rows].mean(0)  # [L, d]
-        hidden = torch.relu(torch.einsum("ld,ldh->h", concatenated, model.fusion.level_weights) + model.fusion.bias)
+        hidden = torch.relu(
+            torch.einsum("ld,ldh->h", concatenated, model.fusion.level_weights) + model.fusion.bias
+        )
         torch.testing.assert_close(alpha, model.fusion.out(hidden).softmax(-1), rtol=1e-5, atol=1e-5)
 
 
@@ -185,7 +195,9 @@ def test_with_the_sid_branch_off_the_model_is_the_backbone_to_the_bit(features, 
     from h2rec.models.settings import ModelSettings
 
     sizes = {"dim": 8, "heads": 2, "max_length": 12}
-    off = build_model(ModelSettings(name="h2rec", backbone=backbone, branches="hid", **sizes), features, seed=3)
+    off = build_model(
+        ModelSettings(name="h2rec", backbone=backbone, branches="hid", **sizes), features, seed=3
+    )
     plain = build_model(ModelSettings(name=backbone, **sizes), features, seed=3)
     assert off.objective == plain.objective
     for left, right in zip(off.parameters(), plain.parameters(), strict=True):

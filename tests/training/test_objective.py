@@ -1,5 +1,7 @@
 """No leakage, exact terms, and memory that grows with the batch alone."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -53,11 +55,14 @@ def test_the_positive_set_is_codes_and_neighbours_and_itself():
     model, objective = make({"beta": 1, "alignment": {"shared_levels": p, "window": 1, "temperature": 0.3}})
     terms, _ = objective(model, batch(), np.random.default_rng(0))
     items = sorted({int(i) for i in batch().targets.flatten() if i > 0})
-    near = {(a, b) for row in HISTORIES for a, b in zip(row, row[1:], strict=False)}
+    near = {(a, b) for row in HISTORIES for a, b in itertools.pairwise(row)}
     positives = torch.tensor(
         [
             [
-                i == j or (i, j) in near or (j, i) in near or (CODES.codes[i - 1][:p] == CODES.codes[j - 1][:p]).all()
+                i == j
+                or (i, j) in near
+                or (j, i) in near
+                or (CODES.codes[i - 1][:p] == CODES.codes[j - 1][:p]).all()
                 for j in items
             ]
             for i in items
@@ -85,8 +90,8 @@ def test_the_masked_level_follows_alpha(level, pick):
         model.fusion.out.weight.normal_(generator=torch.Generator().manual_seed(0))
     seen = {}
     view = model.masked_view
-    model.masked_view = lambda i, le, alpha, hidden, at: seen.update(a=alpha, h=hidden, t=at) or view(
-        i, le, alpha, hidden, at
+    model.masked_view = lambda i, le, alpha, hidden, at: (
+        seen.update(a=alpha, h=hidden, t=at) or view(i, le, alpha, hidden, at)
     )
     objective(model, batch(), np.random.default_rng(0))
     alpha = seen["a"][torch.arange(len(seen["t"])), seen["t"]]

@@ -42,7 +42,9 @@ def trainer(model_values, tmp_path=None, *, loss=None, validate=None, **train):
     )
     values = {"epochs": 3, "learning_rate": 0.01, "batch_tokens": 64, **train}
     checkpoint = None if tmp_path is None else tmp_path / "checkpoint"
-    return Trainer(model, objective, RING, TrainSettings.parse(values), validate=validate, checkpoint=checkpoint)
+    return Trainer(
+        model, objective, RING, TrainSettings.parse(values), validate=validate, checkpoint=checkpoint
+    )
 
 
 def same_weights(left, right):
@@ -128,16 +130,22 @@ def test_the_best_validated_state_is_kept_and_patience_stops():
 
 def test_a_checkpoint_of_another_model_is_refused(tmp_path):
     trainer({"name": "sasrec"}, tmp_path, epochs=1).fit()
+    other = trainer({"name": "sasrec", "dim": 8}, tmp_path, epochs=2)
     with pytest.raises(H2RecError, match="can't be resumed"):
-        trainer({"name": "sasrec", "dim": 8}, tmp_path, epochs=2).fit()
+        other.fit()
 
 
 def test_a_half_written_checkpoint_is_never_taken(tmp_path):
     made = trainer({"name": "sasrec"}, tmp_path, epochs=1)
     made.fit()
-    with pytest.raises(RuntimeError, match="crash"), atomic_folder(tmp_path / "checkpoint") as fresh:
-        (fresh / "model.safetensors").write_bytes(b"half")
-        raise RuntimeError("crash")
+
+    def crash_while_writing():
+        with atomic_folder(tmp_path / "checkpoint") as fresh:
+            (fresh / "model.safetensors").write_bytes(b"half")
+            raise RuntimeError("crash")
+
+    with pytest.raises(RuntimeError, match="crash"):
+        crash_while_writing()
     restored = load_checkpoint(tmp_path / "checkpoint", made.model, made.optimizer)
     assert restored is not None
     assert restored[0].epoch == 1
@@ -152,10 +160,11 @@ def test_divergence_is_an_error_with_advice():
 
 
 def test_nothing_to_learn_from_is_an_error():
+    model = build_model(ModelSettings(name="sasrec", dim=8), ItemFeatures(ITEMS), seed=0)
+    single = Histories.from_lists([[1], [2]])
+    objective = TrainingObjective(LossSettings(), single, ITEMS)
     with pytest.raises(H2RecError, match="two training interactions"):
-        model = build_model(ModelSettings(name="sasrec", dim=8), ItemFeatures(ITEMS), seed=0)
-        single = Histories.from_lists([[1], [2]])
-        Trainer(model, TrainingObjective(LossSettings(), single, ITEMS), single, TrainSettings())
+        Trainer(model, objective, single, TrainSettings())
 
 
 def test_schedules_by_hand():

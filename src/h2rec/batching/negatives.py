@@ -62,7 +62,11 @@ class NegativeSampler:
         """
         if self.settings.distribution == "in_batch":
             unique = torch.unique(targets).cpu().numpy()
-            chosen = unique if len(unique) <= self.settings.count else random.choice(unique, self.settings.count, False)
+            chosen = (
+                unique
+                if len(unique) <= self.settings.count
+                else random.choice(unique, self.settings.count, False)
+            )
             return torch.from_numpy(np.sort(chosen))
         shape: tuple[int, ...] = (self.settings.count,)
         if not self.settings.shared:

@@ -4,6 +4,7 @@ import importlib
 import logging
 import sys
 import warnings
+from collections.abc import Sequence
 
 import typer
 from rich.console import Console
@@ -41,11 +42,15 @@ def _version(shown: bool) -> None:
 
 @app.callback()
 def _options(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version."
+    ),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="Print warnings and results only."),
 ) -> None:
     """Sequential recommendation for the long tail: hash IDs and semantic IDs, harmonized."""
-    handler = RichHandler(console=Console(stderr=True), show_path=False, show_level=False, log_time_format="%H:%M:%S")
+    handler = RichHandler(
+        console=Console(stderr=True), show_path=False, show_level=False, log_time_format="%H:%M:%S"
+    )
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler], force=True)
     logging.getLogger("h2rec").setLevel(logging.WARNING if quiet else logging.INFO)
 
@@ -55,30 +60,38 @@ def _load(path: str) -> object:
     return getattr(importlib.import_module(module), name)
 
 
-def _mount() -> None:
+def _mount(arguments: Sequence[str]) -> None:
+    # A command imports what it needs and nothing else; the overview of all commands needs all of them.
+    asked = next((word for word in arguments if word in COMMANDS or word in GROUPS), None)
     for name, path in COMMANDS.items():
-        app.command(name)(_load(path))  # type: ignore[type-var]
+        if asked in (None, name):
+            app.command(name)(_load(path))  # type: ignore[type-var]
     for name, path in GROUPS.items():
-        app.add_typer(_load(path), name=name)  # type: ignore[arg-type]
+        if asked in (None, name):
+            app.add_typer(_load(path), name=name)  # type: ignore[arg-type]
 
 
 def main() -> None:
     """Run the command line; a user's mistake ends with its message and exit code 2."""
     warnings.showwarning = _show_warning
-    _mount()
+    _mount(sys.argv[1:])
     try:
         app()
     except H2RecError as error:
-        Console(stderr=True).print(f"[bold red]error:[/] {_escaped(str(error))}", soft_wrap=True, highlight=False)
+        Console(stderr=True).print(
+            f"[bold red]error:[/] {_escaped(str(error))}", soft_wrap=True, highlight=False
+        )
         sys.exit(2)
     except KeyboardInterrupt:
         Console(stderr=True).print("stopped; the same command goes on from the last checkpoint")
         sys.exit(130)
 
 
-def _show_warning(message: Warning | str, category: type[Warning], *_: object) -> None:
+def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
     if issubclass(category, H2RecWarning):
-        Console(stderr=True).print(f"[yellow]warning:[/] {_escaped(str(message))}", soft_wrap=True, highlight=False)
+        Console(stderr=True).print(
+            f"[yellow]warning:[/] {_escaped(str(message))}", soft_wrap=True, highlight=False
+        )
 
 
 def _escaped(text: str) -> str:

@@ -30,8 +30,14 @@ def quickstart(
     recommender = Recommender.load(bundles["h2rec"])
     for user, history in example_users(pipelines["h2rec"]):
         titles = [next(iter(recommender.fields(item).values()), None) or item for item in history[-5:]]
-        console.print(f"\n[bold]user {user}[/], last of {len(history)} films: {'; '.join(titles)}", highlight=False)
+        console.print(
+            f"\n[bold]user {user}[/], last of {len(history)} films: {'; '.join(titles)}", highlight=False
+        )
         console.print(recommendation_table(recommender.recommend(history, 5)))
     example = ",".join(history[-3:])
-    console.print(f"\nreports: {', '.join(str(out / name / 'report.html') for name in MODELS)}", soft_wrap=True)
-    console.print(f"try: h2rec recommend {bundles['h2rec']} --history {example}", soft_wrap=True, highlight=False)
+    console.print(
+        f"\nreports: {', '.join(str(out / name / 'report.html') for name in MODELS)}", soft_wrap=True
+    )
+    console.print(
+        f"try: h2rec recommend {bundles['h2rec']} --history {example}", soft_wrap=True, highlight=False
+    )

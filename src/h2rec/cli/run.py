@@ -14,7 +14,9 @@ from h2rec.experiments.tables import metrics_table
 
 ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file.")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="Override a key: --set train.epochs=10.")]
-OutOption = Annotated[Path | None, typer.Option("--out", help="Folder of the run; default runs/NAME-OF-CONFIG.")]
+OutOption = Annotated[
+    Path | None, typer.Option("--out", help="Folder of the run; default runs/NAME-OF-CONFIG.")
+]
 
 SHOWN_METRICS = ("hit@10", "ndcg@10", "hit@100", "hit@500")
 
@@ -80,8 +82,14 @@ def print_metrics(pipeline: Pipeline) -> None:
     """Evaluate, and print the test figures of each protocol."""
     metrics = pipeline.evaluated()
     for protocol in metrics["test"]:
-        ranked = "all items ranked" if protocol == FULL else f"target among {protocol.removeprefix('sampled')} negatives"
+        ranked = (
+            "all items ranked"
+            if protocol == FULL
+            else f"target among {protocol.removeprefix('sampled')} negatives"
+        )
         name = pipeline.config.model.name
         Console().print(
-            metrics_table({name: metrics["test"]}, protocol, SHOWN_METRICS, title=f"test, {protocol}: {ranked}")
+            metrics_table(
+                {name: metrics["test"]}, protocol, SHOWN_METRICS, title=f"test, {protocol}: {ranked}"
+            )
         )

@@ -1,4 +1,7 @@
-"""The pipeline: data, text, semantic IDs, training, evaluation, bundle; each a stage that is reused when nothing it depends on changed."""
+"""The pipeline: data, text, semantic IDs, training, evaluation, bundle.
+
+Each is a stage that is reused when nothing it depends on changed.
+"""
 
 import logging
 import shutil
@@ -123,7 +126,9 @@ class Pipeline:
             embedded.encoder.save(folder / "encoder")
 
         folder = self._run("text", depends, work).folder
-        vectors, has_text = (np.load(folder / name, allow_pickle=False) for name in ("vectors.npy", "has_text.npy"))
+        vectors, has_text = (
+            np.load(folder / name, allow_pickle=False) for name in ("vectors.npy", "has_text.npy")
+        )
         return Embeddings(vectors, has_text, folder / "encoder")
 
     # -- semantic IDs ----------------------------------------------------------------------------
@@ -141,7 +146,10 @@ class Pipeline:
                     "give data.items a file with text columns, or semantic_ids.quantizer a file of codes",
                 )
             return None
-        depends: dict[str, Any] = {"data": self.data_stage.key, "semantic_ids": settings.model_dump(mode="json")}
+        depends: dict[str, Any] = {
+            "data": self.data_stage.key,
+            "semantic_ids": settings.model_dump(mode="json"),
+        }
         if from_file:
             depends["file"] = _hash_of(Path(settings.quantizer), "semantic_ids.quantizer")
         if embeddings is not None:
@@ -188,7 +196,7 @@ class Pipeline:
     def features(self) -> ItemFeatures:
         """What the model may know of the items beforehand."""
         text = None if self.embeddings is None else self.embeddings.vectors
-        return ItemFeatures(self.dataset.item_count, self.semantic_ids, text)
+        return ItemFeatures(self.dataset.item_count, self.semantic_ids, text, self.split.train_counts)
 
     @cached_property
     def train_stage(self) -> Stage:
@@ -252,7 +260,9 @@ class Pipeline:
 
     # -- evaluation ------------------------------------------------------------------------------
 
-    def _evaluate(self, model: Any, cases: Holdout, settings: Any, *, progress: str | None = None) -> Evaluation:
+    def _evaluate(
+        self, model: Any, cases: Holdout, settings: Any, *, progress: str | None = None
+    ) -> Evaluation:
         return evaluate(
             CatalogueScorer(model),
             cases,
@@ -346,7 +356,11 @@ def _selection_settings(settings: EvaluateSettings, select: str) -> EvaluateSett
     # Only what picks the state to keep is measured during training, and the depth of a recall stage beside it.
     cutoff = select.rpartition("@")[2]
     ks = {100, int(cutoff)} if cutoff.isdigit() else {100}
-    changes = {"protocols": list({select.partition(".")[0]: None, "full": None}), "ks": sorted(ks), "exposure_ks": []}
+    changes = {
+        "protocols": list({select.partition(".")[0]: None, "full": None}),
+        "ks": sorted(ks),
+        "exposure_ks": [],
+    }
     return settings.model_copy(update=changes)
 
 
@@ -366,4 +380,3 @@ def _hash_of(path: Path, key: str) -> str:
     if not path.is_file():
         raise ConfigError(f"{key}: {path}: no such file")
     return file_hash(path)
-

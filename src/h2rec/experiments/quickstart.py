@@ -34,6 +34,9 @@ def example_users(pipeline: Pipeline, count: int = 3) -> list[tuple[str, list[st
     rows = random_stream(EVALUATION_SEED, "examples").choice(len(cases), count, replace=False)
     item_ids = pipeline.dataset.items["item_id"].to_numpy()
     return [
-        (str(pipeline.dataset.user_ids[int(cases.users[row])]), item_ids[np.asarray(cases.histories[row]) - 1].tolist())
+        (
+            str(pipeline.dataset.user_ids[int(cases.users[row])]),
+            item_ids[np.asarray(cases.histories[row]) - 1].tolist(),
+        )
         for row in rows
     ]

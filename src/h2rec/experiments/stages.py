@@ -75,7 +75,13 @@ class StageStore:
             finished = datetime.now(UTC).isoformat(timespec="seconds")
             write_json(
                 fresh / "stage.json",
-                {"stage": name, "key": key, "seconds": seconds, "finished": finished, "depends_on": dict(depends_on)},
+                {
+                    "stage": name,
+                    "key": key,
+                    "seconds": seconds,
+                    "finished": finished,
+                    "depends_on": dict(depends_on),
+                },
             )
         logger.info("%s: done in %.1f s (%s)", name, seconds, folder.name)
         return Stage(name, key, folder, seconds, reused=False)

@@ -5,7 +5,12 @@ from torch.nn import functional as F
 
 
 def multi_positive_info_nce(
-    left: torch.Tensor, right: torch.Tensor, positives: torch.Tensor, temperature: float, *, symmetric: bool = True
+    left: torch.Tensor,
+    right: torch.Tensor,
+    positives: torch.Tensor,
+    temperature: float,
+    *,
+    symmetric: bool = True,
 ) -> torch.Tensor:
     """``-(1/B) sum_i (1/|P(i)|) sum_{j in P(i)} log softmax_j(sim(l_i, r_j) / tau)`` (code-guided alignment).
 

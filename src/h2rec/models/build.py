@@ -11,7 +11,7 @@ from h2rec.errors import ConfigError
 from h2rec.models.h2rec import H2Rec
 from h2rec.models.hid import HidModel
 from h2rec.models.settings import ModelSettings
-from h2rec.models.warm_start import code_vectors, start_codes, start_table, text_vectors
+from h2rec.models.warm_start import code_vectors, start_codes, start_rows, text_vectors
 from h2rec.semantic_ids.codes import SemanticIds
 
 MODEL_NAMES = ("h2rec", "sasrec", "bert4rec", "gru4rec")
@@ -29,11 +29,14 @@ class ItemFeatures:
         Codes of the items, or None for a catalogue without.
     text
         Text embeddings, float32 `[N, m]`, or None for a catalogue without.
+    train_counts
+        Training interactions of each item, `[N + 1]`, padding first; None where weights are loaded later.
     """
 
     item_count: int
     semantic_ids: SemanticIds | None = None
     text: npt.NDArray[np.float32] | None = None
+    train_counts: npt.NDArray[np.integer] | None = None
 
 
 def build_model(settings: ModelSettings, features: ItemFeatures, *, seed: int) -> HidModel | H2Rec:
@@ -59,7 +62,7 @@ def _h2rec(settings: ModelSettings, features: ItemFeatures) -> H2Rec:
     if features.semantic_ids is None:
         raise ConfigError("model.name: h2rec needs semantic IDs")
     ids = features.semantic_ids
-    return H2Rec(settings, features.item_count, ids.padded(), ids.codebook_sizes)
+    return H2Rec(settings, features.item_count, ids.padded(), ids.codebook_sizes, features.train_counts)
 
 
 def _warm_start(model: nn.Module, settings: ModelSettings, features: ItemFeatures) -> None:
@@ -69,8 +72,11 @@ def _warm_start(model: nn.Module, settings: ModelSettings, features: ItemFeature
     vectors = text_vectors(features.text, settings.dim, start.std)
     hid, codes = getattr(model, "hid", None), getattr(model, "codes", None)
     if start.hid and hid is not None:
-        start_table(hid, vectors)
+        start_rows(hid.weight, vectors)
     if start.codes and codes is not None and features.semantic_ids is not None:
         ids = features.semantic_ids
-        tables, _ = code_vectors(vectors, ids.codes, ids.codebook_sizes)
+        tables, left = code_vectors(vectors, ids.codes, ids.codebook_sizes)
         start_codes(codes.vectors, tables)
+        if settings.residual.enabled and isinstance(model, H2Rec):
+            # Equal weights fuse codes to 1/L of their sum: in the same proportion, codes and residual are the text.
+            start_rows(model.residual.vectors, left / np.float32(ids.levels))

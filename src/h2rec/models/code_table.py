@@ -54,5 +54,7 @@ class CodeTable(nn.Module):
 def weighted_sum(rows: torch.Tensor, weights: torch.Tensor | None, matrix: torch.Tensor) -> torch.Tensor:
     """Sum an item's rows of a matrix: rows and weights `[..., L]`, matrix `[R, D]`, result `[..., D]`."""
     flat_weights = None if weights is None else weights.reshape(-1, rows.shape[-1])
-    summed = F.embedding_bag(rows.reshape(-1, rows.shape[-1]), matrix, mode="sum", per_sample_weights=flat_weights)
+    summed = F.embedding_bag(
+        rows.reshape(-1, rows.shape[-1]), matrix, mode="sum", per_sample_weights=flat_weights
+    )
     return summed.view(*rows.shape[:-1], matrix.shape[-1])

@@ -22,7 +22,9 @@ class MultiGranularityCrossAttention(nn.Module):
         self.value = nn.Linear(dim, dim, bias=False)
         self.out = nn.Linear(dim, dim, bias=False)
 
-    def forward(self, hid: torch.Tensor, rows: torch.Tensor, alpha: torch.Tensor, table: CodeTable) -> torch.Tensor:
+    def forward(
+        self, hid: torch.Tensor, rows: torch.Tensor, alpha: torch.Tensor, table: CodeTable
+    ) -> torch.Tensor:
         """Read the codes of each position.
 
         Parameters
@@ -47,5 +49,8 @@ class MultiGranularityCrossAttention(nn.Module):
         scores = (query * key).sum(-1) * alpha[..., None] * size**-0.5  # [B, T, L, heads]
         weights = scores.softmax(dim=2) * alpha[..., None]
         values = self.value(table.vectors).split(size, dim=1)
-        read = [weighted_sum(rows, weights[..., head].contiguous(), value.contiguous()) for head, value in enumerate(values)]
+        read = [
+            weighted_sum(rows, weights[..., head].contiguous(), value.contiguous())
+            for head, value in enumerate(values)
+        ]
         return self.out(torch.cat(read, dim=-1))  # type: ignore[no-any-return]

@@ -26,7 +26,9 @@ class FusionNetwork(nn.Module):
     def features(self, table: CodeTable, rows: torch.Tensor) -> torch.Tensor:
         """First layer before its nonlinearity: rows `[..., L]` to `[..., d]`."""
         levels = table.by_level(table.vectors)
-        projected = torch.cat([level @ weight for level, weight in zip(levels, self.level_weights, strict=True)])
+        projected = torch.cat(
+            [level @ weight for level, weight in zip(levels, self.level_weights, strict=True)]
+        )
         return weighted_sum(rows, None, projected) + self.bias
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:

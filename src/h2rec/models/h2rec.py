@@ -3,11 +3,13 @@
 import torch
 from torch import nn
 
+from h2rec.data.histories import IntArray
 from h2rec.models.backbones import make_backbone
 from h2rec.models.code_table import CodeTable, weighted_sum
 from h2rec.models.cross_attention import MultiGranularityCrossAttention
 from h2rec.models.fusion import FusionNetwork, intent_features
 from h2rec.models.hid import hid_table, reading_of
+from h2rec.models.identity import ItemResidual, MaturityBalance
 from h2rec.models.protocol import BranchVectors, UserStates
 from h2rec.models.scoring import item_side, user_side
 from h2rec.models.settings import ModelSettings
@@ -21,13 +23,19 @@ class H2Rec(nn.Module):
     """
 
     def __init__(
-        self, settings: ModelSettings, item_count: int, codes: CodeArray, codebook_sizes: tuple[int, ...]
+        self,
+        settings: ModelSettings,
+        item_count: int,
+        codes: CodeArray,
+        codebook_sizes: tuple[int, ...],
+        train_counts: IntArray | None = None,
     ) -> None:
         super().__init__()
         self.settings = settings
         self.item_count = item_count
         self.max_length = settings.max_length
         self.branches = ("sid", "hid") if settings.branches == "both" else (settings.branches,)
+        self.saturate_at = settings.score.saturate_at if settings.branches == "both" else None
         self.objective, self.mask_item = reading_of(settings.backbone, settings, item_count)
         self.uses_hid = "hid" in self.branches
         self.uses_sid = "sid" in self.branches
@@ -42,6 +50,10 @@ class H2Rec(nn.Module):
             self.sid_encoder = self.hid_encoder if shared else make_backbone(settings.backbone, settings)
         if self.uses_mca:
             self.mca = MultiGranularityCrossAttention(settings.dim, settings.mca_heads)
+        if self.uses_sid and settings.residual.enabled:
+            self.residual = ItemResidual(item_count, settings.dim, settings.residual.shrink, train_counts)
+        if settings.score.maturity:
+            self.maturity = MaturityBalance(item_count, train_counts)
         if settings.projection_heads:
             self.sid_head = nn.Linear(settings.dim, settings.dim)
             self.hid_head = nn.Linear(settings.dim, settings.dim)
@@ -53,7 +65,7 @@ class H2Rec(nn.Module):
             return UserStates((user_side(states, self.settings.score),))
         rows = self.codes.rows(items)  # [B, T, L]
         alpha = self.intent(items, lengths, rows)  # [B, T, L]
-        sid_state = self.sid_encoder(weighted_sum(rows, alpha, self.codes.vectors), lengths)[reads]
+        sid_state = self.sid_encoder(self._fused(items, rows, alpha), lengths)[reads]
         read_alpha = alpha[reads]
         vectors: BranchVectors = (self._sid_user(sid_state, read_alpha),)
         norms = None
@@ -78,7 +90,12 @@ class H2Rec(nn.Module):
         return alpha.expand(rows.shape).contiguous()  # type: ignore[no-any-return]
 
     def masked_view(
-        self, items: torch.Tensor, lengths: torch.Tensor, alpha: torch.Tensor, level: torch.Tensor, at: torch.Tensor
+        self,
+        items: torch.Tensor,
+        lengths: torch.Tensor,
+        alpha: torch.Tensor,
+        level: torch.Tensor,
+        at: torch.Tensor,
     ) -> torch.Tensor:
         """Encode sequences with one granularity masked at all positions.
 
@@ -100,18 +117,43 @@ class H2Rec(nn.Module):
         """
         hidden = torch.arange(self.codes.levels, device=items.device) == level[:, None]  # [B, L]
         rows = torch.where(hidden[:, None], self.codes.mask_rows, self.codes.rows(items))
-        states = self.sid_encoder(weighted_sum(rows, alpha, self.codes.vectors), lengths)
-        return states[torch.arange(len(items), device=items.device), at]  # type: ignore[no-any-return]
+        states = self.sid_encoder(self._fused(items, rows, alpha), lengths)
+        return states[torch.arange(len(items), device=items.device), at]
 
     def item_vectors(self, items: torch.Tensor) -> BranchVectors:
         """Static item vectors: ``[e^1; ..; e^L]`` `[M, L d]` for the SID branch, ``h`` `[M, d]` for the HID branch."""
         vectors: BranchVectors = ()
         if self.uses_sid:
-            levels = item_side(self.codes.vectors, self.settings.score)[self.codes.rows(items)]
-            vectors = (levels.flatten(1),)
+            vectors = (self._sid_item(items),)
         if self.uses_hid:
             vectors = (*vectors, item_side(self.hid(items), self.settings.score))
+        if self.settings.score.maturity and len(vectors) == 2:
+            sid_scale, hid_scale = self.maturity(items)
+            vectors = (vectors[0] * sid_scale, vectors[1] * hid_scale)
         return vectors
+
+    def _sid_item(self, items: torch.Tensor) -> torch.Tensor:
+        """``[e^1; ..; e^L]``, and the residual behind them where there is one, `[M, L d]` or `[M, (L + 1) d]`."""
+        score, rows = self.settings.score, self.codes.rows(items)
+        if score.kind == "cosine" and score.normalise == "level":
+            parts = item_side(self.codes.vectors, score)[rows]
+        else:
+            parts = self.codes.vectors[rows]  # [M, L, d]
+        if self.settings.residual.enabled:
+            residual = self.residual(items)
+            if score.kind == "cosine" and score.normalise == "level":
+                residual = item_side(residual, score) * self.residual.kept[items][:, None]
+            parts = torch.cat([parts, residual[:, None]], dim=1)
+        if score.kind == "cosine" and score.normalise == "item":
+            # The length of the item as equal weights would fuse it: static, and alpha moves around it.
+            weights = parts.new_full((parts.shape[1], 1), 1 / self.codes.levels)
+            weights[self.codes.levels :] = 1
+            parts = parts / (parts * weights).sum(1).norm(dim=-1).clamp(min=1e-6)[:, None, None]
+        return parts.flatten(1)
+
+    def _fused(self, items: torch.Tensor, rows: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
+        fused = weighted_sum(rows, alpha, self.codes.vectors)
+        return fused + self.residual(items) if self.settings.residual.enabled else fused
 
     def alignment_views(self, items: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The SID side `s_i` (sum of the code vectors) and the HID side `h_i` of items `[M]`, each `[M, d]`."""
@@ -131,4 +173,5 @@ class H2Rec(nn.Module):
 
     def _sid_user(self, state: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
         user = user_side(state, self.settings.score, self.settings.score.sid_weight)
-        return (alpha[..., None] * user[:, None]).flatten(1)  # [n, L d]
+        weighted = (alpha[..., None] * user[:, None]).flatten(1)  # [n, L d]
+        return torch.cat([weighted, user], dim=1) if self.settings.residual.enabled else weighted

@@ -5,6 +5,7 @@ import torch
 from h2rec.batching.sequences import history_batch
 from h2rec.data.histories import Histories, IntArray
 from h2rec.models.protocol import SequenceModel
+from h2rec.models.scoring import joint_score, saturation_ceiling
 
 
 class CatalogueScorer:
@@ -25,7 +26,10 @@ class CatalogueScorer:
         self.device = next(self._module().parameters()).device
         with torch.inference_mode():
             items = torch.arange(model.item_count + 1, device=self.device)
-            self.item_matrix = torch.cat(model.item_vectors(items), dim=1)  # [N + 1, D]
+            vectors = model.item_vectors(items)
+            self.item_matrix = torch.cat(vectors, dim=1)  # [N + 1, D]
+            self._sizes = [part.shape[1] for part in vectors]
+        self.saturate_at: int | None = getattr(model, "saturate_at", None)
 
     def _module(self) -> torch.nn.Module:
         assert isinstance(self.model, torch.nn.Module)
@@ -41,5 +45,11 @@ class CatalogueScorer:
 
     def score(self, histories: Histories, rows: IntArray) -> torch.Tensor:
         """Scores of all items, `[n, N + 1]`, the padding item's in column 0."""
+        users = self.user_vectors(histories, rows)
         with torch.inference_mode():
-            return self.user_vectors(histories, rows) @ self.item_matrix.T
+            if self.saturate_at is None:
+                return users @ self.item_matrix.T
+            parts = zip(users.split(self._sizes, 1), self.item_matrix.split(self._sizes, 1), strict=True)
+            scores = [user @ item.T for user, item in parts]
+            ceiling = saturation_ceiling(scores[0][:, 1:], self.saturate_at, self.item_count)
+            return joint_score(scores, ceiling)

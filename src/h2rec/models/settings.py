@@ -27,8 +27,25 @@ class ScoreSettings(Settings):
     """inner product (the paper) or cosine over a temperature, branch by branch."""
     temperature: float = Field(0.08, gt=0)
     """Divides the cosine; unused by the inner product."""
+    normalise: Literal["level", "item"] = "level"
+    """Cosine only: every level's code vector to unit length, or an item's codes together, which keeps the
+    levels' own proportions. Either way the item vector stays static."""
     sid_weight: float = Field(1.0, ge=0)
     """Weight of the SID branch's score beside the HID branch's."""
+    saturate_at: int | None = Field(None, ge=1)
+    """Beyond the paper: the SID score stops growing at the user's own score of this rank, so that codes choose
+    the region and identity orders inside it; null for the paper's plain sum."""
+    maturity: bool = False
+    """Beyond the paper: scale the branches by a learned function of the item's training count."""
+
+
+class ResidualSettings(Settings):
+    """Beyond the paper: an item in the SID branch is its codes plus a residual of its own."""
+
+    enabled: bool = False
+    """Give every item a residual vector in the SID branch."""
+    shrink: float = Field(5.0, ge=0)
+    """An item with c training interactions keeps ``c / (c + shrink)`` of its residual."""
 
 
 class ModelSettings(Settings):
@@ -62,6 +79,8 @@ class ModelSettings(Settings):
     """Heads of that cross-attention."""
     mca_residual: bool = True
     """Keep the HID beside what the cross-attention reads."""
+    residual: ResidualSettings = ResidualSettings()
+    """Identity in the SID branch too."""
     projection_heads: bool = False
     """Learned heads between the item vectors and the alignment loss."""
     score: ScoreSettings = ScoreSettings()
@@ -77,5 +96,7 @@ class ModelSettings(Settings):
             if self.dim % heads:
                 raise ValueError(f"dim ({self.dim}) is not divisible by {name} ({heads})")
         if self.name == "h2rec" and self.backbone == "bert4rec" and self.intent == "last":
-            raise ValueError("intent 'last' predicts one next item a sequence; bert4rec predicts masked ones: use 'causal'")
+            raise ValueError(
+                "intent 'last' predicts one next item a sequence; bert4rec predicts masked ones: use 'causal'"
+            )
         return self

@@ -25,10 +25,13 @@ def text_vectors(embeddings: Vectors, dim: int, std: float) -> Vectors:
             "lower model.dim, or set model.warm_start.hid and model.warm_start.codes to false",
         )
     projected = PCA(dim, svd_solver="covariance_eigh").fit_transform(embeddings.astype(np.float64))
-    return (projected * (std / projected.std())).astype(np.float32)
+    scaled: Vectors = (projected * (std / projected.std())).astype(np.float32)
+    return scaled
 
 
-def code_vectors(vectors: Vectors, codes: CodeArray, codebook_sizes: tuple[int, ...]) -> tuple[list[Vectors], Vectors]:
+def code_vectors(
+    vectors: Vectors, codes: CodeArray, codebook_sizes: tuple[int, ...]
+) -> tuple[list[Vectors], Vectors]:
     """Split item vectors into code vectors, level by level.
 
     A code's vector is the mean of what the coarser levels left of its items' vectors, so that an item's
@@ -58,10 +61,10 @@ def code_vectors(vectors: Vectors, codes: CodeArray, codebook_sizes: tuple[int, 
     return tables, residual.astype(np.float32)
 
 
-def start_table(table: torch.nn.Embedding, vectors: Vectors) -> None:
-    """Put item vectors `[N, d]` into rows 1..N of an embedding table."""
+def start_rows(table: torch.Tensor, vectors: Vectors) -> None:
+    """Put item vectors `[N, d]` into rows 1..N of a table."""
     with torch.no_grad():
-        table.weight[1 : len(vectors) + 1] = torch.from_numpy(vectors)
+        table[1 : len(vectors) + 1] = torch.from_numpy(vectors)
 
 
 def start_codes(matrix: torch.Tensor, tables: list[Vectors]) -> None:

@@ -117,7 +117,9 @@ def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> Te
 def _restore_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: Tensors) -> None:
     for name, parameter in model.named_parameters():
         state = {
-            key.removeprefix(f"{name}/"): value for key, value in tensors.items() if key.rpartition("/")[0] == name
+            key.removeprefix(f"{name}/"): value
+            for key, value in tensors.items()
+            if key.rpartition("/")[0] == name
         }
         if state:
             optimizer.state[parameter] = {

@@ -48,7 +48,9 @@ def warnings_for(summary: dict[str, float], items_compared: int) -> list[str]:
     """Failure signs in an epoch's summary, each as a sentence with what to try."""
     found = []
     if summary.get("alpha_entropy", 1.0) < 0.1:
-        level = max((n for n in summary if n.startswith("alpha/")), key=lambda n: summary[n]).removeprefix("alpha/")
+        level = max((n for n in summary if n.startswith("alpha/")), key=lambda n: summary[n]).removeprefix(
+            "alpha/"
+        )
         found.append(
             f"fusion collapsed on level {level} (entropy of alpha {summary['alpha_entropy']:.2f} of 1): "
             "a lower learning rate or fusion 'equal' tells whether it matters"

@@ -16,6 +16,7 @@ from h2rec.losses.ranking import bce_loss, bpr_loss, gbce_loss, sampled_softmax_
 from h2rec.losses.settings import LossSettings
 from h2rec.models.h2rec import H2Rec
 from h2rec.models.protocol import SequenceModel, UserStates, branch_scores, paired_branch_scores
+from h2rec.models.scoring import joint_score, saturation_ceiling
 from h2rec.semantic_ids.codes import CodeArray
 
 
@@ -56,9 +57,13 @@ class TrainingObjective:
         self.item_count = item_count
         self.codes = None if codes is None else torch.from_numpy(codes).long()
         window = settings.alignment.window if codes is not None and settings.beta else 0
-        self.neighbours: sparse.csr_matrix | None = cooccurrence(train, item_count, window) if window else None
+        self.neighbours: sparse.csr_matrix | None = (
+            cooccurrence(train, item_count, window) if window else None
+        )
 
-    def __call__(self, model: SequenceModel, batch: Batch, random: np.random.Generator) -> tuple[Terms, UserStates]:
+    def __call__(
+        self, model: SequenceModel, batch: Batch, random: np.random.Generator
+    ) -> tuple[Terms, UserStates]:
         """Return loss terms of a batch and the states they were computed from."""
         reads = batch.targets > 0
         states = model(batch.items, batch.lengths, reads)
@@ -80,21 +85,33 @@ class TrainingObjective:
         if self.settings.ranking == "softmax":
             catalogue = torch.arange(1, self.item_count + 1, device=targets.device)
             scores = branch_scores(states.vectors, model.item_vectors(catalogue))
-            losses = [softmax_loss(score, targets) for score in (sum_of(scores), *scores)]
+            losses = [softmax_loss(score, targets) for score in (self._joint(model, scores, scores), *scores)]
         else:
             negatives = self.sampler.draw(targets, random).to(targets.device)
             positive = paired_branch_scores(states.vectors, _unsqueezed(model.item_vectors(targets)))
             negative = _negative_scores(model, states, negatives)
+            joint_positive = self._joint(model, positive, negative)
+            joint_negative = self._joint(model, negative, negative)
             hit = negatives == targets[:, None]
             log_count = self.sampler.log_expected_count(negatives.cpu()).to(targets.device)
             losses = [
                 self._sampled(plus.squeeze(1), minus, hit, log_count)
-                for plus, minus in zip((sum_of(positive), *positive), (sum_of(negative), *negative), strict=True)
+                for plus, minus in zip((joint_positive, *positive), (joint_negative, *negative), strict=True)
             ]
         named = {"ranking": losses[0]}
         if self.settings.branch and len(model.branches) > 1:
-            named |= {f"ranking_{branch}": own for branch, own in zip(model.branches, losses[1:], strict=True)}
+            named |= {
+                f"ranking_{branch}": own for branch, own in zip(model.branches, losses[1:], strict=True)
+            }
         return named
+
+    def _joint(
+        self, model: SequenceModel, scores: tuple[torch.Tensor, ...], compared: tuple[torch.Tensor, ...]
+    ) -> torch.Tensor:
+        """Add the branches up; where the SID score saturates, its ceiling is estimated from the compared items."""
+        rank = getattr(model, "saturate_at", None)
+        ceiling = None if rank is None else saturation_ceiling(compared[0], rank, self.item_count)
+        return joint_score(scores, ceiling)
 
     def _sampled(
         self, positive: torch.Tensor, negative: torch.Tensor, hit: torch.Tensor, log_count: torch.Tensor
@@ -123,10 +140,14 @@ class TrainingObjective:
             positives |= neighbours_within(self.neighbours, items)
         positives = positives.to(targets.device)
         sid, hid = model.alignment_views(torch.from_numpy(items).to(targets.device))
-        loss = multi_positive_info_nce(sid, hid, positives, settings.temperature, symmetric=settings.symmetric)
+        loss = multi_positive_info_nce(
+            sid, hid, positives, settings.temperature, symmetric=settings.symmetric
+        )
         return loss, float(positives.sum()) / len(items)
 
-    def _masking(self, model: H2Rec, batch: Batch, states: UserStates, random: np.random.Generator) -> torch.Tensor:
+    def _masking(
+        self, model: H2Rec, batch: Batch, states: UserStates, random: np.random.Generator
+    ) -> torch.Tensor:
         assert states.alpha is not None
         assert states.sid_state is not None
         settings = self.settings.masking
@@ -153,14 +174,6 @@ class TrainingObjective:
                 return alpha.argmax(-1)
             case _:
                 return torch.from_numpy(random.integers(0, alpha.shape[1], len(alpha))).to(alpha.device)
-
-
-def sum_of(scores: tuple[torch.Tensor, ...]) -> torch.Tensor:
-    """Joint score: the sum over the branches."""
-    total = scores[0]
-    for score in scores[1:]:
-        total = total + score
-    return total
 
 
 def _unsqueezed(vectors: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:

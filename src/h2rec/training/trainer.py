@@ -17,7 +17,14 @@ from h2rec.data.histories import Histories
 from h2rec.errors import H2RecError
 from h2rec.progress import progress_bar
 from h2rec.runtime import random_stream
-from h2rec.training.checkpoint import Progress, Tensors, load_checkpoint, load_weights, save_checkpoint, weights_of
+from h2rec.training.checkpoint import (
+    Progress,
+    Tensors,
+    load_checkpoint,
+    load_weights,
+    save_checkpoint,
+    weights_of,
+)
 from h2rec.training.diagnosis import Diagnosis, warnings_for
 from h2rec.training.objective import TrainingObjective
 from h2rec.training.schedule import learning_rate

@@ -13,7 +13,9 @@ from torch.nn import functional as F
 class TransformerBackbone(nn.Module):
     """Positions, dropout and self-attention blocks."""
 
-    def __init__(self, dim: int, layers: int, dropout: float, heads: int, max_length: int, *, causal: bool) -> None:
+    def __init__(
+        self, dim: int, layers: int, dropout: float, heads: int, max_length: int, *, causal: bool
+    ) -> None:
         super().__init__()
         self.causal = causal
         self.positions = nn.Embedding(max_length, dim)
@@ -27,7 +29,9 @@ class TransformerBackbone(nn.Module):
         """Encode `[B, T, d]` padded on the right to `[B, T, d]`."""
         steps = torch.arange(vectors.shape[1], device=vectors.device)
         # Counted from the end, the next item is always asked for at the same position.
-        from_end = (self.positions.num_embeddings - lengths[:, None] + steps).clamp(max=self.positions.num_embeddings - 1)
+        from_end = (self.positions.num_embeddings - lengths[:, None] + steps).clamp(
+            max=self.positions.num_embeddings - 1
+        )
         x = self.dropout(self.entry_norm(vectors + self.positions(from_end)))
         # Right padding comes after every real position: the causal mask alone hides it.
         visible = None if self.causal else (steps < lengths[:, None])[:, None, None, :]
@@ -50,7 +54,9 @@ class _Block(nn.Module):
     def forward(self, x: torch.Tensor, visible: torch.Tensor | None, causal: bool) -> torch.Tensor:
         batch, steps, dim = x.shape
         # [B, T, 3d] -> 3 x [B, heads, T, d / heads]
-        split = self.query_key_value(self.attention_norm(x)).view(batch, steps, 3, self.heads, dim // self.heads)
+        split = self.query_key_value(self.attention_norm(x)).view(
+            batch, steps, 3, self.heads, dim // self.heads
+        )
         query, key, value = split.permute(2, 0, 3, 1, 4)
         read = F.scaled_dot_product_attention(query, key, value, attn_mask=visible, is_causal=causal)
         x = x + self.dropout(self.attention_out(read.transpose(1, 2).reshape(batch, steps, dim)))
