@@ -12,6 +12,8 @@ from h2rec.data.readers.table import Record, Table
 from h2rec.data.readers.text_values import as_text
 from h2rec.errors import DataError
 
+_HINT = "every line must hold one whole JSON object"
+
 
 def open_json_lines(path: Path) -> Table:
     """Open JSON lines; the columns are the keys of all objects, lists become text joined by commas.
@@ -24,11 +26,9 @@ def open_json_lines(path: Path) -> Table:
     try:
         found = pl.scan_ndjson(path, infer_schema_length=None).collect_schema()
     except (pl.exceptions.PolarsError, OSError) as error:
-        for _ in json_records(path):
-            pass
+        if not sum(1 for _ in json_records(path)):  # raises where a line is broken
+            raise DataError(f"{path}: the file is empty", _HINT) from None
         raise DataError(f"{path}: can't be read ({str(error).partition(chr(10))[0]})") from None
-    if not found:
-        raise DataError(f"{path}: the file is empty", "every line must hold one JSON object")
     # A scalar is read as the text that stands in the file: ids keep their form, whatever their type.
     schema = {name: kind if isinstance(kind, pl.List) else pl.String() for name, kind in found.items()}
 
@@ -63,10 +63,8 @@ def json_object(path: Path, number: int, text: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
-        hint = "every line must hold one whole JSON object"
-        raise DataError(
-            f"{path}:{number}: not valid JSON ({error.msg}, column {error.colno})", hint
-        ) from None
+        message = f"{path}:{number}: not valid JSON ({error.msg}, column {error.colno})"
+        raise DataError(message, _HINT) from None
     if not isinstance(value, dict):
         raise DataError(
             f"{path}:{number}: a JSON {type(value).__name__} where an object is expected",

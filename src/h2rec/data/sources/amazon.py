@@ -188,13 +188,20 @@ def _items(meta: Path, edition: Edition) -> Iterator[tuple[str | None, ...]]:
 
 
 def clean_text(value: Any) -> str | None:
-    """Join lists by ", ", drop HTML tags and entities and surplus blanks; null where nothing is left."""
+    """Join nested lists by ", ", each part once; drop HTML and surplus blanks; None where nothing is left."""
     if isinstance(value, list):
-        parts = [text for part in value if (text := clean_text(part))]
-        return ", ".join(dict.fromkeys(parts)) or None
+        return ", ".join(dict.fromkeys(_parts(value))) or None
     if value is None:
         return None
     return _BLANKS.sub(" ", _TAG.sub(" ", html.unescape(str(value)))).strip() or None
+
+
+def _parts(values: list[Any]) -> Iterator[str]:
+    for value in values:
+        if isinstance(value, list):
+            yield from _parts(value)
+        elif text := clean_text(value):
+            yield text
 
 
 def _build(edition: Edition, category: str, folder: Path) -> FetchedSource:
