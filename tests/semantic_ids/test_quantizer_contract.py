@@ -58,7 +58,9 @@ def test_codes_have_the_promised_form(fitted: Quantizer, embeddings: np.ndarray)
     assert fitted.dimension == DIMENSION
 
 
-def test_reconstructs_better_than_the_mean_and_better_with_every_level(fitted: Quantizer, embeddings: np.ndarray):
+def test_reconstructs_better_than_the_mean_and_better_with_every_level(
+    fitted: Quantizer, embeddings: np.ndarray
+):
     codes = fitted.encode(embeddings)
     decoded = fitted.decode(codes)
     assert decoded.shape == embeddings.shape
@@ -84,7 +86,9 @@ def test_the_same_seed_gives_the_same_quantizer(kind: str, fitted: Quantizer, em
     np.testing.assert_array_equal(again.decode(codes), fitted.decode(codes))
 
 
-def test_save_and_load_give_the_same_codes_and_reconstructions(fitted: Quantizer, embeddings: np.ndarray, tmp_path):
+def test_save_and_load_give_the_same_codes_and_reconstructions(
+    fitted: Quantizer, embeddings: np.ndarray, tmp_path
+):
     fitted.save(tmp_path)
     loaded = load_quantizer(tmp_path)
     codes = fitted.encode(embeddings)

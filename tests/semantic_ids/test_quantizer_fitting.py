@@ -30,7 +30,9 @@ class KilledError(Exception):
     """Stands for the process being killed."""
 
 
-@pytest.mark.parametrize("options", [{}, {"ema": 0.9}, {"sinkhorn": True}], ids=["gradients", "ema", "sinkhorn"])
+@pytest.mark.parametrize(
+    "options", [{}, {"ema": 0.9}, {"sinkhorn": True}], ids=["gradients", "ema", "sinkhorn"]
+)
 def test_a_killed_rqvae_fit_resumes_to_the_same_bytes(options: dict, tmp_path: Path, monkeypatch):
     points = hierarchy()
     unbroken = make(rqvae={**RQVAE, **options}).fit(points, seed=1)

@@ -10,7 +10,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from h2rec.errors import SemanticIdError
-from h2rec.files import atomic_path, read_json, write_json
+from h2rec.files import array_hash, atomic_path, content_key, read_json, write_json
+from h2rec.semantic_ids.protocol import Embeddings
 
 FORMAT = 1
 DESCRIPTION = "quantizer.json"
@@ -68,6 +69,11 @@ def load_tensors(folder: Path, shapes: Mapping[str, tuple[int | None, ...]]) -> 
         if not fits:
             raise SemanticIdError(f"{path}: '{name}' has shape {found}, expected {shape}")
     return tensors
+
+
+def fit_fingerprint(description: Mapping[str, Any], embeddings: Embeddings, seed: int) -> str:
+    """Return a key that tells one fit from another: settings, data and seed."""
+    return content_key({**description, "seed": seed, "embeddings": array_hash(embeddings)})
 
 
 def save_checkpoint(path: Path, fingerprint: str, step: int, tensors: Mapping[str, Tensor]) -> None:

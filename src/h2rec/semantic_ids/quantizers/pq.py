@@ -31,7 +31,7 @@ class PQSettings(Settings):
 
     iterations: int = 25
     """Passes over the sample for every slice's k-means."""
-    rotation_iterations: int = 50
+    rotation_iterations: int = 25
     """Rounds of rotating and quantizing (OPQ only)."""
     sample: int = 200_000
     """Most items that codebooks are learned from; every item is encoded."""

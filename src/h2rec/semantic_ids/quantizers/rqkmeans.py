@@ -11,7 +11,6 @@ from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from h2rec.files import array_hash, content_key
 from h2rec.progress import progress_bar
 from h2rec.runtime import random_stream
 from h2rec.semantic_ids.balance import sinkhorn_biases
@@ -26,6 +25,7 @@ from h2rec.semantic_ids.embeddings import (
 from h2rec.semantic_ids.protocol import Embeddings
 from h2rec.semantic_ids.residual import nearest_codes, residual_codes, squared_distances, sum_of_codes
 from h2rec.semantic_ids.storage import (
+    fit_fingerprint,
     load_checkpoint,
     load_description,
     load_tensors,
@@ -83,7 +83,7 @@ class RQKMeans:
         """Learn one codebook after the other; the checkpoint is written after each."""
         check_embeddings(embeddings)
         check_enough_items(embeddings, self.codebook_size)
-        fingerprint = content_key({**self._description(), "seed": seed, "embeddings": array_hash(embeddings)})
+        fingerprint = fit_fingerprint(self._description(), embeddings, seed) if checkpoint is not None else ""
         residual = torch.from_numpy(sample_rows(embeddings, self.settings.sample, seed))
         codebooks = torch.zeros(self.levels, self.codebook_size, residual.shape[1])
         biases = torch.zeros(self.levels, self.codebook_size)

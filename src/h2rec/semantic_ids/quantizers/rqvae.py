@@ -6,13 +6,12 @@ from typing import Any, Self
 import numpy as np
 import torch
 
-from h2rec.files import array_hash, content_key
 from h2rec.semantic_ids.codes import CodeArray, SemanticIds
 from h2rec.semantic_ids.embeddings import check_embeddings, check_enough_items, chunks, error_quantiles
 from h2rec.semantic_ids.protocol import Embeddings
 from h2rec.semantic_ids.quantizers.rqvae_fitting import Fitting, RQVAESettings, settle, start
 from h2rec.semantic_ids.quantizers.rqvae_network import RQVAENetwork
-from h2rec.semantic_ids.storage import load_description, load_tensors, save_parts
+from h2rec.semantic_ids.storage import fit_fingerprint, load_description, load_tensors, save_parts
 
 
 class RQVAE:
@@ -49,7 +48,7 @@ class RQVAE:
         """Start from PCA and k-means, then train; the checkpoint is written every few seconds."""
         check_embeddings(embeddings)
         check_enough_items(embeddings, self.codebook_size)
-        fingerprint = content_key({**self._description(), "seed": seed, "embeddings": array_hash(embeddings)})
+        fingerprint = fit_fingerprint(self._description(), embeddings, seed) if checkpoint is not None else ""
         network = self._network(embeddings.shape[1], min(self.settings.latent, *embeddings.shape))
         start(network, embeddings, self.settings, seed)
         Fitting(network, self.settings, seed).run(embeddings, checkpoint, fingerprint)

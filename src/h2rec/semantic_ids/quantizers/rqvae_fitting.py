@@ -161,7 +161,7 @@ class Fitting:
             pull = _mean_square(result.residuals.detach() - result.chosen) / dimension
             loss = loss + settings.codebook_weight * pull
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch's own annotation is missing
+        loss.backward()
         self.optimizer.step()
         self._track(result)
         return float(reconstruction.detach())
