@@ -104,6 +104,8 @@ class Recommender:
         """Recommend for several histories at once; each answer is as `recommend` would give it."""
         if k < 1:
             raise DataError(f"k is {k}, it must be at least 1")
+        if not histories:
+            return []
         known = [[self._index[item] for item in history if item in self._index] for history in histories]
         rows = Histories.from_lists(known)
         scores = self._scores(rows)

@@ -1,0 +1,72 @@
+"""A small bundle with every part of a real one, made without training."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import torch
+
+from h2rec.models.build import ItemFeatures, build_model
+from h2rec.models.settings import ModelSettings
+from h2rec.retrieval.bundle import BundleParts, write_bundle
+from h2rec.semantic_ids.codes import SemanticIds
+from h2rec.semantic_ids.quantizers import create
+from h2rec.semantic_ids.settings import SemanticIdSettings
+from h2rec.text.encoders.tfidf import TfidfEncoder
+from h2rec.text.fields import item_texts
+
+KINDS = ("shampoo", "lipstick", "perfume", "razor")
+TRAITS = ("dry", "oily", "gentle", "daily", "travel", "herbal", "mild", "strong")
+SIZES = {"dim": 8, "heads": 2, "layers": 1, "max_length": 6, "dropout": 0.0}
+
+
+def made_items(count: int = 60) -> pl.DataFrame:
+    rows = range(count)
+    return pl.DataFrame(
+        {
+            "item_id": [f"i{row}" for row in rows],
+            "title": [f"{TRAITS[row % 8]} {KINDS[row % 4]} {TRAITS[(row // 8) % 8]}" for row in rows],
+            "category": [KINDS[row % 4] for row in rows],
+        }
+    )
+
+
+def make_bundle(folder: Path, *, seed: int = 0, items: pl.DataFrame | None = None, **model: object) -> Path:
+    """Write a bundle of a random model; its encoder and quantizer are fitted on the items' texts."""
+    items = made_items() if items is None else items
+    count = items.height
+    texts = item_texts(items)
+    encoder = TfidfEncoder(12).fit(texts)
+    vectors = encoder.encode(texts)
+    settings = SemanticIdSettings(quantizer="rqkmeans", levels=3, codebook_size=4)
+    quantizer = create(settings).fit(vectors, seed=0)
+    ids = SemanticIds(quantizer.encode(vectors), quantizer.codebook_sizes)
+    parts = folder.parent / f"{folder.name}.parts"
+    for name, part in (("encoder", encoder), ("quantizer", quantizer)):
+        (parts / name).mkdir(parents=True, exist_ok=True)
+        part.save(parts / name)
+    chosen = ModelSettings.parse({**SIZES, **model})
+    network = build_model(chosen, ItemFeatures(count, ids, vectors), seed=seed)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():  # a zero start would hide what a weight does
+        for name, weight in network.named_parameters():
+            if "norm" not in name:
+                weight.copy_(torch.randn(weight.shape, generator=generator) * 0.5)
+    counts = np.concatenate([[0], np.arange(count, 0, -1)])
+    head = np.concatenate([[False], np.arange(count) < count // 5])
+    write_bundle(
+        folder,
+        BundleParts(
+            model=network,
+            settings=chosen,
+            items=items,
+            train_counts=counts,
+            head=head,
+            semantic_ids=ids,
+            encoder=parts / "encoder",
+            quantizer=parts / "quantizer",
+            text_fields=None,
+            provenance={"made": "by a test"},
+        ),
+    )
+    return folder

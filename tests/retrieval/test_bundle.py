@@ -1,0 +1,180 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from h2rec.errors import BundleError
+from h2rec.files import file_hash
+from h2rec.models.scorer import CatalogueScorer
+from h2rec.retrieval.bundle import Bundle
+from h2rec.training.checkpoint import weights_of
+from made_bundles import made_items, make_bundle
+
+
+@pytest.fixture
+def copied(bundle_folder, tmp_path):
+    return shutil.copytree(bundle_folder, tmp_path / "copied")
+
+
+def rewrite_manifest(folder, change, *, rehash=()):
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    for name in rehash:
+        manifest["files"][name] = file_hash(folder / name)
+    change(manifest)
+    path.write_text(json.dumps(manifest))
+
+
+def test_what_was_written_is_read(bundle_folder):
+    bundle = Bundle.load(bundle_folder)
+    items = made_items()
+    assert bundle.items.select(items.columns).equals(items)
+    assert bundle.items["train_count"].to_list() == list(range(60, 0, -1))
+    assert bundle.items["head"].sum() == 12
+    assert bundle.manifest.provenance == {"made": "by a test"}
+    assert bundle.item_vectors.shape == (61, 3 * 8 + 8)
+    recomputed = CatalogueScorer(bundle.model).item_matrix.numpy()
+    np.testing.assert_array_equal(np.asarray(bundle.item_vectors), recomputed)
+
+
+def test_writing_again_gives_the_same_bytes(bundle_folder, tmp_path):
+    again = make_bundle(tmp_path / "bundle")
+    assert (again / "manifest.json").read_bytes() == (bundle_folder / "manifest.json").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"name": "sasrec"},
+        {"name": "bert4rec"},
+        {"name": "gru4rec"},
+        {"backbone": "gru4rec"},
+        {"backbone": "bert4rec"},
+        {"branches": "sid"},
+        {"branches": "hid"},
+        {"share_encoder": True},
+        {"score": {"kind": "inner"}},
+    ],
+    ids=str,
+)
+def test_every_model_comes_back_with_its_weights(tmp_path, model):
+    first = Bundle.load(make_bundle(tmp_path / "first", **model))
+    other = Bundle.load(make_bundle(tmp_path / "second", seed=1, **model))
+    for name, tensor in weights_of(first.model).items():
+        if tensor.is_floating_point() and "norm" not in name:
+            assert not torch.equal(tensor, weights_of(other.model)[name]), name
+    again = Bundle.load(make_bundle(tmp_path / "third", **model))
+    for name, tensor in weights_of(first.model).items():
+        torch.testing.assert_close(weights_of(again.model)[name], tensor, rtol=0, atol=0)
+
+
+FILES = [
+    "model.safetensors",
+    "items.parquet",
+    "item_vectors.npy",
+    "codes.npy",
+    "encoder/encoder.json",
+    "quantizer/quantizer.safetensors",
+]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_one_changed_byte_is_refused(copied, name):
+    data = bytearray((copied / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (copied / name).write_bytes(bytes(data))
+    with pytest.raises(BundleError, match=rf"'{name}' was changed or cut"):
+        Bundle.load(copied)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_cut_or_missing_file_is_refused(copied, name):
+    data = (copied / name).read_bytes()
+    (copied / name).write_bytes(data[:-1])
+    with pytest.raises(BundleError, match="changed or cut"):
+        Bundle.load(copied)
+    (copied / name).unlink()
+    with pytest.raises(BundleError, match=rf"'{name}' is missing"):
+        Bundle.load(copied)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "items.parquet", "item_vectors.npy", "codes.npy"])
+def test_a_cut_file_is_refused_even_under_a_matching_hash(copied, name):
+    data = (copied / name).read_bytes()
+    (copied / name).write_bytes(data[: len(data) // 2])
+    rewrite_manifest(copied, lambda manifest: None, rehash=[name])
+    with pytest.raises(BundleError):
+        Bundle.load(copied)
+
+
+@pytest.mark.parametrize("path", ["../outside.txt", "/etc/hostname", "encoder/../../outside.txt"])
+def test_a_path_out_of_the_folder_is_refused(copied, path):
+    outside = copied.parent / "outside.txt"
+    outside.write_text("secret")
+    rewrite_manifest(copied, lambda manifest: manifest["files"].update({path: file_hash(outside)}))
+    with pytest.raises(BundleError, match="leads out of the bundle"):
+        Bundle.load(copied)
+
+
+def test_a_link_out_of_the_folder_is_refused(copied):
+    outside = copied.parent / "outside.npy"
+    outside.write_bytes((copied / "codes.npy").read_bytes())
+    (copied / "codes.npy").unlink()
+    (copied / "codes.npy").symlink_to(outside)
+    with pytest.raises(BundleError, match="leads out of the bundle"):
+        Bundle.load(copied)
+
+
+@pytest.mark.parametrize("version", [0, 2, "1", None])
+def test_another_format_version_is_refused(copied, version):
+    rewrite_manifest(copied, lambda manifest: manifest.update(format_version=version))
+    with pytest.raises(BundleError, match="format version"):
+        Bundle.load(copied)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"format_version": 1}', "\xff"])
+def test_a_manifest_that_is_none_is_refused(copied, text):
+    (copied / "manifest.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(BundleError):
+        Bundle.load(copied)
+
+
+def test_a_folder_without_manifest_is_no_bundle(tmp_path):
+    with pytest.raises(BundleError, match="not a bundle"):
+        Bundle.load(tmp_path)
+    with pytest.raises(BundleError, match="not a bundle"):
+        Bundle.load(tmp_path / "nowhere")
+
+
+def test_an_array_of_objects_is_refused_and_not_unpickled(copied):
+    class Trap:
+        def __reduce__(self):
+            return (print, ("unpickled",))
+
+    np.save(copied / "codes.npy", np.array([Trap()], dtype=object), allow_pickle=True)
+    rewrite_manifest(copied, lambda manifest: None, rehash=["codes.npy"])
+    with pytest.raises(BundleError, match="allow_pickle"):
+        Bundle.load(copied)
+
+
+def test_a_core_file_that_the_manifest_leaves_out_is_refused(copied):
+    rewrite_manifest(copied, lambda manifest: manifest["files"].pop("model.safetensors"))
+    with pytest.raises(BundleError, match=r"does not list.*model\.safetensors"):
+        Bundle.load(copied)
+
+
+def test_codes_that_do_not_fit_the_codebooks_are_refused(copied):
+    codes = np.load(copied / "codes.npy")
+    codes[3, 1] = 99
+    np.save(copied / "codes.npy", codes)
+    rewrite_manifest(copied, lambda manifest: None, rehash=["codes.npy"])
+    with pytest.raises(BundleError, match="code 99 is outside"):
+        Bundle.load(copied)
+
+
+def test_weights_of_another_model_are_refused(copied):
+    rewrite_manifest(copied, lambda manifest: manifest["model"].update(mca=False))
+    with pytest.raises(BundleError, match="do not fit together"):
+        Bundle.load(copied)
