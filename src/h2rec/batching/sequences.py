@@ -25,15 +25,19 @@ class Batch:
         int64 `[B]`, each at least 1.
     targets
         int64 `[B, T]`, 0 where nothing is predicted.
+    users
+        int64 `[B]`, row of the training histories that each sequence was cut from, where that is known.
     """
 
     items: torch.Tensor
     lengths: torch.Tensor
     targets: torch.Tensor
+    users: torch.Tensor | None = None
 
     def to(self, device: torch.device) -> "Batch":
         """Copy to a device."""
-        return Batch(self.items.to(device), self.lengths.to(device), self.targets.to(device))
+        users = None if self.users is None else self.users.to(device)
+        return Batch(self.items.to(device), self.lengths.to(device), self.targets.to(device), users)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +73,10 @@ class Windows:
     def target_count(self) -> int:
         """Next-item targets in all windows."""
         return int((self.stops - self.first_target).sum())
+
+    def users(self, rows: IntArray) -> IntArray:
+        """Row of the histories that each of some windows was cut from, int64 `[n]`."""
+        return np.searchsorted(self.histories.offsets, self.starts[rows], side="right") - 1
 
 
 def cut_windows(histories: Histories, max_length: int, *, prefixes: bool = False) -> Windows:
@@ -142,7 +150,7 @@ def next_item_batch(windows: Windows, rows: IntArray, *, last_only: bool = False
     else:
         predicted = inside & (source + 1 >= windows.first_target[rows][:, None])
     targets[predicted] = flat[source[predicted] + 1]
-    return Batch(torch.from_numpy(items), torch.from_numpy(lengths), torch.from_numpy(targets))
+    return _batch(items, lengths, targets, windows.users(rows))
 
 
 def cloze_batch(
@@ -169,7 +177,11 @@ def cloze_batch(
     masked[all_masked, 0] = False
     targets = np.where(masked, items, 0)
     items[masked] = mask_item
-    return Batch(torch.from_numpy(items), torch.from_numpy(lengths), torch.from_numpy(targets))
+    return _batch(items, lengths, targets, windows.users(rows))
+
+
+def _batch(items: IntArray, lengths: IntArray, targets: IntArray, users: IntArray) -> Batch:
+    return Batch(*(torch.from_numpy(array) for array in (items, lengths, targets, users)))
 
 
 def history_batch(

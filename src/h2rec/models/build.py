@@ -1,5 +1,6 @@
 """From settings and plain arrays to a model with its starting weights."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,14 +8,26 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from h2rec.data.histories import Histories, IntArray
 from h2rec.errors import ConfigError
+from h2rec.models.baselines.hid_sid import HidConcatSid, HidPlusSid
+from h2rec.models.baselines.llm_esr import LlmEsr
+from h2rec.models.baselines.pg_sid import prefix_rows
+from h2rec.models.baselines.pop import Pop, latest_counts
+from h2rec.models.baselines.row_sum import RowArray, RowSum, fitted_rows
+from h2rec.models.baselines.sid_sum import CodeSum
+from h2rec.models.baselines.spm_sid import learned_pieces
+from h2rec.models.baselines.text_table import HidPlusText
+from h2rec.models.baselines.tied import TiedModel
+from h2rec.models.baselines.two_hid import TwoHid
+from h2rec.models.code_table import CodeTable
 from h2rec.models.h2rec import H2Rec
 from h2rec.models.hid import HidModel
-from h2rec.models.settings import ModelSettings
+from h2rec.models.settings import ModelSettings, WarmStartSettings
 from h2rec.models.warm_start import code_vectors, start_codes, start_rows, text_vectors
 from h2rec.semantic_ids.codes import SemanticIds
 
-MODEL_NAMES = ("h2rec", "sasrec", "bert4rec", "gru4rec")
+Model = HidModel | H2Rec | TiedModel | TwoHid | LlmEsr | Pop
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,15 +44,21 @@ class ItemFeatures:
         Text embeddings, float32 `[N, m]`, or None for a catalogue without.
     train_counts
         Training interactions of each item, `[N + 1]`, padding first; None where weights are loaded later.
+    train
+        Training histories; None where weights are loaded later.
+    pieces
+        Sub-pieces of every item's codes `[N, P]` and how many there are, if they are known already (spm_sid).
     """
 
     item_count: int
     semantic_ids: SemanticIds | None = None
     text: npt.NDArray[np.float32] | None = None
-    train_counts: npt.NDArray[np.integer] | None = None
+    train_counts: IntArray | None = None
+    train: Histories | None = None
+    pieces: tuple[RowArray, int] | None = None
 
 
-def build_model(settings: ModelSettings, features: ItemFeatures, *, seed: int) -> HidModel | H2Rec:
+def build_model(settings: ModelSettings, features: ItemFeatures, *, seed: int) -> Model:
     """Make a model and start its weights; the same seed gives the same weights.
 
     Raises
@@ -48,35 +67,127 @@ def build_model(settings: ModelSettings, features: ItemFeatures, *, seed: int) -
         If the name is unknown, or the model needs codes or text that the catalogue does not have.
     """
     torch.manual_seed(seed)
-    if settings.name == "h2rec":
-        model: HidModel | H2Rec = _h2rec(settings, features)
-    elif settings.name in MODEL_NAMES:
-        model = HidModel(settings, settings.name, features.item_count)
-    else:
-        raise ConfigError(f"model.name: unknown model '{settings.name}', known are: {', '.join(MODEL_NAMES)}")
+    if settings.name not in BUILDERS:
+        known = ", ".join(BUILDERS)
+        raise ConfigError(f"model.name: unknown model '{settings.name}', known are: {known}")
+    model = BUILDERS[settings.name](settings, features)
     _warm_start(model, settings, features)
     return model
 
 
-def _h2rec(settings: ModelSettings, features: ItemFeatures) -> H2Rec:
+def model_for_weights(
+    settings: ModelSettings,
+    item_count: int,
+    semantic_ids: SemanticIds | None,
+    weights: Mapping[str, torch.Tensor],
+) -> Model:
+    """Make the model that stored weights belong to, for them to be loaded into.
+
+    Frozen text and learned pieces lie among the weights: neither an encoder nor a piece model is needed again.
+
+    Raises
+    ------
+    ConfigError
+        If the settings ask for codes or text that are not there.
+    """
+    tables = {name.rpartition(".")[2]: tensor for name, tensor in weights.items()}
+    text = tables["text"][1:-1].numpy() if "text" in tables else None
+    pieces = None
+    if settings.name == "spm_sid" and "rows" in tables:
+        pieces = (tables["rows"][1:-1].numpy(), len(weights["table.vectors.weight"]) - 2)
+    features = ItemFeatures(item_count, semantic_ids, text, pieces=pieces)
+    cold = settings.model_copy(update={"warm_start": WarmStartSettings(hid=False, codes=False)})
+    return build_model(cold, features, seed=0)
+
+
+def _codes(settings: ModelSettings, features: ItemFeatures) -> SemanticIds:
     if features.semantic_ids is None:
-        raise ConfigError("model.name: h2rec needs semantic IDs")
-    ids = features.semantic_ids
+        raise ConfigError(
+            f"model.name: {settings.name} needs semantic IDs", "give the items text, or a file of codes"
+        )
+    return features.semantic_ids
+
+
+def _text(settings: ModelSettings, features: ItemFeatures) -> npt.NDArray[np.float32]:
+    if features.text is None:
+        raise ConfigError(
+            f"model.name: {settings.name} needs the items' text", "give data.items a file with text columns"
+        )
+    return features.text
+
+
+def _tied(settings: ModelSettings, features: ItemFeatures, table: nn.Module) -> TiedModel:
+    return TiedModel(settings, features.item_count, table)
+
+
+def _backbone_alone(settings: ModelSettings, features: ItemFeatures) -> HidModel:
+    return HidModel(settings, settings.name, features.item_count)
+
+
+def _h2rec(settings: ModelSettings, features: ItemFeatures) -> H2Rec:
+    ids = _codes(settings, features)
     return H2Rec(settings, features.item_count, ids.padded(), ids.codebook_sizes, features.train_counts)
 
 
+def _pop(settings: ModelSettings, features: ItemFeatures) -> Pop:
+    counts: IntArray = np.zeros(features.item_count + 1, dtype=np.int64)
+    if features.train is not None:
+        counts = latest_counts(features.train, features.item_count, settings.pop.window)
+    return Pop(settings, counts)
+
+
+def _pg_sid(settings: ModelSettings, features: ItemFeatures) -> TiedModel:
+    own = settings.pg_sid
+    rows = prefix_rows(_codes(settings, features).codes, own.depth, own.rows)
+    return _tied(settings, features, RowSum(rows, own.rows, settings.dim))
+
+
+def _spm_sid(settings: ModelSettings, features: ItemFeatures) -> TiedModel:
+    ids = _codes(settings, features)
+    if features.pieces is not None:
+        rows, count = features.pieces
+    else:
+        rows, pieces = learned_pieces(ids, features.train_counts, settings.spm_sid)
+        count = len(pieces)
+    return _tied(settings, features, RowSum(rows, count, settings.dim))
+
+
+BUILDERS: dict[str, Callable[[ModelSettings, ItemFeatures], Model]] = {
+    "h2rec": _h2rec,
+    "pop": _pop,
+    "sasrec": _backbone_alone,
+    "bert4rec": _backbone_alone,
+    "gru4rec": _backbone_alone,
+    "sasrec_text": lambda s, f: _tied(s, f, HidPlusText(_text(s, f), s.dim)),
+    "llm_esr": lambda s, f: LlmEsr(s, _text(s, f), f.train),
+    "sid_sum": lambda s, f: _tied(s, f, CodeSum(_codes(s, f), s.dim)),
+    "pg_sid": _pg_sid,
+    "spm_sid": _spm_sid,
+    "hid_sid_add": lambda s, f: _tied(s, f, HidPlusSid(_codes(s, f), s.dim)),
+    "hid_sid_concat": lambda s, f: _tied(s, f, HidConcatSid(_codes(s, f), s.dim)),
+    "two_hid": lambda s, f: TwoHid(s, f.item_count),
+}
+
+
 def _warm_start(model: nn.Module, settings: ModelSettings, features: ItemFeatures) -> None:
+    """Start every table of hash IDs, codes or hashed rows, wherever in the model it stands."""
     start = settings.warm_start
     if features.text is None or not (start.hid or start.codes):
         return
     vectors = text_vectors(features.text, settings.dim, start.std)
-    hid, codes = getattr(model, "hid", None), getattr(model, "codes", None)
-    if start.hid and hid is not None:
-        start_rows(hid.weight, vectors)
-    if start.codes and codes is not None and features.semantic_ids is not None:
+    for module in model.modules():
+        hid, ids = getattr(module, "hid", None), features.semantic_ids
+        if start.hid and isinstance(hid, nn.Embedding):
+            start_rows(hid.weight, vectors)
+        if start.codes and isinstance(module, CodeTable) and ids is not None:
+            tables, _ = code_vectors(vectors, ids.codes, ids.codebook_sizes)
+            start_codes(module.vectors, tables)
+        if start.codes and isinstance(module, RowSum):
+            rows, count = module.rows[1:-1].numpy(), module.vectors.num_embeddings - 2
+            start_rows(module.vectors.weight, fitted_rows(vectors, rows, count))
+    if start.codes and isinstance(model, H2Rec) and model.uses_sid and settings.residual.enabled:
+        assert features.semantic_ids is not None
         ids = features.semantic_ids
-        tables, left = code_vectors(vectors, ids.codes, ids.codebook_sizes)
-        start_codes(codes.vectors, tables)
-        if settings.residual.enabled and isinstance(model, H2Rec):
-            # Equal weights fuse codes to 1/L of their sum: in the same proportion, codes and residual are the text.
-            start_rows(model.residual.vectors, left / np.float32(ids.levels))
+        _, left = code_vectors(vectors, ids.codes, ids.codebook_sizes)
+        # Equal weights fuse codes to 1/L of their sum: in the same proportion, codes and residual are the text.
+        start_rows(model.residual.vectors, left / np.float32(ids.levels))

@@ -26,12 +26,15 @@ class UserStates:
         Weights of the levels at every position, `[B, T, L]`; None for a model without codes.
     norms
         Mean norm of the HIDs and of what the cross-attention adds to them (for diagnosis), or None.
+    user_state
+        User vectors before they are scaled for scoring, `[n, D]`, where a loss of the model's own asks for them.
     """
 
     vectors: BranchVectors
     sid_state: torch.Tensor | None = None
     alpha: torch.Tensor | None = None
     norms: tuple[torch.Tensor, torch.Tensor] | None = None
+    user_state: torch.Tensor | None = None
 
 
 class SequenceModel(Protocol):

@@ -4,6 +4,12 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from h2rec.models.baselines.settings import (
+    LlmEsrSettings,
+    PopSettings,
+    PrefixNgramSettings,
+    SubPieceSettings,
+)
 from h2rec.settings import Settings
 
 BackboneName = Literal["sasrec", "bert4rec", "gru4rec"]
@@ -52,9 +58,10 @@ class ModelSettings(Settings):
     """A model and its sizes; the paper's sections in brackets."""
 
     name: str = "h2rec"
-    """h2rec, or a baseline: sasrec, bert4rec, gru4rec."""
+    """h2rec, or a baseline: pop, sasrec, bert4rec, gru4rec, sasrec_text, llm_esr, sid_sum, pg_sid, spm_sid,
+    hid_sid_add, hid_sid_concat, two_hid."""
     backbone: BackboneName = "sasrec"
-    """The sequence encoder under both branches (h2rec)."""
+    """The sequence encoder under h2rec and under every baseline that is not a backbone itself."""
     dim: int = Field(64, ge=1)
     """Hidden size d."""
     layers: int = Field(2, ge=1)
@@ -89,10 +96,21 @@ class ModelSettings(Settings):
     """Where the embeddings start from."""
     mask_share: float = Field(0.3, gt=0, lt=1)
     """Share of items masked in training (BERT4Rec)."""
+    pop: PopSettings = PopSettings()
+    """Of pop alone."""
+    pg_sid: PrefixNgramSettings = PrefixNgramSettings()
+    """Of pg_sid alone."""
+    spm_sid: SubPieceSettings = SubPieceSettings()
+    """Of spm_sid alone."""
+    llm_esr: LlmEsrSettings = LlmEsrSettings()
+    """Of llm_esr alone."""
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> "ModelSettings":
-        for heads, name in ((self.heads, "heads"), (self.mca_heads, "mca_heads")):
+        by_name = {"heads": self.heads, "mca_heads": self.mca_heads}
+        if self.name == "llm_esr":
+            by_name["llm_esr.cross_heads"] = self.llm_esr.cross_heads
+        for name, heads in by_name.items():
             if self.dim % heads:
                 raise ValueError(f"dim ({self.dim}) is not divisible by {name} ({heads})")
         if self.name == "h2rec" and self.backbone == "bert4rec" and self.intent == "last":

@@ -69,7 +69,8 @@ class TrainingObjective:
         states = model(batch.items, batch.lengths, reads)
         targets = batch.targets[reads]
         values = self._ranking(model, states, targets, random)
-        weights = dict.fromkeys(values, self.settings.branch) | {"ranking": 1.0}
+        own = 1.0 if getattr(model, "independent", False) else self.settings.branch
+        weights = dict.fromkeys(values, own) | {"ranking": 1.0}
         positives = None
         if isinstance(model, H2Rec) and len(model.branches) == 2 and self.settings.beta:
             values["alignment"], positives = self._alignment(model, targets, random)
@@ -77,6 +78,10 @@ class TrainingObjective:
         if isinstance(model, H2Rec) and model.uses_sid and self.settings.gamma:
             values["masking"] = self._masking(model, batch, states, random)
             weights["masking"] = self.settings.gamma
+        # A baseline may bring loss terms of its own.
+        if hasattr(model, "extra_terms"):
+            for name, (weight, value) in model.extra_terms(batch, states, random).items():
+                weights[name], values[name] = weight, value
         return Terms(values, weights, positives), states
 
     def _ranking(
@@ -98,8 +103,9 @@ class TrainingObjective:
                 self._sampled(plus.squeeze(1), minus, hit, log_count)
                 for plus, minus in zip((joint_positive, *positive), (joint_negative, *negative), strict=True)
             ]
-        named = {"ranking": losses[0]}
-        if self.settings.branch and len(model.branches) > 1:
+        independent = getattr(model, "independent", False)
+        named = {} if independent else {"ranking": losses[0]}
+        if (self.settings.branch or independent) and len(model.branches) > 1:
             named |= {
                 f"ranking_{branch}": own for branch, own in zip(model.branches, losses[1:], strict=True)
             }

@@ -1,0 +1,44 @@
+"""PG-SID: every prefix of an item's code tuple has a row in one hashed table; an item is their sum.
+
+Zheng et al., "Enhancing Embedding Representation Stability in Recommendation Systems with Semantic ID", 2025
+(arXiv 2504.02137), prefix n-grams; after the n-grams of Singh et al., RecSys 2024 (arXiv 2306.08121). Items
+that share a prefix share its row on purpose; the hash adds collisions only as far as the table is too small.
+"""
+
+import numpy as np
+
+from h2rec.models.baselines.row_sum import RowArray
+from h2rec.semantic_ids.codes import CodeArray
+
+PRIME = 2**31 - 1
+MULTIPLIER = 1_000_003
+
+
+def prefix_rows(codes: CodeArray, depth: int | None, row_count: int) -> RowArray:
+    """Hash the prefixes of every item's codes to rows 1..R.
+
+    A prefix ``(c_1 .. c_p)`` is the polynomial ``h_p = h_{p-1} * 1000003 + c_p + 1  (mod 2^31 - 1)`` with
+    ``h_0 = 0``, and its row is ``h_p mod R + 1``. Levels and codebook sizes need no bound: plain products of
+    codebook sizes would overflow, and a table of 2^n rows would forget the coarse codes of a 2^m codebook.
+
+    Parameters
+    ----------
+    codes
+        `[N, L]`.
+    depth
+        Longest prefix; None, or more than `L`, for all levels.
+    row_count
+        R.
+
+    Returns
+    -------
+    RowArray
+        `[N, P]`, the prefix of length p in column ``p - 1``.
+    """
+    kept = codes[:, :depth].astype(np.int64)
+    hashed = np.zeros_like(kept)
+    state = np.zeros(len(kept), dtype=np.int64)
+    for level in range(kept.shape[1]):
+        state = (state * MULTIPLIER + kept[:, level] + 1) % PRIME
+        hashed[:, level] = state % row_count + 1
+    return hashed

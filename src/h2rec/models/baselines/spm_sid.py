@@ -1,0 +1,105 @@
+"""SPM-SID: sub-pieces of the code sequences, learned by SentencePiece; an item is the sum of its pieces' vectors.
+
+Singh et al., "Better Generalization with Semantic IDs", RecSys 2024 (arXiv 2306.08121), section on SentencePiece:
+an item's codes are a word, and the pieces that the items' words are made of follow the training distribution, so
+that popular tuples become pieces of their own and rare items are put together from shorter, shared ones.
+"""
+
+import io
+
+import numpy as np
+
+from h2rec.data.histories import IntArray
+from h2rec.errors import ConfigError, MissingExtraError
+from h2rec.models.baselines.row_sum import RowArray
+from h2rec.models.baselines.settings import SubPieceSettings
+from h2rec.semantic_ids.codes import SemanticIds
+
+FIRST_LETTER = 0xF0000
+"""Start of a private plane of 65,534 characters: one letter for every code of every level."""
+
+
+def learned_pieces(
+    semantic_ids: SemanticIds, train_counts: IntArray | None, settings: SubPieceSettings
+) -> tuple[RowArray, list[str]]:
+    """Learn pieces and cut every item's codes into them.
+
+    Parameters
+    ----------
+    train_counts
+        Training interactions of each item, `[N + 1]`, padding first; None counts every item once.
+
+    Returns
+    -------
+    rows, pieces
+        Pieces of each item as rows counted from 1, `[N, P]`, 0 where an item has fewer; and the letters of each
+        row's piece, ``pieces[row - 1]``.
+
+    Raises
+    ------
+    MissingExtraError
+        If the sentencepiece library is not installed.
+    ConfigError
+        If the vocabulary can't even hold the single codes, or the codes are more than there are letters.
+    """
+    try:
+        import sentencepiece
+    except ImportError:
+        raise MissingExtraError("model spm_sid", "spm") from None
+    words = code_words(semantic_ids)
+    letters = sorted(set("".join(words)))
+    if settings.vocabulary <= len(letters):
+        raise ConfigError(
+            f"model.spm_sid.vocabulary: {settings.vocabulary} pieces can't hold the {len(letters)} codes in use",
+            "raise it well above their number, such as to 8000",
+        )
+    counts = np.ones(len(words), dtype=np.int64)
+    if settings.weighting == "interactions" and train_counts is not None:
+        # An item that never occurs in training still has to be cut into pieces.
+        counts = np.maximum(train_counts[1:], 1)
+    corpus = (word for word, count in zip(words, counts.tolist(), strict=True) for _ in range(count))
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=corpus,
+        model_writer=model,
+        model_type=settings.kind,
+        vocab_size=settings.vocabulary + 1,  # the unknown piece, never met, takes one
+        hard_vocab_limit=False,
+        character_coverage=1.0,
+        normalization_rule_name="identity",
+        add_dummy_prefix=False,
+        split_by_unicode_script=False,
+        split_by_whitespace=False,
+        split_by_number=False,
+        max_sentencepiece_length=max(2, semantic_ids.levels),
+        input_sentence_size=2_000_000,
+        shuffle_input_sentence=False,
+        num_threads=1,
+        unk_id=0,
+        bos_id=-1,
+        eos_id=-1,
+        pad_id=-1,
+        minloglevel=2,
+    )
+    processor = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+    encoded: list[list[int]] = processor.encode(words)
+    rows = np.zeros((len(words), max(map(len, encoded))), dtype=np.int64)
+    for item, pieces in enumerate(encoded):
+        rows[item, : len(pieces)] = pieces  # piece 0 is the unknown one: rows count from 1
+    return rows, [processor.id_to_piece(piece) for piece in range(1, processor.get_piece_size())]
+
+
+def code_words(semantic_ids: SemanticIds) -> list[str]:
+    """Spell every item's codes as a word of `L` letters; a letter stands for one code of one level.
+
+    Raises
+    ------
+    ConfigError
+        If there are more codes than letters.
+    """
+    total = sum(semantic_ids.codebook_sizes)
+    if total > 65_534:
+        raise ConfigError(f"model.name: spm_sid spells at most 65534 codes, the codebooks have {total}")
+    starts = np.cumsum([0, *semantic_ids.codebook_sizes[:-1]])
+    letters = (semantic_ids.codes + starts + FIRST_LETTER).tolist()
+    return ["".join(map(chr, row)) for row in letters]
