@@ -196,7 +196,9 @@ class Pipeline:
     def features(self) -> ItemFeatures:
         """What the model may know of the items beforehand."""
         text = None if self.embeddings is None else self.embeddings.vectors
-        return ItemFeatures(self.dataset.item_count, self.semantic_ids, text, self.split.train_counts)
+        return ItemFeatures(
+            self.dataset.item_count, self.semantic_ids, text, self.split.train_counts, self.split.train
+        )
 
     @cached_property
     def train_stage(self) -> Stage:
@@ -304,7 +306,7 @@ class Pipeline:
         training.pop("log")
         metrics: dict[str, Any] = read_json(stage.folder / "metrics.json")
         metrics["timing"] = {stage.name: stage.seconds for stage in self.stages.values()}
-        metrics["timing"]["seconds_per_epoch"] = training["seconds"] / training["epochs"]
+        metrics["timing"]["seconds_per_epoch"] = training["seconds"] / max(1, training["epochs"])
         metrics["training"] = {name: value for name, value in training.items() if name != "seconds"}
         metrics["data"] = self.dataset.report
         metrics["provenance"] = provenance(self.config.train.seed) | {

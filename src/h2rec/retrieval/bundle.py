@@ -1,5 +1,6 @@
 """A trained model and its catalogue in one folder: safetensors, JSON, Parquet and npy, hashed, no code."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -7,44 +8,21 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
-from pydantic import Field
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from h2rec import __version__
-from h2rec.errors import BundleError, ConfigError, DataError, H2RecError
-from h2rec.files import atomic_folder, file_hash, read_json, write_json
+from h2rec.errors import BundleError, H2RecError
+from h2rec.files import atomic_folder, file_hash, write_json
 from h2rec.models.build import ItemFeatures, build_model
 from h2rec.models.scorer import CatalogueScorer
 from h2rec.models.settings import ModelSettings, WarmStartSettings
+from h2rec.retrieval.manifest import FORMAT_VERSION, MANIFEST, Manifest, read_manifest
 from h2rec.semantic_ids.codes import SemanticIds
-from h2rec.settings import Settings
 from h2rec.training.checkpoint import load_weights, weights_of
-
-FORMAT_VERSION = 1
-MANIFEST = "manifest.json"
-
-
-class Manifest(Settings):
-    """What a bundle holds; `manifest.json`."""
-
-    format_version: int
-    """Version of this layout; a reader refuses others."""
-    h2rec: str
-    """Version of the software that wrote it."""
-    model: ModelSettings
-    """The model's settings."""
-    item_count: int = Field(ge=1)
-    """Number of items, N."""
-    codebook_sizes: tuple[int, ...] | None
-    """Codes per level; null for a model without codes."""
-    text_fields: list[str] | None
-    """Item fields that were joined to texts; null for all."""
-    files: dict[str, str]
-    """SHA-256 of every other file, by path inside the bundle."""
-    provenance: dict[str, Any]
-    """Where the model comes from."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +63,7 @@ class BundleParts:
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
-    """A bundle in memory, its larger arrays mapped from disk.
+    """A bundle in memory, its item vectors mapped from disk.
 
     Parameters
     ----------
@@ -100,7 +78,7 @@ class Bundle:
     semantic_ids
         Codes of the catalogue, or None.
     item_vectors
-        Static item vectors, float32 `[N + 1, D]`, mapped from disk.
+        Static item vectors, float32 `[N + 1, D]`, mapped from disk; changes stay in memory.
     """
 
     folder: Path
@@ -117,31 +95,53 @@ class Bundle:
         Raises
         ------
         BundleError
-            If it is missing, of another format version, incomplete, or a file's hash differs.
+            If it is missing, of another format version, incomplete, or a file's hash differs; if files do
+            not fit together, or claim sizes that they do not have.
         """
-        manifest = _read_manifest(folder)
+        manifest = read_manifest(folder)
         try:
             return cls._load_checked(folder, manifest)
         except BundleError:
             raise
-        except (OSError, ValueError, KeyError, SafetensorError, pl.exceptions.PolarsError, H2RecError) as error:
-            raise BundleError(f"{folder}: its files do not fit together ({str(error).splitlines()[0]})") from None
+        except (
+            *(OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, OverflowError),
+            *(SafetensorError, pl.exceptions.PolarsError, pa.ArrowException, H2RecError),
+        ) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise BundleError(f"{folder}: its files do not fit together ({reason})") from None
 
     @classmethod
     def _load_checked(cls, folder: Path, manifest: Manifest) -> Self:
+        count = manifest.item_count
+        rows = pq.read_metadata(folder / "items.parquet").num_rows
+        # Mapped copy-on-write: torch takes no read-only arrays.
+        vectors = np.load(folder / "item_vectors.npy", mmap_mode="c", allow_pickle=False)
+        if rows != count or vectors.ndim != 2 or len(vectors) != count + 1:
+            raise BundleError(f"{folder}: the item table and the item vectors differ in length")
+        if vectors.dtype != np.float32:
+            raise BundleError(f"{folder}: the item vectors are {vectors.dtype}, not float32")
         items = pl.read_parquet(folder / "items.parquet")
+        _check_items(folder, items)
         semantic_ids = None
         if manifest.codebook_sizes is not None:
-            codes = np.load(folder / "codes.npy", allow_pickle=False)
-            semantic_ids = SemanticIds(codes, manifest.codebook_sizes)
-        vectors = np.load(folder / "item_vectors.npy", mmap_mode="r", allow_pickle=False)
-        if items.height != manifest.item_count or len(vectors) != manifest.item_count + 1:
-            raise BundleError(f"{folder}: the item table and the item vectors differ in length")
-        # The weights replace whatever a new model starts from.
-        settings = manifest.model.model_copy(update={"warm_start": WarmStartSettings(hid=False, codes=False)})
-        model = build_model(settings, ItemFeatures(manifest.item_count, semantic_ids), seed=0)
+            codes = np.load(folder / "codes.npy", mmap_mode="r", allow_pickle=False)
+            if len(codes) != count or codes.dtype != np.int32:
+                raise BundleError(f"{folder}: the codes do not fit {count} items")
+            semantic_ids = SemanticIds(np.array(codes), manifest.codebook_sizes)
+        _check_sizes(folder, manifest)
+        model = build_model(unstarted(manifest.model), ItemFeatures(count, semantic_ids), seed=0)
         load_weights(model, load_file(folder / "model.safetensors"))
-        return cls(folder, manifest, model.eval(), items, semantic_ids, vectors)
+        model.eval()
+        with torch.inference_mode():
+            width = sum(part.shape[1] for part in model.item_vectors(torch.arange(1)))
+        if vectors.shape[1] != width:
+            raise BundleError(f"{folder}: the item vectors have {vectors.shape[1]} columns, not {width}")
+        return cls(folder, manifest, model, items, semantic_ids, vectors)
+
+
+def unstarted(settings: ModelSettings) -> ModelSettings:
+    """Return settings for a model whose starting weights do not matter, as saved ones replace them."""
+    return settings.model_copy(update={"warm_start": WarmStartSettings(hid=False, codes=False)})
 
 
 def write_bundle(folder: Path, parts: BundleParts) -> None:
@@ -151,7 +151,8 @@ def write_bundle(folder: Path, parts: BundleParts) -> None:
     with atomic_folder(folder) as fresh:
         save_file(weights_of(parts.model), fresh / "model.safetensors")
         items = parts.items.with_columns(
-            pl.Series("train_count", parts.train_counts[1:].astype(np.int64)), pl.Series("head", parts.head[1:])
+            pl.Series("train_count", parts.train_counts[1:].astype(np.int64)),
+            pl.Series("head", parts.head[1:]),
         )
         items.write_parquet(fresh / "items.parquet")
         np.save(fresh / "item_vectors.npy", scorer.item_matrix.to("cpu", torch.float32).numpy())
@@ -161,7 +162,9 @@ def write_bundle(folder: Path, parts: BundleParts) -> None:
             if source is not None:
                 _copy_folder(source, fresh / name)
         files = {
-            path.relative_to(fresh).as_posix(): file_hash(path) for path in sorted(fresh.rglob("*")) if path.is_file()
+            path.relative_to(fresh).as_posix(): file_hash(path)
+            for path in sorted(fresh.rglob("*"))
+            if path.is_file()
         }
         manifest = Manifest(
             format_version=FORMAT_VERSION,
@@ -187,31 +190,31 @@ def _copy_folder(source: Path, target: Path) -> None:
             copy.write_bytes(path.read_bytes())
 
 
-def _read_manifest(folder: Path) -> Manifest:
-    path = folder / MANIFEST
-    if not path.is_file():
-        raise BundleError(f"{folder}: not a bundle, it has no {MANIFEST}", "give the folder 'bundle' of a finished run")
-    try:
-        values = read_json(path)
-        version = values.get("format_version") if isinstance(values, dict) else None
-        if version != FORMAT_VERSION:
-            raise BundleError(
-                f"{folder}: format version {version!r}, this software reads {FORMAT_VERSION}", "bundle the run again"
-            )
-        manifest = Manifest.parse(values, source=str(path))
-    except (DataError, ConfigError) as error:
-        raise BundleError(error.message) from None
-    root = folder.resolve()
-    for name, expected in manifest.files.items():
-        file = (root / name).resolve()
-        if not file.is_relative_to(root):
-            raise BundleError(f"{folder}: '{name}' leads out of the bundle")
-        if not file.is_file():
-            raise BundleError(f"{folder}: '{name}' is missing")
-        if file_hash(file) != expected:
-            raise BundleError(f"{folder}: '{name}' was changed or cut after the bundle was written")
-    needed = {"model.safetensors", "items.parquet", "item_vectors.npy"}
-    needed |= {"codes.npy"} if manifest.codebook_sizes is not None else set()
-    if missing := needed - set(manifest.files):
-        raise BundleError(f"{folder}: the manifest does not list {', '.join(sorted(missing))}")
-    return manifest
+def _check_items(folder: Path, items: pl.DataFrame) -> None:
+    expected = {"item_id": pl.String, "train_count": pl.Int64, "head": pl.Boolean}
+    fields = {name: pl.String for name in items.columns if name not in expected}
+    for name, kind in (expected | fields).items():
+        if items.schema.get(name) != kind:
+            raise BundleError(f"{folder}: items.parquet: column '{name}' is {items.schema.get(name)}, not {kind}")
+    ids = items["item_id"]
+    if ids.null_count() or ids.n_unique() != len(ids) or items["head"].null_count() or items["train_count"].null_count():
+        raise BundleError(f"{folder}: items.parquet: ids, counts or head marks are missing or not unique")
+
+
+def _check_sizes(folder: Path, manifest: Manifest) -> None:
+    """Refuse settings that claim more than the weights' file holds, before memory is given to them."""
+    path = folder / "model.safetensors"
+    with safe_open(path, framework="pt") as stream:
+        tensors = len(stream.keys())
+    room = path.stat().st_size / 4
+    settings, codebooks = manifest.model, manifest.codebook_sizes or ()
+    claimed = max(
+        settings.layers * settings.dim**2,
+        manifest.item_count * settings.dim if settings.branches != "sid" else 0,
+        sum(codebooks) * settings.dim if settings.name == "h2rec" and settings.branches != "hid" else 0,
+        settings.max_length * settings.dim if "gru4rec" not in (settings.name, settings.backbone) else 0,
+    )
+    if settings.layers > tensors or claimed > room or min(codebooks, default=1) < 1:
+        raise BundleError(f"{folder}: the manifest claims sizes that model.safetensors does not have")
+    if not math.isfinite(settings.score.temperature):
+        raise BundleError(f"{folder}: the score's temperature is not a number")

@@ -99,6 +99,9 @@ class Trainer:
             If the loss is not a number any more, or the checkpoint belongs to another model.
         """
         progress, best = Progress(), None
+        if not any(parameter.requires_grad for parameter in self.model.parameters()):
+            # Popularity is counted, not trained.
+            return TrainingResult(progress, stopped_early=False)
         restored = load_checkpoint(self.checkpoint, self.model, self.optimizer) if self.checkpoint else None
         if restored is not None:
             progress, best = restored
