@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors import SafetensorError
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from h2rec.errors import ConfigError, DataError, MissingExtraError
@@ -57,11 +58,13 @@ class SentenceEncoder:
 
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Embeddings `[n, m]`, rows of unit length."""
+        if len(texts) == 0:
+            return self.encode([""])[:0]
         with _fast_matrix_products(self._model.device):
             vectors = self._model.encode(
                 list(texts), batch_size=self.batch_size, normalize_embeddings=True, show_progress_bar=False
             )
-        return np.asarray(vectors, dtype=np.float32).reshape(len(texts), -1)
+        return np.asarray(vectors, dtype=np.float32)
 
     def save(self, folder: Path) -> None:
         """Write `encoder.json`; the files of a model that came from a folder are copied beside it.
@@ -114,11 +117,14 @@ class SentenceEncoder:
             )
         try:
             from sentence_transformers import SentenceTransformer
+            from transformers.utils import logging as transformers_logging
         except ImportError:
             raise MissingExtraError(f"text.encoder '{self._name}'", "minilm") from None
+        # A bar of a fraction of a second, which would show even without a terminal.
+        transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # no annotations there
         try:
             model = SentenceTransformer(str(self.folder), local_files_only=True)
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             reason = str(error).strip().partition("\n")[0]
             raise ConfigError(f"text.encoder: the model '{self._name}' can't be loaded ({reason})") from None
         if self.max_tokens is not None:

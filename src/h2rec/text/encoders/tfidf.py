@@ -67,10 +67,7 @@ class TfidfEncoder:
             raise DataError("the item texts hold no words to learn from") from None
         self.words = [str(word) for word in vectorizer.get_feature_names_out()]
         self.idf = vectorizer.idf_.astype(np.float32)
-        rank = min(self.dim, *weights.shape)
-        decomposition = TruncatedSVD(rank, random_state=_SEED).fit(weights)
-        # safetensors writes the bytes as they lie, whatever the order of the axes.
-        self.components = np.ascontiguousarray(decomposition.components_, dtype=np.float32)
+        self.components = _main_directions(weights, self.dim)
         self.__dict__.pop("_fitted_vectorizer", None)
         return self
 
@@ -124,6 +121,15 @@ class TfidfEncoder:
         vectorizer = _vectorizer(self._fitted_words())
         vectorizer.idf_ = self.idf
         return vectorizer
+
+
+def _main_directions(weights: Any, dim: int) -> npt.NDArray[np.float32]:
+    """Directions of the largest variance, `[up to dim, words]`."""
+    if weights.shape[1] == 1:
+        return np.ones((1, 1), np.float32)  # scikit-learn wants two words or more
+    decomposition = TruncatedSVD(min(dim, *weights.shape), random_state=_SEED).fit(weights)
+    # safetensors writes the bytes as they lie, whatever the order of the axes.
+    return np.ascontiguousarray(decomposition.components_, dtype=np.float32)
 
 
 def _vectorizer(words: list[str] | None = None) -> Any:

@@ -1,0 +1,134 @@
+"""Embedding a catalogue: order, equal texts, missing texts, and the cache."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from h2rec.errors import DataError
+from h2rec.files import cache_folder
+from h2rec.text import embed as embedding
+from h2rec.text.embed import embed, embed_texts
+from h2rec.text.settings import TextSettings
+
+
+class Letters:
+    """Counts letters a and b; remembers what it was asked."""
+
+    name = "letters"
+
+    def __init__(self, fingerprint: str = "1") -> None:
+        self.fingerprint = fingerprint
+        self.asked: list[list[str]] = []
+
+    def fit(self, texts: Sequence[str]) -> "Letters":
+        return self
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        self.asked.append(list(texts))
+        return np.array([[text.count("a"), text.count("b")] for text in texts], dtype=np.float32)
+
+
+TEXTS = ["a", "bb", "ab", "a", "aab", "bb"]
+VECTORS = [[1, 0], [0, 2], [1, 1], [1, 0], [2, 1], [0, 2]]
+
+
+def test_rows_in_order_and_equal_texts_once(tmp_path):
+    encoder = Letters()
+    assert embed_texts(TEXTS, encoder, tmp_path).tolist() == VECTORS
+    assert encoder.asked == [["aab", "ab", "bb", "a"]]  # the longest first
+
+
+def test_cached_by_text_and_encoder(tmp_path):
+    embed_texts(TEXTS, Letters(), tmp_path)
+    again = Letters()
+    assert embed_texts(TEXTS[::-1], again, tmp_path).tolist() == VECTORS[::-1]
+    assert again.asked == []
+    for encoder, texts in ((Letters("2"), TEXTS), (Letters(), [*TEXTS, "b"])):
+        embed_texts(texts, encoder, tmp_path)
+        assert encoder.asked != []
+
+
+def test_no_two_lists_of_texts_share_a_key(tmp_path):
+    assert embed_texts(["ab", "a"], Letters(), tmp_path).shape == (2, 2)
+    assert embed_texts(["aba"], Letters(), tmp_path).tolist() == [[2, 1]]
+
+
+def test_finished_blocks_outlive_a_run_that_breaks_off(tmp_path, monkeypatch):
+    monkeypatch.setattr(embedding, "_TEXTS_A_BLOCK", 2)
+
+    class Breaks(Letters):
+        def encode(self, texts: Sequence[str]) -> np.ndarray:
+            if len(self.asked) == 1:
+                raise KeyboardInterrupt
+            return super().encode(texts)
+
+    with pytest.raises(KeyboardInterrupt):
+        embed_texts(TEXTS, Breaks(), tmp_path)
+    again = Letters()
+    assert embed_texts(TEXTS, again, tmp_path).tolist() == VECTORS
+    assert again.asked == [["bb", "a"]]
+
+
+@pytest.mark.parametrize("damage", [b"", b"no array", "other shape", "half"])
+def test_a_damaged_cache_file_is_made_again(tmp_path, damage, caplog):
+    embed_texts(TEXTS, Letters(), tmp_path)
+    (path,) = tmp_path.iterdir()
+    if damage == "other shape":
+        np.save(path, np.ones((1, 2)))
+    elif damage == "half":
+        path.write_bytes(path.read_bytes()[:-9])
+    else:
+        path.write_bytes(damage)
+    assert embed_texts(TEXTS, Letters(), tmp_path).tolist() == VECTORS
+    assert "made again" in caplog.text
+    again = Letters()
+    embed_texts(TEXTS, again, tmp_path)
+    assert again.asked == []
+
+
+def catalogue(*texts: str | None) -> pl.DataFrame:
+    return pl.DataFrame({"item_id": [f"i{n}" for n in range(len(texts))], "title": texts})
+
+
+def test_items_without_text_get_the_mean_of_the_others(tmp_path, caplog):
+    items = catalogue("red shoe", None, "blue shoe", " ", "red rose")
+    made = embed(items, TextSettings(encoder="tfidf", dim=2), cache=tmp_path)
+    assert made.has_text.tolist() == [True, False, True, False, True]
+    assert made.vectors.dtype == np.float32
+    mean = made.vectors[[0, 2, 4]].mean(axis=0)
+    assert made.vectors[[1, 3]] == pytest.approx(np.array([mean, mean]))
+    assert np.linalg.norm(made.vectors[made.has_text], axis=1) == pytest.approx(1)
+    assert caplog.text.count("2 of 5 items have no text") == 1
+    # The encoder that comes with them is the one that made them.
+    assert made.encoder.encode(["red shoe"])[0] == pytest.approx(made.vectors[0], abs=1e-6)
+
+
+def test_no_item_with_text(tmp_path):
+    with pytest.raises(DataError, match=r"no item has text to be embedded\n.*data\.items"):
+        embed(catalogue(None, "", " "), TextSettings(encoder="tfidf"), cache=tmp_path)
+
+
+def test_only_the_chosen_fields_count(tmp_path):
+    items = catalogue("red", "blue").with_columns(brand=pl.Series(["Acme", "Acme"]))
+    made = embed(items, TextSettings(encoder="tfidf", fields=["brand"]), cache=tmp_path)
+    assert np.array_equal(made.vectors[0], made.vectors[1])
+
+
+def test_the_cache_is_where_the_environment_says(tmp_path, monkeypatch):
+    monkeypatch.setenv("H2REC_CACHE", str(tmp_path / "here"))
+    assert cache_folder() == tmp_path / "here"
+    embed(catalogue("red", "blue"), TextSettings(encoder="tfidf"))
+    assert len(list((tmp_path / "here" / "embeddings").glob("*.npy"))) == 1
+    monkeypatch.delenv("H2REC_CACHE")
+    assert cache_folder().name == "h2rec"
+
+
+def test_paths_are_relative_to_the_given_folder(tmp_path):
+    (tmp_path / "model").mkdir()
+    assert TextSettings(encoder="v.npy").resolved(tmp_path).encoder == str(tmp_path / "v.npy")
+    assert TextSettings(encoder="model").resolved(tmp_path).encoder == str(tmp_path / "model")
+    assert TextSettings(encoder="minilm").resolved(tmp_path).encoder == "minilm"
+    assert TextSettings(encoder="/v.npy").resolved(Path("/base")).encoder == "/v.npy"
