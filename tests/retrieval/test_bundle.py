@@ -2,6 +2,7 @@ import json
 import shutil
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
@@ -155,7 +156,7 @@ def test_an_array_of_objects_is_refused_and_not_unpickled(copied):
 
     np.save(copied / "codes.npy", np.array([Trap()], dtype=object), allow_pickle=True)
     rewrite_manifest(copied, lambda manifest: None, rehash=["codes.npy"])
-    with pytest.raises(BundleError, match="allow_pickle"):
+    with pytest.raises(BundleError, match="Python objects"):
         Bundle.load(copied)
 
 
@@ -177,4 +178,57 @@ def test_codes_that_do_not_fit_the_codebooks_are_refused(copied):
 def test_weights_of_another_model_are_refused(copied):
     rewrite_manifest(copied, lambda manifest: manifest["model"].update(mca=False))
     with pytest.raises(BundleError, match="do not fit together"):
+        Bundle.load(copied)
+
+
+def test_a_file_that_the_manifest_does_not_cover_is_refused(copied):
+    (copied / "encoder" / "extra.json").write_text("{}")
+    with pytest.raises(BundleError, match=r"'encoder/extra\.json' is no part"):
+        Bundle.load(copied)
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [{"dim": 1 << 40}, {"layers": 1 << 40}, {"max_length": 1 << 40}, {"dim": 4096}, {"layers": 10_000}],
+    ids=str,
+)
+def test_sizes_beyond_the_file_are_refused_before_memory_is_given_to_them(copied, claim):
+    rewrite_manifest(copied, lambda manifest: manifest["model"].update(claim))
+    with pytest.raises(BundleError, match="claims sizes"):
+        Bundle.load(copied)
+
+
+def test_an_item_count_beyond_the_files_is_refused(copied):
+    rewrite_manifest(copied, lambda manifest: manifest.update(item_count=1 << 50))
+    with pytest.raises(BundleError, match="differ in length"):
+        Bundle.load(copied)
+
+
+def test_codebooks_beyond_the_file_are_refused(copied):
+    rewrite_manifest(copied, lambda manifest: manifest.update(codebook_sizes=[4, 4, 1 << 40]))
+    with pytest.raises(BundleError, match="claims sizes"):
+        Bundle.load(copied)
+
+
+def test_an_array_that_claims_more_than_its_file_holds_is_refused(copied):
+    header = b"\x93NUMPY\x01\x00v\x00{'descr': '<f4', 'fortran_order': False, 'shape': (61, 99999999999), }"
+    (copied / "item_vectors.npy").write_bytes(header.ljust(127) + b"\n" + bytes(64))
+    rewrite_manifest(copied, lambda manifest: None, rehash=["item_vectors.npy"])
+    with pytest.raises(BundleError, match="do not fit together"):
+        Bundle.load(copied)
+
+
+def test_vectors_of_another_width_are_refused(copied):
+    np.save(copied / "item_vectors.npy", np.zeros((61, 5), np.float32))
+    rewrite_manifest(copied, lambda manifest: None, rehash=["item_vectors.npy"])
+    with pytest.raises(BundleError, match="5 columns"):
+        Bundle.load(copied)
+
+
+def test_two_items_of_one_id_are_refused(copied):
+    items = pl.read_parquet(copied / "items.parquet")
+    items[1, "item_id"] = items[0, "item_id"]
+    items.write_parquet(copied / "items.parquet")
+    rewrite_manifest(copied, lambda manifest: None, rehash=["items.parquet"])
+    with pytest.raises(BundleError, match="not unique"):
         Bundle.load(copied)

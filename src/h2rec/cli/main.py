@@ -21,6 +21,7 @@ COMMANDS = {
     "evaluate": "h2rec.cli.run:evaluate",
     "bundle": "h2rec.cli.run:bundle",
     "recommend": "h2rec.cli.recommend:recommend",
+    "add-items": "h2rec.cli.add_items:add_items_command",
     "audit": "h2rec.cli.audit:audit",
 }
 GROUPS = {"datasets": "h2rec.cli.datasets:app"}

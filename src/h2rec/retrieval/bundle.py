@@ -195,9 +195,16 @@ def _check_items(folder: Path, items: pl.DataFrame) -> None:
     fields = {name: pl.String for name in items.columns if name not in expected}
     for name, kind in (expected | fields).items():
         if items.schema.get(name) != kind:
-            raise BundleError(f"{folder}: items.parquet: column '{name}' is {items.schema.get(name)}, not {kind}")
+            raise BundleError(
+                f"{folder}: items.parquet: column '{name}' is {items.schema.get(name)}, not {kind}"
+            )
     ids = items["item_id"]
-    if ids.null_count() or ids.n_unique() != len(ids) or items["head"].null_count() or items["train_count"].null_count():
+    if (
+        ids.null_count()
+        or ids.n_unique() != len(ids)
+        or items["head"].null_count()
+        or items["train_count"].null_count()
+    ):
         raise BundleError(f"{folder}: items.parquet: ids, counts or head marks are missing or not unique")
 
 

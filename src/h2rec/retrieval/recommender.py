@@ -151,4 +151,3 @@ def as_json(answer: Recommendation) -> dict[str, Any]:
         "unknown": answer.unknown,
         "from_popularity": answer.from_popularity,
     }
-

@@ -1,0 +1,51 @@
+"""``h2rec add-items``: new items from their text, without retraining."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from h2rec.data.interactions import Report
+from h2rec.data.items import read_items
+from h2rec.data.settings import ColumnSettings
+from h2rec.retrieval.bundle import Bundle
+from h2rec.retrieval.growth import Growth, add_items
+
+_SHOWN = 10
+
+
+def add_items_command(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder of a bundle.")],
+    items: Annotated[Path, typer.Argument(metavar="ITEMS", help="Item file: ids and text, as for training.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the new bundle.")],
+    item_id: Annotated[
+        str | None, typer.Option("--item-id", help="Column of the item ids, where its name is not obvious.")
+    ] = None,
+) -> None:
+    """Add items from their text: codes from the frozen quantizer, vectors from like items, a new bundle."""
+    report: Report = {}
+    table = read_items(items, ColumnSettings(item_id=item_id), report)
+    growth = add_items(Bundle.load(bundle), table.drop("file_row"), out)
+    _tell(growth)
+    typer.echo(f"bundle: {out}")
+
+
+def _tell(growth: Growth) -> None:
+    table = Table(title=f"{len(growth.added)} items added", title_justify="left")
+    for name in ("item", "codes", "levels shared", "outlying"):
+        table.add_column(name)
+    for item in growth.added[:_SHOWN]:
+        codes = "-".join(map(str, item.codes))
+        table.add_row(item.item_id, codes, str(item.shared_levels), f"{item.outlyingness:.0%}")
+    Console().print(table)
+    if len(growth.added) > _SHOWN:
+        Console().print(f".. and {len(growth.added) - _SHOWN} more")
+    for items, what in (
+        (growth.existing, "known already and left as they are"),
+        (growth.without_text, "left out, as they have no text that the encoder understands"),
+    ):
+        if items:
+            shown = ", ".join(items[:_SHOWN]) + (", .." if len(items) > _SHOWN else "")
+            Console(stderr=True).print(f"{len(items)} items {what}: {shown}", highlight=False)

@@ -1,0 +1,206 @@
+"""New items into a bundle without retraining: text, codes, vectors, a new bundle."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import torch
+from torch import nn
+
+from h2rec.errors import BundleError, DataError
+from h2rec.models.build import ItemFeatures, build_model
+from h2rec.models.settings import ModelSettings
+from h2rec.retrieval.bundle import Bundle, BundleParts, unstarted, write_bundle
+from h2rec.retrieval.new_items import NearestGroups, nearest_groups
+from h2rec.semantic_ids.codes import SemanticIds
+from h2rec.semantic_ids.new_items import encode_new
+from h2rec.semantic_ids.protocol import Quantizer
+from h2rec.semantic_ids.quantizers import load_quantizer
+from h2rec.text.encoders import load_encoder
+from h2rec.text.fields import item_texts
+from h2rec.training.checkpoint import load_weights, weights_of
+
+logger = logging.getLogger(__name__)
+
+OWN_COLUMNS = ("item_id", "train_count", "head")
+"""Columns of a bundle's item table that are no text fields."""
+
+
+@dataclass(frozen=True)
+class AddedItem:
+    """What became of one new item.
+
+    Parameters
+    ----------
+    item_id
+        The item's own id.
+    codes
+        Its semantic ID.
+    shared_levels
+        How many leading codes it shares with the known items that lent it their vectors.
+    outlyingness
+        Share of the catalogue that the codebooks describe better, 0 to 1; near 1 the codes say little.
+    """
+
+    item_id: str
+    codes: list[int]
+    shared_levels: int
+    outlyingness: float
+
+
+@dataclass(frozen=True)
+class Growth:
+    """What adding items did.
+
+    Parameters
+    ----------
+    added
+        The new items, in the order in which they were given.
+    existing
+        Ids that the catalogue had already; nothing of them was changed.
+    without_text
+        Ids of items without a text that the encoder understands: they can't be placed and were left out.
+    """
+
+    added: list[AddedItem]
+    existing: list[str]
+    without_text: list[str]
+
+
+def add_items(bundle: Bundle, items: pl.DataFrame, out: Path) -> Growth:
+    """Write a bundle that knows more items; the old items keep their indices, codes, weights and vectors.
+
+    Parameters
+    ----------
+    items
+        Column `item_id` and text fields by the names that the bundle's own items use; other columns are
+        passed over, missing ones are empty.
+    out
+        The new bundle's folder; it may be the old one's, which is then replaced at once.
+
+    Raises
+    ------
+    BundleError
+        If the bundle carries no text encoder or no quantizer.
+    DataError
+        If nothing can be added: no text field in common, only known items, only items without text.
+    """
+    items = _fitting_columns(bundle, items)
+    known = set(bundle.items["item_id"])
+    items = items.unique("item_id", keep="first", maintain_order=True)
+    existing = [item for item in items["item_id"] if item in known]
+    fresh = items.filter(~pl.col("item_id").is_in(existing))
+    vectors, ids, quantizer = _described(bundle, fresh)
+    placed = np.flatnonzero(np.any(vectors != 0, axis=1))
+    without_text = fresh["item_id"].gather(np.setdiff1d(np.arange(fresh.height), placed)).to_list()
+    fresh = fresh[placed]
+    if fresh.height == 0:
+        raise DataError(
+            f"none of {items.height} items can be added: {len(existing)} are known already, "
+            f"{len(without_text)} have no text that the bundle's encoder understands"
+        )
+    suffixed = ids.levels == len(quantizer.codebook_sizes) + 1
+    found = encode_new(quantizer, vectors[placed], ids, "suffix" if suffixed else "keep")
+    groups = nearest_groups(ids.codes, found.codes)
+    grown_ids = SemanticIds(np.concatenate([ids.codes, found.codes]), ids.codebook_sizes)
+    write_bundle(out, _grown_parts(bundle, fresh, grown_ids, groups))
+    added = [
+        AddedItem(item, codes, int(levels), float(percentile))
+        for item, codes, levels, percentile in zip(
+            fresh["item_id"],
+            found.codes.tolist(),
+            groups.levels,
+            found.outlyingness.percentile,
+            strict=True,
+        )
+    ]
+    return Growth(added, existing, without_text)
+
+
+def _fitting_columns(bundle: Bundle, items: pl.DataFrame) -> pl.DataFrame:
+    fields = [name for name in bundle.items.columns if name not in OWN_COLUMNS]
+    text_fields = bundle.manifest.text_fields or fields
+    if not set(text_fields) & set(items.columns):
+        raise DataError(
+            f"the new items have none of the text fields {', '.join(text_fields)}",
+            "name the columns as in the items that the model was trained on",
+        )
+    columns = [
+        pl.col(name).cast(pl.String) if name in items.columns else pl.lit(None, pl.String).alias(name)
+        for name in fields
+    ]
+    return items.select(pl.col("item_id").cast(pl.String), *columns)
+
+
+def _described(bundle: Bundle, items: pl.DataFrame) -> tuple[npt.NDArray[np.float32], SemanticIds, Quantizer]:
+    """Embed new items; a row of zeros where there is no text."""
+    encoder, quantizer = bundle.folder / "encoder", bundle.folder / "quantizer"
+    if bundle.semantic_ids is None or not encoder.is_dir() or not quantizer.is_dir():
+        raise BundleError(
+            f"{bundle.folder}: it carries no text encoder and quantizer, so new items can't be placed",
+            "train with item text and a quantizer (codes from a file can't be made for new items)",
+        )
+    loaded = load_quantizer(quantizer)
+    texts = item_texts(items, bundle.manifest.text_fields)
+    vectors = np.zeros((len(texts), loaded.dimension), np.float32)
+    present = [row for row, text in enumerate(texts) if text]
+    if present:
+        vectors[present] = load_encoder(encoder).encode([texts[row] for row in present])
+    return vectors, bundle.semantic_ids, loaded
+
+
+def _grown_parts(bundle: Bundle, fresh: pl.DataFrame, ids: SemanticIds, groups: NearestGroups) -> BundleParts:
+    fields = bundle.items.drop("train_count", "head")
+    counts = np.concatenate([[0], bundle.items["train_count"].to_numpy(), np.zeros(fresh.height, np.int64)])
+    head = np.concatenate([[False], bundle.items["head"].to_numpy(), np.zeros(fresh.height, np.bool_)])
+    manifest = bundle.manifest
+    added_before = manifest.provenance.get("items_added_after_training", 0)
+    return BundleParts(
+        model=grown_model(bundle.model, manifest.model, ids, groups),
+        settings=manifest.model,
+        items=pl.concat([fields, fresh.select(fields.columns)]),
+        train_counts=counts,
+        head=head,
+        semantic_ids=ids,
+        encoder=bundle.folder / "encoder",
+        quantizer=bundle.folder / "quantizer",
+        text_fields=manifest.text_fields,
+        provenance=manifest.provenance | {"items_added_after_training": int(added_before) + fresh.height},
+    )
+
+
+def grown_model(
+    model: nn.Module, settings: ModelSettings, ids: SemanticIds, groups: NearestGroups
+) -> nn.Module:
+    """Copy a model and give it the new items' rows.
+
+    Tables with one row an item are told by their growth: ``[N + 2, ..]`` (padding first, masked item last)
+    or ``[N + 1, ..]``. A learned table's new rows are the means of the nearest code groups; a fixed one's
+    (counts and what follows from them) are the padding's, which says: never seen.
+
+    Parameters
+    ----------
+    ids
+        Codes of all items, old and new, `[N + M, L]`.
+    """
+    total, new = len(ids), len(groups.levels)
+    known = total - new
+    grown = build_model(unstarted(settings), ItemFeatures(total, ids), seed=0)
+    wanted = {name: tensor.shape for name, tensor in weights_of(grown).items()}
+    learned = {name for name, _ in model.named_parameters()}
+    weights = weights_of(model)
+    for name, old in weights.items():
+        if old.shape == wanted[name]:
+            continue
+        items = old[1 : known + 1].numpy()
+        rows = (
+            torch.from_numpy(groups.mean_of(items))
+            if name in learned
+            else old[:1].expand(new, *old.shape[1:])
+        )
+        weights[name] = torch.cat([old[: known + 1], rows.to(old.dtype), old[known + 1 :]])
+    load_weights(grown, weights)
+    return grown.eval()

@@ -1,0 +1,135 @@
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from h2rec.errors import BundleError, DataError
+from h2rec.retrieval.bundle import Bundle
+from h2rec.retrieval.growth import add_items
+from h2rec.retrieval.new_items import nearest_groups
+from h2rec.retrieval.recommender import Recommender
+from h2rec.training.checkpoint import weights_of
+from made_bundles import made_items, make_bundle
+
+NEW = pl.DataFrame(
+    {
+        "item_id": ["new1", "i5", "new2", "new3", "new1"],
+        "title": ["gentle shampoo dry", "changed", "strong razor travel", None, "again"],
+        "category": ["shampoo", "changed", "razor", None, "again"],
+        "price": ["1", "2", "3", "4", "5"],
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def grown(bundle_folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("grown") / "bundle"
+    growth = add_items(Bundle.load(bundle_folder), NEW, out)
+    return growth, Bundle.load(out)
+
+
+def test_each_item_has_a_told_outcome(grown):
+    growth, bundle = grown
+    assert [item.item_id for item in growth.added] == ["new1", "new2"]
+    assert growth.existing == ["i5"]
+    assert growth.without_text == ["new3"]
+    assert bundle.items["item_id"].to_list()[-2:] == ["new1", "new2"]
+    assert bundle.items["train_count"].to_list()[-2:] == [0, 0]
+    assert bundle.items["head"].to_list()[-2:] == [False, False]
+    assert bundle.items.row(5, named=True)["title"] == made_items().row(5, named=True)["title"]
+    assert bundle.manifest.provenance["items_added_after_training"] == 2
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {},
+        {"name": "sasrec"},
+        {"name": "bert4rec"},
+        {"backbone": "bert4rec"},
+        {"residual": {"enabled": True}, "score": {"maturity": True}},
+        {"score": {"kind": "inner"}},
+    ],
+    ids=str,
+)
+def test_old_items_keep_their_scores_to_the_bit(tmp_path, model):
+    folder = make_bundle(tmp_path / "bundle", **model)
+    add_items(Bundle.load(folder), NEW, tmp_path / "grown")
+    before, after = Recommender.load(folder), Recommender.load(tmp_path / "grown")
+    for history in (["i3"], ["i9", "i30", "i31", "i2", "i8", "i7", "i40"], []):
+        old = {item.item_id: item.score for item in before.recommend(history, 60).items}
+        new = {item.item_id: item.score for item in after.recommend(history, 62).items}
+        assert set(new) - set(old) == {"new1", "new2"}
+        assert {item: new[item] for item in old} == old
+
+
+def test_a_new_item_has_its_codes_vectors_and_the_mean_identity_of_its_group(bundle_folder, grown):
+    growth, bundle = grown
+    old = Bundle.load(bundle_folder)
+    tables = weights_of(old.model)["hid.weight"], weights_of(bundle.model)["hid.weight"]
+    known = [tuple(codes) for codes in old.semantic_ids.codes.tolist()]
+    for place, item in enumerate(growth.added):
+        codes = tuple(item.codes)
+        shared = [max(n for n in range(4) if other[:n] == codes[:n]) for other in known]
+        group = [row + 1 for row, length in enumerate(shared) if length == max(shared)]
+        assert item.shared_levels == max(shared)
+        torch.testing.assert_close(tables[1][61 + place], tables[0][group].mean(dim=0))
+        assert tuple(bundle.semantic_ids.codes[60 + place].tolist()) == codes
+    torch.testing.assert_close(tables[1][-1], tables[0][-1], rtol=0, atol=0)
+    torch.testing.assert_close(tables[1][:61], tables[0][:61], rtol=0, atol=0)
+
+
+def test_an_item_of_the_same_text_ranks_right_beside_its_twin(tmp_path):
+    """With text as the only difference there is none: same codes, same code vectors."""
+    folder = make_bundle(tmp_path / "bundle", branches="sid")
+    twin = made_items().filter(pl.col("item_id") == "i7").with_columns(pl.lit("twin").alias("item_id"))
+    add_items(Bundle.load(folder), twin, tmp_path / "grown")
+    answer = Recommender.load(tmp_path / "grown").recommend(["i3"], 61)
+    scores = {item.item_id: item.score for item in answer.items}
+    assert scores["twin"] == pytest.approx(scores["i7"], rel=1e-5)
+
+
+def test_a_grown_bundle_grows_again_and_serves_new_items_in_histories(grown, tmp_path):
+    _, bundle = grown
+    more = pl.DataFrame({"item_id": ["new4"], "title": ["mild lipstick"]})
+    growth = add_items(bundle, more, tmp_path / "again")
+    assert [item.item_id for item in growth.added] == ["new4"]
+    again = Recommender.load(tmp_path / "again")
+    answer = again.recommend(["new4", "new1"], 5)
+    assert answer.unknown == []
+    assert not answer.from_popularity
+    assert len(answer.items) == 5
+
+
+def test_the_same_items_give_the_same_bundle(bundle_folder, grown, tmp_path):
+    add_items(Bundle.load(bundle_folder), NEW, tmp_path / "again")
+    first, again = (folder / "manifest.json" for folder in (grown[1].folder, tmp_path / "again"))
+    assert again.read_bytes() == first.read_bytes()
+
+
+def test_nothing_to_add_is_an_error_and_writes_nothing(bundle_folder, tmp_path):
+    bundle = Bundle.load(bundle_folder)
+    with pytest.raises(DataError, match="1 are known already, 0 have no text"):
+        add_items(bundle, made_items()[:1], tmp_path / "out")
+    with pytest.raises(DataError, match="none of the text fields title, category"):
+        add_items(bundle, pl.DataFrame({"item_id": ["a"], "name": ["b"]}), tmp_path / "out")
+    with pytest.raises(DataError, match="1 have no text"):
+        add_items(bundle, pl.DataFrame({"item_id": ["a"], "title": ["zzz qqq"]}), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_bundle_without_encoder_says_so(bundle_folder, tmp_path):
+    bundle = Bundle.load(make_bundle(tmp_path / "bundle"))
+    (bundle.folder / "encoder").rename(tmp_path / "elsewhere")
+    with pytest.raises(BundleError, match="carries no text encoder"):
+        add_items(bundle, NEW, tmp_path / "out")
+
+
+def test_groups_by_hand():
+    known = np.array([[0, 0], [0, 0], [0, 1], [1, 1]], np.int32)
+    new = np.array([[0, 0], [0, 5], [1, 1], [7, 7]], np.int32)
+    groups = nearest_groups(known, new)
+    assert groups.levels.tolist() == [2, 1, 2, 0]
+    means = groups.mean_of(np.array([[1.0], [3.0], [8.0], [4.0]], np.float32))
+    assert means.tolist() == [[2.0], [4.0], [4.0], [4.0]]
+    assert nearest_groups(known, new[:0]).mean_of(np.ones((4, 3), np.float32)).shape == (0, 3)
