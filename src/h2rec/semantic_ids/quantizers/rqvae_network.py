@@ -109,7 +109,8 @@ class RQVAENetwork(nn.Module):
         residual, residuals, chosen, codes = latent, [], [], []
         for codebook, bias in zip(self.codebooks, self.biases, strict=True):
             code = nearest_codes(residual.detach(), codebook.detach(), bias)
-            vector = codebook[code]
+            # Its gradient is summed in a fixed order whatever the threads; that of plain indexing need not be.
+            vector = nn.functional.embedding(code, codebook)
             residuals.append(residual)
             chosen.append(vector)
             codes.append(code)
