@@ -276,3 +276,10 @@ def test_agrees_with_a_plain_loop(tmp_path):
         expected.setdefault(user, []).append(item)
     assert histories(data) == expected
     assert list(data.user_ids) == list(dict.fromkeys(user for user, _, _ in kept))
+
+
+def test_what_cleaning_did_is_told(tmp_path, caplog):
+    caplog.set_level("INFO", logger="h2rec")
+    prepared(tmp_path, rows("u,a,1", "u,a,1", "u,,2", "v,b,1", "v,a,2"), ITEMS)
+    assert "2 users, 2 items, 3 interactions" in caplog.text
+    assert "1 rows without user or item, 1 duplicate interactions, 1 users with one interaction" in caplog.text

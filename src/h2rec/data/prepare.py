@@ -18,6 +18,20 @@ from h2rec.files import file_hash
 
 logger = logging.getLogger(__name__)
 
+_NOTABLE = (
+    "rows_without_user_or_item",
+    "rows_below_min_rating",
+    "duplicate_interactions",
+    "interactions_outside_k_core",
+    "item_rows_without_id",
+    "duplicate_item_rows",
+    "conflicting_item_rows",
+    "items_not_in_item_file",
+    "items_without_text",
+    "users_with_one_interaction",
+)
+"""Counts of the report that a careful user wants to know of, where they are not zero."""
+
 
 def prepare(settings: DataSettings) -> Dataset:
     """Read interactions and items and bring them into index order.
@@ -153,9 +167,8 @@ def _describe(histories: Histories, items: pl.DataFrame, report: Report) -> None
         "users_with_one_interaction": int(np.count_nonzero(histories.lengths == 1)),
         "items_without_text": without_text.height,
     }
-    logger.info(
-        "data: %s users, %s items, %s interactions",
-        f"{len(histories):,}",
-        f"{items.height:,}",
-        f"{len(histories.items):,}",
-    )
+    counts = f"{len(histories):,} users, {items.height:,} items, {len(histories.items):,} interactions"
+    logger.info("data: %s", counts)
+    notable = [f"{report[name]:,} {name.replace('_', ' ')}" for name in _NOTABLE if report.get(name)]
+    if notable:
+        logger.info("data: %s", ", ".join(notable))
