@@ -11,7 +11,7 @@ SLICES = ("overall", "head", "tail")
 def metrics_table(
     runs: Mapping[str, Mapping[str, Any]], protocol: str, metrics: Sequence[str], *, title: str
 ) -> Table:
-    """Put runs side by side: a row a run, a column a slice and metric.
+    """Put runs side by side: a block a slice, a row a run, a column a metric.
 
     Parameters
     ----------
@@ -23,13 +23,16 @@ def metrics_table(
         Such as ``ndcg@10``; those that a protocol does not report are left out.
     """
     table = Table(title=title, title_justify="left")
+    table.add_column("items")
     table.add_column("model")
-    first = next(iter(runs.values()))[protocol]
-    shown = [(part, name) for part in SLICES for name in metrics if name in first[part]]
-    for part, name in shown:
-        table.add_column(f"{part}\n{name}", justify="right")
-    for model, test in runs.items():
-        table.add_row(model, *(_number(test[protocol][part][name]) for part, name in shown))
+    reported = next(iter(runs.values()))[protocol]["overall"]
+    shown = [name for name in metrics if name in reported]
+    for name in shown:
+        table.add_column(name, justify="right")
+    for part in SLICES:
+        for place, (model, test) in enumerate(runs.items()):
+            figures = (_number(test[protocol][part][name]) for name in shown)
+            table.add_row(part if place == 0 else "", model, *figures, end_section=place == len(runs) - 1)
     return table
 
 

@@ -30,8 +30,8 @@ def sampled_softmax_loss(
     """
     if log_expected_count is not None:
         negative = negative - log_expected_count
-    logits = torch.cat([positive[:, None], negative.masked_fill(hit, -torch.inf)], dim=1)
-    return -logits.log_softmax(dim=1)[:, 0].mean()
+    others = negative.masked_fill(hit, -torch.inf).logsumexp(dim=1)
+    return F.softplus(others - positive).mean()
 
 
 def bpr_loss(positive: torch.Tensor, negative: torch.Tensor, hit: torch.Tensor) -> torch.Tensor:

@@ -34,7 +34,7 @@ class MaskingSettings(Settings):
     """Temperature of the InfoNCE over users."""
     level: Literal["random", "lowest", "highest"] = "random"
     """Which granularity is masked: random, or the one with the lowest or highest alpha."""
-    sequences: int = Field(128, ge=2)
+    sequences: int = Field(64, ge=2)
     """Sequences of a batch that the loss looks at, at most."""
 
 

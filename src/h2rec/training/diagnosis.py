@@ -62,7 +62,7 @@ def warnings_for(summary: dict[str, float], items_compared: int) -> list[str]:
         )
     if summary.get("positives_per_item", 0.0) > 0.25 * items_compared:
         found.append(
-            f"an item has {summary['positives_per_item']:.0f} positives among at most {items_compared}: the alignment is "
-            "mostly noise, raise loss.alignment.shared_levels or lower its window"
+            f"an item has {summary['positives_per_item']:.0f} positives among at most {items_compared}: "
+            "the alignment is mostly noise, raise loss.alignment.shared_levels or lower the window"
         )
     return found
