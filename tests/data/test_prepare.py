@@ -206,6 +206,12 @@ def test_a_text_field_that_takes_the_place_of_the_id(tmp_path):
         prepared(tmp_path, rows("u,a,1"), "asin,item_id\na,Anvil\n", columns={"item_id": "asin"})
 
 
+def test_a_text_field_may_have_any_other_name(tmp_path):
+    data = prepared(tmp_path, rows("u,b,1", "u,a,2"), "item,index,item_rows,user\na,x,y,z\nb,,,\n")
+    assert data.items.columns == ["item_id", "index", "item_rows", "user"]
+    assert data.items.rows() == [("a", "x", "y", "z"), ("b", None, None, None)]
+
+
 def test_saved_and_loaded_again(tmp_path):
     data = prepared(tmp_path, rows("u,z,1", "u,d,2", "v,d,1"), ITEMS)
     (tmp_path / "saved").mkdir()
@@ -282,4 +288,6 @@ def test_what_cleaning_did_is_told(tmp_path, caplog):
     caplog.set_level("INFO", logger="h2rec")
     prepared(tmp_path, rows("u,a,1", "u,a,1", "u,,2", "v,b,1", "v,a,2"), ITEMS)
     assert "2 users, 2 items, 3 interactions" in caplog.text
-    assert "1 rows without user or item, 1 duplicate interactions, 1 users with one interaction" in caplog.text
+    assert (
+        "1 rows without user or item, 1 duplicate interactions, 1 users with one interaction" in caplog.text
+    )

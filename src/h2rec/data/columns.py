@@ -60,7 +60,7 @@ def require_column(table: Table, part: str, wanted: str | None, setting: str) ->
     found = find_column(table, part, wanted)
     if found is None:
         raise DataError(
-            f"{table.path}: none of the columns is obviously the {part}: {', '.join(table.columns)}",
+            f"{table.path}: none of the columns is obviously the {part.replace('_', ' ')}: {', '.join(table.columns)}",
             f"name it with data.columns.{setting}; a file without a header needs one",
         )
     return found

@@ -12,7 +12,7 @@ from h2rec.data.settings import ColumnSettings
 from h2rec.errors import DataError
 
 
-def read_items(path: Path, columns: ColumnSettings, report: Report) -> pl.DataFrame:
+def read_items(path: Path, columns: ColumnSettings, report: Report) -> tuple[pl.DataFrame, int]:
     """Read the item file; counts of what was passed over go into the report.
 
     Of several rows of one item the first counts, whether or not they agree. Rows without an id are
@@ -20,9 +20,9 @@ def read_items(path: Path, columns: ColumnSettings, report: Report) -> pl.DataFr
 
     Returns
     -------
-    DataFrame
-        `item_id`, the text fields (strings), and `file_row`, the item's row in the file counted from 0;
-        in the order of the file.
+    items, row_count
+        `item_id`, the text fields (strings), and `file_row`, the item's row in the file counted from 0,
+        in the order of the file; and how many rows the file has.
 
     Raises
     ------
@@ -50,4 +50,4 @@ def read_items(path: Path, columns: ColumnSettings, report: Report) -> pl.DataFr
     report["item_rows_without_id"] = rows.height - identified.height
     report["duplicate_item_rows"] = identified.height - items.height
     report["conflicting_item_rows"] = distinct - items.height
-    return items.select("item_id", *fields, pl.col("file_row").cast(pl.Int64))
+    return items.select("item_id", *fields, pl.col("file_row").cast(pl.Int64)), rows.height

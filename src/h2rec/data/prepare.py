@@ -137,7 +137,7 @@ def _catalogue(
     seen = pl.DataFrame({"item_id": seen_ids})
     if settings.items is None:
         return seen, np.arange(1, len(seen_ids) + 1, dtype=np.int32), None
-    described = read_items(settings.items, settings.columns, report)
+    described, file_rows = read_items(settings.items, settings.columns, report)
     unknown = seen.join(described, on="item_id", how="anti", maintain_order="left")
     report["items_not_in_item_file"] = unknown.height
     if unknown.height == seen.height:
@@ -147,12 +147,12 @@ def _catalogue(
         )
     if settings.catalogue == "interacted":
         described = described.join(seen, on="item_id", how="semi", maintain_order="left")
-    items = pl.concat([described, unknown], how="diagonal").with_row_index("index", offset=1)
-    numbers = seen.join(items.select("item_id", "index"), on="item_id", how="left", maintain_order="left")
-    file_index = np.zeros(int(str(report["item_rows"])), dtype=np.int32)
+    items = pl.concat([described.drop("file_row"), unknown], how="diagonal")
+    index = items.select("item_id").with_row_index("index", offset=1)
+    numbers = seen.join(index, on="item_id", how="left", maintain_order="left")["index"]
+    file_index = np.zeros(file_rows, dtype=np.int32)
     file_index[described["file_row"].to_numpy()] = np.arange(1, described.height + 1)
-    table = items.drop("index", "file_row")
-    return table, numbers["index"].to_numpy().astype(np.int32), pl.Series("item", file_index)
+    return items, numbers.to_numpy().astype(np.int32), pl.Series("item", file_index)
 
 
 def _describe(histories: Histories, items: pl.DataFrame, report: Report) -> None:
