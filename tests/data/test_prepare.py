@@ -159,6 +159,12 @@ def test_a_named_column_goes_before_an_obvious_one(tmp_path):
     assert histories(prepared(tmp_path, text, columns={"timestamp": "position"})) == {"u": ["b", "a"]}
 
 
+@pytest.mark.parametrize("name", ["item_id", "movieId", "parent_asin", "ID"])
+def test_the_id_of_the_item_file_is_guessed(tmp_path, name):
+    data = prepared(tmp_path, rows("u,b,1"), f"title,{name}\nBell,b\n")
+    assert data.items.rows() == [("b", "Bell")]
+
+
 @pytest.mark.parametrize(
     ("columns", "message"),
     [

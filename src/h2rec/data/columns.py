@@ -5,19 +5,11 @@ import difflib
 from h2rec.data.readers import Table
 from h2rec.errors import DataError
 
+_ITEM = ("itemid", "item", "iid", "parentasin", "asin", "productid", "movieid", "businessid", "articleid")
 _OBVIOUS = {
     "user": ("userid", "user", "uid", "reviewerid", "customerid", "visitorid", "sessionid"),
-    "item": (
-        "itemid",
-        "item",
-        "iid",
-        "parentasin",
-        "asin",
-        "productid",
-        "movieid",
-        "businessid",
-        "articleid",
-    ),
+    "item": _ITEM,
+    "item_id": (*_ITEM, "id"),
     "timestamp": ("timestamp", "time", "unixreviewtime", "datetime", "date", "createdat", "ts"),
     "rating": ("rating", "overall", "stars", "score"),
 }
@@ -30,7 +22,7 @@ def find_column(table: Table, part: str, wanted: str | None) -> str | None:
     Parameters
     ----------
     part
-        What the column means: user, item, timestamp or rating.
+        What the column means: user, item, timestamp, rating, or item_id in the item file.
     wanted
         The configured name.
 

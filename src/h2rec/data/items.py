@@ -30,7 +30,7 @@ def read_items(path: Path, columns: ColumnSettings, report: Report) -> tuple[pl.
         If the file can't be read, has no rows, or no column is the item id.
     """
     table = open_table(path)
-    identifier = require_column(table, "item", columns.item_id, "item_id")
+    identifier = require_column(table, "item_id", columns.item_id, "item_id")
     fields = [name for name in table.columns if name != identifier]
     clash = next((name for name in fields if name in ("item_id", "file_row")), None)
     if clash is not None:
