@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from h2rec.data.histories import Histories
 from h2rec.models.build import ItemFeatures, build_model
 from h2rec.models.settings import ModelSettings
 from h2rec.semantic_ids.codes import SemanticIds
@@ -14,7 +15,8 @@ def features():
     random = np.random.default_rng(0)
     codes = random.integers(0, SIZE, (ITEMS, LEVELS)).astype(np.int32)
     text = random.normal(size=(ITEMS, 20)).astype(np.float32)
-    return ItemFeatures(ITEMS, SemanticIds(codes, (SIZE,) * LEVELS), text)
+    train = Histories.from_lists([random.integers(1, ITEMS + 1, length).tolist() for length in (9, 4, 7, 2)])
+    return ItemFeatures(ITEMS, SemanticIds(codes, (SIZE,) * LEVELS), text, train.counts(ITEMS), train)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from baseline_cases import BASELINES, ON_OTHER_BACKBONES
 
 from h2rec.models.protocol import branch_scores
 
@@ -17,6 +18,7 @@ MODELS = [{"name": name} for name in BACKBONES] + [
         {"score": {"kind": "inner"}},
     )
 ]
+MODELS += BASELINES + ON_OTHER_BACKBONES
 LAST = [
     {"name": "h2rec", "backbone": backbone, "intent": "last", **extra}
     for backbone in ("sasrec", "gru4rec")

@@ -93,7 +93,7 @@ def model_for_weights(
     tables = {name.rpartition(".")[2]: tensor for name, tensor in weights.items()}
     text = tables["text"][1:-1].numpy() if "text" in tables else None
     pieces = None
-    if settings.name == "spm_sid" and "rows" in tables:
+    if "rows" in tables:
         pieces = (tables["rows"][1:-1].numpy(), len(weights["table.vectors.weight"]) - 2)
     features = ItemFeatures(item_count, semantic_ids, text, pieces=pieces)
     cold = settings.model_copy(update={"warm_start": WarmStartSettings(hid=False, codes=False)})
@@ -139,7 +139,7 @@ def _pop(settings: ModelSettings, features: ItemFeatures) -> Pop:
 def _pg_sid(settings: ModelSettings, features: ItemFeatures) -> TiedModel:
     own = settings.pg_sid
     rows = prefix_rows(_codes(settings, features).codes, own.depth, own.rows)
-    return _tied(settings, features, RowSum(rows, own.rows, settings.dim))
+    return _tied(settings, features, RowSum(rows, own.rows, settings.dim, stored=False))
 
 
 def _spm_sid(settings: ModelSettings, features: ItemFeatures) -> TiedModel:
@@ -149,7 +149,7 @@ def _spm_sid(settings: ModelSettings, features: ItemFeatures) -> TiedModel:
     else:
         rows, pieces = learned_pieces(ids, features.train_counts, settings.spm_sid)
         count = len(pieces)
-    return _tied(settings, features, RowSum(rows, count, settings.dim))
+    return _tied(settings, features, RowSum(rows, count, settings.dim, stored=True))
 
 
 BUILDERS: dict[str, Callable[[ModelSettings, ItemFeatures], Model]] = {
@@ -172,7 +172,7 @@ BUILDERS: dict[str, Callable[[ModelSettings, ItemFeatures], Model]] = {
 def _warm_start(model: nn.Module, settings: ModelSettings, features: ItemFeatures) -> None:
     """Start every table of hash IDs, codes or hashed rows, wherever in the model it stands."""
     start = settings.warm_start
-    if features.text is None or not (start.hid or start.codes):
+    if features.text is None or settings.name == "pop" or not (start.hid or start.codes):
         return
     vectors = text_vectors(features.text, settings.dim, start.std)
     for module in model.modules():

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from h2rec import __version__
 from h2rec.errors import BundleError, H2RecError
 from h2rec.files import atomic_folder, file_hash, write_json
-from h2rec.models.build import ItemFeatures, build_model
+from h2rec.models.build import model_for_weights
 from h2rec.models.scorer import CatalogueScorer
 from h2rec.models.settings import ModelSettings, WarmStartSettings
 from h2rec.retrieval.manifest import FORMAT_VERSION, MANIFEST, Manifest, read_manifest
@@ -129,8 +129,9 @@ class Bundle:
                 raise BundleError(f"{folder}: the codes do not fit {count} items")
             semantic_ids = SemanticIds(np.array(codes), manifest.codebook_sizes)
         _check_sizes(folder, manifest)
-        model = build_model(unstarted(manifest.model), ItemFeatures(count, semantic_ids), seed=0)
-        load_weights(model, load_file(folder / "model.safetensors"))
+        weights = load_file(folder / "model.safetensors")
+        model = model_for_weights(manifest.model, count, semantic_ids, weights)
+        load_weights(model, weights)
         model.eval()
         with torch.inference_mode():
             width = sum(part.shape[1] for part in model.item_vectors(torch.arange(1)))
@@ -215,10 +216,16 @@ def _check_sizes(folder: Path, manifest: Manifest) -> None:
         tensors = len(stream.keys())
     room = path.stat().st_size / 4
     settings, codebooks = manifest.model, manifest.codebook_sizes or ()
+    if settings.name == "pop":
+        return
+    branches = settings.branches if settings.name == "h2rec" else "both"
+    has_hid = branches != "sid" and settings.name not in ("sid_sum", "pg_sid", "spm_sid")
+    has_codes = branches != "hid" and settings.name in ("h2rec", "sid_sum", "hid_sid_add", "hid_sid_concat")
     claimed = max(
         settings.layers * settings.dim**2,
-        manifest.item_count * settings.dim if settings.branches != "sid" else 0,
-        sum(codebooks) * settings.dim if settings.name == "h2rec" and settings.branches != "hid" else 0,
+        manifest.item_count * settings.dim if has_hid else 0,
+        sum(codebooks) * settings.dim if has_codes else 0,
+        settings.pg_sid.rows * settings.dim if settings.name == "pg_sid" else 0,
         settings.max_length * settings.dim if "gru4rec" not in (settings.name, settings.backbone) else 0,
     )
     if settings.layers > tensors or claimed > room or min(codebooks, default=1) < 1:

@@ -21,17 +21,18 @@ class RowSum(nn.Module):
         Rows of every item, `[N, P]`.
     row_count
         Rows that items can have, R; the table has one in front for padding, and one behind for the masked item.
+    stored
+        Whether the rows are part of the weights, because they can't be made again from the codes alone.
     """
 
     rows: torch.Tensor
 
-    def __init__(self, rows: RowArray, row_count: int, dim: int) -> None:
+    def __init__(self, rows: RowArray, row_count: int, dim: int, *, stored: bool) -> None:
         super().__init__()
         by_item = np.zeros((len(rows) + 2, rows.shape[1]), dtype=np.int64)
         by_item[1:-1] = rows
         by_item[-1, 0] = row_count + 1
-        # Part of the weights: a stored model needs neither the hash nor the piece model that made them.
-        self.register_buffer("rows", torch.from_numpy(by_item))
+        self.register_buffer("rows", torch.from_numpy(by_item), persistent=stored)
         self.vectors = nn.Embedding(row_count + 2, dim, padding_idx=0)
         nn.init.normal_(self.vectors.weight, std=0.02)
         with torch.no_grad():

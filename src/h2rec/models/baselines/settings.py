@@ -26,10 +26,8 @@ class PrefixNgramSettings(Settings):
 class SubPieceSettings(Settings):
     """SPM-SID: sub-pieces of the code sequence, learned by SentencePiece."""
 
-    kind: Literal["unigram", "bpe"] = "unigram"
-    """SentencePiece's algorithm."""
-    vocabulary: int = Field(8_000, ge=2)
-    """Pieces to learn, at most; a small catalogue gives fewer."""
+    vocabulary: int | None = Field(None, ge=2)
+    """Pieces to learn, at most; null for half the number of items. As many pieces as items would be hash IDs."""
     weighting: Literal["interactions", "items"] = "interactions"
     """Count an item's code sequence as often as it is interacted with in training, or once."""
 

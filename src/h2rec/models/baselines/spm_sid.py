@@ -48,10 +48,11 @@ def learned_pieces(
         raise MissingExtraError("model spm_sid", "spm") from None
     words = code_words(semantic_ids)
     letters = sorted(set("".join(words)))
-    if settings.vocabulary <= len(letters):
+    vocabulary = settings.vocabulary or max(2 * len(letters), len(words) // 2)
+    if vocabulary <= len(letters):
         raise ConfigError(
-            f"model.spm_sid.vocabulary: {settings.vocabulary} pieces can't hold the {len(letters)} codes in use",
-            "raise it well above their number, such as to 8000",
+            f"model.spm_sid.vocabulary: {vocabulary} pieces can't hold the {len(letters)} codes in use",
+            "raise it well above their number, or leave it null",
         )
     counts = np.ones(len(words), dtype=np.int64)
     if settings.weighting == "interactions" and train_counts is not None:
@@ -62,8 +63,9 @@ def learned_pieces(
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=corpus,
         model_writer=model,
-        model_type=settings.kind,
-        vocab_size=settings.vocabulary + 1,  # the unknown piece, never met, takes one
+        # Its unigram trainer weighs no seeds by frequency, and finds next to none beyond ASCII (0.2.3).
+        model_type="bpe",
+        vocab_size=vocabulary + 1,  # the unknown piece, never met, takes one
         hard_vocab_limit=False,
         character_coverage=1.0,
         normalization_rule_name="identity",
