@@ -1,11 +1,8 @@
 """Recommendations for any history, new users included, from a bundle."""
 
-import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -13,53 +10,35 @@ import torch
 from h2rec.data.histories import Histories
 from h2rec.errors import DataError
 from h2rec.evaluation.topk import top_items
-from h2rec.models.scorer import CatalogueScorer
+from h2rec.retrieval.answers import Query, Recommendation, RecommendedItem, as_json
 from h2rec.retrieval.bundle import Bundle
+from h2rec.retrieval.catalogue import Catalogue
+from h2rec.retrieval.explanation import Explanation, shared_codes
+from h2rec.retrieval.filters import ANY_ITEM, ItemFilter, allowed_items
+from h2rec.retrieval.index import BoolArray, Found, IndexSettings, ItemIndex
+from h2rec.retrieval.quota import with_tail_quota
+from h2rec.retrieval.scoring import ItemScorer
+from h2rec.retrieval.users import EncodedUsers, encode_users
 
+__all__ = ["Query", "Recommendation", "RecommendedItem", "Recommender", "as_json"]
 
-@dataclass(frozen=True)
-class RecommendedItem:
-    """One recommended item.
-
-    Parameters
-    ----------
-    item_id
-        The item's own id.
-    score
-        The model's score; higher is better, comparable within one answer only.
-    head
-        Whether it is one of the popular items.
-    fields
-        Its text fields, such as a title.
-    """
-
-    item_id: str
-    score: float
-    head: bool
-    fields: dict[str, str | None]
-
-
-@dataclass(frozen=True)
-class Recommendation:
-    """An answer for one history.
-
-    Parameters
-    ----------
-    items
-        Best first.
-    unknown
-        History entries that the catalogue does not have; they were skipped.
-    from_popularity
-        Whether the history was empty (or wholly unknown), so that the most popular items are given.
-    """
-
-    items: list[RecommendedItem]
-    unknown: list[str]
-    from_popularity: bool
+_USERS_AT_ONCE = 256
 
 
 class Recommender:
     """Answers from a bundle.
+
+    Parameters
+    ----------
+    bundle
+        The bundle.
+    index
+        How the best items are found; by default exactly in catalogues of up to 200,000 items.
+
+    Raises
+    ------
+    MissingExtraError
+        If the index needs faiss and it is not installed.
 
     Examples
     --------
@@ -67,14 +46,19 @@ class Recommender:
     >>> recommender.recommend(["i12", "i7"], k=3)  # doctest: +SKIP
     """
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle, index: IndexSettings | None = None) -> None:
         self.bundle = bundle
-        self.item_ids: list[str] = bundle.items["item_id"].to_list()
-        self._index = {item_id: row + 1 for row, item_id in enumerate(self.item_ids)}
-        self._head = bundle.items["head"].to_list()
+        self.catalogue = Catalogue(bundle)
+        with torch.inference_mode():
+            vectors = bundle.model.item_vectors(torch.arange(1))
+        sizes = tuple(part.shape[1] for part in vectors)
+        saturate_at = getattr(bundle.model, "saturate_at", None)
+        self._scorer = ItemScorer(bundle.item_vectors, sizes, saturate_at)
+        self.index = ItemIndex(self._scorer, index)
+        self._popularity = torch.from_numpy(self.catalogue.train_counts.astype(np.float32))
 
     @classmethod
-    def load(cls, folder: str | Path) -> Self:
+    def load(cls, folder: str | Path, index: IndexSettings | None = None) -> Self:
         """Load a bundle.
 
         Raises
@@ -82,13 +66,22 @@ class Recommender:
         BundleError
             If the bundle is missing, damaged or of another format version.
         """
-        return cls(Bundle.load(Path(folder)))
+        return cls(Bundle.load(Path(folder)), index)
 
-    @cached_property
-    def _scorer(self) -> CatalogueScorer:
-        return CatalogueScorer(self.bundle.model)
+    @property
+    def item_ids(self) -> list[str]:
+        """Ids of all items, `[N]`, in index order."""
+        return self.catalogue.item_ids
 
-    def recommend(self, history: Sequence[str], k: int = 10) -> Recommendation:
+    def recommend(
+        self,
+        history: Sequence[str],
+        k: int = 10,
+        *,
+        filter: ItemFilter = ANY_ITEM,
+        tail_share: float | None = None,
+        explain: bool = False,
+    ) -> Recommendation:
         """Recommend `k` items to follow a history of item ids, oldest first; nothing of the history comes again.
 
         Unknown items are skipped and reported; where nothing known remains, the most popular items are given.
@@ -96,58 +89,164 @@ class Recommender:
         Raises
         ------
         DataError
-            If `k` is below one.
+            If `k` is below one, a filter names an unknown field, or the tail share is no share.
         """
-        return self.recommend_batch([history], k)[0]
+        return self.answer([Query(history, k, filter, tail_share, explain)])[0]
 
-    def recommend_batch(self, histories: Sequence[Sequence[str]], k: int = 10) -> list[Recommendation]:
+    def recommend_batch(
+        self,
+        histories: Sequence[Sequence[str]],
+        k: int = 10,
+        *,
+        filter: ItemFilter = ANY_ITEM,
+        tail_share: float | None = None,
+        explain: bool = False,
+    ) -> list[Recommendation]:
         """Recommend for several histories at once; each answer is as `recommend` would give it."""
+        return self.answer([Query(history, k, filter, tail_share, explain) for history in histories])
+
+    def answer(self, queries: Sequence[Query]) -> list[Recommendation]:
+        """Answer several questions of any kind at once, in their order.
+
+        Raises
+        ------
+        DataError
+            If a filter names an unknown field.
+        """
+        answers: list[Recommendation] = []
+        for start in range(0, len(queries), _USERS_AT_ONCE):
+            answers.extend(self._answer_few(queries[start : start + _USERS_AT_ONCE]))
+        return answers
+
+    def similar(self, item_id: str, k: int = 10, *, branch: str | None = None) -> list[RecommendedItem]:
+        """Items like an item, by the cosine of their static vectors.
+
+        Parameters
+        ----------
+        branch
+            `sid` (like codes), `hid` (like users), or None for both.
+
+        Raises
+        ------
+        DataError
+            If the item is unknown, the model has no such branch, or `k` is below one.
+        """
         if k < 1:
             raise DataError(f"k is {k}, it must be at least 1")
-        if not histories:
-            return []
-        known = [[self._index[item] for item in history if item in self._index] for history in histories]
-        rows = Histories.from_lists(known)
-        scores = self._scores(rows)
-        top, values = top_items(scores, min(k, len(self.item_ids)), exclude=rows)
-        answers = []
-        for row, history in enumerate(histories):
-            ranked = zip(top[row].tolist(), values[row].tolist(), strict=True)
-            items = [self._item(item, score) for item, score in ranked if item > 0]
-            unknown = [item for item in history if item not in self._index]
-            answers.append(Recommendation(items, unknown, not known[row]))
-        return answers
+        item = self.catalogue.require(item_id)
+        scorer = self._of_branch(branch)
+        scores = scorer.everything(scorer.vectors[item : item + 1])
+        lengths = scorer.vectors.norm(dim=1).clamp(min=1e-12)
+        cosines = scores / (lengths * lengths[item])
+        items, values = top_items(cosines, min(k, len(self.catalogue)), Histories.from_lists([[item]]))
+        return self._items(items[0], values[0], None)
 
     def nearest_ids(self, item_id: str) -> list[str]:
         """Ids of the catalogue that look like a given one, for messages."""
-        return difflib.get_close_matches(item_id, self.item_ids, n=3)
+        return self.catalogue.nearest_ids(item_id)
 
     def fields(self, item_id: str) -> dict[str, str | None]:
         """Text fields of a known item."""
-        row = self.bundle.items.row(self._index[item_id] - 1, named=True)
-        return {name: value for name, value in row.items() if name not in ("item_id", "train_count", "head")}
+        return self.catalogue.field_rows([self.catalogue.require(item_id)])[0]
 
-    def _scores(self, rows: Histories) -> torch.Tensor:
-        scores = self._scorer.score(rows, np.arange(len(rows))).cpu()
-        empty = torch.from_numpy(rows.lengths == 0)
-        if empty.any():
-            counts = self.bundle.items["train_count"].to_numpy()
-            popularity = torch.from_numpy(np.concatenate([[0], counts]).astype(np.float32))
-            scores = torch.where(empty[:, None], popularity, scores)
-        return scores
+    def _answer_few(self, queries: Sequence[Query]) -> list[Recommendation]:
+        known = Histories.from_lists([self.catalogue.known(query.history) for query in queries])
+        users = encode_users(self.bundle.model, known)
+        # Questions of one kind are searched together.
+        kinds: dict[tuple[ItemFilter, float | None, bool], list[int]] = {}
+        for row, query in enumerate(queries):
+            kinds.setdefault((query.filter, query.tail_share, len(known[row]) > 0), []).append(row)
+        answers: dict[int, Recommendation] = {}
+        for (filter_, tail_share, personal), rows in kinds.items():
+            k = min(max(queries[row].k for row in rows), len(self.catalogue))
+            seen = None if filter_.seen else known.select(np.array(rows))
+            allowed = self._allowed(filter_)
+            vectors = users.vectors[rows] if personal else None
+            items, values = self._search(vectors, len(rows), k, seen, allowed)
+            tails = None
+            if tail_share is not None:
+                tail = ~self.catalogue.head if allowed is None else allowed & ~self.catalogue.head
+                tails = self._search(vectors, len(rows), k, seen, tail)
+            for place, row in enumerate(rows):
+                found = items[place, : queries[row].k], values[place, : queries[row].k]
+                if tails is not None and tail_share is not None:
+                    cut = tails[0][place, : queries[row].k], tails[1][place, : queries[row].k]
+                    found = self._balanced(found, cut, tail_share)
+                answers[row] = self._recommendation(queries[row], known[row].tolist(), found, users, row)
+        return [answers[row] for row in range(len(queries))]
 
-    def _item(self, item: int, score: float) -> RecommendedItem:
-        item_id = self.item_ids[item - 1]
-        return RecommendedItem(item_id, score, self._head[item - 1], self.fields(item_id))
+    def _allowed(self, filter_: ItemFilter) -> BoolArray | None:
+        if not filter_.restricts:
+            return None
+        return allowed_items(filter_, self.catalogue.fields, self.catalogue.index)
 
+    def _search(
+        self,
+        vectors: torch.Tensor | None,
+        count: int,
+        k: int,
+        seen: Histories | None,
+        allowed: BoolArray | None,
+    ) -> Found:
+        """Search by user vectors, or for the most popular items where there are none."""
+        if vectors is not None:
+            return self.index.search(vectors, k, seen, allowed)
+        scores = self._popularity
+        if allowed is not None:
+            scores = scores.masked_fill(torch.from_numpy(~allowed), -torch.inf)
+        items, values = top_items(scores[None], k)
+        return items.expand(count, -1), values.expand(count, -1)
 
-def as_json(answer: Recommendation) -> dict[str, Any]:
-    """Plain values of an answer."""
-    return {
-        "items": [
-            {"item_id": item.item_id, "score": item.score, "head": item.head, "fields": item.fields}
-            for item in answer.items
-        ],
-        "unknown": answer.unknown,
-        "from_popularity": answer.from_popularity,
-    }
+    def _balanced(self, best: Found, tail: Found, share: float) -> Found:
+        arrays = [(items.numpy(), values.numpy()) for items, values in (best, tail)]
+        items, values = with_tail_quota(arrays[0], arrays[1], self.catalogue.head, share)
+        return torch.from_numpy(items), torch.from_numpy(values)
+
+    def _recommendation(
+        self, query: Query, history: list[int], found: Found, users: EncodedUsers, row: int
+    ) -> Recommendation:
+        items, values = found
+        items, values = items[items > 0], values[items > 0]
+        explanations, alpha = None, None
+        if query.explain and history:
+            parts = self._scorer.branches(users.vectors[row : row + 1], items[None])
+            names = self.bundle.model.branches
+            explanations = [
+                Explanation(
+                    {name: float(part[0, place]) for name, part in zip(names, parts, strict=True)},
+                    shared_codes(self.catalogue, item, history),
+                )
+                for place, item in enumerate(items.tolist())
+            ]
+            alpha = None if users.alpha is None else users.alpha[row].tolist()
+        unknown = [item for item in query.history if item not in self.catalogue.index]
+        return Recommendation(self._items(items, values, explanations), unknown, not history, alpha)
+
+    def _items(
+        self, items: torch.Tensor, values: torch.Tensor, explanations: list[Explanation] | None
+    ) -> list[RecommendedItem]:
+        found = [
+            (item, value) for item, value in zip(items.tolist(), values.tolist(), strict=True) if item > 0
+        ]
+        rows = self.catalogue.field_rows([item for item, _ in found])
+        return [
+            RecommendedItem(
+                item_id=self.catalogue.item_ids[item - 1],
+                score=value,
+                head=bool(self.catalogue.head[item]),
+                fields=fields,
+                codes=self.catalogue.codes(item),
+                explanation=None if explanations is None else explanations[place],
+            )
+            for place, ((item, value), fields) in enumerate(zip(found, rows, strict=True))
+        ]
+
+    def _of_branch(self, branch: str | None) -> ItemScorer:
+        names, sizes = self.bundle.model.branches, self._scorer.branch_sizes
+        if branch is None:
+            return ItemScorer(self.bundle.item_vectors, sizes)
+        if branch not in names:
+            raise DataError(f"the model has no branch '{branch}'", f"it has: {', '.join(names)}")
+        start = sum(sizes[: names.index(branch)])
+        size = sizes[names.index(branch)]
+        return ItemScorer(self.bundle.item_vectors[:, start : start + size], (size,))

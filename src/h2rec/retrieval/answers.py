@@ -1,0 +1,107 @@
+"""Questions to the recommender and its answers."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from h2rec.errors import DataError
+from h2rec.retrieval.explanation import Explanation
+from h2rec.retrieval.filters import ANY_ITEM, ItemFilter
+
+
+@dataclass(frozen=True)
+class Query:
+    """One question.
+
+    Parameters
+    ----------
+    history
+        Item ids, oldest first.
+    k
+        How many items to recommend.
+    filter
+        Which items may be recommended.
+    tail_share
+        Least share of tail items in the answer, or None for the model's own order.
+    explain
+        Whether to explain every item.
+
+    Raises
+    ------
+    DataError
+        If `k` is below one or the share is not between 0 and 1.
+    """
+
+    history: Sequence[str]
+    k: int = 10
+    filter: ItemFilter = ANY_ITEM
+    tail_share: float | None = None
+    explain: bool = False
+
+    def __post_init__(self) -> None:
+        if self.k < 1:
+            raise DataError(f"k is {self.k}, it must be at least 1")
+        if self.tail_share is not None and not 0 <= self.tail_share <= 1:
+            raise DataError(f"the tail share is {self.tail_share}, it must be between 0 and 1")
+
+
+@dataclass(frozen=True)
+class RecommendedItem:
+    """One recommended item.
+
+    Parameters
+    ----------
+    item_id
+        The item's own id.
+    score
+        The model's score; higher is better, comparable within one answer only.
+    head
+        Whether it is one of the popular items.
+    fields
+        Its text fields, such as a title.
+    codes
+        Its semantic ID, or None for a model without.
+    explanation
+        Why, if that was asked for and the answer is the model's.
+    """
+
+    item_id: str
+    score: float
+    head: bool
+    fields: dict[str, str | None]
+    codes: list[int] | None = None
+    explanation: Explanation | None = None
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """An answer for one history.
+
+    Parameters
+    ----------
+    items
+        Best first.
+    unknown
+        History entries that the catalogue does not have; they were skipped.
+    from_popularity
+        Whether the history was empty (or wholly unknown), so that the most popular items are given.
+    alpha
+        How much of each level the user's intent asks for, if an explanation was asked for.
+    """
+
+    items: list[RecommendedItem]
+    unknown: list[str] = field(default_factory=list)
+    from_popularity: bool = False
+    alpha: list[float] | None = None
+
+
+def as_json(answer: Recommendation) -> dict[str, Any]:
+    """Plain values of an answer; explanations and alpha only where there are any."""
+    values = asdict(answer)
+    if values["alpha"] is None:
+        del values["alpha"]
+    for item in values["items"]:
+        for name in ("codes", "explanation"):
+            if item[name] is None:
+                del item[name]
+    return values

@@ -1,0 +1,136 @@
+"""The items of a bundle as people see them: ids, fields, head and tail, and the tree of codes."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from h2rec.errors import DataError
+from h2rec.retrieval.bundle import Bundle
+from h2rec.retrieval.growth import OWN_COLUMNS
+
+_TITLES = ("title", "name")
+
+
+@dataclass(frozen=True)
+class Branch:
+    """One code below a prefix: how many items, how many of them head, and the most popular ones."""
+
+    code: int
+    items: int
+    head: int
+    examples: list[str]
+
+
+class Catalogue:
+    """Look-ups in the item table of a bundle."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        table = bundle.items
+        self.semantic_ids = bundle.semantic_ids
+        self.item_ids: list[str] = table["item_id"].to_list()
+        self.index = {item_id: row + 1 for row, item_id in enumerate(self.item_ids)}
+        self.fields = table.drop(*OWN_COLUMNS)
+        self.train_counts: npt.NDArray[np.int64] = np.concatenate([[0], table["train_count"].to_numpy()])
+        self.head: npt.NDArray[np.bool_] = np.concatenate([[False], table["head"].to_numpy()])
+        self._lowered = self._searchable()
+
+    def __len__(self) -> int:
+        return len(self.item_ids)
+
+    def known(self, item_ids: Iterable[str]) -> list[int]:
+        """Indices of the items that are in the catalogue, in the given order."""
+        return [self.index[item] for item in item_ids if item in self.index]
+
+    def require(self, item_id: str) -> int:
+        """Index of an item.
+
+        Raises
+        ------
+        DataError
+            If the catalogue does not have it; the nearest ids are told.
+        """
+        if item_id not in self.index:
+            near = self.nearest_ids(item_id)
+            raise DataError(f"unknown item '{item_id[:80]}'", f"nearest: {', '.join(near)}" if near else None)
+        return self.index[item_id]
+
+    def nearest_ids(self, item_id: str) -> list[str]:
+        """Ids of the catalogue that look like a given one, for messages."""
+        return difflib.get_close_matches(item_id[:80], self.item_ids, n=3)
+
+    def field_rows(self, items: Sequence[int]) -> list[dict[str, str | None]]:
+        """Text fields of items by index."""
+        rows: list[dict[str, str | None]] = self.fields[[item - 1 for item in items]].to_dicts()
+        return rows or [{} for _ in items]  # a table without fields has no rows
+
+    def codes(self, item: int) -> list[int] | None:
+        """Codes of an item by index, or None for a bundle without."""
+        if self.semantic_ids is None:
+            return None
+        codes: list[int] = self.semantic_ids.codes[item - 1].tolist()
+        return codes
+
+    def title(self, item: int) -> str:
+        """What to call an item: its title or name, else its first text, else its id."""
+        (row,) = self.field_rows([item])
+        named = [row[name] for name in row if name.lower() in _TITLES]
+        return next((text for text in (*named, *row.values()) if text), self.item_ids[item - 1])
+
+    def find(self, text: str, limit: int) -> list[int]:
+        """Indices of items whose id or text holds every word of a query, most popular first."""
+        found = pl.Series([True]).new_from_index(0, len(self))
+        for word in text.lower().split():
+            found &= self._lowered.str.contains(word, literal=True)
+        rows = found.arg_true().to_numpy().astype(np.int64) + 1
+        best = np.argsort(-self.train_counts[rows], kind="stable")[:limit]
+        items: list[int] = rows[best].tolist()
+        return items
+
+    def below(self, prefix: Sequence[int], examples: int = 3) -> list[Branch]:
+        """Walk the tree of codes: what follows a prefix, largest branch first.
+
+        Raises
+        ------
+        DataError
+            For a bundle without codes, or a prefix as long as a whole tuple.
+        """
+        rows = self._under(prefix)
+        if self.semantic_ids is None or len(prefix) >= self.semantic_ids.levels:
+            raise DataError(f"a prefix of {len(prefix)} codes has nothing below it", "it is a whole tuple")
+        following = self.semantic_ids.codes[rows, len(prefix)]
+        branches = []
+        for code in np.unique(following).tolist():
+            items = rows[following == code] + 1
+            best = items[np.argsort(-self.train_counts[items], kind="stable")[:examples]]
+            titles = [self.title(int(item)) for item in best]
+            branches.append(Branch(code, len(items), int(self.head[items].sum()), titles))
+        return sorted(branches, key=lambda branch: -branch.items)
+
+    def members(self, prefix: Sequence[int], limit: int) -> list[int]:
+        """Indices of items whose codes begin with a prefix, most popular first.
+
+        Raises
+        ------
+        DataError
+            For a bundle without codes.
+        """
+        items = self._under(prefix) + 1
+        best: list[int] = items[np.argsort(-self.train_counts[items], kind="stable")[:limit]].tolist()
+        return best
+
+    def _under(self, prefix: Sequence[int]) -> npt.NDArray[np.int64]:
+        if self.semantic_ids is None:
+            raise DataError("this bundle's model has no codes")
+        codes = self.semantic_ids.codes[:, : len(prefix)]
+        wanted = np.array(prefix[: codes.shape[1]], dtype=np.int64)
+        return np.flatnonzero((codes == wanted).all(axis=1))
+
+    def _searchable(self) -> pl.Series:
+        columns: list[Any] = [pl.Series("item_id", self.item_ids), *self.fields.get_columns()]
+        joined = pl.concat_str([pl.col(column.name) for column in columns], separator=" ", ignore_nulls=True)
+        return pl.DataFrame(columns).select(joined.str.to_lowercase().alias("text"))["text"]

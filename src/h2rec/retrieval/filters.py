@@ -1,0 +1,82 @@
+"""Which items an answer may list."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from h2rec.errors import DataError
+
+
+@dataclass(frozen=True)
+class ItemFilter:
+    """Restrictions on an answer; all of them hold.
+
+    Parameters
+    ----------
+    allow
+        Ids of the only items that may be listed, or None for all. Unknown ids are passed over.
+    deny
+        Ids of items that may not be listed.
+    where
+        Field and accepted values: an item's field must equal one of them.
+    seen
+        Whether items of the history may be listed again.
+    """
+
+    allow: frozenset[str] | None = None
+    deny: frozenset[str] = frozenset()
+    where: tuple[tuple[str, frozenset[str]], ...] = ()
+    seen: bool = False
+
+    @classmethod
+    def make(
+        cls,
+        *,
+        allow: Iterable[str] | None = None,
+        deny: Iterable[str] = (),
+        where: Mapping[str, Iterable[str]] | None = None,
+        seen: bool = False,
+    ) -> Self:
+        """Build from plain lists."""
+        fields = tuple(sorted((field, frozenset(values)) for field, values in (where or {}).items()))
+        return cls(None if allow is None else frozenset(allow), frozenset(deny), fields, seen)
+
+    @property
+    def restricts(self) -> bool:
+        """Whether anything but the history is left out."""
+        return self.allow is not None or bool(self.deny) or bool(self.where)
+
+
+ANY_ITEM = ItemFilter()
+"""Leaves out the history and nothing else."""
+
+
+def allowed_items(
+    filter_: ItemFilter, items: pl.DataFrame, index: Mapping[str, int]
+) -> npt.NDArray[np.bool_]:
+    """Mark the items that a filter lets pass, bool `[N + 1]`; the padding item never does.
+
+    Raises
+    ------
+    DataError
+        For a field that the items do not have; the nearest name is told.
+    """
+    allowed = np.ones(items.height + 1, dtype=np.bool_)
+    if filter_.allow is not None:
+        allowed[:] = False
+        allowed[[index[item] for item in filter_.allow if item in index]] = True
+    allowed[[index[item] for item in filter_.deny if item in index]] = False
+    for field, values in filter_.where:
+        if field not in items.columns:
+            nearest = difflib.get_close_matches(field, items.columns, n=1, cutoff=0.5)
+            hint = f"did you mean '{nearest[0]}'?" if nearest else f"there are: {', '.join(items.columns)}"
+            raise DataError(f"filter: the items have no field '{field}'", hint)
+        matches = items[field].cast(pl.String).is_in(sorted(values)).fill_null(False)
+        allowed[1:] &= matches.to_numpy()
+    allowed[0] = False
+    return allowed

@@ -1,0 +1,145 @@
+"""The item index: the best items for user vectors, exact or approximate, under filters."""
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import Field
+
+from h2rec.data.histories import Histories
+from h2rec.evaluation.topk import top_items
+from h2rec.retrieval.approximate import ApproximateSearch, HnswSettings, IvfSettings
+from h2rec.retrieval.scoring import ItemScorer
+from h2rec.settings import Settings
+
+_SCORES_AT_ONCE = 1 << 25
+
+BoolArray = npt.NDArray[np.bool_]
+Found = tuple[torch.Tensor, torch.Tensor]
+
+
+class IndexSettings(Settings):
+    """How the best items are found."""
+
+    kind: Literal["auto", "exact", "hnsw", "ivf"] = "auto"
+    """exact: score every item; hnsw, ivf: approximate (extra `faiss`); auto: by the catalogue's size."""
+    exact_up_to: int = Field(200_000, ge=1)
+    """auto: scan catalogues of up to this many items exactly. A filter that leaves no more than a tenth
+    of that is scanned exactly whatever the index."""
+    hnsw_up_to: int = Field(500_000, ge=1)
+    """auto: a graph (hnsw) up to this many items, inverted lists (ivf) beyond."""
+    hnsw: HnswSettings = HnswSettings()
+    """Settings of the graph."""
+    ivf: IvfSettings = IvfSettings()
+    """Settings of the inverted lists."""
+
+    def kind_for(self, item_count: int) -> Literal["exact", "hnsw", "ivf"]:
+        """Which index a catalogue of this size gets."""
+        if self.kind != "auto":
+            return self.kind
+        if item_count <= self.exact_up_to:
+            return "exact"
+        return "hnsw" if item_count <= self.hnsw_up_to else "ivf"
+
+
+class ItemIndex:
+    """Finds the items with the highest scores.
+
+    Parameters
+    ----------
+    scorer
+        The item vectors.
+    settings
+        How.
+
+    Raises
+    ------
+    MissingExtraError
+        If an approximate index is asked for and faiss is not installed.
+    """
+
+    def __init__(self, scorer: ItemScorer, settings: IndexSettings | None = None) -> None:
+        settings = settings or IndexSettings()
+        self.scorer = scorer
+        self.kind = settings.kind_for(scorer.item_count)
+        self._scan_up_to = settings.exact_up_to // 10
+        self._approximate: ApproximateSearch | None = None
+        if self.kind != "exact":
+            vectors = scorer.vectors.numpy()
+            chosen = settings.hnsw if self.kind == "hnsw" else settings.ivf
+            self._approximate = ApproximateSearch(vectors, chosen)
+
+    def search(
+        self, users: torch.Tensor, k: int, exclude: Histories | None = None, allowed: BoolArray | None = None
+    ) -> Found:
+        """List the best items of each user, best first; equal scores by item index.
+
+        Parameters
+        ----------
+        users
+            User vectors `[n, D]`.
+        k
+            Length of a list.
+        exclude
+            Items that may not be listed, a row for each user.
+        allowed
+            bool `[N + 1]`: the items that may be listed, for all of these users; None for all.
+
+        Returns
+        -------
+        items, values
+            int64 and float32 `[n, k]`; where items run out, item 0 with score minus infinity.
+        """
+        if self._approximate is None:
+            return self._scan(users, k, exclude, allowed)
+        if allowed is not None and np.count_nonzero(allowed) <= self._scan_up_to:
+            return self._scan_few(users, k, exclude, allowed)
+        return self._search_approximately(self._approximate, users, k, exclude, allowed)
+
+    def _scan(
+        self, users: torch.Tensor, k: int, exclude: Histories | None, allowed: BoolArray | None
+    ) -> Found:
+        closed = None if allowed is None else torch.from_numpy(~allowed)
+        rows_at_once = max(1, _SCORES_AT_ONCE // len(self.scorer.vectors))
+        found = []
+        for start in range(0, len(users), rows_at_once):
+            rows = np.arange(start, min(start + rows_at_once, len(users)))
+            scores = self.scorer.everything(users[start : start + rows_at_once])
+            if closed is not None:
+                scores = scores.masked_fill(closed, -torch.inf)
+            found.append(top_items(scores, k, None if exclude is None else exclude.select(rows)))
+        return torch.cat([items for items, _ in found]), torch.cat([values for _, values in found])
+
+    def _scan_few(self, users: torch.Tensor, k: int, exclude: Histories | None, allowed: BoolArray) -> Found:
+        few = torch.from_numpy(np.flatnonzero(allowed))
+        few = few[few > 0].expand(len(users), -1)
+        return self._best_of(users, few, k, exclude)
+
+    def _search_approximately(
+        self,
+        approximate: ApproximateSearch,
+        users: torch.Tensor,
+        k: int,
+        exclude: Histories | None,
+        allowed: BoolArray | None,
+    ) -> Found:
+        longest = 0 if exclude is None else int(exclude.lengths.max(initial=0))
+        # The plain sum proposes; saturated scores then order what it proposed, so more has to be proposed.
+        wanted = (k + longest) * (1 if self.scorer.saturate_at is None else 4)
+        candidates = approximate.search(users.numpy(), min(wanted, self.scorer.item_count), allowed)
+        return self._best_of(users, torch.from_numpy(candidates), k, exclude)
+
+    def _best_of(
+        self, users: torch.Tensor, candidates: torch.Tensor, k: int, exclude: Histories | None
+    ) -> Found:
+        """Score candidates `[n, c]` exactly and list the best; candidate 0 stands for none."""
+        # In index order, so that equal scores come by index; column 0 is passed over by `top_items`.
+        padded = torch.nn.functional.pad(candidates.sort(dim=1).values, (1, 0))
+        scores = self.scorer.chosen(users, padded).masked_fill(padded == 0, -torch.inf)
+        if exclude is not None:
+            for row, history in enumerate(exclude):
+                listed = torch.isin(padded[row], torch.from_numpy(np.asarray(history, dtype=np.int64)))
+                scores[row, listed] = -torch.inf
+        places, values = top_items(scores, k)
+        return padded.gather(1, places), values

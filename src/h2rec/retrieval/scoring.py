@@ -1,0 +1,93 @@
+"""Scores of users against the static item vectors, the branches' sum as evaluation defines it."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from h2rec.models.scoring import joint_score, saturation_ceiling
+
+_BLOCK = 4096
+_SAMPLE = 20_000
+
+
+class ItemScorer:
+    """Item vectors cut into blocks of one fixed size.
+
+    How a matrix product rounds depends on its shape. Blocks of one shape give an item the same score to
+    the bit in a catalogue that has grown.
+
+    Parameters
+    ----------
+    item_vectors
+        float32 `[N + 1, D]`, padding first; may be mapped from disk.
+    branch_sizes
+        Columns of each branch, adding up to `D`.
+    saturate_at
+        Rank at which the first branch's score stops growing; None for the plain sum.
+    """
+
+    def __init__(
+        self,
+        item_vectors: npt.NDArray[np.float32],
+        branch_sizes: tuple[int, ...],
+        saturate_at: int | None = None,
+    ) -> None:
+        self.vectors = torch.from_numpy(item_vectors)
+        self.branch_sizes = branch_sizes
+        self.saturate_at = saturate_at
+
+    @property
+    def item_count(self) -> int:
+        """Number of items, N."""
+        return len(self.vectors) - 1
+
+    def everything(self, users: torch.Tensor) -> torch.Tensor:
+        """Scores of all items, `[n, N + 1]`, the padding item's in column 0, for users `[n, D]`."""
+        with torch.inference_mode():
+            if self.saturate_at is None:
+                return self._all(users, 0, users.shape[1])
+            branches = [self._all(users, start, stop) for start, stop in self._columns()]
+            ceiling = saturation_ceiling(branches[0][:, 1:], self.saturate_at, self.item_count)
+            return joint_score(branches, ceiling)
+
+    def chosen(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
+        """Scores of each user's own items: users `[n, D]`, items int64 `[n, c]`, result `[n, c]`."""
+        with torch.inference_mode():
+            return joint_score(self.branches(users, items))
+
+    def branches(self, users: torch.Tensor, items: torch.Tensor) -> list[torch.Tensor]:
+        """What each branch adds to the scores of each user's own items, one tensor `[n, c]` a branch."""
+        with torch.inference_mode():
+            vectors = self.vectors[items]  # [n, c, D]
+            parts = [
+                torch.einsum("nd,ncd->nc", users[:, start:stop], vectors[..., start:stop])
+                for start, stop in self._columns()
+            ]
+            if self.saturate_at is not None:
+                parts[0] = torch.minimum(parts[0], self._ceiling(users))
+            return parts
+
+    def _columns(self) -> list[tuple[int, int]]:
+        stops = np.cumsum(self.branch_sizes).tolist()
+        return list(zip([0, *stops[:-1]], stops, strict=True))
+
+    def _all(self, users: torch.Tensor, start: int, stop: int) -> torch.Tensor:
+        columns = users[:, start:stop]
+        parts = [columns @ block[:, start:stop].T for block in self._blocks()]
+        return torch.cat(parts, dim=1)[:, : len(self.vectors)]
+
+    def _blocks(self) -> Iterator[torch.Tensor]:
+        for start in range(0, len(self.vectors), _BLOCK):
+            block = self.vectors[start : start + _BLOCK]
+            short = _BLOCK - len(block)
+            yield torch.nn.functional.pad(block, (0, 0, 0, short)) if short else block
+
+    def _ceiling(self, users: torch.Tensor) -> torch.Tensor:
+        """The first branch's score at the saturation rank, estimated from evenly spread items, `[n, 1]`."""
+        assert self.saturate_at is not None
+        step = max(1, self.item_count // _SAMPLE)
+        sample = self.vectors[1::step, : self.branch_sizes[0]]
+        scores = users[:, : self.branch_sizes[0]] @ sample.T
+        return saturation_ceiling(scores, self.saturate_at, self.item_count)

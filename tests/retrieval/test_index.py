@@ -1,0 +1,137 @@
+import numpy as np
+import pytest
+import torch
+
+from h2rec.data.histories import Histories
+from h2rec.errors import MissingExtraError
+from h2rec.models.scoring import joint_score, saturation_ceiling
+from h2rec.retrieval.approximate import HnswSettings, IvfSettings
+from h2rec.retrieval.index import IndexSettings, ItemIndex
+from h2rec.retrieval.quota import with_tail_quota
+from h2rec.retrieval.scoring import ItemScorer
+
+ITEMS, SIZE, USERS = 3000, 24, 20
+
+
+def clustered(random, rows, scale=0.4):
+    centres = random.normal(size=(40, SIZE))
+    return (centres[random.integers(0, 40, rows)] + scale * random.normal(size=(rows, SIZE))).astype(
+        np.float32
+    )
+
+
+@pytest.fixture(scope="module")
+def made():
+    """Items of very different lengths, so that nearest and largest inner product differ."""
+    random = np.random.default_rng(0)
+    items = clustered(random, ITEMS + 1) * random.uniform(0.3, 2, size=(ITEMS + 1, 1)).astype(np.float32)
+    return items, torch.from_numpy(clustered(random, USERS))
+
+
+def by_hand(items, users, k, banned=()):
+    scores = users.double().numpy() @ items.astype(np.float64).T
+    scores[:, [0, *banned]] = -np.inf
+    return np.argsort(-scores, axis=1)[:, :k], scores
+
+
+@pytest.mark.parametrize(
+    ("count", "chosen"), [(200_000, "exact"), (200_001, "hnsw"), (500_000, "hnsw"), (500_001, "ivf")]
+)
+def test_the_size_chooses_the_index(count, chosen):
+    assert IndexSettings().kind_for(count) == chosen
+    assert IndexSettings(kind="exact").kind_for(count) == "exact"
+
+
+@pytest.mark.parametrize("sizes", [(SIZE,), (16, 8)])
+def test_exact_search_is_a_full_sort(made, sizes):
+    items, users = made
+    index = ItemIndex(ItemScorer(items, sizes))
+    found, values = index.search(users, 30)
+    expected, scores = by_hand(items, users, 30)
+    np.testing.assert_array_equal(found.numpy(), expected)
+    np.testing.assert_allclose(values.numpy(), np.take_along_axis(scores, expected, 1), rtol=1e-4)
+
+
+APPROXIMATE = [
+    IndexSettings(kind="hnsw", hnsw=HnswSettings(links=16)),
+    IndexSettings(kind="ivf", ivf=IvfSettings(lists=40, probes=12, oversample=8)),
+]
+
+
+@pytest.mark.parametrize("settings", APPROXIMATE, ids=lambda settings: settings.kind)
+def test_approximate_search_finds_the_largest_inner_products_with_exact_scores(made, settings):
+    items, users = made
+    found, values = ItemIndex(ItemScorer(items, (SIZE,)), settings).search(users, 50)
+    expected, scores = by_hand(items, users, 50)
+    shared = [len(set(a) & set(b)) for a, b in zip(found.tolist(), expected.tolist(), strict=True)]
+    assert np.mean(shared) / 50 >= 0.95
+    np.testing.assert_allclose(values.numpy(), np.take_along_axis(scores, found.numpy(), 1), rtol=1e-4)
+    assert (values[:, :-1] >= values[:, 1:]).all()
+
+
+@pytest.mark.parametrize("settings", [IndexSettings(kind="exact"), *APPROXIMATE], ids=lambda s: s.kind)
+@pytest.mark.parametrize("share", [0.01, 0.6])
+def test_every_index_keeps_to_histories_and_filters(made, settings, share):
+    items, users = made
+    settings = settings.model_copy(update={"exact_up_to": 10_000})
+    random = np.random.default_rng(1)
+    allowed = random.random(ITEMS + 1) < share
+    best, _ = by_hand(items, users, 40, np.flatnonzero(~allowed))
+    seen = Histories.from_lists(best[:, :5].tolist())
+    found, values = ItemIndex(ItemScorer(items, (SIZE,)), settings).search(users, 35, seen, allowed)
+    for row in range(USERS):
+        real = found[row][found[row] > 0].tolist()
+        assert len(set(real)) == len(real)
+        assert allowed[real].all()
+        assert not set(real) & set(best[row, :5].tolist())
+        wanted = [item for item in best[row, 5:40].tolist() if allowed[item]]
+        assert len(set(real) & set(wanted)) >= (
+            1.0 if share < 0.1 or settings.kind == "exact" else 0.9
+        ) * len(wanted)
+    assert torch.isinf(values[found == 0]).all()
+
+
+def test_a_catalogue_that_grew_keeps_its_scores_to_the_bit():
+    """A plain product of these shapes does not: the rounding depends on the number of rows."""
+    generator = torch.Generator().manual_seed(0)
+    grown = torch.randn(20_009, 320, generator=generator)
+    old = grown[:20_001].clone()
+    users = torch.randn(2, 320, generator=generator)
+    for count in (1, 2):
+        before = ItemScorer(old.numpy(), (256, 64)).everything(users[:count])
+        after = ItemScorer(grown.numpy(), (256, 64)).everything(users[:count])
+        assert torch.equal(after[:, :20_001], before)
+        torch.testing.assert_close(before, users[:count] @ old.T, rtol=1e-4, atol=1e-4)
+
+
+def test_saturated_scores_are_those_of_evaluation(made):
+    items, users = made
+    scorer = ItemScorer(items, (16, 8), saturate_at=100)
+    parts = [
+        users[:, :16] @ torch.from_numpy(items[:, :16]).T,
+        users[:, 16:] @ torch.from_numpy(items[:, 16:]).T,
+    ]
+    expected = joint_score(parts, saturation_ceiling(parts[0][:, 1:], 100, ITEMS))
+    torch.testing.assert_close(scorer.everything(users), expected, rtol=1e-4, atol=1e-4)
+    chosen = torch.arange(1, 50).expand(USERS, -1)
+    torch.testing.assert_close(scorer.chosen(users, chosen), expected[:, 1:50], rtol=1e-4, atol=1e-4)
+    sid, hid = scorer.branches(users, chosen)
+    torch.testing.assert_close(sid + hid, expected[:, 1:50], rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(sid, parts[0][:, 1:50])
+
+
+def test_without_faiss_the_extra_is_named(made, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "faiss", None)
+    with pytest.raises(MissingExtraError, match=r"h2rec\[faiss\]"):
+        ItemIndex(ItemScorer(made[0], (SIZE,)), IndexSettings(kind="hnsw"))
+
+
+def test_the_quota_exchanges_the_last_head_items():
+    head = np.array([False, True, True, True, True, False, False, False])
+    best = np.array([1, 2, 3, 5, 4]), np.array([9, 8, 7, 6, 5], np.float32)
+    tail = np.array([5, 6, 7, 0, 0]), np.array([6, 4, 3, -np.inf, -np.inf], np.float32)
+    items, values = with_tail_quota(best, tail, head, 0.4)
+    assert (items.tolist(), values.tolist()) == ([1, 2, 3, 5, 6], [9, 8, 7, 6, 4])
+    assert with_tail_quota(best, tail, head, 0.5)[0].tolist() == [1, 2, 5, 6, 7]
+    assert with_tail_quota(best, tail, head, 1.0)[0].tolist() == [1, 2, 5, 6, 7]
+    assert with_tail_quota(best, tail, head, 0.2)[0].tolist() == [1, 2, 3, 5, 4]
