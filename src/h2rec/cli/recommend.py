@@ -1,4 +1,4 @@
-"""``h2rec recommend``: answers for one history."""
+"""``h2rec recommend``: answers for one history, or for a file of them."""
 
 import json
 from pathlib import Path
@@ -6,43 +6,100 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from h2rec.errors import DataError
+from h2rec.errors import ConfigError, DataError
+from h2rec.progress import progress_bar
+from h2rec.retrieval.batch import recommend_file, rows_of
+from h2rec.retrieval.filters import ItemFilter
 from h2rec.retrieval.recommender import Recommendation, Recommender, as_json
 
 
 def recommend(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder of a bundle.")],
-    history: Annotated[str, typer.Option("--history", help="Item ids, oldest first, separated by commas.")],
+    *,
+    history: Annotated[
+        str | None, typer.Option("--history", help="Item ids, oldest first, separated by commas.")
+    ] = None,
     k: Annotated[int, typer.Option("--k", min=1, help="How many items.")] = 10,
     as_json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Tell each branch's part of the score.")] = False,
+    tail_share: Annotated[
+        float | None, typer.Option("--tail-share", min=0, max=1, help="Least share of tail items.")
+    ] = None,
+    where: Annotated[
+        list[str] | None, typer.Option("--where", help="Only items with this field: --where category=razor.")
+    ] = None,
+    source: Annotated[
+        Path | None, typer.Option("--input", help="Parquet file of many users: user_id and history, a list.")
+    ] = None,
+    target: Annotated[Path | None, typer.Option("--output", help="Parquet file of their answers.")] = None,
 ) -> None:
-    """Recommend items to follow a history."""
+    """Recommend items to follow a history, or every history of a file."""
+    if (history is None) == (source is None) or (source is None) != (target is None):
+        raise ConfigError("give either --history, or --input and --output")
     recommender = Recommender.load(bundle)
-    items = [item.strip() for item in history.split(",") if item.strip()]
-    answer = recommender.recommend(items, k)
-    if items and len(answer.unknown) == len(items):
-        raise DataError(_unknown_message(recommender, items))
+    filter_ = ItemFilter.make(where=_fields(where or []))
+    if source is not None and target is not None:
+        _recommend_file(recommender, source, target, k, filter_=filter_, tail_share=tail_share)
+    elif history is not None:
+        items = [item.strip() for item in history.split(",") if item.strip()]
+        answer = recommender.recommend(items, k, filter=filter_, tail_share=tail_share, explain=explain)
+        if items and len(answer.unknown) == len(items):
+            raise DataError(_unknown_message(recommender, items))
+        _tell(recommender, answer, as_json_)
+
+
+def _recommend_file(
+    recommender: Recommender,
+    source: Path,
+    target: Path,
+    k: int,
+    *,
+    filter_: ItemFilter,
+    tail_share: float | None,
+) -> None:
+    with progress_bar("recommending", rows_of(source), "users") as advance:
+        report = recommend_file(
+            recommender, source, target, k, filter=filter_, tail_share=tail_share, advance=advance
+        )
+    typer.echo(
+        f"{report.users:,} users answered, {report.from_popularity:,} of them with popular items; "
+        f"{report.unknown:,} unknown items skipped: {target}"
+    )
+
+
+def _tell(recommender: Recommender, answer: Recommendation, as_json_: bool) -> None:
     if as_json_:
         typer.echo(json.dumps(as_json(answer), ensure_ascii=False))
         return
     for item in answer.unknown:
         near = recommender.nearest_ids(item)
-        Console(stderr=True).print(f"skipped unknown item '{item}'" + (f", nearest: {', '.join(near)}" if near else ""))
+        hint = f", nearest: {', '.join(near)}" if near else ""
+        Console(stderr=True).print(f"skipped unknown item '{item}'{hint}", markup=False)
     if answer.from_popularity:
         Console(stderr=True).print("the history is empty: these are the most popular items")
     Console().print(recommendation_table(answer))
+    if answer.alpha is not None:
+        levels = ", ".join(f"{weight:.2f}" for weight in answer.alpha)
+        Console().print(f"weights of the code levels, coarse to fine: {levels}")
 
 
 def recommendation_table(answer: Recommendation, title: str | None = None) -> Table:
     """Put an answer into a table: rank, item, its first field, head or tail, score."""
     table = Table(title=title, title_justify="left")
-    for name in ("#", "item", "title", "", "score"):
-        table.add_column(name, justify="right" if name in ("#", "score") else "left")
+    explained = answer.items[0].explanation if answer.items else None
+    branches = [] if explained is None else list(explained.branches)
+    for name in ("#", "item", "title", "", "score", *branches):
+        table.add_column(name, justify="right" if name in ("#", "score", *branches) else "left")
     for place, item in enumerate(answer.items, 1):
         title_text = next((value for value in item.fields.values() if value), "")
-        table.add_row(str(place), item.item_id, title_text, "head" if item.head else "tail", f"{item.score:.3f}")
+        parts = (
+            [] if item.explanation is None else [f"{part:.3f}" for part in item.explanation.branches.values()]
+        )
+        kind = "head" if item.head else "tail"
+        table.add_row(str(place), escape(item.item_id), escape(title_text), kind, f"{item.score:.3f}", *parts)
     return table
 
 
@@ -50,3 +107,13 @@ def _unknown_message(recommender: Recommender, items: list[str]) -> str:
     near = recommender.nearest_ids(items[0])
     hint = f", nearest to '{items[0]}': {', '.join(near)}" if near else ""
     return f"--history: none of the {len(items)} items is in the bundle's catalogue{hint}"
+
+
+def _fields(pairs: list[str]) -> dict[str, list[str]]:
+    fields: dict[str, list[str]] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise ConfigError(f"--where {pair}: expected FIELD=VALUE")
+        fields.setdefault(name, []).append(value)
+    return fields

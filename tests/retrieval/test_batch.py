@@ -1,0 +1,81 @@
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from h2rec.errors import DataError
+from h2rec.retrieval import batch
+from h2rec.retrieval.batch import recommend_file
+from h2rec.retrieval.filters import ItemFilter
+
+HISTORIES = [["i3", "i17"], [], ["nothing", "i4"], None, ["i9", None]]
+
+
+def write(path, histories, users=None):
+    users = [f"u{n}" for n in range(len(histories))] if users is None else users
+    kind = pa.list_(pa.string())
+    pq.write_table(pa.table({"user_id": users, "history": pa.array(histories, kind), "more": users}), path)
+    return path
+
+
+@pytest.mark.parametrize("rows_at_once", [2, 1000])
+def test_every_row_is_answered_in_order(recommender, tmp_path, monkeypatch, rows_at_once):
+    monkeypatch.setattr(batch, "_ROWS_AT_ONCE", rows_at_once)
+    done = []
+    report = recommend_file(
+        recommender,
+        write(tmp_path / "in.parquet", HISTORIES),
+        tmp_path / "out.parquet",
+        4,
+        advance=done.append,
+    )
+    results = pl.read_parquet(tmp_path / "out.parquet")
+    assert results["user_id"].to_list() == [f"u{n}" for n in range(5)]
+    clean = [["i3", "i17"], [], ["nothing", "i4"], [], ["i9"]]
+    for row, history in zip(results.iter_rows(named=True), clean, strict=True):
+        alone = recommender.recommend(history, 4)
+        assert row["items"] == [item.item_id for item in alone.items]
+        assert row["scores"] == pytest.approx([item.score for item in alone.items], rel=1e-4)
+        assert (row["unknown"], row["from_popularity"]) == (alone.unknown, alone.from_popularity)
+    assert (report.users, report.from_popularity, report.unknown) == (5, 2, 1)
+    assert sum(done) == 5
+    assert len(done) == (3 if rows_at_once == 2 else 1)
+
+
+def test_filter_and_quota_hold_for_every_row(recommender, tmp_path):
+    source = write(tmp_path / "in.parquet", HISTORIES)
+    razors = ItemFilter.make(where={"category": ["razor"]})
+    recommend_file(recommender, source, tmp_path / "out.parquet", 5, filter=razors, tail_share=1.0)
+    for items in pl.read_parquet(tmp_path / "out.parquet")["items"]:
+        assert all(int(item[1:]) % 4 == 3 and int(item[1:]) >= 12 for item in items)
+
+
+def test_mistakes_name_the_place_and_leave_no_file(recommender, tmp_path):
+    out = tmp_path / "out.parquet"
+    with pytest.raises(DataError, match="no such file"):
+        recommend_file(recommender, tmp_path / "none.parquet", out)
+    (tmp_path / "bad.parquet").write_text("hello")
+    with pytest.raises(DataError, match="not a Parquet file"):
+        recommend_file(recommender, tmp_path / "bad.parquet", out)
+    pl.DataFrame({"user_id": ["a"], "items": [["b"]]}).write_parquet(tmp_path / "other.parquet")
+    with pytest.raises(DataError, match="no column 'history'; there are: user_id, items"):
+        recommend_file(recommender, tmp_path / "other.parquet", out)
+    pl.DataFrame({"user_id": ["a"], "history": ["b,c"]}).write_parquet(tmp_path / "text.parquet")
+    with pytest.raises(DataError, match="not a list"):
+        recommend_file(recommender, tmp_path / "text.parquet", out)
+    with pytest.raises(DataError, match="row 2: the user id is missing"):
+        recommend_file(recommender, write(tmp_path / "id.parquet", [[], []], ["a", None]), out)
+    damaged = write(tmp_path / "damaged.parquet", [["i3"]] * 500)
+    data = bytearray(damaged.read_bytes())
+    data[10:200] = bytes(190)
+    damaged.write_bytes(bytes(data))
+    with pytest.raises(DataError, match="after row 0"):
+        recommend_file(recommender, damaged, out)
+    assert not out.exists()
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_numbers_as_ids_are_read_as_text(recommender, tmp_path):
+    pl.DataFrame({"user_id": [7], "history": [[3, 4]]}).write_parquet(tmp_path / "in.parquet")
+    recommend_file(recommender, tmp_path / "in.parquet", tmp_path / "out.parquet")
+    assert pl.read_parquet(tmp_path / "out.parquet")["unknown"].to_list() == [["3", "4"]]
