@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from h2rec.data.readers import delimited as delimited_files
 from h2rec.data.readers import open_table
 from h2rec.errors import DataError
 
@@ -74,6 +75,21 @@ def test_quoted_fields_hold_separators_quotes_and_line_ends(tmp_path):
         read(path)
     path = write(tmp_path / "a.csv", b'item,title\n1,"a, ""b""\nc"\n2,d\n')
     assert read(path) == [("1", 'a, "b"\nc'), ("2", "d")]
+
+
+def test_a_quoted_line_end_may_stand_where_two_blocks_meet(tmp_path, monkeypatch):
+    monkeypatch.setattr(delimited_files, "_BLOCK_BYTES", 50)
+    expected = [(str(n), f"line\n{n}\nline") for n in range(100)]
+    content = "item,title\n" + "".join(f'{item},"{title}"\n' for item, title in expected)
+    assert read(write(tmp_path / "a.csv", content.encode())) == expected
+
+
+def test_words_that_other_programs_take_for_null_are_text(tmp_path):
+    words = [("NA",), ("null",), ("nan",), ("None",), ("-",)]
+    content = "item,x\n" + "".join(f"{word},\n" for (word,) in words)
+    assert read(write(tmp_path / "a.csv", content.encode()), "item") == words
+    lines = "".join(json.dumps({"item": word}) + "\n" for (word,) in words)
+    assert read(write(tmp_path / "a.jsonl", lines.encode())) == words
 
 
 def test_quotes_mean_nothing_in_atomic_files(tmp_path):
