@@ -39,7 +39,7 @@ from h2rec.text.embed import embed
 from h2rec.text.fields import item_texts
 from h2rec.training.checkpoint import load_weights, weights_of
 from h2rec.training.objective import TrainingObjective
-from h2rec.training.trainer import Trainer
+from h2rec.training.trainer import Trainer, Validator
 
 logger = logging.getLogger(__name__)
 
@@ -241,17 +241,34 @@ class Pipeline:
         model = build_model(config.model, self.features, seed=config.train.seed).to(self.device)
         codes = None if self.semantic_ids is None else self.semantic_ids.padded()
         objective = TrainingObjective(config.loss, self.split.train, self.dataset.item_count, codes)
-        cases = _sample(self.split.valid, config.train.evaluate_users)
-        settings = _selection_settings(config.evaluate, config.train.select)
+        return Trainer(
+            model,
+            objective,
+            self.split.train,
+            config.train,
+            validate=self._validator(model),
+            checkpoint=checkpoint,
+        )
+
+    def _validator(self, model: Any) -> Validator:
+        select = self.config.train.select
+        cases = _sample(self.split.valid, self.config.train.evaluate_users)
+        settings = _selection_settings(self.config.evaluate, select)
 
         def validate() -> dict[str, float]:
             found = self._evaluate(model, cases, settings).metrics
-            names = dict.fromkeys([config.train.select, "full.overall.hit@100"])
-            return {name: metric_value(found, name) for name in names}
+            return {
+                name: metric_value(found, name) for name in dict.fromkeys([select, "full.overall.hit@100"])
+            }
 
-        return Trainer(
-            model, objective, self.split.train, config.train, validate=validate, checkpoint=checkpoint
-        )
+        return validate
+
+    def validation_value(self) -> float:
+        """Carry the pipeline out up to the trained model and return its selection metric on validation."""
+        found = read_json(self.train_stage.folder / "training.json")["best_value"]
+        if found is None:  # a model that is not trained was not validated on the way
+            found = self._validator(self.model)()[self.config.train.select]
+        return float(found)
 
     @cached_property
     def model(self) -> Any:

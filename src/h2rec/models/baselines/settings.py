@@ -47,5 +47,5 @@ class LlmEsrSettings(Settings):
     """Weight of the self-distillation."""
     similar_users: int = Field(10, ge=1)
     """Users whose mean is the teacher."""
-    sequences: int = Field(32, ge=1)
+    sequences: int = Field(16, ge=1)
     """Sequences of a batch that are distilled, at most; the teacher costs `similar_users` forward passes for each."""

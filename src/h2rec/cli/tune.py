@@ -1,0 +1,59 @@
+"""``h2rec tune``: search for the settings that are best on validation."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from h2rec.cli.run import ConfigArgument, SetOption, log_to
+from h2rec.experiments.config import RunConfig
+from h2rec.experiments.search_space import read_space
+from h2rec.experiments.tuning import TuningResult
+from h2rec.experiments.tuning import tune as search
+
+SHOWN_TRIALS = 5
+
+
+def tune(
+    config: ConfigArgument,
+    overrides: SetOption = None,
+    *,
+    trials: Annotated[int, typer.Option("--trials", help="Trainings in all; finished ones count.")] = 30,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder of the search; default runs/tune-NAME.")
+    ] = None,
+    space: Annotated[
+        Path | None, typer.Option("--space", help="YAML file of ranges; default per model.")
+    ] = None,
+    stages: Annotated[
+        Path | None, typer.Option("--stages", help="Folder of finished stages, shared with other runs.")
+    ] = None,
+) -> None:
+    """Search for the settings that are best on validation; the same command resumes."""
+    resolved = RunConfig.load(config, overrides or [])
+    folder = out or Path("runs") / f"tune-{config.stem}-{resolved.model.name}"
+    folder.mkdir(parents=True, exist_ok=True)
+    log_to(folder / "tune.log")
+    found = search(
+        resolved, trials, folder, space=None if space is None else read_space(space), stages=stages
+    )
+    console = Console()
+    console.print(_table(found, resolved.train.select))
+    console.print(f"best: {folder / 'best.yaml'}\ntrials: {folder / 'trials.json'}", soft_wrap=True)
+
+
+def _table(found: TuningResult, select: str) -> Table:
+    table = Table(title=f"best of {len(found.trials)} trials, by validation {select}")
+    table.add_column("value", justify="right")
+    table.add_column("settings", overflow="fold")
+    done = [trial for trial in found.trials if trial.value is not None]
+    for trial in sorted(done, key=lambda trial: trial.value or 0.0, reverse=True)[:SHOWN_TRIALS]:
+        values = ", ".join(f"{key}={_short(value)}" for key, value in trial.settings.items())
+        table.add_row(f"{trial.value:.5f}", values)
+    return table
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,206 @@
+"""Search for settings: every model by the same search, with the same budget, selected on validation."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from h2rec.errors import ConfigError, H2RecError, MissingExtraError
+from h2rec.experiments.config import RunConfig
+from h2rec.experiments.pipeline import Pipeline
+from h2rec.experiments.provenance import provenance
+from h2rec.experiments.search_space import SearchSpace, default_space, value_at, with_values
+from h2rec.files import read_json, write_json
+from h2rec.runtime import random_stream
+
+if TYPE_CHECKING:
+    import optuna
+
+logger = logging.getLogger(__name__)
+
+STARTUP_TRIALS = 8
+"""Trials drawn at random before the sampler learns from what it saw."""
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One training of a search.
+
+    Parameters
+    ----------
+    settings
+        The searched keys and their values.
+    value
+        Best validation value; None where the training failed.
+    best_epoch, seconds
+        Epoch of that value, and seconds of training.
+    error
+        What went wrong, or None.
+    """
+
+    settings: dict[str, Any]
+    value: float | None
+    best_epoch: int | None = None
+    seconds: float = 0.0
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class TuningResult:
+    """What a search found; `best` is the whole configuration with the best settings."""
+
+    best: RunConfig
+    value: float
+    trials: list[TrialRecord]
+
+
+def tune(
+    config: RunConfig,
+    trials: int,
+    out: Path,
+    *,
+    space: SearchSpace | None = None,
+    stages: Path | None = None,
+) -> TuningResult:
+    """Search the settings that are best on validation; the first trial is the configuration as it is.
+
+    The search is kept in `out` (``study.db``, ``trials.json``, ``best.yaml``); the same call goes on where it was
+    stopped, a half-done training from its checkpoint, and ends as an unbroken search would have.
+
+    Parameters
+    ----------
+    config
+        What is not searched, and the start of what is.
+    trials
+        Trials in all, those already on record included.
+    space
+        Ranges by dotted key; None takes the default for the model.
+    stages
+        Folder of finished stages, to share data, text and codes with other runs; by default inside `out`.
+
+    Raises
+    ------
+    ConfigError
+        If the number of trials is below one, a key of the space does not exist, or `out` holds another search.
+    MissingExtraError
+        If optuna is not installed.
+    H2RecError
+        If no trial could be trained.
+    """
+    if trials < 1:
+        raise ConfigError(f"--trials: {trials}, at least one is needed")
+    space = default_space(config.model.name) if space is None else space
+    start = {key: value_at(config, key) for key in space}
+    out.mkdir(parents=True, exist_ok=True)
+    _claim(out, config, space)
+    study = _open_study(out)
+    _take_up_again(study)
+    if not study.trials and all(space[key].holds(value) for key, value in start.items()):
+        study.enqueue_trial(start)
+
+    def opened(tried: RunConfig) -> Pipeline:
+        return Pipeline(tried, out / "work", stages or out / "stages")
+
+    records = _records(study)
+    while len(records) < trials:
+        records.append(_run_trial(study, config, space, len(records), opened))
+        write_json(out / "trials.json", _report(config, records))
+    done = [record for record in records if record.value is not None]
+    if not done:
+        raise H2RecError(f"none of {len(records)} trials could be trained; the last: {records[-1].error}")
+    winner = max(done, key=lambda record: record.value or 0.0)
+    best = with_values(config, winner.settings)
+    best.save(out / "best.yaml")
+    assert winner.value is not None
+    return TuningResult(best, winner.value, records)
+
+
+def _run_trial(
+    study: "optuna.Study",
+    config: RunConfig,
+    space: SearchSpace,
+    number: int,
+    opened: Callable[[RunConfig], Pipeline],
+) -> TrialRecord:
+    import optuna
+
+    # A sampler of its own for each trial: a search that was stopped draws what it would have drawn.
+    seed = int(random_stream(config.train.seed, "tune", number).integers(2**31))
+    study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP_TRIALS)
+    trial = study.ask()
+    settings = {key: _suggest(trial, key, space) for key in space}
+    tried = with_values(config, settings)
+    try:
+        pipeline = opened(tried)
+        value = pipeline.validation_value()
+        training = read_json(pipeline.train_stage.folder / "training.json")
+        record = TrialRecord(settings, value, training["best_epoch"], training["seconds"])
+    except H2RecError as error:
+        if number == 0:
+            raise
+        logger.warning("trial %d failed: %s", number + 1, error.message)
+        record = TrialRecord(settings, None, error=error.message)
+    trial.set_user_attr("record", asdict(record))
+    state = optuna.trial.TrialState.FAIL if record.value is None else optuna.trial.TrialState.COMPLETE
+    study.tell(trial, record.value, state=state)
+    logger.info("trial %d: %s with %s", number + 1, record.value, settings)
+    return record
+
+
+def _suggest(trial: "optuna.Trial", key: str, space: SearchSpace) -> Any:
+    among = space[key]
+    if among.choices is not None:
+        return trial.suggest_categorical(key, among.choices)
+    assert among.low is not None
+    assert among.high is not None
+    return trial.suggest_float(key, among.low, among.high, log=among.log)
+
+
+def _open_study(out: Path) -> "optuna.Study":
+    try:
+        import optuna
+    except ImportError:
+        raise MissingExtraError("h2rec tune", "tune") from None
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    storage = f"sqlite:///{(out / 'study.db').resolve()}"
+    return optuna.create_study(storage=storage, study_name="h2rec", direction="maximize", load_if_exists=True)
+
+
+def _take_up_again(study: "optuna.Study") -> None:
+    """Queue the settings of a trial that was killed: its training goes on from its checkpoint."""
+    import optuna
+
+    for trial in study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
+        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+        study.enqueue_trial(trial.params)
+
+
+def _records(study: "optuna.Study") -> list[TrialRecord]:
+    return [
+        TrialRecord(**trial.user_attrs["record"]) for trial in study.trials if "record" in trial.user_attrs
+    ]
+
+
+def _claim(out: Path, config: RunConfig, space: SearchSpace) -> None:
+    """Refuse a folder that holds the search of another configuration or space."""
+    asked = {
+        "config": config.model_dump(mode="json", exclude={"runtime"}),
+        "space": {key: among.model_dump(mode="json") for key, among in space.items()},
+    }
+    path = out / "search.json"
+    if not path.exists():
+        write_json(path, asked)
+    elif read_json(path) != asked:
+        raise ConfigError(
+            f"{out}: holds a search of another configuration", "give another --out, or delete the folder"
+        )
+
+
+def _report(config: RunConfig, records: list[TrialRecord]) -> Mapping[str, Any]:
+    return {
+        "model": config.model.name,
+        "selected_by": f"valid {config.train.select}",
+        "trials": [asdict(record) for record in records],
+        "provenance": provenance(config.train.seed),
+    }
