@@ -44,10 +44,10 @@ def _explain(root: type[Settings], entry: Mapping[str, Any]) -> str:
     known = _keys_at(root, location[:-1])
     nearest = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
     elsewhere = [path for path in _all_paths(root) if path.split(".")[-1] == location[-1]]
-    if nearest:
-        return f"unknown key '{dotted}', did you mean '{'.'.join([*location[:-1], nearest[0]])}'?"
     if elsewhere:
         return f"unknown key '{dotted}', did you mean '{elsewhere[0]}'?"
+    if nearest:
+        return f"unknown key '{dotted}', did you mean '{'.'.join([*location[:-1], nearest[0]])}'?"
     return f"unknown key '{dotted}', valid keys are: {', '.join(known)}"
 
 

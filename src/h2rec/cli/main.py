@@ -19,21 +19,14 @@ COMMANDS = {
     "tokenize": "h2rec.cli.run:tokenize",
     "train": "h2rec.cli.run:train",
     "evaluate": "h2rec.cli.run:evaluate",
+    "tune": "h2rec.cli.tune:tune",
     "bundle": "h2rec.cli.run:bundle",
     "recommend": "h2rec.cli.recommend:recommend",
     "add-items": "h2rec.cli.add_items:add_items_command",
+    "serve": "h2rec.cli.serve:serve",
     "audit": "h2rec.cli.audit:audit",
 }
 GROUPS = {"datasets": "h2rec.cli.datasets:app"}
-
-app = typer.Typer(
-    name="h2rec",
-    help="Sequential recommendation for the long tail: hash IDs and semantic IDs, harmonized.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-)
-
 
 def _version(shown: bool) -> None:
     if shown:
@@ -41,7 +34,6 @@ def _version(shown: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _options(
     version: bool = typer.Option(
         False, "--version", callback=_version, is_eager=True, help="Print the version."
@@ -61,7 +53,10 @@ def _load(path: str) -> object:
     return getattr(importlib.import_module(module), name)
 
 
-def _mount(arguments: Sequence[str]) -> None:
+def make_app(arguments: Sequence[str]) -> typer.Typer:
+    """Return the command line with the commands that the arguments ask for."""
+    app = typer.Typer(name="h2rec", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+    app.callback()(_options)
     # A command imports what it needs and nothing else; the overview of all commands needs all of them.
     asked = next((word for word in arguments if word in COMMANDS or word in GROUPS), None)
     for name, path in COMMANDS.items():
@@ -70,18 +65,23 @@ def _mount(arguments: Sequence[str]) -> None:
     for name, path in GROUPS.items():
         if asked in (None, name):
             app.add_typer(_load(path), name=name)  # type: ignore[arg-type]
+    return app
 
 
-def main() -> None:
-    """Run the command line; a user's mistake ends with its message and exit code 2."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; a user's mistake ends with its message and exit code 2.
+
+    Parameters
+    ----------
+    arguments
+        Words of the command line; None for those of the process.
+    """
     warnings.showwarning = _show_warning
-    _mount(sys.argv[1:])
+    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        app()
+        make_app(words)(words)
     except H2RecError as error:
-        Console(stderr=True).print(
-            f"[bold red]error:[/] {_escaped(str(error))}", soft_wrap=True, highlight=False
-        )
+        Console(stderr=True).print(f"[bold red]error:[/] {_escaped(str(error))}", soft_wrap=True, highlight=False)
         sys.exit(2)
     except KeyboardInterrupt:
         Console(stderr=True).print("stopped; the same command goes on from the last checkpoint")

@@ -51,8 +51,16 @@ class RunConfig(Settings):
         values = read_yaml(path)
         for override in overrides:
             apply_override(values, override)
-        config = cls.parse(values, source=str(path))
-        return config.model_copy(update={"data": config.data.resolved(path.resolve().parent)})
+        return cls.parse(values, source=str(path)).resolved(path.resolve().parent)
+
+    def resolved(self, base: Path) -> Self:
+        """Return the same configuration with relative paths taken from a folder."""
+        text, ids = self.text, self.semantic_ids
+        if text.encoder.endswith(".npy"):
+            text = text.model_copy(update={"encoder": str(base / text.encoder)})
+        if ids.reads_file:
+            ids = ids.model_copy(update={"quantizer": str(base / ids.quantizer)})
+        return self.model_copy(update={"data": self.data.resolved(base), "text": text, "semantic_ids": ids})
 
     def save(self, path: Path) -> None:
         """Write the resolved configuration as YAML."""

@@ -203,6 +203,8 @@ class Pipeline:
     @cached_property
     def train_stage(self) -> Stage:
         """The selected weights and the record of the training."""
+        # A catalogue that nobody can be evaluated on is refused before the slow stages, not after them.
+        _ = self.split
         self.tokenized()
         config = self.config
         sections = ("model", "loss", "train", "evaluate")

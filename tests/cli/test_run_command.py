@@ -1,0 +1,99 @@
+"""The commands as a user runs them: results on standard output, mistakes told without a traceback."""
+
+import json
+
+import pytest
+
+from h2rec.cli.main import main
+from made_shop import write_shop
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli")
+    with pytest.raises(SystemExit) as ended:
+        main(["run", str(write_shop(folder)), "--out", str(folder / "out")])
+    assert ended.value.code == 0
+    return folder
+
+
+def failed(capsys, *arguments):
+    """Run a command that must fail; return what it said."""
+    with pytest.raises(SystemExit) as ended:
+        main([str(word) for word in arguments])
+    said = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert "Traceback" not in said
+    return " ".join(said.split())
+
+
+def succeeded(capsys, *arguments):
+    with pytest.raises(SystemExit) as ended:
+        main([str(word) for word in arguments])
+    assert ended.value.code == 0
+    return capsys.readouterr()
+
+
+def test_run_prints_a_table_for_each_protocol(run_folder, capsys):
+    said = succeeded(capsys, "run", run_folder / "shop.yaml", "--out", run_folder / "out")
+    for word in ("test, full", "test, sampled20", "overall", "head", "tail", "ndcg@10"):
+        assert word in said.out
+    assert "reused" in (run_folder / "out" / "run.log").read_text()
+
+
+def test_recommend_answers_as_table_and_as_json(run_folder, capsys):
+    bundle = run_folder / "out" / "bundle"
+    table = succeeded(capsys, "recommend", bundle, "--history", "i1,i5", "--k", 3).out
+    assert "number" in table
+    answer = json.loads(succeeded(capsys, "recommend", bundle, "--history", "i1,i5", "--k", 3, "--json").out)
+    assert len(answer["items"]) == 3
+    assert not {"i1", "i5"} & {item["item_id"] for item in answer["items"]}
+
+
+def test_an_unknown_item_is_reported_and_skipped(run_folder, capsys):
+    said = succeeded(capsys, "recommend", run_folder / "out" / "bundle", "--history", "i1,nonsense")
+    assert "nonsense" in said.err
+    message = failed(capsys, "recommend", run_folder / "out" / "bundle", "--history", "i9999")
+    assert "none of the 1 items" in message
+
+
+def test_stage_commands_stop_where_they_say(tmp_path, capsys):
+    config = write_shop(tmp_path)
+    succeeded(capsys, "tokenize", config, "--out", tmp_path / "out")
+    assert (tmp_path / "out" / "semantic_ids.json").exists()
+    assert not (tmp_path / "out" / "checkpoints").exists()
+    succeeded(capsys, "train", config, "--out", tmp_path / "out")
+    assert not (tmp_path / "out" / "metrics.json").exists()
+    succeeded(capsys, "bundle", config, "--out", tmp_path / "out")
+    assert (tmp_path / "out" / "bundle" / "manifest.json").exists()
+
+
+def test_every_mistake_is_told_plainly(tmp_path, capsys):
+    config = write_shop(tmp_path)
+    interactions = tmp_path / "interactions.csv"
+    whole = interactions.read_text()
+
+    def message():
+        return failed(capsys, "run", config, "--out", tmp_path / "out")
+
+    interactions.unlink()
+    assert "interactions.csv" in message()
+    interactions.write_text("")
+    assert "empty" in message()
+    interactions.write_text(whole.replace("item_id", "thing", 1))
+    assert "thing" in message()
+    interactions.write_text(whole + "u1,i2\n")
+    assert f"interactions.csv:{len(whole.splitlines()) + 1}" in message()
+    interactions.write_text("user_id,item_id,timestamp\nu1,i1,1\nu2,i2,1\n")
+    assert "no user has enough interactions" in message()
+    interactions.write_text(whole)
+    assert "did you mean 'train.epochs'" in failed(capsys, "run", config, "--set", "train.epoch=1")
+    assert "no such file" in failed(capsys, "run", tmp_path / "none.yaml")
+    assert "not a bundle" in failed(capsys, "recommend", tmp_path, "--history", "i1")
+
+
+def test_version_and_help(capsys):
+    assert succeeded(capsys, "--version").out.strip()
+    overview = succeeded(capsys, "--help").out
+    for command in ("quickstart", "run", "tokenize", "train", "evaluate", "bundle", "recommend", "audit", "datasets"):
+        assert command in overview

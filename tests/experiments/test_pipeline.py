@@ -1,0 +1,184 @@
+import json
+import logging
+
+import numpy as np
+import polars as pl
+import pytest
+
+from h2rec.errors import ConfigError, H2RecError
+from h2rec.experiments.config import RunConfig
+from h2rec.experiments.pipeline import Pipeline
+from h2rec.experiments.stages import StageStore
+from h2rec.retrieval.recommender import Recommender
+from made_shop import ITEMS, write_shop
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    return write_shop(tmp_path_factory.mktemp("shop"))
+
+
+@pytest.fixture(scope="module")
+def finished(shop, tmp_path_factory):
+    out = tmp_path_factory.mktemp("run")
+    pipeline = Pipeline(RunConfig.load(shop), out)
+    pipeline.evaluated()
+    pipeline.bundled()
+    return pipeline
+
+
+def without_time(metrics):
+    kept = {name: value for name, value in metrics.items() if name not in ("timing", "provenance")}
+    return kept | {"stages": metrics["provenance"]["stages"]}
+
+
+def test_the_run_leaves_the_files_of_the_contract(finished):
+    names = {path.name for path in finished.out.iterdir()}
+    assert names >= {
+        "config.yaml", "semantic_ids.json", "audit.json", "checkpoints", "ranks.parquet", "metrics.json", "report.html",
+        "bundle",
+    }  # fmt: skip
+    codes = json.loads((finished.out / "semantic_ids.json").read_text())
+    assert len(codes) == ITEMS
+    assert all(len(row) == 2 for row in codes.values())
+    ranks = pl.read_parquet(finished.out / "ranks.parquet")
+    assert {"user", "target", "rank_full", "rank_sampled20", "split"} <= set(ranks.columns)
+
+
+def test_metrics_json_has_the_shape_of_the_contract(finished):
+    metrics = json.loads((finished.out / "metrics.json").read_text())
+    assert {"test", "valid", "timing", "provenance"} <= set(metrics)
+    for protocol in ("full", "sampled20"):
+        for part in ("overall", "head", "tail"):
+            assert {"hit@10", "ndcg@10"} <= set(metrics["test"][protocol][part])
+    assert metrics["test"]["full"]["groups"]
+    assert {"command", "commit", "seed", "machine"} <= set(metrics["provenance"])
+
+
+def test_the_metrics_are_those_of_the_saved_ranks(finished):
+    metrics = json.loads((finished.out / "metrics.json").read_text())
+    ranks = pl.read_parquet(finished.out / "ranks.parquet").filter(pl.col("split") == "test")["rank_full"].to_numpy()
+    overall = metrics["test"]["full"]["overall"]
+    assert overall["hit@5"] == pytest.approx((ranks <= 5).mean())
+    assert overall["ndcg@10"] == pytest.approx(np.where(ranks <= 10, 1 / np.log2(ranks + 1), 0).mean())
+
+
+def test_the_same_seed_gives_the_same_metrics_and_another_seed_others(shop, finished, tmp_path):
+    first = json.loads((finished.out / "metrics.json").read_text())
+    again = Pipeline(RunConfig.load(shop), tmp_path / "again").evaluated()
+    assert without_time(again) == without_time(first)
+    other = Pipeline(RunConfig.load(shop, ["train.seed=1"]), tmp_path / "other").evaluated()
+    assert other["test"] != first["test"]
+
+
+def test_finished_stages_are_reused_and_said_so(shop, finished, caplog):
+    with caplog.at_level(logging.INFO, logger="h2rec"):
+        pipeline = Pipeline(RunConfig.load(shop), finished.out)
+        pipeline.evaluated()
+    assert all(stage.reused for stage in pipeline.stages.values())
+    assert "train: reused" in caplog.text
+
+
+def test_a_change_does_again_what_depends_on_it_and_nothing_else(shop, finished, tmp_path):
+    pipeline = Pipeline(RunConfig.load(shop, ["model.dropout=0.1"]), tmp_path, stages=finished.out / "stages")
+    pipeline.evaluated()
+    reused = {name for name, stage in pipeline.stages.items() if stage.reused}
+    assert reused == {"data", "text", "semantic_ids"}
+
+
+def test_a_changed_input_file_is_noticed(tmp_path):
+    config = write_shop(tmp_path)
+    key = Pipeline(RunConfig.load(config), tmp_path / "out").data_stage.key
+    with (tmp_path / "interactions.csv").open("a") as stream:
+        stream.write("u0,i1,99\n")
+    assert Pipeline(RunConfig.load(config), tmp_path / "out").data_stage.key != key
+
+
+def test_a_half_written_stage_is_never_taken_for_done(tmp_path):
+    store = StageStore(tmp_path)
+
+    def dies(folder):
+        (folder / "half").write_text("x")
+        raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        store.run("work", {"a": 1}, dies)
+    stage = store.run("work", {"a": 1}, lambda folder: (folder / "whole").write_text("y"))
+    assert not stage.reused
+    assert [path.name for path in sorted(stage.folder.iterdir())] == ["stage.json", "whole"]
+
+
+def test_a_damaged_stage_is_made_again(tmp_path):
+    store = StageStore(tmp_path)
+    first = store.run("work", {}, lambda folder: (folder / "file").write_text("y"))
+    (first.folder / "stage.json").write_text("{")
+    assert not store.run("work", {}, lambda folder: (folder / "file").write_text("y")).reused
+
+
+def test_a_plain_model_runs_without_any_text(tmp_path):
+    config = write_shop(tmp_path)
+    overrides = ["data.items=null", "model.name=sasrec"]
+    pipeline = Pipeline(RunConfig.load(config, overrides), tmp_path / "out")
+    metrics = pipeline.evaluated()
+    assert metrics["test"]["full"]["overall"]["cases"] == 80
+    answer = Recommender.load(pipeline.bundled()).recommend(["i1"], 3)
+    assert len(answer.items) == 3
+
+
+def test_h2rec_without_text_or_codes_is_an_error(tmp_path):
+    config = write_shop(tmp_path)
+    pipeline = Pipeline(RunConfig.load(config, ["data.items=null"]), tmp_path / "out")
+    with pytest.raises(H2RecError, match="no text"):
+        pipeline.evaluated()
+
+
+def test_codes_from_a_file(tmp_path):
+    config = write_shop(tmp_path)
+    codes = {f"i{item}": [f"<a_{item % 4}>", f"<b_{item // 4}>"] for item in range(ITEMS)}
+    (tmp_path / "shop.index.json").write_text(json.dumps(codes))
+    overrides = ["data.items=null", "semantic_ids.quantizer=shop.index.json"]
+    pipeline = Pipeline(RunConfig.load(config, overrides), tmp_path / "out")
+    pipeline.evaluated()
+    assert json.loads((tmp_path / "out" / "semantic_ids.json").read_text())["i5"] == [1, 1]
+
+
+def test_an_unknown_key_names_the_nearest(shop):
+    with pytest.raises(ConfigError, match=r"unknown key 'train\.epoch', did you mean 'train\.epochs'"):
+        RunConfig.load(shop, ["train.epoch=3"])
+    with pytest.raises(ConfigError, match=r"unknown key 'beta', did you mean 'loss\.beta'"):
+        RunConfig.load(shop, ["beta=3"])
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.epochs=0", r"train\.epochs"),
+        ("train.epochs=many", r"train\.epochs"),
+        ("model.backbone=rnn", r"model\.backbone"),
+        ("model.heads=5", r"model: dim \(16\) is not divisible by heads \(5\)"),
+        ("train.select=full.overall.recall", r"train\.select"),
+        ("train.epochs", "expected key=value"),
+        ("model.dim.x=1", "is a value, not a section"),
+    ],
+)
+def test_impossible_settings_are_errors(shop, override, message):
+    with pytest.raises(ConfigError, match=message):
+        RunConfig.load(shop, [override])
+
+
+def test_yaml_errors_name_the_line(tmp_path):
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("data:\n  interactions: [\n")
+    with pytest.raises(ConfigError, match=r"bad\.yaml:3: not valid YAML"):
+        RunConfig.load(bad)
+    with pytest.raises(ConfigError, match="no such file"):
+        RunConfig.load(tmp_path / "none.yaml")
+    bad.write_text("- a\n")
+    with pytest.raises(ConfigError, match="expected keys and values"):
+        RunConfig.load(bad)
+
+
+def test_the_resolved_configuration_runs_again_from_anywhere(finished, tmp_path):
+    resolved = RunConfig.load(finished.out / "config.yaml")
+    assert resolved == finished.config
+    assert resolved.data.interactions.is_absolute()
