@@ -1,3 +1,76 @@
-"""H2Rec: sequential recommendation for the long tail with hash IDs and semantic IDs."""
+"""H2Rec: sequential recommendation for the long tail with hash IDs and semantic IDs, harmonized.
+
+The pipeline, in the order that data walks through it:
+
+- `RunConfig` says everything that decides the outcome; `fit` carries it out and returns a `Recommender`.
+- `prepare` reads interactions and items into a `Dataset`; `split` holds out what validates and tests.
+- `embed` turns item texts into embeddings, `tokenize` turns those into `SemanticIds`, `audit` judges them.
+- `Pipeline` does all that, trains, evaluates and bundles, stage by stage, reusing what is done.
+- `compare_models` tests saved ranks for significance.
+- `Recommender` answers `recommend(history, k)` from a bundle.
+
+Mistakes of a user raise `H2RecError`.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from h2rec.data.dataset import Dataset
+    from h2rec.data.prepare import prepare
+    from h2rec.data.splits import split
+    from h2rec.errors import H2RecError
+    from h2rec.evaluation.significance import compare_models
+    from h2rec.experiments.config import RunConfig
+    from h2rec.experiments.fit import fit
+    from h2rec.experiments.pipeline import Pipeline
+    from h2rec.retrieval.recommender import Recommender
+    from h2rec.semantic_ids.audit import audit
+    from h2rec.semantic_ids.codes import SemanticIds
+    from h2rec.semantic_ids.tokenize import tokenize
+    from h2rec.text.embed import embed
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Dataset",
+    "H2RecError",
+    "Pipeline",
+    "Recommender",
+    "RunConfig",
+    "SemanticIds",
+    "audit",
+    "compare_models",
+    "embed",
+    "fit",
+    "prepare",
+    "split",
+    "tokenize",
+]
+
+_HOMES = {
+    "Dataset": "h2rec.data.dataset",
+    "H2RecError": "h2rec.errors",
+    "Pipeline": "h2rec.experiments.pipeline",
+    "Recommender": "h2rec.retrieval.recommender",
+    "RunConfig": "h2rec.experiments.config",
+    "SemanticIds": "h2rec.semantic_ids.codes",
+    "audit": "h2rec.semantic_ids.audit",
+    "compare_models": "h2rec.evaluation.significance",
+    "embed": "h2rec.text.embed",
+    "fit": "h2rec.experiments.fit",
+    "prepare": "h2rec.data.prepare",
+    "split": "h2rec.data.splits",
+    "tokenize": "h2rec.semantic_ids.tokenize",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # A name is imported when it is asked for: reading a bundle does not load what trains a model.
+    if name not in _HOMES:
+        raise AttributeError(f"module 'h2rec' has no attribute '{name}'")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

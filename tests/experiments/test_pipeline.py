@@ -57,7 +57,11 @@ def test_metrics_json_has_the_shape_of_the_contract(finished):
 
 def test_the_metrics_are_those_of_the_saved_ranks(finished):
     metrics = json.loads((finished.out / "metrics.json").read_text())
-    ranks = pl.read_parquet(finished.out / "ranks.parquet").filter(pl.col("split") == "test")["rank_full"].to_numpy()
+    ranks = (
+        pl.read_parquet(finished.out / "ranks.parquet")
+        .filter(pl.col("split") == "test")["rank_full"]
+        .to_numpy()
+    )
     overall = metrics["test"]["full"]["overall"]
     assert overall["hit@5"] == pytest.approx((ranks <= 5).mean())
     assert overall["ndcg@10"] == pytest.approx(np.where(ranks <= 10, 1 / np.log2(ranks + 1), 0).mean())
@@ -130,6 +134,15 @@ def test_h2rec_without_text_or_codes_is_an_error(tmp_path):
     pipeline = Pipeline(RunConfig.load(config, ["data.items=null"]), tmp_path / "out")
     with pytest.raises(H2RecError, match="no text"):
         pipeline.evaluated()
+
+
+def test_more_negatives_than_items_are_refused_before_anything_is_trained(tmp_path):
+    pipeline = Pipeline(
+        RunConfig.load(write_shop(tmp_path), ["evaluate.protocols=[sampled100]"]), tmp_path / "out"
+    )
+    with pytest.raises(H2RecError, match="negatives"):
+        pipeline.evaluated()
+    assert not (tmp_path / "out" / "checkpoints").exists()
 
 
 def test_codes_from_a_file(tmp_path):

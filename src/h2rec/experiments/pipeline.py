@@ -22,7 +22,8 @@ from h2rec.data.splits import Holdout, Split, split
 from h2rec.errors import ConfigError
 from h2rec.evaluation.evaluate import Evaluation, evaluate
 from h2rec.evaluation.metrics import metric_value
-from h2rec.evaluation.settings import EvaluateSettings
+from h2rec.evaluation.negatives import draw_negatives
+from h2rec.evaluation.settings import FULL, EvaluateSettings, sampled_negatives
 from h2rec.experiments.config import RunConfig
 from h2rec.experiments.provenance import provenance
 from h2rec.experiments.report import write_report
@@ -203,8 +204,7 @@ class Pipeline:
     @cached_property
     def train_stage(self) -> Stage:
         """The selected weights and the record of the training."""
-        # A catalogue that nobody can be evaluated on is refused before the slow stages, not after them.
-        _ = self.split
+        self._check_evaluation()
         self.tokenized()
         config = self.config
         sections = ("model", "loss", "train", "evaluate")
@@ -237,6 +237,15 @@ class Pipeline:
             )
 
         return self._run("train", depends, work)
+
+    def _check_evaluation(self) -> None:
+        # What can't be evaluated is refused before the slow stages, not after them.
+        split = self.split
+        for protocol in self.config.evaluate.protocols:
+            if protocol != FULL:
+                negatives = sampled_negatives(protocol)
+                for cases in (split.valid, split.test):
+                    draw_negatives(cases, self.dataset.item_count, negatives, EVALUATION_SEED)
 
     def _trainer(self, checkpoint: Path) -> Trainer:
         config = self.config

@@ -47,7 +47,7 @@ class LossSettings(Settings):
     """What targets are compared with."""
     gbce_t: float = Field(0.75, ge=0, le=1)
     """Calibration t of gBCE: 0 is BCE, 1 is fully calibrated."""
-    branch: float = Field(0.0, ge=0)
+    branch: float = Field(0.5, ge=0)
     """Weight of each branch's own ranking loss beside the joint one."""
     beta: float = Field(0.5, ge=0)
     """Weight of the code-guided alignment."""

@@ -36,7 +36,7 @@ class ScoreSettings(Settings):
     normalise: Literal["level", "item"] = "level"
     """Cosine only: every level's code vector to unit length, or an item's codes together, which keeps the
     levels' own proportions. Either way the item vector stays static."""
-    sid_weight: float = Field(1.0, ge=0)
+    sid_weight: float = Field(0.3, ge=0)
     """Weight of the SID branch's score beside the HID branch's."""
     saturate_at: int | None = Field(None, ge=1)
     """Beyond the paper: the SID score stops growing at the user's own score of this rank, so that codes choose
