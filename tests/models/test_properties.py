@@ -230,3 +230,54 @@ def test_a_shared_encoder_is_one_encoder(make_model):
     assert shared.sid_encoder is shared.hid_encoder
     own = make_model(name="h2rec")
     assert own.sid_encoder is not own.hid_encoder
+
+
+@pytest.mark.parametrize("kind", ["inner", "cosine"])
+@pytest.mark.parametrize("normalise", ["level", "item"])
+def test_with_the_residual_at_zero_the_extended_model_is_the_papers_to_the_bit(make_model, kind, normalise):
+    score = {"kind": kind, "normalise": normalise}
+    plain = make_model(name="h2rec", score=score)
+    extended = make_model(name="h2rec", score={**score, "maturity": True}, residual={"enabled": True})
+    with torch.no_grad():
+        for name, parameter in extended.named_parameters():
+            parameter.copy_(plain.state_dict().get(name, torch.zeros_like(parameter)))
+    one, other = encode(plain, [[3, 7, 9]]), encode(extended, [[3, 7, 9]])
+    assert torch.equal(one.sid_state, other.sid_state)
+    catalogue = torch.arange(1, plain.item_count + 1)
+    with torch.no_grad():
+        left = branch_scores(one.vectors, plain.item_vectors(catalogue))
+        right = branch_scores(other.vectors, extended.item_vectors(catalogue))
+    # The residual's own columns are zero; a longer sum may round the last bit.
+    torch.testing.assert_close(left[0], right[0], rtol=1e-6, atol=1e-6)
+    assert torch.equal(left[1], right[1])
+
+
+def test_the_residual_shrinks_with_what_is_known(features):
+    import dataclasses
+
+    import numpy as np
+
+    from h2rec.models.build import build_model
+    from h2rec.models.settings import ModelSettings
+
+    counts = np.zeros(features.item_count + 1, np.int64)
+    counts[2], counts[3] = 5, 45
+    known = dataclasses.replace(features, train_counts=counts)
+    model = build_model(
+        ModelSettings(name="h2rec", dim=8, residual={"enabled": True, "shrink": 5.0}), known, seed=0
+    )
+    assert model.residual.kept[[1, 2, 3]].tolist() == pytest.approx([0.0, 0.5, 0.9])
+    # Warm-started, codes by equal weights and residual add up to the warm hash ID, in its proportion.
+    with torch.no_grad():
+        rows = model.codes.rows(torch.tensor([3]))
+        whole = model.codes.vectors[rows].mean(1) + model.residual.vectors[3]
+        torch.testing.assert_close(whole * model.codes.levels, model.hid.weight[3:4], rtol=1e-4, atol=1e-5)
+
+
+def test_an_extended_models_score_stays_an_inner_product(make_model):
+    model = make_model(name="h2rec", residual={"enabled": True}, score={"maturity": True})
+    states = encode(model, [[3, 7, 9]])
+    with torch.no_grad():
+        vectors = model.item_vectors(torch.arange(1, model.item_count + 1))
+    assert [v.shape[1] for v in vectors] == [v.shape[1] for v in states.vectors]
+    assert vectors[0].shape[1] == (model.codes.levels + 1) * 8

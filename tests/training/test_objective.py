@@ -1,5 +1,6 @@
 """No leakage, exact terms, and memory that grows with the batch alone."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -11,10 +12,11 @@ from h2rec.data.histories import Histories
 from h2rec.losses.contrastive import multi_positive_info_nce
 from h2rec.losses.settings import LossSettings
 from h2rec.models.build import ItemFeatures, build_model
+from h2rec.models.protocol import UserStates, branch_scores
 from h2rec.models.settings import ModelSettings
 from h2rec.semantic_ids.codes import SemanticIds
-from h2rec.training.diagnosis import warnings_for
-from h2rec.training.objective import TrainingObjective
+from h2rec.training.diagnosis import Diagnosis, warnings_for
+from h2rec.training.objective import Terms, TrainingObjective
 
 ITEMS = 25
 RANDOM = np.random.default_rng(3)
@@ -44,7 +46,7 @@ def test_the_total_is_the_weighted_sum_of_named_terms():
 
 
 def test_terms_without_weight_are_not_computed():
-    model, objective = make({"beta": 0, "gamma": 0})
+    model, objective = make({"beta": 0, "gamma": 0, "branch": 0})
     terms, _ = objective(model, batch(), np.random.default_rng(0))
     assert list(terms.values) == ["ranking"]
 
@@ -167,3 +169,47 @@ def test_failure_signs_are_said():
     assert "drowns" in warnings_for({"mca_to_hid_norm": 5.0}, 100)[0]
     assert "noise" in warnings_for({"positives_per_item": 40.0}, 100)[0]
     assert warnings_for({"alpha_entropy": 0.9, "mca_to_hid_norm": 0.5, "positives_per_item": 3.0}, 100) == []
+
+
+def test_gradient_norms_are_those_of_the_weighted_terms():
+    model, objective = make({"beta": 0.5, "gamma": 0.0, "branch": 0.0})
+    terms, _ = objective(model, batch(), np.random.default_rng(0))
+    diagnosis = Diagnosis()
+    diagnosis.add_gradients(terms, list(model.parameters()))
+    model.zero_grad()
+    (0.5 * terms.values["alignment"]).backward(retain_graph=True)
+    norm = sum(p.grad.square().sum() for p in model.parameters() if p.grad is not None).sqrt()
+    assert diagnosis._gradients["alignment"] == pytest.approx(norm.item(), rel=1e-5)
+
+
+def test_branch_shares_by_head_and_tail_by_hand():
+    head = torch.tensor([False, True, False])
+    terms = Terms({"ranking": torch.tensor(1.0)}, {"ranking": 1.0})
+    margins = (torch.tensor([3.0, 1.0, 2.0]), torch.tensor([1.0, 3.0, 2.0]))
+    diagnosis = Diagnosis(head)
+    terms = dataclasses.replace(terms, margins=margins)
+    diagnosis.add(terms, UserStates(()), torch.tensor([[1, 2, 0], [2, 0, 0]]))
+    summary = diagnosis.summary()
+    assert summary["first_branch_share/head"] == pytest.approx(3 / 4)
+    assert summary["first_branch_share/tail"] == pytest.approx(3 / 8)
+
+
+def test_margins_are_the_lead_of_the_target_over_the_negatives():
+    model, objective = make({"beta": 0, "gamma": 0, "ranking": "softmax", "branch": 0})
+    terms, states = objective(model, batch(), np.random.default_rng(0))
+    targets = batch().targets[batch().targets > 0]
+    scores = branch_scores(states.vectors, model.item_vectors(torch.arange(1, ITEMS + 1)))
+    for margin, score in zip(terms.margins, scores, strict=True):
+        expected = [score[i, t - 1] - score[i].mean() for i, t in enumerate(targets)]
+        torch.testing.assert_close(margin, torch.stack(expected).detach(), rtol=1e-4, atol=1e-4)
+
+
+def test_saturation_bounds_the_first_branch_by_the_users_own_score_at_the_rank():
+    from h2rec.models.scoring import joint_score, saturation_ceiling
+
+    sid, hid = torch.tensor([[5.0, 1.0, 3.0, 2.0]]), torch.tensor([[0.0, 1.0, 0.5, 0.0]])
+    ceiling = saturation_ceiling(sid, 2, 4)
+    assert ceiling.tolist() == [[3.0]]
+    assert joint_score((sid, hid), ceiling).tolist() == [[3.0, 2.0, 3.5, 2.0]]
+    # Half the catalogue seen: rank 4 of 8 items is place 2 of 4.
+    assert torch.equal(saturation_ceiling(sid, 4, 8), ceiling)

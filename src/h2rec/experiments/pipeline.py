@@ -259,6 +259,7 @@ class Pipeline:
             config.train,
             validate=self._validator(model),
             checkpoint=checkpoint,
+            head=self.head,
         )
 
     def _validator(self, model: Any) -> Validator:

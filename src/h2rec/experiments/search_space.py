@@ -61,7 +61,10 @@ OF_MODEL: dict[str, dict[str, Range]] = {
         "model.score.sid_weight": Range(low=0.1, high=1.5),
     },
     "bert4rec": {"model.mask_share": Range(low=0.1, high=0.6)},
-    "llm_esr": {"model.llm_esr.distillation": Range(low=0.01, high=1.0, log=True)},
+    "llm_esr": {
+        "model.llm_esr.distillation": Range(low=0.01, high=1.0, log=True),
+        "model.llm_esr.residual": Range(choices=[True, False]),
+    },
     "pg_sid": {"model.pg_sid.rows": Range(choices=[16_384, 65_536, 262_144])},
     "pop": {"model.pop.window": Range(choices=[None, 0.1, 0.2, 0.4])},
 }

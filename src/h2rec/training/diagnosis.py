@@ -1,6 +1,7 @@
 """Signs that a training goes wrong in the ways that two-branch models do, measured and said aloud."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 import torch
 
@@ -11,13 +12,32 @@ from h2rec.training.objective import Terms
 class Diagnosis:
     """Means over an epoch of what H2Rec's failure signs are read from."""
 
-    def __init__(self) -> None:
+    def __init__(self, head: torch.Tensor | None = None) -> None:
+        """`head`: bool `[N + 1]`, which items are head items, for the branches' shares by popularity."""
+        self._head = head
+        self._gradients: dict[str, float] = {}
+        self._margins: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
         self._sums: dict[str, float] = defaultdict(float)
         self._alpha: torch.Tensor | None = None
         self._batches = 0
 
-    def add(self, terms: Terms, states: UserStates, reads: torch.Tensor) -> None:
-        """Take one batch into account; `reads` `[B, T]` are the positions that were trained."""
+    def add_gradients(self, terms: Terms, parameters: Sequence[torch.nn.Parameter]) -> None:
+        """Measure the gradient norm of each weighted loss term; costs a backward pass a term, so once an epoch."""
+        for name, value in terms.values.items():
+            grads = torch.autograd.grad(
+                terms.weights[name] * value, parameters, retain_graph=True, allow_unused=True
+            )
+            self._gradients[name] = float(sum(g.square().sum() for g in grads if g is not None)) ** 0.5
+
+    def add(self, terms: Terms, states: UserStates, targets: torch.Tensor) -> None:
+        """Take one batch into account; `targets` `[B, T]`, 0 where nothing was trained."""
+        reads = targets > 0
+        if terms.margins is not None and len(terms.margins) == 2 and self._head is not None:
+            is_head = self._head[targets[reads]]
+            for part, chosen in (("head", is_head), ("tail", ~is_head)):
+                sid, hid = (float(margin[chosen].sum()) for margin in terms.margins)
+                self._margins[part][0] += sid
+                self._margins[part][1] += hid
         self._batches += 1
         for name, value in terms.values.items():
             self._sums[f"loss/{name}"] += float(value.detach())
@@ -37,10 +57,18 @@ class Diagnosis:
             self._alpha = mean if self._alpha is None else self._alpha + mean
 
     def summary(self) -> dict[str, float]:
-        """Means over the batches; `alpha_entropy` is 1 for equal weights and 0 for a single level."""
+        """Means over the batches.
+
+        `alpha_entropy` is 1 for equal weights and 0 for a single level; `gradient/TERM` is the norm of a
+        weighted term's gradient in the first batch; `first_branch_share/head` and `/tail` tell how much of
+        the target's lead over the negatives the first branch gives (for H2Rec, the SID branch).
+        """
         means = {name: value / self._batches for name, value in self._sums.items()}
         if self._alpha is not None:
             means |= {f"alpha/{level + 1}": float(a) / self._batches for level, a in enumerate(self._alpha)}
+        means |= {f"gradient/{name}": norm for name, norm in self._gradients.items()}
+        for part, (first, second) in self._margins.items():
+            means[f"first_branch_share/{part}"] = first / (first + second) if first + second else 0.5
         return means
 
 

@@ -22,11 +22,23 @@ from h2rec.semantic_ids.codes import CodeArray
 
 @dataclass(frozen=True, eq=False)
 class Terms:
-    """Loss terms by name, and their weights; `total` is what is minimised."""
+    """Loss terms by name, and their weights; `total` is what is minimised.
+
+    Parameters
+    ----------
+    values, weights
+        By name of the term.
+    positives_per_item
+        Mean size of the alignment's positive sets, if there is an alignment.
+    margins
+        For each branch, how far its score of the target lies above its mean over the negatives, `[n]`;
+        the part of the decision that the branch takes.
+    """
 
     values: dict[str, torch.Tensor]
     weights: dict[str, float]
     positives_per_item: float | None = None
+    margins: tuple[torch.Tensor, ...] | None = None
 
     @property
     def total(self) -> torch.Tensor:
@@ -68,7 +80,7 @@ class TrainingObjective:
         reads = batch.targets > 0
         states = model(batch.items, batch.lengths, reads)
         targets = batch.targets[reads]
-        values = self._ranking(model, states, targets, random)
+        values, margins = self._ranking(model, states, targets, random)
         own = 1.0 if getattr(model, "independent", False) else self.settings.branch
         weights = dict.fromkeys(values, own) | {"ranking": 1.0}
         positives = None
@@ -82,34 +94,50 @@ class TrainingObjective:
         if hasattr(model, "extra_terms"):
             for name, (weight, value) in model.extra_terms(batch, states, random).items():
                 weights[name], values[name] = weight, value
-        return Terms(values, weights, positives), states
+        return Terms(values, weights, positives, margins), states
 
     def _ranking(
         self, model: SequenceModel, states: UserStates, targets: torch.Tensor, random: np.random.Generator
-    ) -> dict[str, torch.Tensor]:
+    ) -> tuple[dict[str, torch.Tensor], tuple[torch.Tensor, ...]]:
+        independent = getattr(model, "independent", False)
+        own_too = len(model.branches) > 1 and (self.settings.branch or independent)
+        names = ["ranking"] if not independent else []
+        names += [f"ranking_{branch}" for branch in model.branches] if own_too else []
         if self.settings.ranking == "softmax":
             catalogue = torch.arange(1, self.item_count + 1, device=targets.device)
             scores = branch_scores(states.vectors, model.item_vectors(catalogue))
-            losses = [softmax_loss(score, targets) for score in (self._joint(model, scores, scores), *scores)]
-        else:
-            negatives = self.sampler.draw(targets, random).to(targets.device)
-            positive = paired_branch_scores(states.vectors, _unsqueezed(model.item_vectors(targets)))
-            negative = _negative_scores(model, states, negatives)
-            joint_positive = self._joint(model, positive, negative)
-            joint_negative = self._joint(model, negative, negative)
-            hit = negatives == targets[:, None]
-            log_count = self.sampler.log_expected_count(negatives.cpu()).to(targets.device)
-            losses = [
-                self._sampled(plus.squeeze(1), minus, hit, log_count)
-                for plus, minus in zip((joint_positive, *positive), (joint_negative, *negative), strict=True)
-            ]
-        independent = getattr(model, "independent", False)
-        named = {} if independent else {"ranking": losses[0]}
-        if (self.settings.branch or independent) and len(model.branches) > 1:
-            named |= {
-                f"ranking_{branch}": own for branch, own in zip(model.branches, losses[1:], strict=True)
-            }
-        return named
+            chosen = self._chosen(model, scores, scores, names)
+            losses = [softmax_loss(score, targets) for score in chosen]
+            at = (targets - 1)[:, None]
+            margins = tuple(s.detach().gather(1, at).squeeze(1) - s.detach().mean(1) for s in scores)
+            return dict(zip(names, losses, strict=True)), margins
+        negatives = self.sampler.draw(targets, random).to(targets.device)
+        positive = paired_branch_scores(states.vectors, _unsqueezed(model.item_vectors(targets)))
+        negative = _negative_scores(model, states, negatives)
+        hit = negatives == targets[:, None]
+        log_count = self.sampler.log_expected_count(negatives.cpu()).to(targets.device)
+        pairs = zip(
+            self._chosen(model, positive, negative, names),
+            self._chosen(model, negative, negative, names),
+            strict=True,
+        )
+        losses = [self._sampled(plus.squeeze(1), minus, hit, log_count) for plus, minus in pairs]
+        margins = tuple(
+            (plus.detach().squeeze(1) - minus.detach().mean(1))
+            for plus, minus in zip(positive, negative, strict=True)
+        )
+        return dict(zip(names, losses, strict=True)), margins
+
+    def _chosen(
+        self,
+        model: SequenceModel,
+        scores: tuple[torch.Tensor, ...],
+        compared: tuple[torch.Tensor, ...],
+        names: list[str],
+    ) -> list[torch.Tensor]:
+        """Return the scores that the named losses look at: the joint one, each branch's own, or all of them."""
+        joint = [self._joint(model, scores, compared)] if "ranking" in names else []
+        return [*joint, *scores] if len(names) > len(joint) else joint
 
     def _joint(
         self, model: SequenceModel, scores: tuple[torch.Tensor, ...], compared: tuple[torch.Tensor, ...]

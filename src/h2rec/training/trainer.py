@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -64,6 +65,8 @@ class Trainer:
         Called every few epochs; None trains without selection and keeps the last state.
     checkpoint
         Folder of the checkpoint, written after every epoch; None for none.
+    head
+        Which items are head items, bool `[N + 1]`; None leaves head and tail out of the diagnosis.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class Trainer:
         *,
         validate: Validator | None = None,
         checkpoint: Path | None = None,
+        head: npt.NDArray[np.bool_] | None = None,
     ) -> None:
         self.model = model
         self.objective = objective
@@ -85,6 +89,7 @@ class Trainer:
         if len(self.windows) == 0:
             raise H2RecError("no user has two training interactions: there is nothing to learn an order from")
         self.device = next(model.parameters()).device
+        self.head = None if head is None else torch.from_numpy(head).to(self.device)
         # The learning rate is a tensor's worth of state that every step sets: AdamW keeps no schedule of its own.
         self.optimizer = torch.optim.AdamW(
             model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
@@ -128,7 +133,7 @@ class Trainer:
         random = random_stream(self.settings.seed, "epoch", epoch)
         torch.manual_seed(int(random.integers(2**62)))
         batches = pack(self.windows.lengths, self.settings.batch_tokens, random)
-        diagnosis = Diagnosis()
+        diagnosis = Diagnosis(self.head)
         self.model.train()
         with progress_bar(f"epoch {epoch}", self.windows.target_count, "targets") as advance:
             for rows in batches:
@@ -156,12 +161,14 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         terms, states = self.objective(self.model, batch, random)
+        if step % steps_per_epoch == 0 and len(terms.values) > 1:
+            diagnosis.add_gradients(terms, [p for p in self.model.parameters() if p.requires_grad])
         self.optimizer.zero_grad(set_to_none=True)
         terms.total.backward()
         if self.settings.clip is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
         self.optimizer.step()
-        diagnosis.add(terms, states, batch.targets > 0)
+        diagnosis.add(terms, states, batch.targets)
 
     def _batch(self, rows: np.ndarray[Any, Any], random: np.random.Generator) -> Batch:
         if self.model.objective == "cloze":
