@@ -48,14 +48,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=1)
     set_threads(parser.parse_args().threads)
+    catalogues = [catalogue(name) for name in NAMES]
     rows = []
-    for name in NAMES:
-        data = catalogue(name)
-        for levels, codebook_size in SIZES:
+    for levels, codebook_size in SIZES:
+        for data in catalogues:
             for label, values in QUANTIZERS.items():
                 found = measure(data, values, levels, codebook_size)
                 size = {"levels": levels, "codebook_size": codebook_size}
-                rows.append({"data": name, "items": len(data.texts), "quantizer": label, **size, **found})
+                rows.append(
+                    {"data": data.name, "items": len(data.texts), "quantizer": label, **size, **found}
+                )
                 print(rows[-1], flush=True)
                 write_json(RESULTS / "quantizers.json", {"provenance": provenance(SEED), "rows": rows})
 

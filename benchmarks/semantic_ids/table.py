@@ -50,12 +50,21 @@ def bar(found: dict[str, Any]) -> str:
                     f"{row['data']} ({row['items']:,})",
                     quantizer,
                     f"{one['seconds']:.1f}",
+                    f"{one['cpu_seconds']:.1f}",
                     f"{min(one['utilisation']):.1%}",
                     f"{one['error']:.4f}",
                     f"{one['avoidable']:,}",
                 )
             )
-    heads = ("catalogue (items)", "quantizer", "seconds", "least used level", "error", "avoidable collisions")
+    heads = (
+        "catalogue (items)",
+        "quantizer",
+        "seconds",
+        "CPU s",
+        "least used level",
+        "error",
+        "avoidable collisions",
+    )
     return markdown(heads, rows) + origin(found)
 
 
