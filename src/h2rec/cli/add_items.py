@@ -26,7 +26,7 @@ def add_items_command(
 ) -> None:
     """Add items from their text: codes from the frozen quantizer, vectors from like items, a new bundle."""
     report: Report = {}
-    table = read_items(items, ColumnSettings(item_id=item_id), report)
+    table, _ = read_items(items, ColumnSettings(item_id=item_id), report)
     growth = add_items(Bundle.load(bundle), table.drop("file_row"), out)
     _tell(growth)
     typer.echo(f"bundle: {out}")

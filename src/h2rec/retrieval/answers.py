@@ -95,13 +95,28 @@ class Recommendation:
     alpha: list[float] | None = None
 
 
+def item_as_json(item: RecommendedItem) -> dict[str, Any]:
+    """Plain values of an item; codes and explanation only where there are any."""
+    values: dict[str, Any] = {
+        "item_id": item.item_id,
+        "score": item.score,
+        "head": item.head,
+        "fields": item.fields,
+    }
+    if item.codes is not None:
+        values["codes"] = item.codes
+    if item.explanation is not None:
+        values["explanation"] = asdict(item.explanation)
+    return values
+
+
 def as_json(answer: Recommendation) -> dict[str, Any]:
-    """Plain values of an answer; explanations and alpha only where there are any."""
-    values = asdict(answer)
-    if values["alpha"] is None:
-        del values["alpha"]
-    for item in values["items"]:
-        for name in ("codes", "explanation"):
-            if item[name] is None:
-                del item[name]
+    """Plain values of an answer; alpha only where there is any."""
+    values: dict[str, Any] = {
+        "items": [item_as_json(item) for item in answer.items],
+        "unknown": answer.unknown,
+        "from_popularity": answer.from_popularity,
+    }
+    if answer.alpha is not None:
+        values["alpha"] = answer.alpha
     return values

@@ -127,7 +127,9 @@ class Catalogue:
         if self.semantic_ids is None:
             raise DataError("this bundle's model has no codes")
         codes = self.semantic_ids.codes[:, : len(prefix)]
-        wanted = np.array(prefix[: codes.shape[1]], dtype=np.int64)
+        if len(prefix) > codes.shape[1]:
+            return np.empty(0, dtype=np.int64)
+        wanted = np.array(prefix, dtype=np.int64)
         return np.flatnonzero((codes == wanted).all(axis=1))
 
     def _searchable(self) -> pl.Series:

@@ -1,8 +1,10 @@
 """New items into a bundle without retraining: text, codes, vectors, a new bundle."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -70,7 +72,9 @@ class Growth:
     without_text: list[str]
 
 
-def add_items(bundle: Bundle, items: pl.DataFrame, out: Path) -> Growth:
+def add_items(
+    bundle: Bundle, items: pl.DataFrame, out: Path, provenance: Mapping[str, Any] | None = None
+) -> Growth:
     """Write a bundle that knows more items; the old items keep their indices, codes, weights and vectors.
 
     Parameters
@@ -79,7 +83,9 @@ def add_items(bundle: Bundle, items: pl.DataFrame, out: Path) -> Growth:
         Column `item_id` and text fields by the names that the bundle's own items use; other columns are
         passed over, missing ones are empty.
     out
-        The new bundle's folder; it may be the old one's, which is then replaced at once.
+        The new bundle's folder.
+    provenance
+        More to be told in the new bundle's provenance.
 
     Raises
     ------
@@ -106,7 +112,7 @@ def add_items(bundle: Bundle, items: pl.DataFrame, out: Path) -> Growth:
     found = encode_new(quantizer, vectors[placed], ids, "suffix" if suffixed else "keep")
     groups = nearest_groups(ids.codes, found.codes)
     grown_ids = SemanticIds(np.concatenate([ids.codes, found.codes]), ids.codebook_sizes)
-    write_bundle(out, _grown_parts(bundle, fresh, grown_ids, groups))
+    write_bundle(out, _grown_parts(bundle, fresh, grown_ids, groups, provenance or {}))
     added = [
         AddedItem(item, codes, int(levels), float(percentile))
         for item, codes, levels, percentile in zip(
@@ -152,12 +158,18 @@ def _described(bundle: Bundle, items: pl.DataFrame) -> tuple[npt.NDArray[np.floa
     return vectors, bundle.semantic_ids, loaded
 
 
-def _grown_parts(bundle: Bundle, fresh: pl.DataFrame, ids: SemanticIds, groups: NearestGroups) -> BundleParts:
+def _grown_parts(
+    bundle: Bundle,
+    fresh: pl.DataFrame,
+    ids: SemanticIds,
+    groups: NearestGroups,
+    provenance: Mapping[str, Any],
+) -> BundleParts:
     fields = bundle.items.drop("train_count", "head")
     counts = np.concatenate([[0], bundle.items["train_count"].to_numpy(), np.zeros(fresh.height, np.int64)])
     head = np.concatenate([[False], bundle.items["head"].to_numpy(), np.zeros(fresh.height, np.bool_)])
     manifest = bundle.manifest
-    added_before = manifest.provenance.get("items_added_after_training", 0)
+    added = int(manifest.provenance.get("items_added_after_training", 0)) + fresh.height
     return BundleParts(
         model=grown_model(bundle.model, manifest.model, ids, groups),
         settings=manifest.model,
@@ -168,7 +180,7 @@ def _grown_parts(bundle: Bundle, fresh: pl.DataFrame, ids: SemanticIds, groups: 
         encoder=bundle.folder / "encoder",
         quantizer=bundle.folder / "quantizer",
         text_fields=manifest.text_fields,
-        provenance=manifest.provenance | {"items_added_after_training": int(added_before) + fresh.height},
+        provenance=manifest.provenance | {"items_added_after_training": added} | dict(provenance),
     )
 
 

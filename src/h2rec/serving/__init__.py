@@ -1,0 +1,1 @@
+"""The HTTP server: thin around `h2rec.retrieval`. Needs the extra `serve`."""

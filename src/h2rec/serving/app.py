@@ -1,0 +1,103 @@
+"""The application: routes, errors, the gate in front and the explorer's files."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+
+from h2rec import __version__
+from h2rec.errors import BundleError, H2RecError
+from h2rec.serving.batcher import OverloadedError
+from h2rec.serving.gate import Gate
+from h2rec.serving.routes import plain, router
+from h2rec.serving.service import Service
+
+EXPLORER = Path(__file__).parent / "explorer"
+
+
+def create_app(service: Service) -> FastAPI:
+    """Build the application around a service."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        service.batcher.close()
+
+    app = FastAPI(
+        title="h2rec",
+        version=__version__,
+        description="Candidates for the next item of a history, head and tail in harmony.",
+        lifespan=lifespan,
+        docs_url=None,  # its page would load scripts from elsewhere; the document is at /openapi.json
+        redoc_url=None,
+    )
+    app.state.service = service
+    app.include_router(router)
+    app.add_exception_handler(H2RecError, _mistake)
+    app.add_exception_handler(BundleError, _bundle_fault)
+    app.add_exception_handler(OverloadedError, _overloaded)
+    app.add_exception_handler(RequestValidationError, _not_understood)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_middleware(Gate, settings=service.settings, metrics=service.metrics)
+    app.mount("/explorer", StaticFiles(directory=EXPLORER), name="explorer")
+    app.add_api_route("/", _explorer, include_in_schema=False)
+    if service.settings.token is not None:
+        _tell_of_token(app)
+    return app
+
+
+async def _explorer() -> FileResponse:
+    return FileResponse(EXPLORER / "index.html")
+
+
+def _mistake(_: Request, error: Exception) -> Response:
+    assert isinstance(error, H2RecError)
+    return plain({"error": error.message} | ({"hint": error.hint} if error.hint else {}), 422)
+
+
+def _bundle_fault(_: Request, error: Exception) -> Response:
+    """Tell that the bundle on disk can't be used; what was served before still is."""
+    assert isinstance(error, H2RecError)
+    return plain({"error": error.message} | ({"hint": error.hint} if error.hint else {}), 409)
+
+
+def _overloaded(request: Request, _: Exception) -> Response:
+    request.app.state.service.metrics.overloaded.inc()
+    answer = plain({"error": "too many requests at once", "hint": "try again in a second"}, 503)
+    answer.headers["retry-after"] = "1"
+    return answer
+
+
+def _not_understood(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    # The values themselves are not repeated: they may be long, or no valid text.
+    found = [f"{'.'.join(map(str, entry['loc']))}: {entry['msg']}" for entry in error.errors()[:5]]
+    status = 400 if any(entry["type"] == "json_invalid" for entry in error.errors()) else 422
+    return plain({"error": "; ".join(found)}, status)
+
+
+def _http_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    answer = plain({"error": str(error.detail)}, error.status_code)
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+def _tell_of_token(app: FastAPI) -> None:
+    """Say in the OpenAPI document that a bearer token is needed."""
+    made = app.openapi
+
+    def with_token() -> dict[str, Any]:
+        document = made()
+        schemes = document.setdefault("components", {}).setdefault("securitySchemes", {})
+        schemes["bearer"] = {"type": "http", "scheme": "bearer"}
+        document["security"] = [{"bearer": []}]
+        return document
+
+    app.openapi = with_token  # type: ignore[method-assign]  # the way that FastAPI documents

@@ -1,0 +1,222 @@
+"""Bodies of requests and answers, as the OpenAPI document tells them."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from h2rec.retrieval.answers import Query
+from h2rec.retrieval.filters import ItemFilter
+
+ItemId = Annotated[str, Field(max_length=512)]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+
+class FilterBody(_Body):
+    """Which items may be recommended; all restrictions hold."""
+
+    allow: list[ItemId] | None = None
+    """Ids of the only items that may be listed."""
+    deny: list[ItemId] = []
+    """Ids of items that may not be listed."""
+    where: dict[str, list[str]] = {}
+    """Field and accepted values."""
+    seen: bool = False
+    """Whether items of the history may come again."""
+
+    def size(self) -> int:
+        """Ids and values in it."""
+        return len(self.allow or ()) + len(self.deny) + sum(1 + len(values) for values in self.where.values())
+
+
+class RecommendBody(_Body):
+    """One question."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        use_attribute_docstrings=True,
+        json_schema_extra={
+            "examples": [
+                {"history": ["i3", "i17"], "k": 5},
+                {"history": ["i3"], "k": 5, "explain": True, "tail_share": 0.4},
+                {"history": ["i3"], "filter": {"where": {"category": ["razor"]}, "deny": ["i7"]}},
+            ]
+        },
+    )
+
+    history: list[ItemId]
+    """Item ids, oldest first; unknown ones are skipped and reported; empty gives popular items."""
+    k: int = Field(10, ge=1)
+    """How many items."""
+    filter: FilterBody = FilterBody()
+    """Which items may be recommended."""
+    tail_share: float | None = Field(None, ge=0, le=1)
+    """Least share of tail items."""
+    explain: bool = False
+    """Whether to tell each branch's part of the scores, alpha and the codes shared with the history."""
+
+    def query(self) -> Query:
+        """Turn it into a question to the recommender."""
+        chosen = ItemFilter.make(
+            allow=self.filter.allow, deny=self.filter.deny, where=self.filter.where, seen=self.filter.seen
+        )
+        return Query(self.history, self.k, chosen, self.tail_share, self.explain)
+
+
+class BatchBody(_Body):
+    """Several questions."""
+
+    queries: list[RecommendBody] = Field(min_length=1)
+    """Answered in this order."""
+
+
+class NewItem(_Body):
+    """An item to add."""
+
+    item_id: ItemId = Field(min_length=1)
+    """Its id."""
+    fields: dict[str, Annotated[str, Field(max_length=20_000)] | None]
+    """Its text fields, by the names that the catalogue uses."""
+
+
+class ItemsBody(_Body):
+    """Items to add."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        use_attribute_docstrings=True,
+        json_schema_extra={
+            "examples": [{"items": [{"item_id": "new1", "fields": {"title": "Gentle shampoo"}}]}]
+        },
+    )
+
+    items: list[NewItem] = Field(min_length=1)
+    """Known ids are passed over and reported."""
+
+
+class ErrorAnswer(BaseModel):
+    """What went wrong, and what to do about it."""
+
+    error: str
+    hint: str | None = None
+
+
+class SharedAnswer(BaseModel):
+    """An item of the history with leading codes in common."""
+
+    item_id: str
+    levels: int
+
+
+class ExplanationAnswer(BaseModel):
+    """Why an item was recommended."""
+
+    branches: dict[str, float]
+    shared: list[SharedAnswer]
+
+
+class ItemAnswer(BaseModel):
+    """A recommended item."""
+
+    item_id: str
+    score: float
+    head: bool
+    fields: dict[str, str | None]
+    codes: list[int] | None = None
+    explanation: ExplanationAnswer | None = None
+
+
+class RecommendAnswer(BaseModel):
+    """An answer, best item first."""
+
+    items: list[ItemAnswer]
+    unknown: list[str]
+    from_popularity: bool
+    alpha: list[float] | None = None
+
+
+class BatchAnswer(BaseModel):
+    """Answers, in the order of the questions."""
+
+    answers: list[RecommendAnswer]
+
+
+class SimilarAnswer(BaseModel):
+    """Items like an item, most similar first."""
+
+    items: list[ItemAnswer]
+
+
+class ListedItem(BaseModel):
+    """An item of the catalogue."""
+
+    item_id: str
+    title: str
+    head: bool
+    train_count: int
+    fields: dict[str, str | None]
+    codes: list[int] | None = None
+
+
+class ItemsAnswer(BaseModel):
+    """Items of the catalogue, most popular first."""
+
+    items: list[ListedItem]
+
+
+class BranchAnswer(BaseModel):
+    """One code below a prefix."""
+
+    code: int
+    items: int
+    head: int
+    examples: list[str]
+
+
+class TreeAnswer(BaseModel):
+    """What lies below a prefix of codes."""
+
+    prefix: list[int]
+    levels: int
+    branches: list[BranchAnswer]
+    items: list[ListedItem]
+
+
+class AddedAnswer(BaseModel):
+    """A new item and where it was placed."""
+
+    item_id: str
+    codes: list[int]
+    shared_levels: int
+    outlyingness: float
+
+
+class GrowthAnswer(BaseModel):
+    """What adding items did; it is on disk."""
+
+    added: list[AddedAnswer]
+    existing: list[str]
+    without_text: list[str]
+
+
+class StateAnswer(BaseModel):
+    """Whether the server is well."""
+
+    status: Literal["ok", "stopping"]
+    items: int
+    bundle: str
+
+
+ERRORS: dict[int | str, dict[str, Any]] = {
+    400: {"model": ErrorAnswer, "description": "The body is no JSON."},
+    401: {"model": ErrorAnswer, "description": "A bearer token is needed."},
+    408: {"model": ErrorAnswer, "description": "The body took too long."},
+    413: {"model": ErrorAnswer, "description": "The body is too large."},
+    422: {"model": ErrorAnswer, "description": "The request can't be understood, or asks for too much."},
+    503: {
+        "model": ErrorAnswer,
+        "description": "Too many requests at once, or the server is stopping: try again.",
+    },
+}

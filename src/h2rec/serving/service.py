@@ -1,0 +1,91 @@
+"""What the routes call: the recommender in service, its replacement, and the queue in front of it."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+
+from h2rec.retrieval.answers import Query, Recommendation
+from h2rec.retrieval.growth import Growth
+from h2rec.retrieval.recommender import Recommender
+from h2rec.serving.batcher import MicroBatcher
+from h2rec.serving.metrics import Metrics
+from h2rec.serving.settings import ServeSettings
+from h2rec.serving.store import BundleStore
+
+logger = logging.getLogger(__name__)
+
+
+class Service:
+    """One bundle in service at a time; another takes its place between two batches.
+
+    A request that is being answered keeps the recommender that it began with, so that nothing is lost when
+    another takes over.
+
+    Raises
+    ------
+    BundleError
+        If the bundle can't be loaded.
+    MissingExtraError
+        If the index needs faiss and it is not installed.
+    """
+
+    def __init__(self, folder: Path, settings: ServeSettings) -> None:
+        self.settings = settings
+        self.metrics = Metrics()
+        self.store = BundleStore(folder)
+        self.recommender = self._load()
+        self.stopping = False
+        self.batcher = MicroBatcher(
+            self._answer,
+            size=settings.batch_size,
+            max_waiting=settings.max_waiting,
+            patience=settings.patience,
+            observe=self.metrics.batch_size.observe,
+        )
+        self.metrics.waiting.set_function(lambda: self.batcher.waiting)
+        self.metrics.items.set_function(lambda: len(self.recommender.catalogue))
+        self._changes = asyncio.Lock()
+
+    async def reload(self) -> None:
+        """Read the bundle again and let it take over; where that fails, the present one goes on serving.
+
+        Raises
+        ------
+        BundleError
+            If it can't be loaded.
+        """
+        async with self._changes:
+            try:
+                self.recommender = await asyncio.to_thread(self._load)
+            except Exception:
+                self.metrics.reloads.labels("refused").inc()
+                raise
+            self.metrics.reloads.labels("done").inc()
+
+    async def add(self, items: pl.DataFrame) -> Growth:
+        """Add items durably and serve them; when this returns they are on disk.
+
+        Raises
+        ------
+        DataError, BundleError
+            If nothing can be added; what is served does not change.
+        """
+        async with self._changes:
+            growth = await asyncio.to_thread(self.store.add, self.recommender.bundle, items)
+            self.recommender = await asyncio.to_thread(self._load)
+            return growth
+
+    def _load(self) -> Recommender:
+        recommender = Recommender(self.store.load(), self.settings.index)
+        # The first call of a model is slow: it is not to be a user's.
+        recommender.answer([Query(recommender.item_ids[:3], 1)])
+        logger.info("serving %s: %s items", recommender.bundle.folder, f"{len(recommender.item_ids):,}")
+        return recommender
+
+    def _answer(self, queries: Sequence[Query]) -> list[Recommendation]:
+        answers = self.recommender.answer(queries)
+        self.metrics.count_answers(answers)
+        return answers

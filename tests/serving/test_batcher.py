@@ -1,0 +1,123 @@
+import asyncio
+import threading
+
+import pytest
+
+from h2rec.errors import DataError
+from h2rec.retrieval.answers import Query, Recommendation
+from h2rec.serving.batcher import MicroBatcher, OverloadedError
+
+
+class Slow:
+    """Answers with the history's own ids once it is let go; notes the batches."""
+
+    def __init__(self):
+        self.go = threading.Event()
+        self.sizes = []
+
+    def __call__(self, queries):
+        self.go.wait(5)
+        self.sizes.append(len(queries))
+        if any(query.history == ["bad"] for query in queries):
+            raise DataError("bad")
+        return [Recommendation([], list(query.history)) for query in queries]
+
+
+def make(slow, **values):
+    return MicroBatcher(slow, **({"size": 4, "max_waiting": 100, "patience": 10.0} | values))
+
+
+async def started(batcher, histories):
+    tasks = []
+    for history in histories:
+        tasks.append(asyncio.create_task(batcher.ask([Query(history)])))
+        await asyncio.sleep(0)
+    await asyncio.sleep(0.01)
+    return tasks
+
+
+def test_what_arrives_during_a_batch_makes_the_next():
+    async def scene():
+        slow = Slow()
+        batcher = make(slow)
+        tasks = await started(batcher, [[str(n)] for n in range(8)])
+        slow.go.set()
+        answers = await asyncio.gather(*tasks)
+        assert [answer[0].unknown for answer in answers] == [[str(n)] for n in range(8)]
+        assert slow.sizes == [1, 4, 3]
+        assert batcher.waiting == 0
+
+    asyncio.run(scene())
+
+
+def test_too_many_waiting_are_refused_at_once_and_the_others_answered():
+    async def scene():
+        slow = Slow()
+        batcher = make(slow, max_waiting=3)
+        tasks = await started(batcher, [["a"], ["b"], ["c"]])
+        with pytest.raises(OverloadedError):
+            await asyncio.wait_for(batcher.ask([Query(["d"])]), 0.1)
+        slow.go.set()
+        assert len(await asyncio.gather(*tasks)) == 3
+        assert (await batcher.ask([Query(["d"])]))[0].unknown == ["d"]
+
+    asyncio.run(scene())
+
+
+def test_a_wait_beyond_patience_is_refused_at_once():
+    async def scene():
+        slow = Slow()
+        batcher = make(slow, patience=0.05)
+        tasks = await started(batcher, [["a"]])
+        await asyncio.sleep(0.1)
+        slow.go.set()
+        await asyncio.gather(*tasks)  # it learnt that a question takes 0.1 s
+        slow.go.clear()
+        tasks = await started(batcher, [["a"]])  # an idle worker takes it all the same
+        with pytest.raises(OverloadedError):
+            await asyncio.wait_for(batcher.ask([Query(["b"])]), 0.1)
+        slow.go.set()
+        await asyncio.gather(*tasks)
+
+    asyncio.run(scene())
+
+
+def test_one_bad_question_does_not_spoil_the_batch():
+    async def scene():
+        slow = Slow()
+        batcher = make(slow)
+        tasks = await started(batcher, [["first"], ["a"], ["bad"], ["b"]])
+        slow.go.set()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert isinstance(results[2], DataError)
+        assert [results[n][0].unknown for n in (0, 1, 3)] == [["first"], ["a"], ["b"]]
+
+    asyncio.run(scene())
+
+
+def test_a_client_that_left_is_not_answered_and_not_waited_for():
+    async def scene():
+        slow = Slow()
+        batcher = make(slow, size=1)
+        tasks = await started(batcher, [["a"], ["b"], ["c"]])
+        tasks[1].cancel()
+        await asyncio.sleep(0)
+        slow.go.set()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert isinstance(results[1], asyncio.CancelledError)
+        assert results[2][0].unknown == ["c"]
+        assert len(slow.sizes) == 2
+        assert batcher.waiting == 0
+
+    asyncio.run(scene())
+
+
+def test_a_batch_larger_than_the_size_is_answered_whole():
+    async def scene():
+        slow = Slow()
+        slow.go.set()
+        answers = await make(slow).ask([Query([str(n)]) for n in range(9)])
+        assert [answer.unknown for answer in answers] == [[str(n)] for n in range(9)]
+        assert slow.sizes == [9]
+
+    asyncio.run(scene())
