@@ -106,7 +106,8 @@ def test_the_score_is_the_product_with_the_static_item_vector_of_the_spec(make_m
         for item in (1, 17, 40):
             codes = model.codes.item_rows[item] - model.codes.starts
             fused = sum(a * unit(table[code]) for a, table, code in zip(alpha, tables, codes, strict=True))
-            assert sid[0, item - 1].item() == pytest.approx(float(unit(u_s) @ fused) / tau, abs=1e-4)
+            expected = model.settings.score.sid_weight * float(unit(u_s) @ fused) / tau
+            assert sid[0, item - 1].item() == pytest.approx(expected, abs=1e-4)
             vector = unit(model.hid.weight[item])
             own = states.vectors[1][0]
             assert hid[0, item - 1].item() == pytest.approx(float(own @ vector), abs=1e-4)
