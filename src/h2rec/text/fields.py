@@ -13,9 +13,6 @@ _SEPARATOR = ". "
 def item_texts(items: pl.DataFrame, fields: Sequence[str] | None = None) -> list[str]:
     """Join every item's fields to one text, as sentences: ``title. categories``, empty fields left out.
 
-    Sentence encoders are trained on running text; names of fields in front of the values ("title: ..")
-    would be alike in all items and only draw them together.
-
     Parameters
     ----------
     items
