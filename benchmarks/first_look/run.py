@@ -46,7 +46,9 @@ def config(data: str, name: str, epochs: int) -> RunConfig:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", action="append", choices=["scientific", "beauty", "yelp"])
     parser.add_argument("--only", action="append", choices=list(MODELS))
     parser.add_argument("--epochs", type=int, default=40)
@@ -55,12 +57,19 @@ def main() -> None:
     for data in options.data or ["scientific", "beauty"]:
         for name in options.only or list(MODELS):
             slug = name.lower().replace(", ", "-").replace(" ", "-")
-            pipeline = Pipeline(config(data, name, options.epochs), options.out / data / slug, options.out / "stages")
+            pipeline = Pipeline(
+                config(data, name, options.epochs), options.out / data / slug, options.out / "stages"
+            )
             metrics = pipeline.evaluated()
             kept = {"data": data, "model": name, "test": metrics["test"], "training": metrics["training"]}
             kept |= {"timing": metrics["timing"], "provenance": metrics["provenance"]}
             write_json(RESULTS / f"{data}-{slug}.json", kept)
-            print(data, name, {k: round(v, 4) for k, v in metrics["test"]["full"]["overall"].items()}, flush=True)
+            print(
+                data,
+                name,
+                {k: round(v, 4) for k, v in metrics["test"]["full"]["overall"].items()},
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

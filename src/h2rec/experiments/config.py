@@ -55,12 +55,11 @@ class RunConfig(Settings):
 
     def resolved(self, base: Path) -> Self:
         """Return the same configuration with relative paths taken from a folder."""
-        text, ids = self.text, self.semantic_ids
-        if text.encoder.endswith(".npy"):
-            text = text.model_copy(update={"encoder": str(base / text.encoder)})
+        ids = self.semantic_ids
         if ids.reads_file:
             ids = ids.model_copy(update={"quantizer": str(base / ids.quantizer)})
-        return self.model_copy(update={"data": self.data.resolved(base), "text": text, "semantic_ids": ids})
+        changes = {"data": self.data.resolved(base), "text": self.text.resolved(base), "semantic_ids": ids}
+        return self.model_copy(update=changes)
 
     def save(self, path: Path) -> None:
         """Write the resolved configuration as YAML."""

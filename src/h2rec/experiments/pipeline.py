@@ -112,15 +112,17 @@ class Pipeline:
         """Text embeddings, or None for a catalogue without any text."""
         items = self.dataset.items
         texts = item_texts(items, self.config.text.fields)
-        if not any(texts) and self.config.text.encoder in ("minilm", "tfidf"):
+        settings = self.config.text
+        if not any(texts) and not settings.precomputed:
             logger.warning("no item has text: text embeddings and warm starts are left out")
             return None
-        depends = {"data": self.data_stage.key, "text": self.config.text.model_dump(mode="json")}
-        if Path(self.config.text.encoder).suffix == ".npy":
-            depends["file"] = _hash_of(Path(self.config.text.encoder), "text.encoder")
+        depends = {"data": self.data_stage.key, "text": settings.model_dump(mode="json")}
+        if settings.precomputed:
+            depends["file"] = _hash_of(Path(settings.encoder), "text.encoder")
 
         def work(folder: Path) -> None:
-            embedded = embed(items, self.config.text)
+            rows = self.dataset.item_file_index
+            embedded = embed(items, settings, item_file_index=None if rows is None else rows.to_numpy())
             np.save(folder / "vectors.npy", embedded.vectors)
             np.save(folder / "has_text.npy", embedded.has_text)
             (folder / "encoder").mkdir()

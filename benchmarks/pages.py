@@ -1,0 +1,41 @@
+"""Tables of the documents, written between two marks of a page from results files."""
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from h2rec.files import write_text
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+
+
+def update(page: str, tables: Mapping[str, Callable[[], str]]) -> None:
+    """Write the tables of a page, or with ``--check`` only tell whether they are up to date."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--check", action="store_true", help="Only tell whether the page is up to date.")
+    check = parser.parse_args().check
+    path = DOCS / page
+    old = path.read_text(encoding="utf-8")
+    new = old
+    for name, table in tables.items():
+        new = replaced(new, name, table())
+    if check:
+        sys.exit(0 if new == old else f"{page} is not what the results files give: run its table script")
+    write_text(path, new)
+
+
+def replaced(page: str, name: str, table: str) -> str:
+    """Put a table between its two marks."""
+    start, end = f"<!-- results: {name} -->\n", f"<!-- end: {name} -->"
+    before, found, rest = page.partition(start)
+    _, mark, after = rest.partition(end)
+    if not found or not mark:
+        raise SystemExit(f"the page has no marks for '{name}'")
+    return f"{before}{start}{table}{mark}{after}"
+
+
+def markdown(heads: Sequence[str], rows: Sequence[Sequence[str]], *, text_columns: int = 1) -> str:
+    """Write a Markdown table, numbers to the right."""
+    rule = ["---"] * text_columns + ["---:"] * (len(heads) - text_columns)
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in (heads, rule, *rows))
