@@ -3,7 +3,7 @@
 BASELINES = [
     {"name": "sasrec_text"},
     {"name": "llm_esr"},
-    {"name": "llm_esr", "llm_esr": {"residual": True, "share_encoder": False}},
+    {"name": "llm_esr", "llm_esr": {"residual": False, "share_encoder": False}},
     {"name": "sid_sum"},
     {"name": "pg_sid", "pg_sid": {"rows": 500}},
     {"name": "spm_sid", "spm_sid": {"vocabulary": 60}},

@@ -6,9 +6,10 @@ hash IDs that start from a PCA of the text (section 3.2). Each view reads the ot
 vectors of both views are concatenated, and so are the items'. A user's vector is drawn to the mean of those of
 similar users, found by the text of their histories (section 3.3, retrieval-augmented self-distillation).
 
-Where this departs from the authors' code: all positions are trained in one pass, so the cross-attention is causal
-wherever the backbone is (theirs sees the whole input, which predicts one item only); and similar users are found by
-the mean text embedding of their histories instead of an embedding of a prompt that lists them.
+Where this departs from the authors' code: a view is kept beside what it reads from the other (`residual: false`
+replaces it, as theirs does); all positions are trained in one pass, so the cross-attention is causal wherever the
+backbone is (theirs sees the whole input, which predicts one item only); and similar users are found by the mean text
+embedding of their histories instead of an embedding of a prompt that lists them.
 """
 
 import numpy as np
