@@ -34,7 +34,8 @@ def catalogue(name: str) -> Catalogue:
     """Read a development data set and embed its texts (kept in the cache after the first time)."""
     default = Path(__file__).parents[2].parent / "shared" / "datasets"
     folder = Path(os.environ.get("H2REC_DATASETS", default))
-    items = read_items(folder / name / f"{name}.item", ColumnSettings(), {}).drop("file_row")
+    table, _ = read_items(folder / name / f"{name}.item", ColumnSettings(), {})
+    items = table.drop("file_row")
     return Catalogue(name, item_texts(items), embed(items, TextSettings()).vectors)
 
 

@@ -84,7 +84,7 @@ def _read_embeddings(path: Path) -> Embeddings:
 
 
 def _texts_of(path: Path, item_ids: list[str]) -> list[str]:
-    table = read_items(path, ColumnSettings(), {})
+    table, _ = read_items(path, ColumnSettings(), {})
     texts = dict(zip(table["item_id"], item_texts(table.drop("file_row"), None), strict=True))
     missing = sum(item not in texts for item in item_ids)
     if missing == len(item_ids):
