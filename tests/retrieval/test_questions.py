@@ -151,7 +151,7 @@ def test_similar_tells_mistakes(recommender):
 def test_items_are_found_by_words_of_their_text_most_popular_first(recommender):
     catalogue = recommender.catalogue
     found = [catalogue.item_ids[item - 1] for item in catalogue.find("RAZOR  travel", 10)]
-    expected = [n for n in range(60) if n % 4 == 3 and "travel" in catalogue.title(n + 1)]
+    expected = [n for n in range(60) if n % 4 == 3 and "travel" in catalogue.titles([n + 1])[0]]
     assert found == [f"i{n}" for n in expected]
     assert catalogue.find("i33", 10) == [34]
     assert catalogue.find("no such thing", 10) == []
@@ -169,7 +169,7 @@ def test_the_code_tree_holds_every_item_once(recommender):
         assert sum(b.items for b in below) == branch.items == int((codes[:, 0] == branch.code).sum())
         members = catalogue.members([branch.code], 100)
         assert sorted(members) == (np.flatnonzero(codes[:, 0] == branch.code) + 1).tolist()
-        assert branch.examples == [catalogue.title(item) for item in members[:3]]
+        assert branch.examples == catalogue.titles(members[:3])
     with pytest.raises(DataError, match="whole tuple"):
         catalogue.below(codes[0].tolist())
     assert catalogue.below([77]) == []

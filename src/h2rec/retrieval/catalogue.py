@@ -75,11 +75,15 @@ class Catalogue:
         codes: list[int] = self.semantic_ids.codes[item - 1].tolist()
         return codes
 
-    def title(self, item: int) -> str:
-        """What to call an item: its title or name, else its first text, else its id."""
-        (row,) = self.field_rows([item])
-        named = [row[name] for name in row if name.lower() in _TITLES]
-        return next((text for text in (*named, *row.values()) if text), self.item_ids[item - 1])
+    def titles(self, items: Sequence[int]) -> list[str]:
+        """What to call items: their title or name, else their first text, else their id."""
+        rows = self.field_rows(items)
+        named = [name for name in self.fields.columns if name.lower() in _TITLES]
+        order = [*named, *self.fields.columns]
+        return [
+            next((row[name] for name in order if row[name]), None) or self.item_ids[item - 1]
+            for item, row in zip(items, rows, strict=True)
+        ]
 
     def find(self, text: str, limit: int) -> list[int]:
         """Indices of items whose id or text holds every word of a query, most popular first."""
@@ -103,12 +107,16 @@ class Catalogue:
         if self.semantic_ids is None or len(prefix) >= self.semantic_ids.levels:
             raise DataError(f"a prefix of {len(prefix)} codes has nothing below it", "it is a whole tuple")
         following = self.semantic_ids.codes[rows, len(prefix)]
-        branches = []
+        found = []
         for code in np.unique(following).tolist():
             items = rows[following == code] + 1
             best = items[np.argsort(-self.train_counts[items], kind="stable")[:examples]]
-            titles = [self.title(int(item)) for item in best]
-            branches.append(Branch(code, len(items), int(self.head[items].sum()), titles))
+            found.append((code, items, best.tolist()))
+        titles = iter(self.titles([item for _, _, best in found for item in best]))
+        branches = [
+            Branch(code, len(items), int(self.head[items].sum()), [next(titles) for _ in best])
+            for code, items, best in found
+        ]
         return sorted(branches, key=lambda branch: -branch.items)
 
     def members(self, prefix: Sequence[int], limit: int) -> list[int]:

@@ -154,10 +154,11 @@ def _at_most(name: str, found: int, most: int) -> None:
 
 def _listed(catalogue: Catalogue, items: list[int]) -> list[dict[str, Any]]:
     listed = []
-    for item, fields in zip(items, catalogue.field_rows(items), strict=True):
+    titles = catalogue.titles(items)
+    for item, title, fields in zip(items, titles, catalogue.field_rows(items), strict=True):
         values = {
             "item_id": catalogue.item_ids[item - 1],
-            "title": catalogue.title(item),
+            "title": title,
             "head": bool(catalogue.head[item]),
             "train_count": int(catalogue.train_counts[item]),
             "fields": fields,

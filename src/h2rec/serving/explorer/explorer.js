@@ -1,0 +1,211 @@
+"use strict";
+
+const $ = (id) => document.getElementById(id);
+const state = { history: [], titles: new Map(), found: [], chosen: -1, path: [] };
+
+function element(tag, attributes = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name === "class") made.className = value;
+    else if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
+    else made.setAttribute(name, value);
+  }
+  made.append(...children);
+  return made;
+}
+
+async function ask(path, body) {
+  const token = sessionStorage.getItem("token");
+  const headers = token ? { authorization: `Bearer ${token}` } : {};
+  const options = { headers };
+  if (body !== undefined) {
+    options.method = "POST";
+    options.body = JSON.stringify(body);
+    headers["content-type"] = "application/json";
+  }
+  let answer;
+  try {
+    answer = await fetch(path, options);
+  } catch {
+    throw new Error("the server can't be reached");
+  }
+  if (answer.status === 401) $("token-form").hidden = false;
+  const values = await answer.json();
+  if (!answer.ok) throw new Error(values.error + (values.hint ? ` (${values.hint})` : ""));
+  return values;
+}
+
+/* Shows what goes wrong; a newer call of the same kind makes an older answer void. */
+const newest = new Map();
+async function latest(kind, work, show) {
+  const number = (newest.get(kind) ?? 0) + 1;
+  newest.set(kind, number);
+  try {
+    const values = await work();
+    if (newest.get(kind) !== number) return;
+    $("error").hidden = true;
+    show(values);
+  } catch (error) {
+    if (newest.get(kind) !== number) return;
+    $("error").textContent = error.message;
+    $("error").hidden = false;
+  }
+}
+
+const badge = (head) => element("span", { class: `badge ${head ? "head" : "tail"}` }, head ? "head" : "tail");
+const codesOf = (codes) => codes
+  ? [element("button", { class: "codes", type: "button", title: "Show in the code tree",
+      onclick: () => { walk(codes); $("tree-title").scrollIntoView({ behavior: "smooth" }); } }, codes.join("-"))]
+  : [];
+
+function titleOf(item) {
+  const named = Object.entries(item.fields).find(([name, text]) => text && ["title", "name"].includes(name.toLowerCase()));
+  const first = Object.values(item.fields).find(Boolean);
+  return named ? named[1] : first || item.item_id;
+}
+
+function add(item) {
+  state.titles.set(item.item_id, titleOf(item));
+  state.history.push(item.item_id);
+  showHistory();
+}
+
+/* -- search ------------------------------------------------------------------------------------ */
+
+function search() {
+  const words = encodeURIComponent($("query").value.slice(0, 200));
+  latest("search", () => ask(`/items?limit=12&query=${words}`), ({ items }) => {
+    state.found = items;
+    state.chosen = -1;
+    $("found").replaceChildren(...items.map((item, place) => element("li",
+      { role: "option", id: `found-${place}`, "aria-selected": "false" },
+      element("button", { class: "name", type: "button", tabindex: "-1", onclick: () => add(item) }, item.title),
+      badge(item.head), ...codesOf(item.codes))));
+    if (!items.length) $("found").append(element("li", { class: "hint" }, "nothing found"));
+  });
+}
+
+function choose(step) {
+  if (!state.found.length) return;
+  state.chosen = (state.chosen + step + state.found.length) % state.found.length;
+  [...$("found").children].forEach((row, place) => row.setAttribute("aria-selected", place === state.chosen));
+  $("query").setAttribute("aria-activedescendant", `found-${state.chosen}`);
+  $(`found-${state.chosen}`).scrollIntoView({ block: "nearest" });
+}
+
+let typing;
+$("query").addEventListener("input", () => { clearTimeout(typing); typing = setTimeout(search, 120); });
+$("query").addEventListener("keydown", (event) => {
+  if (event.key === "ArrowDown") choose(1);
+  else if (event.key === "ArrowUp") choose(-1);
+  else if (event.key === "Enter" && state.found.length) add(state.found[Math.max(0, state.chosen)]);
+  else return;
+  event.preventDefault();
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key === "/" && !["INPUT", "TEXTAREA"].includes(document.activeElement.tagName)) {
+    event.preventDefault();
+    $("query").focus();
+  }
+});
+
+/* -- history and recommendations ----------------------------------------------------------------- */
+
+function showHistory() {
+  $("history").replaceChildren(...state.history.map((id, place) => element("li", {},
+    element("span", { class: "name" }, state.titles.get(id)),
+    element("button", { type: "button", "aria-label": `Remove ${state.titles.get(id)}`,
+      onclick: () => { state.history.splice(place, 1); showHistory(); } }, "✕"))));
+  $("history-empty").hidden = state.history.length > 0;
+  recommend();
+}
+
+function recommend() {
+  const tail = Number($("tail").value) / 100;
+  $("tail-shown").textContent = tail ? `${tail * 100} %` : "–";
+  const k = Math.min(100, Math.max(1, Math.round(Number($("k").value)) || 10));
+  const body = { history: state.history, k, explain: true, tail_share: tail || null };
+  latest("recommend", () => ask("/recommend", body), showAnswer);
+}
+
+function showAnswer(answer) {
+  $("answer-note").textContent = (answer.from_popularity ? "The most popular items. " : "")
+    + (answer.unknown.length ? `Skipped as unknown: ${answer.unknown.join(", ")}` : "");
+  $("alpha").hidden = !answer.alpha;
+  if (answer.alpha) {
+    $("alpha").replaceChildren("what the intent asks for, codes coarse to fine: "
+      + answer.alpha.map((weight) => `${Math.round(weight * 100)} %`).join(", "),
+      element("div", { class: "bar", "aria-hidden": "true" },
+        ...answer.alpha.map((weight) => element("i", { style: `width:${weight * 100}%` }))));
+  }
+  $("answer").replaceChildren(...answer.items.map((item, place) => element("li", {},
+    element("span", { class: "rank" }, String(place + 1)),
+    element("button", { class: "name", type: "button", title: "Add to the history", onclick: () => add(item) }, titleOf(item)),
+    badge(item.head), ...codesOf(item.codes),
+    element("span", { class: "score" }, item.score.toFixed(2)),
+    ...why(item.explanation))));
+}
+
+function why(explanation) {
+  if (!explanation) return [];
+  const parts = Object.entries(explanation.branches);
+  const whole = parts.reduce((sum, [, value]) => sum + Math.abs(value), 0) || 1;
+  const names = { sid: "codes (SID)", hid: "identity (HID)" };
+  const shared = explanation.shared.map(({ item_id: id, levels }) =>
+    `${levels} ${levels === 1 ? "code" : "codes"} shared with ${state.titles.get(id) ?? id}`);
+  return [element("div", { class: "why" },
+    element("div", { class: "bar", "aria-hidden": "true" }, ...parts.map(([name, value]) =>
+      element("i", { class: name, style: `width:${Math.abs(value) / whole * 100}%` }))),
+    parts.map(([name, value]) => `${names[name] ?? name} ${value.toFixed(2)}`).join(" + ")
+      + (shared.length ? ` · ${shared.join("; ")}` : ""))];
+}
+
+$("k").addEventListener("change", recommend);
+$("tail").addEventListener("input", recommend);
+$("clear").addEventListener("click", () => { state.history = []; showHistory(); });
+
+/* -- code tree ----------------------------------------------------------------------------------- */
+
+function walk(path) {
+  state.path = path;
+  latest("tree", () => ask(`/codes?limit=20&prefix=${path.join(",")}`), (tree) => {
+    const steps = [element("button", { type: "button", onclick: () => walk([]) }, "all items")];
+    path.forEach((code, level) => steps.push(" › ",
+      element("button", { type: "button", onclick: () => walk(path.slice(0, level + 1)) }, String(code))));
+    $("path").replaceChildren(...steps);
+    $("branches").replaceChildren(...tree.branches.map((branch) => element("button",
+      { type: "button", onclick: () => walk([...path, branch.code]) },
+      element("b", {}, [...path, branch.code].join("-")),
+      ` ${branch.items} ${branch.items === 1 ? "item" : "items"}, ${branch.head} head`,
+      element("small", {}, branch.examples.join(" · ")))));
+    $("members").replaceChildren(...(path.length ? tree.items : []).map((item) => element("li", {},
+      element("button", { class: "name", type: "button", title: "Add to the history", onclick: () => add(item) }, item.title),
+      badge(item.head), ...codesOf(item.codes))));
+    if (!tree.levels) $("path").textContent = "This model has no codes.";
+  });
+}
+
+/* -- the server ---------------------------------------------------------------------------------- */
+
+function showState({ status, items, bundle }) {
+  $("state").textContent = `${status}, ${items.toLocaleString("en")} items, bundle ${bundle}`;
+}
+
+function start() {
+  latest("state", () => ask("/healthz"), showState);
+  search();
+  showHistory();
+  walk([]);
+}
+
+$("reload").addEventListener("click", () => latest("reload", () => ask("/reload", {}), (values) => {
+  showState(values);
+  start();
+}));
+$("token-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  sessionStorage.setItem("token", $("token").value);
+  $("token-form").hidden = true;
+  start();
+});
+start();
