@@ -56,6 +56,14 @@ def test_a_user_seen_only_after_a_cut_is_no_case():
     assert made.train.lengths.tolist() == [4, 0, 2]
 
 
+def test_what_happens_at_the_moment_of_a_cut_is_before_it():
+    # Eleven interactions at times 0..10: the cuts are exactly at 8 and 9.
+    made = split(dataset([list(range(1, 12))], [[float(n) for n in range(11)]]), "time", test_share=0.1)
+    assert made.train[0].tolist() == list(range(1, 10))
+    assert cases(made.valid) == [(0, list(range(1, 10)), 10)]
+    assert cases(made.test) == [(0, list(range(1, 11)), 11)]
+
+
 @pytest.mark.parametrize("how", ["leave_one_out", "time"])
 def test_nobody_to_evaluate(how):
     with pytest.raises(DataError, match="no user has enough interactions"):
