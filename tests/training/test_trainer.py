@@ -140,7 +140,7 @@ def test_a_half_written_checkpoint_is_never_taken(tmp_path):
     made.fit()
 
     def crash_while_writing():
-        with atomic_folder(tmp_path / "checkpoint") as fresh:
+        with atomic_folder(tmp_path / "checkpoint" / "epoch-000002") as fresh:
             (fresh / "model.safetensors").write_bytes(b"half")
             raise RuntimeError("crash")
 

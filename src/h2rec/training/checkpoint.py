@@ -1,5 +1,6 @@
 """Checkpoints that are whole or absent: tensors as safetensors, everything else as JSON."""
 
+import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,27 +48,36 @@ class Progress:
 def save_checkpoint(
     folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, best: Tensors | None, progress: Progress
 ) -> None:
-    """Replace the checkpoint in `folder` by the present state, at once."""
-    with atomic_folder(folder) as fresh:
+    """Write the present state as the newest checkpoint in `folder`, then drop older ones.
+
+    A checkpoint appears under a name of its own: at no moment is there none.
+    """
+    newest = folder / f"epoch-{progress.epoch:06d}"
+    with atomic_folder(newest) as fresh:
         save_file(weights_of(model), fresh / "model.safetensors")
         save_file(_optimizer_tensors(model, optimizer), fresh / "optimizer.safetensors")
         if best is not None:
             save_file(best, fresh / "best.safetensors")
         write_json(fresh / "progress.json", asdict(progress))
+    for older in folder.iterdir():
+        if older != newest:
+            shutil.rmtree(older, ignore_errors=True)
 
 
 def load_checkpoint(
     folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer
 ) -> tuple[Progress, Tensors | None] | None:
-    """Restore the state saved in `folder` into model and optimiser; None if there is none.
+    """Restore the newest state saved in `folder` into model and optimiser; None if there is none.
 
     Raises
     ------
     H2RecError
         If the checkpoint belongs to another model or is damaged.
     """
-    if not folder.is_dir():
+    newest = max(folder.glob("epoch-*"), default=None)
+    if newest is None:
         return None
+    folder = newest
     try:
         model.load_state_dict(load_file(folder / "model.safetensors"))
         _restore_optimizer(model, optimizer, load_file(folder / "optimizer.safetensors"))
