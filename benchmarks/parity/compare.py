@@ -138,7 +138,9 @@ def peer_figures(
         path.write_text(asked)
         script = [str(python), str(HERE / f"run_{peer}.py"), str(out / "cases.npz"), str(path), str(folder)]
         with (folder / "log.txt").open("w") as log:
-            subprocess.run(script, check=True, stdout=log, stderr=subprocess.STDOUT, cwd=folder)
+            done = subprocess.run(script, check=False, stdout=log, stderr=subprocess.STDOUT, cwd=folder)
+        if done.returncode:
+            sys.exit(f"{peer} failed on {model}: see {folder / 'log.txt'}")
     return {**summarize(np.load(folder / "ranks.npy"), KS), **read_json(folder / "outcome.json")}
 
 

@@ -79,7 +79,7 @@ def configured(settings: dict, folder: Path) -> Config:
             "eval_batch_size": 256,
             "learning_rate": settings["learning_rate"],
             "eval_step": 0,
-            "eval_args": {"order": "RO", "group_by": None, "mode": "full", "split": {"LS": "valid_and_test"}},
+            "eval_args": {"order": "TO", "group_by": None, "mode": "full", "split": {"LS": "valid_and_test"}},
             "seed": settings["seed"],
             "reproducibility": True,
             "use_gpu": False,

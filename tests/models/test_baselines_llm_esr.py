@@ -175,5 +175,8 @@ def test_keeping_the_views_adds_what_they_read(make):
     with torch.no_grad():
         read, whole = plain._cross(hid, text, lengths), kept._cross(hid, text, lengths)
         position = plain.positions.weight[3:6]
+        # The text asks and the hash IDs answer, so what is read is made of hash IDs; and the other way round.
+        torch.testing.assert_close(read[0], plain.hid_reads_text(text + position, hid + position, lengths))
+        torch.testing.assert_close(read[1], plain.text_reads_hid(hid + position, text + position, lengths))
     torch.testing.assert_close(whole[0], hid + position + read[0])
     torch.testing.assert_close(whole[1], text + position + read[1])
