@@ -45,6 +45,17 @@ def test_the_run_leaves_the_files_of_the_contract(finished):
     assert {"user", "target", "rank_full", "rank_sampled20", "split"} <= set(ranks.columns)
 
 
+def test_the_report_tells_what_the_metrics_say(finished):
+    page = (finished.out / "report.html").read_text()
+    metrics = json.loads((finished.out / "metrics.json").read_text())
+    assert f"80 users, {ITEMS} items" in page
+    assert f"<td>{metrics['test']['full']['tail']['ndcg@10']:.4f}</td>" in page
+    for word in ("validation full.overall.ndcg@10", "popularity: 0", "coverage@10", "<polyline", "resolved"):
+        assert word in page
+    assert "built-in method" not in page
+    assert "http" not in page.replace("http://www.w3.org", "")
+
+
 def test_metrics_json_has_the_shape_of_the_contract(finished):
     metrics = json.loads((finished.out / "metrics.json").read_text())
     assert {"test", "valid", "timing", "provenance"} <= set(metrics)

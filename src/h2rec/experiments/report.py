@@ -37,12 +37,19 @@ def write_report(
         title=f"{config.model.name} on {_data_name(config)}",
         metrics=metrics,
         slices=SLICES,
+        leading=_leading,
         log=log,
         curves=_curves(log, metrics["training"]["selected_by"]),
         audit=audit,
         config=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False),
     )
     write_text(path, page)
+
+
+def _leading(block: Mapping[str, Any]) -> list[str]:
+    """Metrics of a block, those that are read first in front."""
+    first = [name for name in ("hit@10", "ndcg@10", "hit@100", "hit@500", "mrr") if name in block]
+    return first + [name for name in block if name not in first and name != "cases"]
 
 
 def _data_name(config: RunConfig) -> str:
