@@ -10,7 +10,7 @@ from made_catalogues import hierarchy, skewed
 from h2rec.semantic_ids.audit.levels import level_use
 from h2rec.semantic_ids.codes import SemanticIds
 from h2rec.semantic_ids.protocol import Embeddings, Quantizer
-from h2rec.semantic_ids.quantizers import create, rqkmeans, rqvae_fitting
+from h2rec.semantic_ids.quantizers import create, rqkmeans, rqvae_fitting, rqvae_start
 from h2rec.semantic_ids.quantizers.rqvae_fitting import Fitting
 from h2rec.semantic_ids.settings import SemanticIdSettings
 
@@ -119,7 +119,7 @@ def _collapsed(points: torch.Tensor, codebook_size: int, *_: object) -> torch.Te
 @pytest.mark.parametrize("options", [{}, {"ema": 0.9}], ids=["gradients", "ema"])
 def test_collapse_is_provoked_and_revival_cures_it(options: dict, monkeypatch):
     # All codes but one start out of every item's reach: without revival nothing ever brings them back.
-    monkeypatch.setattr(rqvae_fitting, "cluster", _collapsed)
+    monkeypatch.setattr(rqvae_start, "cluster", _collapsed)
     points = hierarchy()
     settings = {**RQVAE, "epochs": 20, **options}
     collapsed = make(rqvae={**settings, "revive_below": 0.0}).fit(points)

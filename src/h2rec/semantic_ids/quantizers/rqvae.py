@@ -9,8 +9,9 @@ import torch
 from h2rec.semantic_ids.codes import CodeArray, SemanticIds
 from h2rec.semantic_ids.embeddings import check_embeddings, check_enough_items, chunks, error_quantiles
 from h2rec.semantic_ids.protocol import Embeddings
-from h2rec.semantic_ids.quantizers.rqvae_fitting import Fitting, RQVAESettings, settle, start
+from h2rec.semantic_ids.quantizers.rqvae_fitting import Fitting, RQVAESettings
 from h2rec.semantic_ids.quantizers.rqvae_network import RQVAENetwork
+from h2rec.semantic_ids.quantizers.rqvae_start import settle, start
 from h2rec.semantic_ids.storage import fit_fingerprint, load_description, load_tensors, save_parts
 
 
