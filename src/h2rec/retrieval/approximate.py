@@ -33,12 +33,12 @@ class IvfSettings(Settings):
     """Inverted lists over product-quantized vectors of 4 bits for 2 numbers (Jégou et al., 2011)."""
 
     lists: int | None = Field(None, ge=1)
-    """Lists; null takes four times the square root of the number of items."""
-    probes: int = Field(48, ge=1)
+    """Lists; null takes twice the square root of the number of items."""
+    probes: int = Field(96, ge=1)
     """Lists looked into: higher is slower and recalls more."""
-    oversample: float = Field(6.0, ge=1)
+    oversample: float = Field(12.0, ge=1)
     """Candidates proposed for each item asked for, to be scored exactly."""
-    training_sample: int = Field(262_144, ge=1000)
+    training_sample: int = Field(131_072, ge=1000)
     """Items that the lists and the compression are learnt from, drawn with a fixed seed."""
 
 
@@ -106,7 +106,7 @@ class ApproximateSearch:
             index = faiss.index_factory(width, f"HNSW{settings.links},SQ8")
             index.hnsw.efConstruction = settings.build_width
         else:
-            lists = settings.lists or max(1, min(round(4 * math.sqrt(count)), count // _POINTS_A_LIST))
+            lists = settings.lists or max(1, min(round(2 * math.sqrt(count)), count // _POINTS_A_LIST))
             index = faiss.index_factory(width, f"IVF{lists},PQ{width // 2}x4fs")
         most = settings.training_sample if isinstance(settings, IvfSettings) else _ADD_AT_ONCE
         sample = np.arange(count)

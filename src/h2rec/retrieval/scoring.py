@@ -54,8 +54,10 @@ class ItemScorer:
 
     def chosen(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
         """Scores of each user's own items: users `[n, D]`, items int64 `[n, c]`, result `[n, c]`."""
-        with torch.inference_mode():
+        if self.saturate_at is not None:
             return joint_score(self.branches(users, items))
+        with torch.inference_mode():
+            return torch.bmm(self.vectors[items], users[:, :, None])[:, :, 0]
 
     def branches(self, users: torch.Tensor, items: torch.Tensor) -> list[torch.Tensor]:
         """What each branch adds to the scores of each user's own items, one tensor `[n, c]` a branch."""
