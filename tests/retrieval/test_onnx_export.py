@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
-from made_bundles import make_bundle
 
 from h2rec.data.histories import Histories
 from h2rec.errors import MissingExtraError
 from h2rec.retrieval.bundle import Bundle
 from h2rec.retrieval.onnx_export import export_user_encoder, padded
 from h2rec.retrieval.users import encode_users
+from made_bundles import make_bundle
 
 
 @pytest.mark.parametrize("model", [{"layers": 1}], ids=str)
