@@ -20,6 +20,7 @@ COMMANDS = {
     "train": "h2rec.cli.run:train",
     "evaluate": "h2rec.cli.run:evaluate",
     "tune": "h2rec.cli.tune:tune",
+    "compare": "h2rec.cli.compare:compare",
     "bundle": "h2rec.cli.run:bundle",
     "recommend": "h2rec.cli.recommend:recommend",
     "add-items": "h2rec.cli.add_items:add_items_command",
@@ -27,6 +28,7 @@ COMMANDS = {
     "audit": "h2rec.cli.audit:audit",
 }
 GROUPS = {"datasets": "h2rec.cli.datasets:app"}
+
 
 def _version(shown: bool) -> None:
     if shown:
@@ -55,7 +57,9 @@ def _load(path: str) -> object:
 
 def make_app(arguments: Sequence[str]) -> typer.Typer:
     """Return the command line with the commands that the arguments ask for."""
-    app = typer.Typer(name="h2rec", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+    app = typer.Typer(
+        name="h2rec", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False
+    )
     app.callback()(_options)
     # A command imports what it needs and nothing else; the overview of all commands needs all of them.
     asked = next((word for word in arguments if word in COMMANDS or word in GROUPS), None)
@@ -81,7 +85,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         make_app(words)(words)
     except H2RecError as error:
-        Console(stderr=True).print(f"[bold red]error:[/] {_escaped(str(error))}", soft_wrap=True, highlight=False)
+        Console(stderr=True).print(
+            f"[bold red]error:[/] {_escaped(str(error))}", soft_wrap=True, highlight=False
+        )
         sys.exit(2)
     except KeyboardInterrupt:
         Console(stderr=True).print("stopped; the same command goes on from the last checkpoint")

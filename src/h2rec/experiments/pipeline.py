@@ -343,6 +343,7 @@ class Pipeline:
         metrics["provenance"] = provenance(self.config.train.seed) | {
             "stages": {stage.name: stage.key for stage in self.stages.values()}
         }
+        write_json(self.out / "head.json", self.head.tolist())
         write_json(self.out / "metrics.json", metrics)
         log = read_json(self.train_stage.folder / "training.json")["log"]
         audited = read_json(self.out / "audit.json") if self.semantic_ids is not None else None
