@@ -24,14 +24,9 @@ def found(data: str) -> list[dict[str, Any]]:
 
 def full(data: str) -> str:
     runs = found(data)
-    heads = ["model", *(f"{part} {name}" for part, name in FIGURES), "s/epoch"]
+    heads = ["model", *(f"{part} {name}" for part, name in FIGURES)]
     rows = [
-        [
-            run["model"],
-            *(f"{run['test']['full'][part][name]:.4f}" for part, name in FIGURES),
-            f"{run['timing']['seconds_per_epoch']:.1f}",
-        ]
-        for run in runs
+        [run["model"], *(f"{run['test']['full'][part][name]:.4f}" for part, name in FIGURES)] for run in runs
     ]
     return markdown(heads, rows) + f"\n{source(runs)}\n"
 

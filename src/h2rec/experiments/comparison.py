@@ -79,7 +79,7 @@ def _tests(
     }
     head = np.array(read_json(jobs[0].folder / "head.json"), dtype=bool)
     slices = {"overall": np.ones_like(head), "head": head, "tail": ~head}
-    found = {}
+    found: dict[tuple[str, ...], dict[str, Any]] = {}
     for protocol in protocols:
         metrics = [name for name in suite.settings.metrics if name in first[protocol]["overall"]]
         frame = compare_models(

@@ -35,9 +35,8 @@ class Diagnosis:
         if terms.margins is not None and len(terms.margins) == 2 and self._head is not None:
             is_head = self._head[targets[reads]]
             for part, chosen in (("head", is_head), ("tail", ~is_head)):
-                sid, hid = (float(margin[chosen].sum()) for margin in terms.margins)
-                self._margins[part][0] += sid
-                self._margins[part][1] += hid
+                for branch, margin in enumerate(terms.margins):
+                    self._margins[part][branch] += float(margin[chosen].sum())
         self._batches += 1
         for name, value in terms.values.items():
             self._sums[f"loss/{name}"] += float(value.detach())
