@@ -26,8 +26,10 @@ def test_items_get_the_codes_of_the_quantizer():
     np.testing.assert_array_equal(found.semantic_ids.codes, again.semantic_ids.codes)
 
 
-def test_embeddings_may_be_mapped_from_disk_and_of_half_precision(tmp_path: Path):
-    np.save(tmp_path / "e.npy", hierarchy().astype(np.float16))
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+def test_embeddings_may_be_mapped_from_disk_and_of_any_precision(tmp_path: Path, kind: type):
+    np.save(tmp_path / "e.npy", hierarchy().astype(kind))
     mapped = np.load(tmp_path / "e.npy", mmap_mode="r")
     assert len(np.unique(tokenize(mapped, names(256), KMEANS).semantic_ids.codes[:, 0])) == 4
 

@@ -14,9 +14,10 @@ CHUNK = 8192
 
 
 def chunks(embeddings: Embeddings) -> Iterator[Embeddings]:
-    """Rows in order, at most `CHUNK` at a time, as contiguous float32 arrays."""
+    """Rows in order, at most `CHUNK` at a time, as contiguous float32 arrays of their own."""
     for start in range(0, len(embeddings), CHUNK):
-        yield np.ascontiguousarray(embeddings[start : start + CHUNK], dtype=np.float32)
+        # A copy: torch can't wrap rows that are mapped from disk for reading only.
+        yield np.array(embeddings[start : start + CHUNK], dtype=np.float32, order="C")
 
 
 def check_embeddings(
