@@ -106,6 +106,13 @@ def test_neighbours_that_share_codes_are_closer_and_random_codes_are_not():
         assert check.closer_than_random == pytest.approx(0.5, abs=0.03)
 
 
+def test_no_item_is_its_own_neighbour():
+    # Two orthogonal items in each branch: a pair of different ones has cosine 0, an item with itself 1.
+    codes = ids([[row // 2] for row in range(40)], (20,))
+    found = check_neighbours(codes, embedding_similarity(np.eye(40, dtype=np.float32)))
+    assert [check.similarity for check in found] == [0.0, 0.0]
+
+
 def test_depths_at_which_every_item_is_alone_are_left_out():
     codes = ids([[0, 0], [0, 1], [1, 0], [1, 1]], (2, 2))
     found = check_neighbours(codes, embedding_similarity(np.eye(4, dtype=np.float32)))
