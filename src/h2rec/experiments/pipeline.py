@@ -52,10 +52,9 @@ TOKENIZER_SEED = 0
 
 @dataclass(frozen=True, eq=False)
 class Embeddings:
-    """Text embeddings of the catalogue, `[N, m]`, and which items have text of their own, `[N]`."""
+    """Text embeddings of the catalogue, `[N, m]`, and the folder of the encoder that made them."""
 
     vectors: npt.NDArray[np.float32]
-    has_text: npt.NDArray[np.bool_]
     encoder_folder: Path
 
 
@@ -124,15 +123,11 @@ class Pipeline:
             rows = self.dataset.item_file_index
             embedded = embed(items, settings, item_file_index=None if rows is None else rows.to_numpy())
             np.save(folder / "vectors.npy", embedded.vectors)
-            np.save(folder / "has_text.npy", embedded.has_text)
             (folder / "encoder").mkdir()
             embedded.encoder.save(folder / "encoder")
 
         folder = self._run("text", depends, work).folder
-        vectors, has_text = (
-            np.load(folder / name, allow_pickle=False) for name in ("vectors.npy", "has_text.npy")
-        )
-        return Embeddings(vectors, has_text, folder / "encoder")
+        return Embeddings(np.load(folder / "vectors.npy", allow_pickle=False), folder / "encoder")
 
     # -- semantic IDs ----------------------------------------------------------------------------
 
