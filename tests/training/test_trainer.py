@@ -61,13 +61,13 @@ def ranks_of_the_next_on_the_ring(model):
 def test_every_model_learns_the_ring(values):
     cloze = "bert4rec" in values.values()
     # A cloze sees a third of the targets, and the end of a history only now and then.
-    made = trainer(values, epochs=120 if cloze else 30, batch_tokens=128 if cloze else 64)
+    made = trainer(values, epochs=240 if cloze else 30, batch_tokens=128 if cloze else 64)
     made.fit()
     ranks = ranks_of_the_next_on_the_ring(made.model)
     # Codes alone can't tell apart items that share a tuple; chance would put a tenth among the first three.
     first_is_enough = not cloze and "sid" not in values.values()
     found = float((ranks <= (1 if first_is_enough else 3)).float().mean())
-    assert found > (0.6 if cloze else 0.85)
+    assert found > (0.7 if cloze else 0.85)
 
 
 @pytest.mark.parametrize("ranking", ["sampled_softmax", "softmax", "bpr", "bce", "gbce"])

@@ -23,6 +23,8 @@ class AlignmentSettings(Settings):
     """What sharing p levels means: the first p, or any p."""
     window: int = Field(1, ge=0)
     """w: items within this many positions of one training sequence are positives; 0 turns that off."""
+    every: int = Field(4, ge=1)
+    """One batch in so many computes the term, with its weight multiplied by that: the same on average, for less."""
     symmetric: bool = True
     """Both directions, SID to HID and HID to SID, or the first alone."""
 
@@ -34,8 +36,8 @@ class MaskingSettings(Settings):
     """Temperature of the InfoNCE over users."""
     level: Literal["random", "lowest", "highest"] = "random"
     """Which granularity is masked: random, or the one with the lowest or highest alpha."""
-    sequences: int = Field(64, ge=2)
-    """Sequences of a batch that the loss looks at, at most."""
+    every: int = Field(8, ge=1)
+    """One batch in so many computes the term, with its weight multiplied by that: the same on average, for less."""
 
 
 class LossSettings(Settings):

@@ -26,7 +26,7 @@ from h2rec.training.checkpoint import (
     save_checkpoint,
     weights_of,
 )
-from h2rec.training.diagnosis import Diagnosis, warnings_for
+from h2rec.training.diagnosis import WATCH_EVERY, Diagnosis, warnings_for
 from h2rec.training.objective import TrainingObjective
 from h2rec.training.schedule import learning_rate
 from h2rec.training.settings import TrainSettings
@@ -160,7 +160,9 @@ class Trainer:
         rate = learning_rate(self.settings, step, steps_per_epoch * self.settings.epochs)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        terms, states = self.objective(self.model, batch, random)
+        of_epoch = step % steps_per_epoch
+        watched = of_epoch % WATCH_EVERY == 0
+        terms, states = self.objective(self.model, batch, random, step=of_epoch, margins=watched)
         if step % steps_per_epoch == 0 and len(terms.values) > 1:
             diagnosis.add_gradients(terms, [p for p in self.model.parameters() if p.requires_grad])
         self.optimizer.zero_grad(set_to_none=True)
