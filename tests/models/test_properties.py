@@ -271,7 +271,7 @@ def test_the_residual_shrinks_with_what_is_known(features):
     # Warm-started, codes by equal weights and residual add up to the warm hash ID, in its proportion.
     with torch.no_grad():
         rows = model.codes.rows(torch.tensor([3]))
-        whole = model.codes.vectors[rows].mean(1) + model.residual.vectors[3]
+        whole = model.codes.vectors[rows].mean(1) + model.residual.table.weight[3]
         torch.testing.assert_close(whole * model.codes.levels, model.hid.weight[3:4], rtol=1e-4, atol=1e-5)
 
 

@@ -43,6 +43,7 @@ class H2Rec(nn.Module):
         self.item_count = item_count
         self.max_length = settings.max_length
         self.branches = ("sid", "hid") if settings.branches == "both" else (settings.branches,)
+        self.branch_weights = tuple(settings.score.sid_weight if b == "sid" else 1.0 for b in self.branches)
         self.saturate_at = settings.score.saturate_at if settings.branches == "both" else None
         self.objective, self.mask_item = reading_of(settings.backbone, settings, item_count)
         self.uses_hid = "hid" in self.branches

@@ -30,7 +30,8 @@ class Diagnosis:
             grads = torch.autograd.grad(
                 terms.weights[name] * value, parameters, retain_graph=True, allow_unused=True
             )
-            self._gradients[name] = float(sum(g.square().sum() for g in grads if g is not None)) ** 0.5
+            found = [g.coalesce().values() if g.is_sparse else g for g in grads if g is not None]
+            self._gradients[name] = float(sum(g.square().sum() for g in found)) ** 0.5
 
     def add(self, terms: Terms, states: UserStates, targets: torch.Tensor) -> None:
         """Take one batch into account; `targets` `[B, T]`, 0 where nothing was trained."""

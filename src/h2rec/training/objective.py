@@ -91,8 +91,8 @@ class TrainingObjective:
         states = model(batch.items, batch.lengths, reads)
         targets = batch.targets[reads]
         values, found = self._ranking(model, states, targets, random, margins)
-        own = 1.0 if getattr(model, "independent", False) else self.settings.branch
-        weights = dict.fromkeys(values, own) | {"ranking": 1.0}
+        joint, own = self._ranking_weights(model)
+        weights = dict.fromkeys(values, own) | {"ranking": joint}
         positives = None
         settings = self.settings
         if (
@@ -111,6 +111,20 @@ class TrainingObjective:
                 weights[name], values[name] = weight, value
         return Terms(values, weights, positives, found), states
 
+    def _ranking_weights(self, model: SequenceModel) -> tuple[float, float]:
+        """Weights of the joint ranking loss and of each branch's own."""
+        if len(model.branches) == 1:
+            return 1.0, 0.0
+        if getattr(model, "independent", False):
+            return 0.0, 1.0
+        return self.settings.joint, self.settings.branch
+
+    @staticmethod
+    def _own_branches(model: SequenceModel) -> list[str]:
+        """Branches that count in the sum, and so can rank."""
+        weights = getattr(model, "branch_weights", (1.0,) * len(model.branches))
+        return [branch for branch, weight in zip(model.branches, weights, strict=True) if weight]
+
     @staticmethod
     def _due(weight: float, term: AlignmentSettings | MaskingSettings, step: int) -> bool:
         return weight > 0 and step % term.every == 0
@@ -123,10 +137,9 @@ class TrainingObjective:
         random: np.random.Generator,
         margins: bool,
     ) -> tuple[dict[str, torch.Tensor], tuple[torch.Tensor, ...] | None]:
-        independent = getattr(model, "independent", False)
-        own_too = len(model.branches) > 1 and (self.settings.branch or independent)
-        names = ["ranking"] if not independent else []
-        names += [f"ranking_{branch}" for branch in model.branches] if own_too else []
+        joint, own = self._ranking_weights(model)
+        names = ["ranking"] if joint else []
+        names += [f"ranking_{branch}" for branch in self._own_branches(model)] if own else []
         if self.settings.ranking == "softmax":
             catalogue = torch.arange(1, self.item_count + 1, device=targets.device)
             positive, scores = scores_of_targets(model, states, targets, catalogue)
@@ -166,7 +179,11 @@ class TrainingObjective:
     ) -> list[torch.Tensor]:
         """Return the scores that the named losses look at: the joint one, each branch's own, or all of them."""
         joint = [self._joint(model, scores, compared)] if "ranking" in names else []
-        return [*joint, *scores] if len(names) > len(joint) else joint
+        if len(names) == len(joint):
+            return joint
+        # What a branch weighs in the sum is no temperature of its own loss.
+        weights = getattr(model, "branch_weights", (1.0,) * len(scores))
+        return joint + [score / weight for score, weight in zip(scores, weights, strict=True) if weight]
 
     def _joint(
         self, model: SequenceModel, scores: tuple[torch.Tensor, ...], compared: tuple[torch.Tensor, ...]
