@@ -9,6 +9,7 @@ import torch
 
 from h2rec.batching.sequences import cut_windows, next_item_batch, pack
 from h2rec.data.histories import Histories
+from h2rec.errors import ConfigError
 from h2rec.losses.contrastive import multi_positive_info_nce
 from h2rec.losses.settings import LossSettings
 from h2rec.models.build import ItemFeatures, build_model
@@ -226,3 +227,31 @@ def test_saturation_bounds_the_first_branch_by_the_users_own_score_at_the_rank()
     assert joint_score((sid, hid), ceiling).tolist() == [[3.0, 2.0, 3.5, 2.0]]
     # Half the catalogue seen: rank 4 of 8 items is place 2 of 4.
     assert torch.equal(saturation_ceiling(sid, 4, 8), ceiling)
+
+
+def test_a_branchs_own_loss_is_that_of_the_branch_alone_whatever_its_weight_in_the_sum():
+    """Own losses at two weights of the SID branch are the same; the joint loss is not."""
+    seen = []
+    for weight in (0.3, 1.0):
+        model, objective = make({"beta": 0, "gamma": 0}, score={"sid_weight": weight})
+        terms, _ = objective(model, batch(), np.random.default_rng(0))
+        seen.append({name: value.item() for name, value in terms.values.items()})
+    assert seen[0]["ranking_sid"] == pytest.approx(seen[1]["ranking_sid"], rel=1e-5)
+    assert seen[0]["ranking_hid"] == pytest.approx(seen[1]["ranking_hid"], rel=1e-5)
+    assert seen[0]["ranking"] != pytest.approx(seen[1]["ranking"], rel=1e-3)
+
+
+def test_without_the_joint_loss_each_branch_learns_for_itself():
+    model, objective = make({"beta": 0, "gamma": 0, "joint": 0, "branch": 1}, mca=False)
+    terms, _ = objective(model, batch(), np.random.default_rng(0))
+    assert set(terms.values) == {"ranking_sid", "ranking_hid"}
+    terms.values["ranking_sid"].backward()
+    assert model.hid.weight.grad is None
+    with pytest.raises(ConfigError, match="nothing would learn to rank"):
+        LossSettings.parse({"joint": 0, "branch": 0})
+
+
+def test_a_branch_that_weighs_nothing_has_no_loss_of_its_own():
+    model, objective = make({"beta": 0, "gamma": 0}, score={"sid_weight": 0.0})
+    terms, _ = objective(model, batch(), np.random.default_rng(0))
+    assert set(terms.values) == {"ranking", "ranking_hid"}
