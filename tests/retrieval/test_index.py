@@ -54,7 +54,7 @@ def test_exact_search_is_a_full_sort(made, sizes):
 
 APPROXIMATE = [
     IndexSettings(kind="hnsw", hnsw=HnswSettings(links=16)),
-    IndexSettings(kind="ivf", ivf=IvfSettings(lists=40, probes=12, oversample=8)),
+    IndexSettings(kind="ivf", ivf=IvfSettings(lists=40, probes=20)),
 ]
 
 
@@ -89,6 +89,32 @@ def test_every_index_keeps_to_histories_and_filters(made, settings, share):
             1.0 if share < 0.1 or settings.kind == "exact" else 0.9
         ) * len(wanted)
     assert torch.isinf(values[found == 0]).all()
+
+
+@pytest.mark.parametrize("settings", APPROXIMATE, ids=lambda settings: settings.kind)
+def test_the_index_is_built_for_where_users_lie(settings):
+    """Items differ most in columns that users do not look at; what 8 bits hold is then better spent elsewhere."""
+    random = np.random.default_rng(2)
+    items = np.concatenate(
+        [clustered(random, ITEMS + 1), 30 * random.normal(size=(ITEMS + 1, 40)).astype(np.float32)], axis=1
+    )
+    basis = np.zeros((6, SIZE + 40), np.float32)
+    basis[:, :SIZE] = random.normal(size=(6, SIZE))
+    users, sample = (
+        torch.from_numpy((random.normal(size=(n, 6)) @ basis).astype(np.float32)) for n in (USERS, 500)
+    )
+    scorer = ItemScorer(items, (SIZE + 40,))
+    expected, _ = by_hand(items, users, 50)
+
+    def recall(sample_users):
+        found, _ = ItemIndex(scorer, settings, sample_users).search(users, 50)
+        return (
+            np.mean([len(set(a) & set(b)) for a, b in zip(found.tolist(), expected.tolist(), strict=True)])
+            / 50
+        )
+
+    assert recall(lambda: sample) >= 0.95
+    assert recall(None) < 0.8
 
 
 def test_a_catalogue_that_grew_keeps_its_scores_to_the_bit():

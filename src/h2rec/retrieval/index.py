@@ -1,5 +1,6 @@
 """The item index: the best items for user vectors, exact or approximate, under filters."""
 
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -52,6 +53,9 @@ class ItemIndex:
         The item vectors.
     settings
         How.
+    sample_users
+        Gives user vectors `[m, D]` as a trained model makes them; an approximate index is built for them. None
+        builds it on the item vectors alone, which recalls less where users lie elsewhere than items.
 
     Raises
     ------
@@ -59,7 +63,12 @@ class ItemIndex:
         If an approximate index is asked for and faiss is not installed.
     """
 
-    def __init__(self, scorer: ItemScorer, settings: IndexSettings | None = None) -> None:
+    def __init__(
+        self,
+        scorer: ItemScorer,
+        settings: IndexSettings | None = None,
+        sample_users: Callable[[], torch.Tensor] | None = None,
+    ) -> None:
         settings = settings or IndexSettings()
         self.scorer = scorer
         self.kind = settings.kind_for(scorer.item_count)
@@ -68,7 +77,8 @@ class ItemIndex:
         if self.kind != "exact":
             vectors = scorer.vectors.numpy()
             chosen = settings.hnsw if self.kind == "hnsw" else settings.ivf
-            self._approximate = ApproximateSearch(vectors, chosen)
+            users = None if sample_users is None else sample_users().numpy()
+            self._approximate = ApproximateSearch(vectors, chosen, users)
 
     def search(
         self, users: torch.Tensor, k: int, exclude: Histories | None = None, allowed: BoolArray | None = None

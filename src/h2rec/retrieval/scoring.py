@@ -1,7 +1,5 @@
 """Scores of users against the static item vectors, the branches' sum as evaluation defines it."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -37,6 +35,7 @@ class ItemScorer:
         self.vectors = torch.from_numpy(item_vectors)
         self.branch_sizes = branch_sizes
         self.saturate_at = saturate_at
+        self._transposed: list[torch.Tensor] | None = None
 
     @property
     def item_count(self) -> int:
@@ -77,14 +76,20 @@ class ItemScorer:
 
     def _all(self, users: torch.Tensor, start: int, stop: int) -> torch.Tensor:
         columns = users[:, start:stop]
-        parts = [columns @ block[:, start:stop].T for block in self._blocks()]
+        parts = [columns @ block[start:stop] for block in self._blocks()]
         return torch.cat(parts, dim=1)[:, : len(self.vectors)]
 
-    def _blocks(self) -> Iterator[torch.Tensor]:
-        for start in range(0, len(self.vectors), _BLOCK):
-            block = self.vectors[start : start + _BLOCK]
-            short = _BLOCK - len(block)
-            yield torch.nn.functional.pad(block, (0, 0, 0, short)) if short else block
+    def _blocks(self) -> list[torch.Tensor]:
+        """Item vectors as columns, `[D, _BLOCK]` each: for few users the product is twice as fast that way.
+
+        They are a copy, made when the first scan is asked for: an approximate index never needs it.
+        """
+        if self._transposed is None:
+            blocks = self.vectors.split(_BLOCK)
+            short = _BLOCK - len(blocks[-1])
+            self._transposed = [block.T.contiguous() for block in blocks[:-1]]
+            self._transposed.append(torch.nn.functional.pad(blocks[-1].T, (0, short)).contiguous())
+        return self._transposed
 
     def _ceiling(self, users: torch.Tensor) -> torch.Tensor:
         """The first branch's score at the saturation rank, estimated from evenly spread items, `[n, 1]`."""
