@@ -23,6 +23,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +64,12 @@ class Server:
         self.seconds_to_ready = time.perf_counter() - started
 
     def get(self, path: str) -> bytes:
+        """Body of an answer."""
         with urllib.request.urlopen(self.address + path, timeout=60) as answer:
             return answer.read()
 
     def post(self, path: str, body: str) -> bytes:
+        """Body of an answer to JSON."""
         headers = {"content-type": "application/json"}
         request = urllib.request.Request(self.address + path, body.encode(), headers)
         with urllib.request.urlopen(request, timeout=60) as answer:
@@ -93,6 +96,7 @@ class Probe(threading.Thread):
         self.seen: dict[int, list[float]] = {}
 
     def run(self) -> None:
+        """Ask until told to stop."""
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
         for body in self._bodies:
             started = time.perf_counter()
@@ -104,6 +108,7 @@ class Probe(threading.Thread):
                 return
 
     def result(self) -> dict[str, Any]:
+        """Stop asking; counts and latencies by status."""
         self._stop_asking.set()
         self.join()
         return {
@@ -117,7 +122,7 @@ class Probe(threading.Thread):
 
 
 def wrk2(
-    wrk: str, address: str, bodies: Path, rate: int, seconds: int, connections: int, threads: int = 1
+    wrk: str, address: str, bodies: Path, *, rate: int, seconds: int, connections: int, threads: int
 ) -> dict[str, Any]:
     """One run: latencies in milliseconds, and what failed."""
     script = Path(__file__).with_name("requests.lua")
@@ -172,12 +177,18 @@ def main() -> None:
         state = json.loads(server.get("/healthz"))
         results: dict[str, Any] = {
             "items": state["items"],
+            "packages": {name: version(name) for name in ("uvicorn", "uvloop", "httptools", "fastapi")},
             "seconds_to_ready": server.seconds_to_ready,
             "phases": [],
         }
 
         def phase(
-            name: str, times: int, seconds: int, threads: int = 1, meanwhile: Callable[[], Any] | None = None
+            name: str,
+            times: int,
+            seconds: int,
+            *,
+            threads: int = 1,
+            meanwhile: Callable[[], Any] | None = None,
         ) -> None:
             before = server.statuses()
             probe = Probe(server.port, asked[::-1])
@@ -188,7 +199,13 @@ def main() -> None:
             load = load_average()
             connections = CONNECTIONS * times
             measured = wrk2(
-                arguments.wrk, server.address, bodies, rate * times, seconds, connections, threads
+                arguments.wrk,
+                server.address,
+                bodies,
+                rate=rate * times,
+                seconds=seconds,
+                connections=connections,
+                threads=threads,
             )
             beside.join()
             after = server.statuses()
