@@ -40,11 +40,10 @@ class LastState(nn.Module):
 
     def forward(self, items: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Read every sequence at its last position."""
-        # Indices in place of a mask: the number of positions read is then known from the shapes.
-        last = (torch.arange(items.shape[0]), lengths - 1)
+        last = torch.arange(items.shape[0]) * items.shape[1] + lengths - 1
         states = self.model(items, lengths, last)
         vectors = torch.cat(states.vectors, dim=1)
-        return (vectors,) if states.alpha is None else (vectors, states.alpha[last])
+        return (vectors,) if states.read_alpha is None else (vectors, states.read_alpha)
 
 
 class UserEncoder:
