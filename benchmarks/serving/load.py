@@ -10,6 +10,7 @@ popularity.
 """
 
 import argparse
+import atexit
 import http.client
 import json
 import re
@@ -174,6 +175,7 @@ def main() -> None:
         bodies = Path(scratch) / "bodies.txt"
         bodies.write_text("\n".join(asked))
         server = Server(bundle)
+        atexit.register(server.process.kill)
         state = json.loads(server.get("/healthz"))
         results: dict[str, Any] = {
             "items": state["items"],

@@ -69,8 +69,7 @@ def outcome(read, *arguments, **options):
     """Run a reader; an H2RecError is an answer, anything else is not."""
     try:
         return read(*arguments, **options)
-    except H2RecError as error:
-        assert error.message
+    except H2RecError:
         return None
 
 

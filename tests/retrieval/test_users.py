@@ -46,7 +46,8 @@ def test_users_are_read_at_their_last_position(tmp_path, model):
 @pytest.mark.parametrize("model", MODELS, ids=str)
 def test_a_frozen_encoder_gives_the_same_numbers(tmp_path, model):
     network = Bundle.load(make_bundle(tmp_path / "bundle", **model)).model
-    assert _frozen(LastState(network).eval()) is not None
+    # torch's trace of a GRU holds the number of rows that it was traced with.
+    assert (_frozen(LastState(network).eval()) is None) == (model.get("backbone") == "gru4rec")
     plain, frozen = UserEncoder(network), UserEncoder(network, frozen=True)
     for seed in range(3):
         expected, found = plain.encode(made_histories(seed)), frozen.encode(made_histories(seed))
