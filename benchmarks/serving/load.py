@@ -190,6 +190,7 @@ def main() -> None:
             seconds: int,
             *,
             threads: int = 1,
+            connections: int = CONNECTIONS,
             meanwhile: Callable[[], Any] | None = None,
         ) -> None:
             before = server.statuses()
@@ -199,7 +200,6 @@ def main() -> None:
             beside = threading.Thread(target=lambda: other.append(meanwhile() if meanwhile else None))
             beside.start()
             load = load_average()
-            connections = CONNECTIONS * times
             measured = wrk2(
                 arguments.wrk,
                 server.address,
@@ -238,7 +238,9 @@ def main() -> None:
 
         phase("steady", 1, arguments.seconds)
         phase("in bursts", 1, arguments.short, threads=2)
-        phase("overload", OVERLOAD, arguments.short)
+        # A connection asks one thing at a time: 100 of them can't overrun the queue, 400 can.
+        phase("overload, 100 connections", OVERLOAD, arguments.short, connections=100)
+        phase("overload, 400 connections", OVERLOAD, arguments.short, connections=400)
         phase("after the overload", 1, arguments.short)
         phase("four reloads", 1, arguments.short, meanwhile=reloads)
         results["killed"] = killed(server, asked[:50])

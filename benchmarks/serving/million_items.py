@@ -26,7 +26,7 @@ from h2rec.retrieval.scoring import ItemScorer
 from h2rec.retrieval.users import UserEncoder
 from h2rec.runtime import set_threads
 
-SWEEP = {"ivf": ("probes", (16, 32, 64, 128)), "hnsw": ("search_width", (128, 256, 512))}
+SWEEP = {"ivf": ("probes", (16, 32, 48, 64)), "hnsw": ("search_width", (128, 256, 512))}
 SINGLE = 64
 
 

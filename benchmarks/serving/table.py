@@ -23,7 +23,18 @@ def source(result: dict[str, Any]) -> str:
 
 def load() -> str:
     result = read_json(RESULTS / "load.json")
-    heads = ["phase", "asked/s", "answered 200", "503", "other", "p50", "p99", "p99.9", "beside it, 200: p99", "503: p50"]
+    heads = [
+        "phase",
+        "asked/s",
+        "answered 200",
+        "503",
+        "other",
+        "p50",
+        "p99",
+        "p99.9",
+        "beside it, 200: p99",
+        "503: p50",
+    ]
     rows = []
     for phase in result["phases"]:
         counts = phase["statuses"]
@@ -54,14 +65,44 @@ def load() -> str:
 def million() -> str:
     result = read_json(RESULTS / "million_items.json")
     k, exact = result["k"], result["exact"]
-    heads = ["index", f"recall@{k}", "users/s, 32 at once", "one by one", "times exact", "one by one", "memory", "built in"]
+    heads = [
+        "index",
+        f"recall@{k}",
+        "users/s, 32 at once",
+        "one by one",
+        "times exact",
+        "one by one",
+        "memory",
+        "built in",
+    ]
     vectors = f"{result['item_vectors_mb']:,} MB"
     rows = [
-        ["exact scan", "1", f"{exact['users_a_second_in_32s']:.0f}", f"{exact['users_a_second_one_by_one']:.0f}"]
-        + ["1", "1", vectors, "–"],
-        ["exact scan of faiss", "1", f"{result['faiss_flat']['users_a_second_in_32s']:.0f}", "–", "–", "–", vectors, "–"],
+        [
+            "exact scan",
+            "1",
+            f"{exact['users_a_second_in_32s']:.0f}",
+            f"{exact['users_a_second_one_by_one']:.0f}",
+            "1",
+            "1",
+            vectors,
+            "–",
+        ],
+        [
+            "exact scan of faiss",
+            "1",
+            f"{result['faiss_flat']['users_a_second_in_32s']:.0f}",
+            "–",
+            "–",
+            "–",
+            vectors,
+            "–",
+        ],
     ]
-    names = {"ivf": "inverted lists", "hnsw": "graph", "ivf_without_users": "inverted lists, users not looked at"}
+    names = {
+        "ivf": "inverted lists",
+        "hnsw": "graph",
+        "ivf_without_users": "inverted lists, users not looked at",
+    }
     for kind, name in names.items():
         for found in result.get(kind, {"measured": []})["measured"]:
             setting = next(iter(found))
@@ -79,8 +120,8 @@ def million() -> str:
             )
     return (
         markdown(heads, rows)
-        + f"\n{result['items']:,} items of {result['columns']} columns, one thread; peak of the whole process, catalogue "
-        f"made in it, {result['peak_memory_mb']:,} MB.\n\n{source(result)}"
+        + f"\n{result['items']:,} items of {result['columns']} columns, one thread; peak of the whole process, "
+        f"catalogue made in it, {result['peak_memory_mb']:,} MB.\n\n{source(result)}"
     )
 
 

@@ -146,7 +146,8 @@ def _projections(width: int, users: Vectors | None) -> tuple[Vectors, Vectors]:
     weights, directions = weights[::-1], directions[:, ::-1]
     held = np.cumsum(weights) / weights.sum()
     kept = min(width, int(np.searchsorted(held, _USERS_HELD)) + 1)
-    kept = min(width, -(-kept // 8) * 8)  # distances are computed on eight numbers at a time
+    # Distances are computed on sixteen numbers at a time, one of which is the column for lengths.
+    kept = min(width, -(-(kept + 1) // 16) * 16 - 1)
     scales = np.sqrt(np.maximum(weights[:kept], weights[0] * 1e-9))
     directions = directions[:, :kept]
     return (directions * scales).astype(np.float32), (directions / scales).astype(np.float32)

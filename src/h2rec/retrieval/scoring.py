@@ -1,5 +1,7 @@
 """Scores of users against the static item vectors, the branches' sum as evaluation defines it."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -7,6 +9,7 @@ import torch
 from h2rec.models.scoring import joint_score, saturation_ceiling
 
 _BLOCK = 4096
+_BLOCKS_AT_ONCE = 16
 _SAMPLE = 20_000
 
 
@@ -50,6 +53,27 @@ class ItemScorer:
             branches = [self._all(users, start, stop) for start, stop in self._columns()]
             ceiling = saturation_ceiling(branches[0][:, 1:], self.saturate_at, self.item_count)
             return joint_score(branches, ceiling)
+
+    def parts(self, users: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
+        """Scores of all items, some at a time, so that what looks at them finds them in the processor's cache.
+
+        Yields
+        ------
+        first, scores
+            Index of the first item, and `[n, 1 + M]`: a spare column, then items ``first`` to ``first + M - 1``.
+            The next part may stand in the same memory.
+        """
+        if self.saturate_at is not None:
+            yield 0, torch.nn.functional.pad(self.everything(users), (1, 0))
+            return
+        blocks = self._blocks()
+        room = users.new_empty(len(users), 1 + _BLOCK * min(_BLOCKS_AT_ONCE, len(blocks)))
+        for start in range(0, len(blocks), _BLOCKS_AT_ONCE):
+            some = blocks[start : start + _BLOCKS_AT_ONCE]
+            for place, block in enumerate(some):
+                room[:, 1 + place * _BLOCK : 1 + (place + 1) * _BLOCK] = users @ block
+            first = start * _BLOCK
+            yield first, room[:, : 1 + min(len(some) * _BLOCK, len(self.vectors) - first)]
 
     def chosen(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
         """Scores of each user's own items: users `[n, D]`, items int64 `[n, c]`, result `[n, c]`."""
