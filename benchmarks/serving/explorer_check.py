@@ -85,6 +85,9 @@ def check(page: Page, query: str) -> None:
     expect(page.locator("#tail-shown")).to_have_text("–")
     page.locator("#answer .name").first.click()
     expect(page.locator("#history li")).to_have_count(3)
+    if page.locator("#branches .more").count():
+        page.locator("#branches .more").click()
+        expect(page.locator("#branches .more")).to_have_count(0)
     for depth in (2, 3):
         page.locator("#branches button").first.click()
         expect(page.locator("#path button")).to_have_count(depth)

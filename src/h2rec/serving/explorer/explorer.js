@@ -64,6 +64,14 @@ function titleOf(item) {
   return named ? named[1] : first || item.item_id;
 }
 
+/* What tells items of one name apart: the fields that are not the title, on one line. */
+function aboutOf(item, title) {
+  const text = Object.values(item.fields).filter((value) => value && value !== title).join(" · ");
+  return text ? [element("small", { class: "about", title: text }, text)] : [];
+}
+const nameOf = (item, title, attributes) => element("span", { class: "entry" },
+  element("button", { class: "name", type: "button", ...attributes, onclick: () => add(item) }, title), ...aboutOf(item, title));
+
 function add(item) {
   state.titles.set(item.item_id, titleOf(item));
   state.history.push(item.item_id);
@@ -79,7 +87,7 @@ function search() {
     state.chosen = -1;
     $("found").replaceChildren(...items.map((item, place) => element("li",
       { role: "option", id: `found-${place}`, "aria-selected": "false" },
-      element("button", { class: "name", type: "button", tabindex: "-1", onclick: () => add(item) }, item.title),
+      nameOf(item, item.title, { tabindex: "-1" }),
       badge(item.head), ...codesOf(item.codes))));
     if (!items.length) $("found").append(element("li", { class: "hint" }, "nothing found"));
   });
@@ -140,7 +148,7 @@ function showAnswer(answer) {
   }
   $("answer").replaceChildren(...answer.items.map((item, place) => element("li", {},
     element("span", { class: "rank" }, String(place + 1)),
-    element("button", { class: "name", type: "button", title: "Add to the history", onclick: () => add(item) }, titleOf(item)),
+    nameOf(item, titleOf(item), { title: "Add to the history" }),
     badge(item.head), ...codesOf(item.codes),
     element("span", { class: "score" }, item.score.toFixed(2)),
     ...why(item.explanation))));
@@ -156,8 +164,9 @@ function why(explanation) {
   return [element("div", { class: "why" },
     element("div", { class: "bar", "aria-hidden": "true" }, ...parts.map(([name, value]) =>
       element("i", { class: name, style: `width:${Math.abs(value) / whole * 100}%` }))),
-    parts.map(([name, value]) => `${names[name] ?? name} ${value.toFixed(2)}`).join(" + ")
-      + (shared.length ? ` · ${shared.join("; ")}` : ""))];
+    ...parts.flatMap(([name, value], place) => [place ? " + " : "",
+      element("b", { class: `part ${name}` }, `${names[name] ?? name} ${value.toFixed(2)}`)]),
+    shared.length ? ` · ${shared.join("; ")}` : "")];
 }
 
 $("k").addEventListener("change", recommend);
@@ -173,22 +182,33 @@ function walk(path) {
     path.forEach((code, level) => steps.push(" › ",
       element("button", { type: "button", onclick: () => walk(path.slice(0, level + 1)) }, String(code))));
     $("path").replaceChildren(...steps);
-    $("branches").replaceChildren(...tree.branches.map((branch) => element("button",
-      { type: "button", onclick: () => walk([...path, branch.code]) },
-      element("b", {}, [...path, branch.code].join("-")),
-      ` ${branch.items} ${branch.items === 1 ? "item" : "items"}, ${branch.head} head`,
-      element("small", {}, branch.examples.join(" · ")))));
+    showBranches(path, tree.branches, matchMedia("(min-width: 52rem)").matches ? 24 : 8);
     $("members").replaceChildren(...(path.length ? tree.items : []).map((item) => element("li", {},
-      element("button", { class: "name", type: "button", title: "Add to the history", onclick: () => add(item) }, item.title),
+      nameOf(item, item.title, { title: "Add to the history" }),
       badge(item.head), ...codesOf(item.codes))));
     if (!tree.levels) $("path").textContent = "This model has no codes.";
   });
 }
 
+function showBranches(path, branches, most) {
+  const shown = branches.slice(0, branches.length > most + 3 ? most : branches.length);
+  $("branches").replaceChildren(...shown.map((branch) => element("button",
+    { type: "button", onclick: () => walk([...path, branch.code]) },
+    element("b", {}, [...path, branch.code].join("-")),
+    ` ${branch.items} ${branch.items === 1 ? "item" : "items"}, ${branch.head} head`,
+    element("small", {}, branch.examples.join(" · ")))));
+  if (shown.length < branches.length) {
+    $("branches").append(element("button", { type: "button", class: "more", onclick: () => {
+      showBranches(path, branches, branches.length);
+      $("branches").children[shown.length].focus();
+    } }, `Show all ${branches.length}, largest first`));
+  }
+}
+
 /* -- the server ---------------------------------------------------------------------------------- */
 
 function showState({ status, items, bundle }) {
-  $("state").textContent = `${status}, ${items.toLocaleString("en")} items, bundle ${bundle}`;
+  $("state").textContent = `${status}, ${items.toLocaleString("en")} items in ${bundle}`;
 }
 
 function start() {
