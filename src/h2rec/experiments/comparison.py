@@ -1,7 +1,7 @@
 """Figures and tests of a suite: means and spread over seeds, paired tests against one row, best and second."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -197,32 +197,62 @@ def _gain(record: Record) -> str:
     return f"{record['relative']:+.1%}" + ("" if effect is None else f", d {effect:+.3f}")
 
 
-def verdicts(found: dict[str, Any]) -> list[str]:
-    """One sentence for each data set, protocol and slice: where the tested row stands in the leading metric."""
-    return list(_verdicts(found))
-
-
-def _verdicts(found: dict[str, Any]) -> Iterator[str]:
+def verdicts(found: Mapping[str, Any]) -> Iterator[str]:
+    """One sentence for each entry of `standing`."""
     lead, tested = lead_metric(found["metrics"]), found["tested"]
-    blocks: dict[tuple[str, str, str], list[Record]] = {}
-    for record in found["records"]:
-        if record["metric"] == lead and record["mean"] is not None:
-            key = (record["data"], record["protocol"], record["slice"])
-            blocks.setdefault(key, []).append(record)
-    for (data, protocol, part), column in blocks.items():
-        ours = next((r for r in column if r["model"] == tested), None)
-        others = [r for r in column if r["model"] != tested]
-        if ours is None or not others:
+    for s in standing(found):
+        place = "best" if s["place"] == 1 else f"number {s['place']} of {s['rows']}"
+        sentence = f"{s['data']}, {s['protocol']}, {s['slice']}: {tested} is {place} in {lead}"
+        if s["gain"] is None or s["p"] is None:
+            yield sentence
             continue
-        rival = max(others, key=lambda r: r["mean"])
-        place = f"{data}, {protocol}, {part}: {tested} is "
-        place += "best" if ours["place"] == 1 else f"number {ours['place']} of {len(column)}"
-        if rival["mean"] == 0 or "p_t" not in rival:
-            yield f"{place} in {lead}"
-            continue
-        gain = f"{ours['mean'] / rival['mean'] - 1:+.1%} against {rival['model']}"
-        p = max(rival["p_bootstrap"], rival["p_t"])
-        told = f"p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}" + (
-            "" if significant(rival) else ", not significant"
-        )
-        yield f"{place} in {lead}, {gain} ({told})"
+        p = "p < 0.001" if s["p"] < 0.001 else f"p = {s['p']:.3f}"
+        told = p if s["tone"] else f"{p}, not significant"
+        yield f"{sentence}, {s['gain']:+.1%} against {s['rival']} ({told})"
+
+
+def standing(found: Mapping[str, Any]) -> Iterator[Record]:
+    """Where the tested row stands in the leading metric, by data set, protocol and slice.
+
+    Yields
+    ------
+    dict
+        ``data, protocol, slice, place, rows, mean``, the best other row as ``rival`` and ``rival_mean``, the
+        ``gain`` over it, ``p`` (the larger corrected one), ``effect`` (d_z) and ``tone``: good or bad where the
+        difference is significant, else empty.
+    """
+    lead, tested = lead_metric(found["metrics"]), found["tested"]
+    for data, protocol in blocks_of(found):
+        for part in SLICES:
+            column = [r for r in column_of(found, data, protocol, part, lead) if r["mean"] is not None]
+            ours = next((r for r in column if r["model"] == tested), None)
+            others = [r for r in column if r["model"] != tested]
+            if ours is None or not others:
+                continue
+            rival = max(others, key=lambda r: float(r["mean"]))
+            gain = ours["mean"] / rival["mean"] - 1 if rival["mean"] else None
+            yield {
+                "data": data,
+                "protocol": protocol,
+                "slice": part,
+                "place": ours["place"],
+                "rows": len(column),
+                "mean": ours["mean"],
+                "rival": rival["model"],
+                "rival_mean": rival["mean"],
+                "gain": gain,
+                "p": max(rival["p_bootstrap"], rival["p_t"]) if "p_t" in rival else None,
+                "effect": rival.get("effect_size"),
+                "tone": ("good" if rival["difference"] > 0 else "bad") if significant(rival) else "",
+            }
+
+
+def blocks_of(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Data sets and protocols that figures are there for."""
+    return list(dict.fromkeys((r["data"], r["protocol"]) for r in found["records"]))
+
+
+def column_of(found: Mapping[str, Any], data: str, protocol: str, part: str, metric: str) -> list[Record]:
+    """Records of one column of the tables, a row each."""
+    wanted = (data, protocol, part, metric)
+    return [r for r in found["records"] if (r["data"], r["protocol"], r["slice"], r["metric"]) == wanted]
