@@ -16,7 +16,9 @@ RESULTS = Path(__file__).parent / "results"
 
 def kept(found: dict[str, Any]) -> dict[str, Any]:
     """What is worth a place in the repository."""
-    curves = [{name: value for name, value in c.items() if name not in ("loss", "valid")} for c in found["curves"]]
+    curves = [
+        {name: value for name, value in c.items() if name not in ("loss", "valid")} for c in found["curves"]
+    ]
     origin = found["provenance"] | {"commands": [without_paths(c) for c in found["provenance"]["commands"]]}
     return found | {"curves": curves, "provenance": origin}
 
@@ -28,7 +30,9 @@ def without_paths(command: str) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folders", nargs="+", type=Path, help="Folders of suites.")
     for folder in parser.parse_args().folders:
         found = read_json(folder / "results.json")

@@ -13,7 +13,16 @@ from h2rec.experiments.tables import SLICES
 from h2rec.files import read_json
 
 RESULTS = Path(__file__).parent / "results"
-ORDER = ("main", "backbones", "ablation", "popularity", "quantizers", "sweep_codes", "sweep_beta", "sweep_gamma")
+ORDER = (
+    "main",
+    "backbones",
+    "ablation",
+    "popularity",
+    "quantizers",
+    "sweep_codes",
+    "sweep_beta",
+    "sweep_gamma",
+)
 
 
 def suites() -> str:
@@ -30,7 +39,9 @@ def section(found: dict[str, Any]) -> str:
     for data, protocol in blocks_of(found):
         parts.append(f"\n### {found['suite']}: {data}, {protocol}\n\n{table(found, data, protocol)}")
     for failure in found["failures"]:
-        parts.append(f"\nNot there: {failure['model']} on {failure['data']}, seed {failure['seed']}: {failure['error']}\n")
+        parts.append(
+            f"\nNot there: {failure['model']} on {failure['data']}, seed {failure['seed']}: {failure['error']}\n"
+        )
     return "".join(parts) + f"\n{source(found)}\n"
 
 

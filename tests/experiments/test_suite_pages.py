@@ -26,7 +26,9 @@ def test_kept_results_make_the_same_page_and_name_no_folder(pages, tiny, tmp_pat
     keep, table = pages
     found = evidence(tiny)
     place = "/home/me/runs/tiny"
-    found["provenance"]["commands"] = [f"h2rec compare tiny --data a={place}/a.yaml --out {place} --set a.b=0.5"]
+    found["provenance"]["commands"] = [
+        f"h2rec compare tiny --data a={place}/a.yaml --out {place} --set a.b=0.5"
+    ]
     kept = keep.kept(found)
     assert kept["provenance"]["commands"] == ["h2rec compare tiny --data a=a.yaml --set a.b=0.5"]
     assert "/home" not in json.dumps(kept)

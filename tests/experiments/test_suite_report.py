@@ -92,9 +92,24 @@ def test_standing_compares_with_the_best_other_row(found):
 def test_a_browser_draws_it_offline_and_follows_the_choices(page, wide, width):
     with opened(page, width) as (tab, problems):
         tab.wait_for_selector("body[data-drawn]")
-        drawn = tab.eval_on_selector_all(".plot:not([hidden])", "all => all.map(f => [f.dataset.plot, f.querySelectorAll('.main-svg').length > 0])")
+        drawn = tab.eval_on_selector_all(
+            ".plot:not([hidden])",
+            "all => all.map(f => [f.dataset.plot, f.querySelectorAll('.main-svg').length > 0])",
+        )
         assert dict(drawn) == dict.fromkeys(
-            ("sweep-0", "seesaw", "popularity", "gains", "exposure", "sharing", "alpha", "codes", "training", "loss"), True
+            (
+                "sweep-0",
+                "seesaw",
+                "popularity",
+                "gains",
+                "exposure",
+                "sharing",
+                "alpha",
+                "codes",
+                "training",
+                "loss",
+            ),
+            True,
         )
         assert tab.evaluate("document.documentElement.scrollWidth") <= width
         marks = "[...document.querySelectorAll('#seesaw .point')].length"

@@ -79,12 +79,12 @@ def _records(suite: Suite, data: str, jobs: Sequence[Job]) -> list[Record]:
                             **tests.get(f"{part}/{metric}/{name}", {}),
                         }
                     )
-                _place(column)
+                mark_places(column)
                 records += column
     return records
 
 
-def _place(column: Sequence[Record]) -> None:
+def mark_places(column: Sequence[Record]) -> None:
     """Number the rows of a column by their means; equal means share a place."""
     means = sorted({round(r["mean"], 12) for r in column if r["mean"] is not None}, reverse=True)
     for record in column:
@@ -116,20 +116,24 @@ def _tests(
         frame = compare_models(
             ranks, tested, reported, protocol=protocol, slices=slices, family=("slice", "metric")
         )
-        found = {
-            f"{row['slice']}/{row['metric']}/{row['other']}": {
-                **{name: row[name] for name in ("difference", "relative", "low", "high")},
-                "p_bootstrap": row["p_bootstrap_holm"],
-                "p_t": row["p_t_holm"],
-                "effect_size": row["effect_size"] if math.isfinite(row["effect_size"]) else None,
-            }
-            for row in frame.iter_rows(named=True)
-        }
-        write_json(folder / "tests.json", found)
+        write_json(folder / "tests.json", tests_against(frame))
 
     stage = StageStore(suite.stages).run("tests", depends, work)
     found: dict[str, Record] = read_json(stage.folder / "tests.json")
     return found
+
+
+def tests_against(frame: pl.DataFrame) -> dict[str, Record]:
+    """What `compare_models` found (corrected within slice and metric), by ``slice/metric/row``."""
+    return {
+        f"{row['slice']}/{row['metric']}/{row['other']}": {
+            **{name: row[name] for name in ("difference", "relative", "low", "high")},
+            "p_bootstrap": row["p_bootstrap_holm"],
+            "p_t": row["p_t_holm"],
+            "effect_size": row["effect_size"] if math.isfinite(row["effect_size"]) else None,
+        }
+        for row in frame.iter_rows(named=True)
+    }
 
 
 def _test_ranks(path: Path) -> pl.DataFrame:
@@ -167,7 +171,7 @@ def comparison_table(found: dict[str, Any], data: str, protocol: str) -> Table:
     lead = lead_metric(shown)
     table.add_column(f"gain, {lead}", justify="right")
     names = list(dict.fromkeys(r["model"] for r in chosen))
-    for part in SLICES:
+    for part in dict.fromkeys(r["slice"] for r in chosen):
         cells = {(r["model"], r["metric"]): r for r in chosen if r["slice"] == part}
         for place, name in enumerate(names):
             row = [_cell(cells[name, metric]) for metric in shown]
