@@ -9,6 +9,9 @@ from h2rec.errors import MissingExtraError
 from h2rec.experiments.comparison import evidence, standing, verdicts
 from h2rec.experiments.suite_report import write_suite_report
 
+PLOTS = ("sweep-0", "seesaw", "popularity", "gains", "exposure")
+PLOTS += ("sharing", "alpha", "codes", "training", "loss")
+
 
 @pytest.fixture(scope="module")
 def found(tiny):
@@ -92,25 +95,9 @@ def test_standing_compares_with_the_best_other_row(found):
 def test_a_browser_draws_it_offline_and_follows_the_choices(page, wide, width):
     with opened(page, width) as (tab, problems):
         tab.wait_for_selector("body[data-drawn]")
-        drawn = tab.eval_on_selector_all(
-            ".plot:not([hidden])",
-            "all => all.map(f => [f.dataset.plot, f.querySelectorAll('.main-svg').length > 0])",
-        )
-        assert dict(drawn) == dict.fromkeys(
-            (
-                "sweep-0",
-                "seesaw",
-                "popularity",
-                "gains",
-                "exposure",
-                "sharing",
-                "alpha",
-                "codes",
-                "training",
-                "loss",
-            ),
-            True,
-        )
+        is_drawn = "all => all.map(f => [f.dataset.plot, f.querySelectorAll('.main-svg').length > 0])"
+        drawn = tab.eval_on_selector_all(".plot:not([hidden])", is_drawn)
+        assert dict(drawn) == dict.fromkeys(PLOTS, True)
         assert tab.evaluate("document.documentElement.scrollWidth") <= width
         marks = "[...document.querySelectorAll('#seesaw .point')].length"
         assert tab.evaluate(marks) == len(wide["rows"])
@@ -130,6 +117,7 @@ def test_a_browser_draws_it_offline_and_follows_the_choices(page, wide, width):
         shown = "document.getElementById('seesaw').data.find(t => t.name === 'H2Rec').y[0]"
         assert tab.evaluate(shown) == pytest.approx(tail)
         # The interval of the rows' differences holds the difference, mirrored as it is.
-        bar = "document.getElementById('gains').data.every(t => t.x.every((v, i) => t.error_x.array[i] >= 0 && t.error_x.arrayminus[i] >= 0))"
+        sides = "t.error_x.array[i] >= 0 && t.error_x.arrayminus[i] >= 0"
+        bar = f"document.getElementById('gains').data.every(t => t.x.every((v, i) => {sides}))"
         assert tab.evaluate(bar)
     assert problems == []
