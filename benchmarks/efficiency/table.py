@@ -13,8 +13,8 @@ from h2rec.files import read_json
 RESULTS = Path(__file__).parent / "results" / "efficiency.json"
 TEXT = """## What the models cost
 
-Made catalogues and histories of one length; every model with the same sizes, 512 shared negatives, one thread. Times are
-CPU seconds. Peak memory is that of the whole process, Python and torch included.
+Made catalogues and histories of one length; every model with the same sizes, 512 shared negatives, one thread. Times
+are CPU seconds. Peak memory is that of the whole process, Python and torch included.
 """
 NAMES = {"sasrec": "SASRec", "llm_esr": "LLM-ESR", "h2rec": "H2Rec"}
 

@@ -1,4 +1,9 @@
 import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 import yaml
@@ -112,22 +117,56 @@ def test_tables_of_an_unfinished_suite(tiny, tmp_path):
     evidence(tiny)
 
 
-def test_only_some_rows_and_named_cores(suite_file, tmp_path):
-    suite = Suite.load(suite_file, tmp_path / "out")
-    assert suite.run(cores=[0], only=["weak"]) == {}
-    assert [job.model for job in suite.finished()] == ["weak"]
-    with pytest.raises(ConfigError, match="no row 'strong'"):
-        suite.run(only=["strong"])
+def test_a_killed_suite_goes_on_where_it_was_and_leaves_nobody_at_work(tiny, tmp_path):
+    out = tmp_path / "out"
+    cache = {"H2REC_CACHE": str(tiny.out.parent / "cache")}
+    words = [sys.executable, "-m", "h2rec", "-q", "compare", "tiny", "--out", str(out)]
+    started = subprocess.Popen(words, env=os.environ | cache, stdout=subprocess.DEVNULL)
+    until = time.monotonic() + 240
+    while len(list(out.glob("runs/*/*/*/metrics.json"))) < 3 and time.monotonic() < until:
+        time.sleep(0.02)
+    workers = children(started.pid)
+    assert workers
+    started.kill()
+    started.wait()
+    while any(Path(f"/proc/{worker}").exists() for worker in workers):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    suite = Suite.load("tiny", out)
+    assert 3 <= len(suite.finished()) < 8
+    assert evidence(suite)["records"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("H2REC_CACHE", cache["H2REC_CACHE"])
+        assert suite.run() == {}
+    assert evidence(suite)["records"] == evidence(tiny)["records"]
 
 
-def test_a_failing_run_does_not_stop_the_others(suite_file, tmp_path):
+def children(process):
+    """Living processes that a process started."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = status.read_text().rpartition(")")[2].split()
+        except OSError:  # it ended meanwhile
+            continue
+        if int(fields[1]) == process and fields[0] != "Z":
+            found.append(int(status.parent.name))
+    return found
+
+
+def test_a_failing_run_does_not_stop_the_others_and_only_what_is_asked_for_runs(suite_file, tmp_path):
     models = yaml.safe_load(suite_file.read_text())["models"]
-    broken = {"broken": {"model": {"name": "sasrec", "dim": 4096}}, "fine": models["weak"]}
-    suite = Suite.load(rewritten(suite_file, models=broken), tmp_path / "out")
-    failures = suite.run()
+    broken = {"model": {"name": "sasrec", "dim": 4096}}
+    changed = {"broken": broken, "fine": models["weak"], "idle": models["weak"]}
+    suite = Suite.load(rewritten(suite_file, models=changed), tmp_path / "out")
+    failures = suite.run(cores=[0], only=["broken", "fine"])
     assert [job.model for job in failures] == ["broken"]
     assert [job.model for job in suite.finished()] == ["fine"]
-    assert [record["model"] for record in evidence(suite)["failures"]] == ["broken"]
+    found = evidence(suite)
+    assert [record["model"] for record in found["failures"]] == ["broken"]
+    assert found["provenance"]["machines"][0]["cores"] == 1
+    with pytest.raises(ConfigError, match="no row 'strong'"):
+        suite.run(only=["strong"])
 
 
 def test_a_wrong_key_names_the_run(suite_file, tmp_path):

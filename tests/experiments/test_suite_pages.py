@@ -19,7 +19,7 @@ def pages(monkeypatch):
     yield keep, table
     # Run as a script by another test, a module that is loaded already would be warned of.
     for name in ("keep", "table"):
-        sys.modules.pop(f"benchmarks.suites.{name}")
+        sys.modules.pop(f"benchmarks.suites.{name}", None)
 
 
 def test_kept_results_make_the_same_page_and_name_no_folder(pages, tiny, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 import logging
 import multiprocessing
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -190,7 +191,7 @@ class Suite:
         # Spawned, not forked: a forked child would inherit the thread pools of the numerical libraries.
         context = multiprocessing.get_context("spawn")
         with (
-            ProcessPoolExecutor(jobs, mp_context=context) as pool,
+            ProcessPoolExecutor(jobs, mp_context=context, initializer=_end_with_parent) as pool,
             progress_bar("suite", len(wanted), "runs") as advance,
         ):
             futures: dict[Future[None], Job] = {
@@ -218,6 +219,18 @@ class Suite:
         """Runs that ended with an error when they were last tried, and the error."""
         paths = {job: job.folder / "failure.json" for job in self.jobs}
         return {job: str(read_json(path)["error"]) for job, path in paths.items() if path.exists()}
+
+
+def _end_with_parent() -> None:
+    """End this process as soon as the one that started it is gone: a killed suite leaves nobody at work."""
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _run(job: Job, stages: Path, threads: int, cores: Sequence[int] | None) -> None:
