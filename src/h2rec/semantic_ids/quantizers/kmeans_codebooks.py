@@ -56,7 +56,7 @@ def residual_codebook(
         return cluster(residuals, codebook_size, iterations, seed, weights)
     mean = residuals.mean(dim=0)
     centred = residuals - mean
-    directions = torch.linalg.eigh(centred.T @ centred).eigenvectors[:, -components:]
+    directions: Tensor = torch.linalg.eigh(centred.T @ centred).eigenvectors[:, -components:]
     projected = centred @ directions
     centres = cluster(projected, codebook_size, iterations, seed, weights)
     codes = nearest_codes(projected, centres)
@@ -72,7 +72,8 @@ def length_weights(residuals: Tensor, power: float) -> Tensor:
     mean = lengths.mean()
     if power == 0 or mean == 0:
         return torch.ones_like(lengths)
-    return (lengths / mean).clamp_min(SHORTEST) ** -power
+    weights: Tensor = (lengths / mean).clamp_min(SHORTEST) ** -power
+    return weights
 
 
 def fit_jointly(points: Tensor, codebooks: Tensor, rounds: int) -> Tensor:
@@ -118,5 +119,7 @@ def _least_squares(points: Tensor, codes: Tensor, codebooks: Tensor, weights: Te
         sums[level].index_add_(0, codes[:, level], weighted)
     pull = REFIT_PULL * len(points) / size
     matrix = together.view(levels * size, -1) + pull * torch.eye(levels * size, dtype=torch.float64)
-    solved = torch.linalg.solve(matrix, (sums.double() + pull * codebooks.double()).view(levels * size, -1))
+    solved: Tensor = torch.linalg.solve(
+        matrix, (sums.double() + pull * codebooks.double()).view(levels * size, -1)
+    )
     return solved.float().view_as(codebooks)
