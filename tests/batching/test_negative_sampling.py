@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -39,8 +41,11 @@ def test_in_batch_negatives_are_the_targets():
 
 def test_log_expected_count_by_hand():
     uniform = sampler(count=8)
-    expected = uniform.log_expected_count(torch.arange(1, 5).repeat(2))
-    assert expected.exp().tolist() == pytest.approx([2.0] * 8)
+    assert math.exp(uniform.log_expected_count(torch.arange(1, 5).repeat(2))) == pytest.approx(2.0)
+    popular = sampler(count=8, distribution="popularity", popularity_power=1.0)
+    counts = np.maximum(COUNTS[1:], 1)
+    expected = popular.log_expected_count(torch.arange(1, 5).repeat(2))
+    assert expected.exp().tolist() == pytest.approx((8 * counts / counts.sum()).tolist() * 2)
 
 
 def test_same_random_stream_same_negatives():

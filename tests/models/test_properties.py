@@ -4,7 +4,7 @@ import pytest
 import torch
 from baseline_cases import BASELINES, ON_OTHER_BACKBONES
 
-from h2rec.models.protocol import branch_scores
+from h2rec.models.protocol import branch_scores, paired_branch_scores, scores_of_targets
 
 BACKBONES = ["sasrec", "bert4rec", "gru4rec"]
 MODELS = [{"name": name} for name in BACKBONES] + [
@@ -271,7 +271,7 @@ def test_the_residual_shrinks_with_what_is_known(features):
     # Warm-started, codes by equal weights and residual add up to the warm hash ID, in its proportion.
     with torch.no_grad():
         rows = model.codes.rows(torch.tensor([3]))
-        whole = model.codes.vectors[rows].mean(1) + model.residual.vectors[3]
+        whole = model.codes.vectors[rows].mean(1) + model.residual.table.weight[3]
         torch.testing.assert_close(whole * model.codes.levels, model.hid.weight[3:4], rtol=1e-4, atol=1e-5)
 
 
@@ -282,3 +282,58 @@ def test_an_extended_models_score_stays_an_inner_product(make_model):
         vectors = model.item_vectors(torch.arange(1, model.item_count + 1))
     assert [v.shape[1] for v in vectors] == [v.shape[1] for v in states.vectors]
     assert vectors[0].shape[1] == (model.codes.levels + 1) * 8
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"name": "h2rec"},
+        {"name": "h2rec", "score": {"kind": "inner"}},
+        {"name": "h2rec", "score": {"normalise": "item"}},
+        {"name": "h2rec", "score": {"maturity": True}},
+        {"name": "h2rec", "residual": {"enabled": True}},
+        {"name": "h2rec", "residual": {"enabled": True}, "score": {"kind": "inner"}},
+        {"name": "h2rec", "branches": "sid"},
+        {"name": "h2rec", "branches": "hid"},
+        {"name": "h2rec", "backbone": "bert4rec"},
+        {"name": "sasrec"},
+        {"name": "two_hid"},
+    ],
+    ids=name_of,
+)
+def test_scores_by_codes_are_those_of_the_static_item_vectors_with_their_gradients(make_model, values):
+    model = make_model(**values)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "residual" in name or "fusion.out" in name:
+                parameter.normal_(generator=torch.Generator().manual_seed(1))
+    items = torch.tensor([[3, 7, 9, 4], [8, 8, 2, 0]])
+    lengths, reads = torch.tensor([4, 3]), items > 0
+    targets, shared = torch.tensor([7, 9, 4, 12, 8, 2, 40]), torch.tensor([1, 9, 9, 30, 40])
+
+    def ask(scored):
+        model.zero_grad()
+        states = model(items, lengths, reads)
+        own, others = scored(states)
+        weights = torch.linspace(-1, 2, 7)
+        sum(
+            ((x * weights).sum() + (y * weights[:, None]).pow(2).sum())
+            for x, y in zip(own, others, strict=True)
+        ).backward()
+        gradients = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+        return (*own, *others), gradients
+
+    def naive(states):
+        return paired_branch_scores(states.vectors, model.item_vectors(targets)), branch_scores(
+            states.vectors, model.item_vectors(shared)
+        )
+
+    expected, its_gradients = ask(naive)
+    found, gradients = ask(lambda states: scores_of_targets(model, states, targets, shared))
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+    assert gradients.keys() == its_gradients.keys()
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(
+            gradient, its_gradients[name], rtol=1e-3, atol=1e-3, msg=lambda m, n=name: f"{n}: {m}"
+        )

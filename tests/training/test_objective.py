@@ -9,6 +9,7 @@ import torch
 
 from h2rec.batching.sequences import cut_windows, next_item_batch, pack
 from h2rec.data.histories import Histories
+from h2rec.errors import ConfigError
 from h2rec.losses.contrastive import multi_positive_info_nce
 from h2rec.losses.settings import LossSettings
 from h2rec.models.build import ItemFeatures, build_model
@@ -41,7 +42,8 @@ def test_the_total_is_the_weighted_sum_of_named_terms():
     assert set(terms.values) == {"ranking", "ranking_sid", "ranking_hid", "alignment", "masking"}
     values = {name: value.item() for name, value in terms.values.items()}
     expected = values["ranking"] + 0.3 * (values["ranking_sid"] + values["ranking_hid"])
-    expected += 0.5 * values["alignment"] + 0.25 * values["masking"]
+    # The two terms are computed on one batch in 4 and one in 8: their weights make up for it.
+    expected += 0.5 * 4 * values["alignment"] + 0.25 * 8 * values["masking"]
     assert terms.total.item() == pytest.approx(expected, rel=1e-6)
 
 
@@ -49,6 +51,17 @@ def test_terms_without_weight_are_not_computed():
     model, objective = make({"beta": 0, "gamma": 0, "branch": 0})
     terms, _ = objective(model, batch(), np.random.default_rng(0))
     assert list(terms.values) == ["ranking"]
+
+
+def test_a_term_of_some_batches_has_the_same_weight_on_average():
+    model, objective = make({"beta": 0.5, "gamma": 0.3, "alignment": {"every": 2}, "masking": {"every": 3}})
+    total = {"alignment": 0.0, "masking": 0.0}
+    for step in range(6):
+        terms, _ = objective(model, batch(), np.random.default_rng(0), step=step)
+        assert ("alignment" in terms.values, "masking" in terms.values) == (step % 2 == 0, step % 3 == 0)
+        for name in total:
+            total[name] += terms.weights.get(name, 0.0)
+    assert total == {"alignment": pytest.approx(6 * 0.5), "masking": pytest.approx(6 * 0.3)}
 
 
 def test_the_positive_set_is_codes_and_neighbours_and_itself():
@@ -177,7 +190,7 @@ def test_gradient_norms_are_those_of_the_weighted_terms():
     diagnosis = Diagnosis()
     diagnosis.add_gradients(terms, list(model.parameters()))
     model.zero_grad()
-    (0.5 * terms.values["alignment"]).backward(retain_graph=True)
+    (0.5 * 4 * terms.values["alignment"]).backward(retain_graph=True)
     norm = sum(p.grad.square().sum() for p in model.parameters() if p.grad is not None).sqrt()
     assert diagnosis._gradients["alignment"] == pytest.approx(norm.item(), rel=1e-5)
 
@@ -196,7 +209,8 @@ def test_branch_shares_by_head_and_tail_by_hand():
 
 def test_margins_are_the_lead_of_the_target_over_the_negatives():
     model, objective = make({"beta": 0, "gamma": 0, "ranking": "softmax", "branch": 0})
-    terms, states = objective(model, batch(), np.random.default_rng(0))
+    assert objective(model, batch(), np.random.default_rng(0))[0].margins is None
+    terms, states = objective(model, batch(), np.random.default_rng(0), margins=True)
     targets = batch().targets[batch().targets > 0]
     scores = branch_scores(states.vectors, model.item_vectors(torch.arange(1, ITEMS + 1)))
     for margin, score in zip(terms.margins, scores, strict=True):
@@ -213,3 +227,31 @@ def test_saturation_bounds_the_first_branch_by_the_users_own_score_at_the_rank()
     assert joint_score((sid, hid), ceiling).tolist() == [[3.0, 2.0, 3.5, 2.0]]
     # Half the catalogue seen: rank 4 of 8 items is place 2 of 4.
     assert torch.equal(saturation_ceiling(sid, 4, 8), ceiling)
+
+
+def test_a_branchs_own_loss_is_that_of_the_branch_alone_whatever_its_weight_in_the_sum():
+    """Own losses at two weights of the SID branch are the same; the joint loss is not."""
+    seen = []
+    for weight in (0.3, 1.0):
+        model, objective = make({"beta": 0, "gamma": 0}, score={"sid_weight": weight})
+        terms, _ = objective(model, batch(), np.random.default_rng(0))
+        seen.append({name: value.item() for name, value in terms.values.items()})
+    assert seen[0]["ranking_sid"] == pytest.approx(seen[1]["ranking_sid"], rel=1e-5)
+    assert seen[0]["ranking_hid"] == pytest.approx(seen[1]["ranking_hid"], rel=1e-5)
+    assert seen[0]["ranking"] != pytest.approx(seen[1]["ranking"], rel=1e-3)
+
+
+def test_without_the_joint_loss_each_branch_learns_for_itself():
+    model, objective = make({"beta": 0, "gamma": 0, "joint": 0, "branch": 1}, mca=False)
+    terms, _ = objective(model, batch(), np.random.default_rng(0))
+    assert set(terms.values) == {"ranking_sid", "ranking_hid"}
+    terms.values["ranking_sid"].backward()
+    assert model.hid.weight.grad is None
+    with pytest.raises(ConfigError, match="nothing would learn to rank"):
+        LossSettings.parse({"joint": 0, "branch": 0})
+
+
+def test_a_branch_that_weighs_nothing_has_no_loss_of_its_own():
+    model, objective = make({"beta": 0, "gamma": 0}, score={"sid_weight": 0.0})
+    terms, _ = objective(model, batch(), np.random.default_rng(0))
+    assert set(terms.values) == {"ranking", "ranking_hid"}

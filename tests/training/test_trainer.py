@@ -61,13 +61,13 @@ def ranks_of_the_next_on_the_ring(model):
 def test_every_model_learns_the_ring(values):
     cloze = "bert4rec" in values.values()
     # A cloze sees a third of the targets, and the end of a history only now and then.
-    made = trainer(values, epochs=120 if cloze else 30, batch_tokens=128 if cloze else 64)
+    made = trainer(values, epochs=240 if cloze else 30, batch_tokens=128 if cloze else 64)
     made.fit()
     ranks = ranks_of_the_next_on_the_ring(made.model)
     # Codes alone can't tell apart items that share a tuple; chance would put a tenth among the first three.
     first_is_enough = not cloze and "sid" not in values.values()
     found = float((ranks <= (1 if first_is_enough else 3)).float().mean())
-    assert found > (0.6 if cloze else 0.85)
+    assert found > (0.7 if cloze else 0.85)
 
 
 @pytest.mark.parametrize("ranking", ["sampled_softmax", "softmax", "bpr", "bce", "gbce"])
@@ -79,23 +79,25 @@ def test_every_ranking_loss_learns_the_ring(ranking, shared):
     assert float((ranks_of_the_next_on_the_ring(made.model) <= 3).float().mean()) > 0.9
 
 
+@pytest.mark.parametrize("lazy_rows", [None, 10])
 @pytest.mark.parametrize("values", [MODELS[0], MODELS[3], MODELS[4]], ids=lambda v: "-".join(v.values()))
-def test_a_stopped_training_ends_with_the_same_bytes(values, tmp_path):
-    whole = trainer(values, epochs=5)
+def test_a_stopped_training_ends_with_the_same_bytes(values, lazy_rows, tmp_path):
+    whole = trainer(values, epochs=5, lazy_rows=lazy_rows)
+    assert len(whole.optimizer.parts) == (2 if lazy_rows else 1)
     unbroken = whole.fit()
-    first = trainer(values, tmp_path, epochs=5)
+    first = trainer(values, tmp_path, epochs=5, lazy_rows=lazy_rows)
     steps = iter(range(1000))
     step = first._step
 
     def killed_in_the_third_epoch(*arguments):
-        if next(steps) == int(2.5 * whole.optimizer.state[next(whole.model.parameters())]["step"] / 5):
+        if next(steps) == int(2.5 * whole.optimizer.state_of(next(whole.model.parameters()))["step"] / 5):
             raise KeyboardInterrupt
         step(*arguments)
 
     first._step = killed_in_the_third_epoch
     with pytest.raises(KeyboardInterrupt):
         first.fit()
-    second = trainer(values, tmp_path, epochs=5)
+    second = trainer(values, tmp_path, epochs=5, lazy_rows=lazy_rows)
     result = second.fit()
     assert result.progress.epoch == 5
     assert same_weights(weights_of(whole.model), weights_of(second.model))
@@ -182,7 +184,9 @@ def test_clipping_bounds_the_step():
     before = weights_of(made.model)
     made.fit()
     # AdamW normalises the gradient, so what clipping leaves shows in its second moments.
-    moments = [state["exp_avg_sq"].max().item() for state in made.optimizer.state.values()]
+    states = [made.optimizer.state_of(parameter) for parameter in made.model.parameters()]
+    moments = [state["exp_avg_sq"].max().item() for state in states if state]
+    assert moments
     assert max(moments) < 1e-17
     assert before.keys() == weights_of(made.model).keys()
 

@@ -76,6 +76,9 @@ class NegativeSampler:
         drawn = np.searchsorted(self._cumulative, random.random(shape), side="right")
         return torch.from_numpy(np.minimum(drawn, self.item_count - 1) + 1)
 
-    def log_expected_count(self, negatives: torch.Tensor) -> torch.Tensor:
-        """Log of how often a draw of this size holds each negative, float32, the shape of `negatives`."""
-        return self._log_q[negatives] + float(np.log(negatives.shape[-1]))
+    def log_expected_count(self, negatives: torch.Tensor) -> torch.Tensor | float:
+        """Log of how often a draw of this size holds each negative: float32 `[..]`, or one number if all are equal."""
+        log_size = float(np.log(negatives.shape[-1]))
+        if self.settings.distribution == "uniform":
+            return log_size - float(np.log(self.item_count))
+        return (self._log_q[negatives.cpu()] + log_size).to(negatives.device)

@@ -20,9 +20,14 @@ def share_levels(codes: torch.Tensor, p: int, rule: Literal["prefix", "any"] = "
     torch.Tensor
         Boolean `[B, B]`, true on the diagonal as long as `p <= L`.
     """
-    equal = codes[:, None] == codes[None]  # [B, B, L]
+    # Level by level: no tensor of shape [B, B, L] is made.
+    levels = codes.T.contiguous()
     if rule == "any":
-        return equal.sum(-1) >= p
-    if p > codes.shape[1]:
-        return equal.new_zeros(equal.shape[:2])
-    return equal[..., :p].all(-1)
+        shared = torch.zeros(len(codes), len(codes), dtype=torch.uint8, device=codes.device)
+        for level in levels:
+            shared += level[:, None] == level
+        return shared >= p
+    equal = torch.full((len(codes), len(codes)), p <= len(levels), device=codes.device)
+    for level in levels[:p]:
+        equal &= level[:, None] == level
+    return equal

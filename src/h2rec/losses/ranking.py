@@ -1,11 +1,15 @@
 """Ranking losses over one target and some negatives a position.
 
-Shapes: `positive` `[n]` scores of the targets; `negative` `[n, M]` scores of the negatives; `hit`
-`[n, M]` true where a negative is the target itself and does not count. Each returns the mean over the
-`n` positions.
+Shapes: `positive` `[n]` scores of the targets; `negative` `[n, M]` scores of the negatives; `hit` int64
+`[2, h]`, row and column of the negatives that are the target itself and do not count. Each returns the
+mean over the `n` positions.
 """
 
+from typing import Any
+
 import torch
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 
@@ -18,20 +22,45 @@ def sampled_softmax_loss(
     positive: torch.Tensor,
     negative: torch.Tensor,
     hit: torch.Tensor,
-    log_expected_count: torch.Tensor | None = None,
+    log_expected_count: torch.Tensor | float | None = None,
 ) -> torch.Tensor:
     """Cross-entropy over the target and sampled negatives (Bengio and Senecal, 2008; log-Q correction).
 
     Parameters
     ----------
     log_expected_count
-        Log of how often the draw holds each negative, broadcast to `[n, M]`; subtracted from the
-        negatives' scores so that their sum estimates that over the catalogue. None leaves them alone.
+        Log of how often the draw holds each negative, broadcast to `[n, M]`, or one number for all of
+        them; subtracted from the negatives' scores so that their sum estimates that over the catalogue.
+        None leaves them alone.
     """
-    if log_expected_count is not None:
-        negative = negative - log_expected_count
-    others = negative.masked_fill(hit, -torch.inf).logsumexp(dim=1)
-    return F.softplus(others - positive).mean()
+    if isinstance(log_expected_count, torch.Tensor):
+        negative, log_expected_count = negative - log_expected_count, None
+    others: torch.Tensor = _LogSumExpOfOthers.apply(negative, hit)  # type: ignore[no-untyped-call]
+    return F.softplus(others - (log_expected_count or 0.0) - positive).mean()
+
+
+class _LogSumExpOfOthers(Function):
+    """``logsumexp`` over each row without the hits, as one pass of exponentials.
+
+    Autograd's own keeps a masked copy of the scores and takes the exponentials again on the way back; at
+    512 negatives that costs as much as the products that made the scores.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, negative: torch.Tensor, hit: torch.Tensor) -> torch.Tensor:
+        top = negative.amax(dim=1, keepdim=True)
+        shares = (negative - top).exp_()
+        shares[hit[0], hit[1]] = 0
+        total = shares.sum(dim=1, keepdim=True)
+        ctx.save_for_backward(shares, total)
+        return (total.log() + top).squeeze(1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        shares, total = ctx.saved_tensors
+        # A row that has nothing but hits has no others to push down.
+        return shares * (gradient[:, None] / total.clamp(min=torch.finfo(total.dtype).tiny)), None
 
 
 def bpr_loss(positive: torch.Tensor, negative: torch.Tensor, hit: torch.Tensor) -> torch.Tensor:
@@ -58,10 +87,16 @@ def gbce_loss(
     """
     rate = min(1.0, negative.shape[1] / (item_count - 1))
     power = rate * (t * (1 - 1 / rate) + 1 / rate)
-    negatives = (-F.logsigmoid(-negative)).masked_fill(hit, 0).sum(1)
+    negatives = (-F.logsigmoid(-negative) * _kept(negative, hit)).sum(1)
     return (-power * F.logsigmoid(positive) + negatives).mean()
 
 
+def _kept(negative: torch.Tensor, hit: torch.Tensor) -> torch.Tensor:
+    kept = torch.ones_like(negative)
+    kept[hit[0], hit[1]] = 0
+    return kept
+
+
 def _mean_over_negatives(values: torch.Tensor, hit: torch.Tensor) -> torch.Tensor:
-    kept = ~hit
+    kept = _kept(values, hit)
     return (values * kept).sum(1) / kept.sum(1).clamp(min=1)

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from h2rec.batching.negatives import NegativeSettings
 from h2rec.settings import Settings
@@ -23,6 +23,8 @@ class AlignmentSettings(Settings):
     """What sharing p levels means: the first p, or any p."""
     window: int = Field(1, ge=0)
     """w: items within this many positions of one training sequence are positives; 0 turns that off."""
+    every: int = Field(4, ge=1)
+    """One batch in so many computes the term, with its weight multiplied by that: the same on average, for less."""
     symmetric: bool = True
     """Both directions, SID to HID and HID to SID, or the first alone."""
 
@@ -34,12 +36,15 @@ class MaskingSettings(Settings):
     """Temperature of the InfoNCE over users."""
     level: Literal["random", "lowest", "highest"] = "random"
     """Which granularity is masked: random, or the one with the lowest or highest alpha."""
-    sequences: int = Field(64, ge=2)
-    """Sequences of a batch that the loss looks at, at most."""
+    every: int = Field(8, ge=1)
+    """One batch in so many computes the term, with its weight multiplied by that: the same on average, for less."""
 
 
 class LossSettings(Settings):
-    """Weighted sum of the loss terms: ``ranking + branch * own + beta * alignment + gamma * masking``."""
+    """Weighted sum of the loss terms.
+
+    ``joint * ranking + branch * own + beta * alignment + gamma * masking``.
+    """
 
     ranking: RankingName = "sampled_softmax"
     """bpr is the paper's; sampled_softmax the one that is competitive today."""
@@ -47,8 +52,10 @@ class LossSettings(Settings):
     """What targets are compared with."""
     gbce_t: float = Field(0.75, ge=0, le=1)
     """Calibration t of gBCE: 0 is BCE, 1 is fully calibrated."""
+    joint: float = Field(1.0, ge=0)
+    """Weight of the ranking loss on the branches' scores added up (the paper's)."""
     branch: float = Field(0.5, ge=0)
-    """Weight of each branch's own ranking loss beside the joint one."""
+    """Weight of each branch's own ranking loss, on its score without its weight in the sum."""
     beta: float = Field(0.5, ge=0)
     """Weight of the code-guided alignment."""
     gamma: float = Field(0.1, ge=0)
@@ -57,3 +64,9 @@ class LossSettings(Settings):
     """Details of the alignment."""
     masking: MaskingSettings = MaskingSettings()
     """Details of the masking."""
+
+    @model_validator(mode="after")
+    def _something_ranks(self) -> "LossSettings":
+        if not self.joint and not self.branch:
+            raise ValueError("joint and branch are both 0: nothing would learn to rank")
+        return self

@@ -190,4 +190,4 @@ def _warm_start(model: nn.Module, settings: ModelSettings, features: ItemFeature
         ids = features.semantic_ids
         _, left = code_vectors(vectors, ids.codes, ids.codebook_sizes)
         # Equal weights fuse codes to 1/L of their sum: in the same proportion, codes and residual are the text.
-        start_rows(model.residual.vectors, left / np.float32(ids.levels))
+        start_rows(model.residual.table.weight, left / np.float32(ids.levels))

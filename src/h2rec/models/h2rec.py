@@ -5,12 +5,20 @@ from torch import nn
 
 from h2rec.data.histories import IntArray
 from h2rec.models.backbones import make_backbone
+from h2rec.models.code_scores import code_scores
 from h2rec.models.code_table import CodeTable, weighted_sum
 from h2rec.models.cross_attention import MultiGranularityCrossAttention
 from h2rec.models.fusion import FusionNetwork, intent_features
 from h2rec.models.hid import hid_table, reading_of
 from h2rec.models.identity import ItemResidual, MaturityBalance
-from h2rec.models.protocol import BranchVectors, UserStates
+from h2rec.models.protocol import (
+    BranchVectors,
+    UserStates,
+    branch_scores,
+    paired_branch_scores,
+    positions_read,
+    read,
+)
 from h2rec.models.scoring import item_side, user_side
 from h2rec.models.settings import ModelSettings
 from h2rec.semantic_ids.codes import CodeArray
@@ -35,6 +43,7 @@ class H2Rec(nn.Module):
         self.item_count = item_count
         self.max_length = settings.max_length
         self.branches = ("sid", "hid") if settings.branches == "both" else (settings.branches,)
+        self.branch_weights = tuple(settings.score.sid_weight if b == "sid" else 1.0 for b in self.branches)
         self.saturate_at = settings.score.saturate_at if settings.branches == "both" else None
         self.objective, self.mask_item = reading_of(settings.backbone, settings, item_count)
         self.uses_hid = "hid" in self.branches
@@ -60,21 +69,22 @@ class H2Rec(nn.Module):
 
     def forward(self, items: torch.Tensor, lengths: torch.Tensor, reads: torch.Tensor) -> UserStates:
         """Encode `[B, T]` and read the `n` positions set in `reads`; alpha is computed once, for both branches."""
+        at = positions_read(reads)
         if not self.uses_sid:
-            states = self.hid_encoder(self.hid(items), lengths)[reads]
+            states = read(self.hid_encoder(self.hid(items), lengths), at)
             return UserStates((user_side(states, self.settings.score),))
         rows = self.codes.rows(items)  # [B, T, L]
         alpha = self.intent(items, lengths, rows)  # [B, T, L]
-        sid_state = self.sid_encoder(self._fused(items, rows, alpha), lengths)[reads]
-        read_alpha = alpha[reads]
+        sid_state = read(self.sid_encoder(self._fused(items, rows, alpha), lengths), at)
+        read_alpha = read(alpha, at)
         vectors: BranchVectors = (self._sid_user(sid_state, read_alpha),)
         norms = None
         if self.uses_hid:
             hid = self.hid(items)
             entry, norms = self._enrich(hid, rows, alpha)
-            hid_state = self.hid_encoder(entry, lengths)[reads]
+            hid_state = read(self.hid_encoder(entry, lengths), at)
             vectors = (*vectors, user_side(hid_state, self.settings.score))
-        return UserStates(vectors, sid_state, alpha, norms)
+        return UserStates(vectors, sid_state, alpha, read_alpha, norms)
 
     def intent(self, items: torch.Tensor, lengths: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         """Weights of the levels at every position, `[B, T, L]`: the critical path, computed once."""
@@ -132,6 +142,39 @@ class H2Rec(nn.Module):
             vectors = (vectors[0] * sid_scale, vectors[1] * hid_scale)
         return vectors
 
+    def score_targets(
+        self, states: UserStates, targets: torch.Tensor, items: torch.Tensor
+    ) -> tuple[BranchVectors, BranchVectors]:
+        """Scores of each position's target, `[n]` a branch, and of shared items, `[n, M]` a branch.
+
+        Equal to the inner products with `item_vectors`; codes are scored by `code_scores`.
+        """
+        score = self.settings.score
+        if not self.uses_sid or (score.kind == "cosine" and score.normalise == "item"):
+            plain = paired_branch_scores(states.vectors, self.item_vectors(targets))
+            return plain, branch_scores(states.vectors, self.item_vectors(items))
+        assert states.sid_state is not None
+        assert states.read_alpha is not None
+        user = user_side(states.sid_state, score, score.sid_weight)
+        vectors = item_side(self.codes.vectors, score)
+        own_sid, shared_sid = code_scores(
+            user, states.read_alpha, self.codes, vectors, targets=targets, items=items
+        )
+        if self.settings.residual.enabled:
+            own_sid = own_sid + (user * self._residual_item(targets)).sum(-1)
+            shared_sid = shared_sid + user @ self._residual_item(items).T
+        own: BranchVectors = (own_sid,)
+        shared: BranchVectors = (shared_sid,)
+        if self.uses_hid:
+            user = states.vectors[1]
+            own = (own_sid, (user * item_side(self.hid(targets), score)).sum(-1))
+            shared = (shared_sid, user @ item_side(self.hid(items), score).T)
+        if score.maturity and self.uses_hid:
+            own_scales, scales = self.maturity(targets), self.maturity(items)
+            own = tuple(s * scale.squeeze(1) for s, scale in zip(own, own_scales, strict=True))
+            shared = tuple(s * scale.T for s, scale in zip(shared, scales, strict=True))
+        return own, shared
+
     def _sid_item(self, items: torch.Tensor) -> torch.Tensor:
         """``[e^1; ..; e^L]``, and the residual behind them where there is one, `[M, L d]` or `[M, (L + 1) d]`."""
         score, rows = self.settings.score, self.codes.rows(items)
@@ -140,16 +183,20 @@ class H2Rec(nn.Module):
         else:
             parts = self.codes.vectors[rows]  # [M, L, d]
         if self.settings.residual.enabled:
-            residual = self.residual(items)
-            if score.kind == "cosine" and score.normalise == "level":
-                residual = item_side(residual, score) * self.residual.kept[items][:, None]
-            parts = torch.cat([parts, residual[:, None]], dim=1)
+            parts = torch.cat([parts, self._residual_item(items)[:, None]], dim=1)
         if score.kind == "cosine" and score.normalise == "item":
             # The length of the item as equal weights would fuse it: static, and alpha moves around it.
             weights = parts.new_full((parts.shape[1], 1), 1 / self.codes.levels)
             weights[self.codes.levels :] = 1
             parts = parts / (parts * weights).sum(1).norm(dim=-1).clamp(min=1e-6)[:, None, None]
         return parts.flatten(1)
+
+    def _residual_item(self, items: torch.Tensor) -> torch.Tensor:
+        """Residuals of items `[M]` in the form that scores use, `[M, d]`."""
+        residual: torch.Tensor = self.residual(items)
+        if self.settings.score.kind == "cosine" and self.settings.score.normalise == "level":
+            residual = item_side(residual, self.settings.score) * self.residual.kept[items][:, None]
+        return residual
 
     def _fused(self, items: torch.Tensor, rows: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
         fused = weighted_sum(rows, alpha, self.codes.vectors)
@@ -167,9 +214,9 @@ class H2Rec(nn.Module):
     ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor] | None]:
         if not self.uses_mca:
             return hid, None
-        read = self.mca(hid, rows, alpha, self.codes)
-        norms = (hid.detach().norm(dim=-1).mean(), read.detach().norm(dim=-1).mean())
-        return (hid + read if self.settings.mca_residual else read), norms
+        found = self.mca(hid, rows, alpha, self.codes)
+        norms = (hid.detach().norm(dim=-1).mean(), found.detach().norm(dim=-1).mean())
+        return (hid + found if self.settings.mca_residual else found), norms
 
     def _sid_user(self, state: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
         user = user_side(state, self.settings.score, self.settings.score.sid_weight)

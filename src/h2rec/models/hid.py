@@ -5,7 +5,7 @@ from torch import nn
 
 from h2rec.batching.sequences import Objective
 from h2rec.models.backbones import make_backbone
-from h2rec.models.protocol import BranchVectors, UserStates
+from h2rec.models.protocol import BranchVectors, UserStates, positions_read, read
 from h2rec.models.scoring import item_side, user_side
 from h2rec.models.settings import ModelSettings
 
@@ -26,7 +26,7 @@ class HidModel(nn.Module):
 
     def forward(self, items: torch.Tensor, lengths: torch.Tensor, reads: torch.Tensor) -> UserStates:
         """Encode `[B, T]` and read `n` positions."""
-        states = self.hid_encoder(self.hid(items), lengths)[reads]
+        states = read(self.hid_encoder(self.hid(items), lengths), positions_read(reads))
         return UserStates((user_side(states, self.settings.score),))
 
     def item_vectors(self, items: torch.Tensor) -> BranchVectors:

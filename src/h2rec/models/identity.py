@@ -22,13 +22,14 @@ class ItemResidual(nn.Module):
     def __init__(self, item_count: int, dim: int, shrink: float, train_counts: IntArray | None) -> None:
         super().__init__()
         # Rows for padding and for the masked item, as in the HID table; both stay zero.
-        self.vectors = nn.Parameter(torch.zeros(item_count + 2, dim))
+        self.table = nn.Embedding(item_count + 2, dim)
+        nn.init.zeros_(self.table.weight)
         counts = _counts(item_count, train_counts)
         self.register_buffer("kept", counts / (counts + shrink).clamp(min=1e-12))
 
     def forward(self, items: torch.Tensor) -> torch.Tensor:
         """Shrunk residuals of items `[...]`, `[..., d]`."""
-        return nn.functional.embedding(items, self.vectors) * self.kept[items][..., None]
+        return self.table(items) * self.kept[items][..., None]  # type: ignore[no-any-return]
 
 
 class MaturityBalance(nn.Module):

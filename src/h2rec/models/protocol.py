@@ -24,6 +24,8 @@ class UserStates:
         Output `u^S` of the SID encoder, `[n, d]`; None for a model without codes.
     alpha
         Weights of the levels at every position, `[B, T, L]`; None for a model without codes.
+    read_alpha
+        Weights of the levels at the positions read, `[n, L]`; None for a model without codes.
     norms
         Mean norm of the HIDs and of what the cross-attention adds to them (for diagnosis), or None.
     user_state
@@ -33,6 +35,7 @@ class UserStates:
     vectors: BranchVectors
     sid_state: torch.Tensor | None = None
     alpha: torch.Tensor | None = None
+    read_alpha: torch.Tensor | None = None
     norms: tuple[torch.Tensor, torch.Tensor] | None = None
     user_state: torch.Tensor | None = None
 
@@ -56,11 +59,35 @@ class SequenceModel(Protocol):
         ...
 
 
+def positions_read(reads: torch.Tensor) -> torch.Tensor:
+    """Flat indices of the positions set in `reads` `[B, T]`, int64 `[n]`."""
+    return reads.flatten().nonzero().squeeze(1)
+
+
+def read(states: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+    """Rows of `[B, T, d]` at flat positions `[n]`, `[n, d]`; cheaper on the way back than a boolean mask."""
+    return states.flatten(0, 1).index_select(0, at)
+
+
+def scores_of_targets(
+    model: SequenceModel, states: UserStates, targets: torch.Tensor, items: torch.Tensor
+) -> tuple[BranchVectors, BranchVectors]:
+    """Scores of each position's own target, `[n]` a branch, and of items that all positions share, `[n, M]` a branch.
+
+    A model that knows a shorter way than static item vectors has a method `score_targets`.
+    """
+    if hasattr(model, "score_targets"):
+        found: tuple[BranchVectors, BranchVectors] = model.score_targets(states, targets, items)
+        return found
+    own = paired_branch_scores(states.vectors, model.item_vectors(targets))
+    return own, branch_scores(states.vectors, model.item_vectors(items))
+
+
 def branch_scores(users: BranchVectors, items: BranchVectors) -> tuple[torch.Tensor, ...]:
     """Scores of every user against every item, one tensor `[n, M]` a branch."""
     return tuple(user @ item.T for user, item in zip(users, items, strict=True))
 
 
 def paired_branch_scores(users: BranchVectors, items: BranchVectors) -> tuple[torch.Tensor, ...]:
-    """Scores of each user against its own items: `[n, D_b]` with `[n, M, D_b]` gives `[n, M]` a branch."""
-    return tuple(torch.einsum("nd,nmd->nm", user, item) for user, item in zip(users, items, strict=True))
+    """Scores of each user against its own item: `[n, D_b]` with `[n, D_b]` gives `[n]` a branch."""
+    return tuple((user * item).sum(-1) for user, item in zip(users, items, strict=True))

@@ -12,6 +12,7 @@ from torch import nn
 
 from h2rec.errors import H2RecError
 from h2rec.files import atomic_folder, read_json, write_json
+from h2rec.training.optimizer import Optimizer
 
 Tensors = dict[str, torch.Tensor]
 
@@ -46,7 +47,7 @@ class Progress:
 
 
 def save_checkpoint(
-    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, best: Tensors | None, progress: Progress
+    folder: Path, model: nn.Module, optimizer: Optimizer, best: Tensors | None, progress: Progress
 ) -> None:
     """Write the present state as the newest checkpoint in `folder`, then drop older ones.
 
@@ -65,7 +66,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer
+    folder: Path, model: nn.Module, optimizer: Optimizer
 ) -> tuple[Progress, Tensors | None] | None:
     """Restore the newest state saved in `folder` into model and optimiser; None if there is none.
 
@@ -116,15 +117,15 @@ def load_weights(model: nn.Module, weights: Tensors) -> None:
     model.load_state_dict(weights, strict=False)
 
 
-def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> Tensors:
+def _optimizer_tensors(model: nn.Module, optimizer: Optimizer) -> Tensors:
     tensors = {}
     for name, parameter in model.named_parameters():
-        for key, value in optimizer.state.get(parameter, {}).items():
+        for key, value in optimizer.state_of(parameter).items():
             tensors[f"{name}/{key}"] = torch.as_tensor(value).detach().cpu().contiguous()
     return tensors
 
 
-def _restore_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: Tensors) -> None:
+def _restore_optimizer(model: nn.Module, optimizer: Optimizer, tensors: Tensors) -> None:
     for name, parameter in model.named_parameters():
         state = {
             key.removeprefix(f"{name}/"): value
@@ -132,7 +133,8 @@ def _restore_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, tenso
             if key.rpartition("/")[0] == name
         }
         if state:
-            optimizer.state[parameter] = {
+            restored = {
                 key: value if key == "step" and parameter.device.type == "cpu" else value.to(parameter.device)
                 for key, value in state.items()
             }
+            optimizer.restore(parameter, restored)

@@ -1,5 +1,6 @@
 """Signs that a training goes wrong in the ways that two-branch models do, measured and said aloud."""
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -7,6 +8,9 @@ import torch
 
 from h2rec.models.protocol import UserStates
 from h2rec.training.objective import Terms
+
+WATCH_EVERY = 8
+"""Of how many batches one is looked at closely: margins, alpha, norms."""
 
 
 class Diagnosis:
@@ -18,8 +22,7 @@ class Diagnosis:
         self._gradients: dict[str, float] = {}
         self._margins: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
         self._sums: dict[str, float] = defaultdict(float)
-        self._alpha: torch.Tensor | None = None
-        self._batches = 0
+        self._counts: dict[str, int] = defaultdict(int)
 
     def add_gradients(self, terms: Terms, parameters: Sequence[torch.nn.Parameter]) -> None:
         """Measure the gradient norm of each weighted loss term; costs a backward pass a term, so once an epoch."""
@@ -27,33 +30,37 @@ class Diagnosis:
             grads = torch.autograd.grad(
                 terms.weights[name] * value, parameters, retain_graph=True, allow_unused=True
             )
-            self._gradients[name] = float(sum(g.square().sum() for g in grads if g is not None)) ** 0.5
+            found = [g.coalesce().values() if g.is_sparse else g for g in grads if g is not None]
+            self._gradients[name] = float(sum(g.square().sum() for g in found)) ** 0.5
 
     def add(self, terms: Terms, states: UserStates, targets: torch.Tensor) -> None:
         """Take one batch into account; `targets` `[B, T]`, 0 where nothing was trained."""
-        reads = targets > 0
-        if terms.margins is not None and len(terms.margins) == 2 and self._head is not None:
-            is_head = self._head[targets[reads]]
+        for name, value in terms.values.items():
+            self._add(f"loss/{name}", value)
+        self._add("loss", terms.total)
+        if terms.positives_per_item is not None:
+            self._add("positives_per_item", terms.positives_per_item)
+        if terms.margins is None:
+            return
+        # The rest changes slowly, and is looked at where margins were asked for.
+        if len(terms.margins) == 2 and self._head is not None:
+            is_head = self._head[targets[targets > 0]]
             for part, chosen in (("head", is_head), ("tail", ~is_head)):
                 for branch, margin in enumerate(terms.margins):
                     self._margins[part][branch] += float(margin[chosen].sum())
-        self._batches += 1
-        for name, value in terms.values.items():
-            self._sums[f"loss/{name}"] += float(value.detach())
-        self._sums["loss"] += float(terms.total.detach())
-        if terms.positives_per_item is not None:
-            self._sums["positives_per_item"] += terms.positives_per_item
         if states.norms is not None:
             hid, read = states.norms
-            self._sums["mca_to_hid_norm"] += float(read / hid.clamp(min=1e-12))
-        if states.alpha is not None:
-            alpha = states.alpha.detach()[reads]
-            entropy = -(alpha * alpha.clamp(min=1e-12).log()).sum(-1).mean() / torch.log(
-                torch.tensor(float(alpha.shape[-1]))
-            ).clamp(min=1e-12)
-            self._sums["alpha_entropy"] += float(entropy)
-            mean = alpha.mean(0).cpu()
-            self._alpha = mean if self._alpha is None else self._alpha + mean
+            self._add("mca_to_hid_norm", float(read / hid.clamp(min=1e-12)))
+        if states.read_alpha is not None:
+            alpha = states.read_alpha.detach()
+            entropy = -(alpha * alpha.clamp(min=1e-12).log()).sum(-1).mean()
+            self._add("alpha_entropy", float(entropy) / max(math.log(alpha.shape[-1]), 1e-12))
+            for level, mean in enumerate(alpha.mean(0).tolist()):
+                self._add(f"alpha/{level + 1}", mean)
+
+    def _add(self, name: str, value: torch.Tensor | float) -> None:
+        self._sums[name] += float(value.detach() if isinstance(value, torch.Tensor) else value)
+        self._counts[name] += 1
 
     def summary(self) -> dict[str, float]:
         """Means over the batches.
@@ -62,9 +69,7 @@ class Diagnosis:
         weighted term's gradient in the first batch; `first_branch_share/head` and `/tail` tell how much of
         the target's lead over the negatives the first branch gives (for H2Rec, the SID branch).
         """
-        means = {name: value / self._batches for name, value in self._sums.items()}
-        if self._alpha is not None:
-            means |= {f"alpha/{level + 1}": float(a) / self._batches for level, a in enumerate(self._alpha)}
+        means = {name: value / self._counts[name] for name, value in self._sums.items()}
         means |= {f"gradient/{name}": norm for name, norm in self._gradients.items()}
         for part, (first, second) in self._margins.items():
             means[f"first_branch_share/{part}"] = first / (first + second) if first + second else 0.5

@@ -13,9 +13,9 @@ from h2rec.data.histories import Histories
 from h2rec.losses.contrastive import info_nce, multi_positive_info_nce
 from h2rec.losses.positives import share_levels
 from h2rec.losses.ranking import bce_loss, bpr_loss, gbce_loss, sampled_softmax_loss, softmax_loss
-from h2rec.losses.settings import LossSettings
+from h2rec.losses.settings import AlignmentSettings, LossSettings, MaskingSettings
 from h2rec.models.h2rec import H2Rec
-from h2rec.models.protocol import SequenceModel, UserStates, branch_scores, paired_branch_scores
+from h2rec.models.protocol import SequenceModel, UserStates, paired_branch_scores, scores_of_targets
 from h2rec.models.scoring import joint_score, saturation_ceiling
 from h2rec.semantic_ids.codes import CodeArray
 
@@ -74,59 +74,101 @@ class TrainingObjective:
         )
 
     def __call__(
-        self, model: SequenceModel, batch: Batch, random: np.random.Generator
+        self,
+        model: SequenceModel,
+        batch: Batch,
+        random: np.random.Generator,
+        *,
+        step: int = 0,
+        margins: bool = False,
     ) -> tuple[Terms, UserStates]:
-        """Return loss terms of a batch and the states they were computed from."""
+        """Return loss terms of a batch and the states they were computed from.
+
+        `step` counts the batches of an epoch, for the terms that only some of them compute; the branches' margins
+        are there if asked for.
+        """
         reads = batch.targets > 0
         states = model(batch.items, batch.lengths, reads)
         targets = batch.targets[reads]
-        values, margins = self._ranking(model, states, targets, random)
-        own = 1.0 if getattr(model, "independent", False) else self.settings.branch
-        weights = dict.fromkeys(values, own) | {"ranking": 1.0}
+        values, found = self._ranking(model, states, targets, random, margins)
+        joint, own = self._ranking_weights(model)
+        weights = dict.fromkeys(values, own) | {"ranking": joint}
         positives = None
-        if isinstance(model, H2Rec) and len(model.branches) == 2 and self.settings.beta:
+        settings = self.settings
+        if (
+            isinstance(model, H2Rec)
+            and len(model.branches) == 2
+            and self._due(settings.beta, settings.alignment, step)
+        ):
             values["alignment"], positives = self._alignment(model, targets, random)
-            weights["alignment"] = self.settings.beta
-        if isinstance(model, H2Rec) and model.uses_sid and self.settings.gamma:
+            weights["alignment"] = settings.beta * settings.alignment.every
+        if isinstance(model, H2Rec) and model.uses_sid and self._due(settings.gamma, settings.masking, step):
             values["masking"] = self._masking(model, batch, states, random)
-            weights["masking"] = self.settings.gamma
+            weights["masking"] = settings.gamma * settings.masking.every
         # A baseline may bring loss terms of its own.
         if hasattr(model, "extra_terms"):
             for name, (weight, value) in model.extra_terms(batch, states, random).items():
                 weights[name], values[name] = weight, value
-        return Terms(values, weights, positives, margins), states
+        return Terms(values, weights, positives, found), states
+
+    def _ranking_weights(self, model: SequenceModel) -> tuple[float, float]:
+        """Weights of the joint ranking loss and of each branch's own."""
+        if len(model.branches) == 1:
+            return 1.0, 0.0
+        if getattr(model, "independent", False):
+            return 0.0, 1.0
+        return self.settings.joint, self.settings.branch
+
+    @staticmethod
+    def _own_branches(model: SequenceModel) -> list[str]:
+        """Branches that count in the sum, and so can rank."""
+        weights = getattr(model, "branch_weights", (1.0,) * len(model.branches))
+        return [branch for branch, weight in zip(model.branches, weights, strict=True) if weight]
+
+    @staticmethod
+    def _due(weight: float, term: AlignmentSettings | MaskingSettings, step: int) -> bool:
+        return weight > 0 and step % term.every == 0
 
     def _ranking(
-        self, model: SequenceModel, states: UserStates, targets: torch.Tensor, random: np.random.Generator
-    ) -> tuple[dict[str, torch.Tensor], tuple[torch.Tensor, ...]]:
-        independent = getattr(model, "independent", False)
-        own_too = len(model.branches) > 1 and (self.settings.branch or independent)
-        names = ["ranking"] if not independent else []
-        names += [f"ranking_{branch}" for branch in model.branches] if own_too else []
+        self,
+        model: SequenceModel,
+        states: UserStates,
+        targets: torch.Tensor,
+        random: np.random.Generator,
+        margins: bool,
+    ) -> tuple[dict[str, torch.Tensor], tuple[torch.Tensor, ...] | None]:
+        joint, own = self._ranking_weights(model)
+        names = ["ranking"] if joint else []
+        names += [f"ranking_{branch}" for branch in self._own_branches(model)] if own else []
         if self.settings.ranking == "softmax":
             catalogue = torch.arange(1, self.item_count + 1, device=targets.device)
-            scores = branch_scores(states.vectors, model.item_vectors(catalogue))
-            chosen = self._chosen(model, scores, scores, names)
-            losses = [softmax_loss(score, targets) for score in chosen]
-            at = (targets - 1)[:, None]
-            margins = tuple(s.detach().gather(1, at).squeeze(1) - s.detach().mean(1) for s in scores)
-            return dict(zip(names, losses, strict=True)), margins
+            positive, scores = scores_of_targets(model, states, targets, catalogue)
+            losses = [softmax_loss(score, targets) for score in self._chosen(model, scores, scores, names)]
+            return dict(zip(names, losses, strict=True)), self._margins(positive, scores, margins)
         negatives = self.sampler.draw(targets, random).to(targets.device)
-        positive = paired_branch_scores(states.vectors, _unsqueezed(model.item_vectors(targets)))
-        negative = _negative_scores(model, states, negatives)
-        hit = negatives == targets[:, None]
-        log_count = self.sampler.log_expected_count(negatives.cpu()).to(targets.device)
+        if negatives.dim() == 1:
+            positive, negative = scores_of_targets(model, states, targets, negatives)
+        else:
+            positive = paired_branch_scores(states.vectors, model.item_vectors(targets))
+            negative = _scores_of_own_negatives(model, states, negatives)
+        hit = _hits(targets, negatives)
+        log_count = self.sampler.log_expected_count(negatives)
         pairs = zip(
             self._chosen(model, positive, negative, names),
             self._chosen(model, negative, negative, names),
             strict=True,
         )
-        losses = [self._sampled(plus.squeeze(1), minus, hit, log_count) for plus, minus in pairs]
-        margins = tuple(
-            (plus.detach().squeeze(1) - minus.detach().mean(1))
-            for plus, minus in zip(positive, negative, strict=True)
-        )
-        return dict(zip(names, losses, strict=True)), margins
+        losses = [self._sampled(plus, minus, hit, log_count) for plus, minus in pairs]
+        return dict(zip(names, losses, strict=True)), self._margins(positive, negative, margins)
+
+    @staticmethod
+    def _margins(
+        positive: tuple[torch.Tensor, ...], compared: tuple[torch.Tensor, ...], wanted: bool
+    ) -> tuple[torch.Tensor, ...] | None:
+        if not wanted:
+            return None
+        pairs = zip(positive, compared, strict=True)
+        return tuple(own.detach() - others.detach().mean(1) for own, others in pairs)
 
     def _chosen(
         self,
@@ -137,7 +179,11 @@ class TrainingObjective:
     ) -> list[torch.Tensor]:
         """Return the scores that the named losses look at: the joint one, each branch's own, or all of them."""
         joint = [self._joint(model, scores, compared)] if "ranking" in names else []
-        return [*joint, *scores] if len(names) > len(joint) else joint
+        if len(names) == len(joint):
+            return joint
+        # What a branch weighs in the sum is no temperature of its own loss.
+        weights = getattr(model, "branch_weights", (1.0,) * len(scores))
+        return joint + [score / weight for score, weight in zip(scores, weights, strict=True) if weight]
 
     def _joint(
         self, model: SequenceModel, scores: tuple[torch.Tensor, ...], compared: tuple[torch.Tensor, ...]
@@ -148,7 +194,11 @@ class TrainingObjective:
         return joint_score(scores, ceiling)
 
     def _sampled(
-        self, positive: torch.Tensor, negative: torch.Tensor, hit: torch.Tensor, log_count: torch.Tensor
+        self,
+        positive: torch.Tensor,
+        negative: torch.Tensor,
+        hit: torch.Tensor,
+        log_count: torch.Tensor | float,
     ) -> torch.Tensor:
         match self.settings.ranking:
             case "bpr":
@@ -184,21 +234,14 @@ class TrainingObjective:
     ) -> torch.Tensor:
         assert states.alpha is not None
         assert states.sid_state is not None
-        settings = self.settings.masking
-        rows = np.arange(len(batch.items))
-        if len(rows) > settings.sequences:
-            rows = np.sort(random.choice(rows, settings.sequences, replace=False))
-        chosen = torch.from_numpy(rows).to(batch.items.device)
         # Each sequence is read where its last target is predicted; the plain state is there already.
         reads = batch.targets > 0
-        plain = states.sid_state[reads.sum(1).cumsum(0)[chosen] - 1]
+        plain = states.sid_state[reads.sum(1).cumsum(0) - 1]
         steps = torch.arange(reads.shape[1], device=reads.device)
-        at = torch.where(reads, steps, -1).max(1).values[chosen]
-        width = int(batch.lengths[chosen].max())
-        alpha = states.alpha[chosen, :width]
-        level = self._masked_level(alpha[torch.arange(len(rows)), at], random)
-        view = model.masked_view(batch.items[chosen, :width], batch.lengths[chosen], alpha, level, at)
-        return info_nce(plain, view, settings.temperature)
+        at = torch.where(reads, steps, -1).max(1).values
+        level = self._masked_level(states.alpha[torch.arange(len(at), device=at.device), at], random)
+        view = model.masked_view(batch.items, batch.lengths, states.alpha, level, at)
+        return info_nce(plain, view, self.settings.masking.temperature)
 
     def _masked_level(self, alpha: torch.Tensor, random: np.random.Generator) -> torch.Tensor:
         match self.settings.masking.level:
@@ -210,14 +253,20 @@ class TrainingObjective:
                 return torch.from_numpy(random.integers(0, alpha.shape[1], len(alpha))).to(alpha.device)
 
 
-def _unsqueezed(vectors: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-    return tuple(vector[:, None] for vector in vectors)
-
-
-def _negative_scores(
+def _scores_of_own_negatives(
     model: SequenceModel, states: UserStates, negatives: torch.Tensor
 ) -> tuple[torch.Tensor, ...]:
-    if negatives.dim() == 1:
-        return branch_scores(states.vectors, model.item_vectors(negatives))
+    """Scores of negatives that each position has for itself, `[n, M]` a branch."""
     flat = model.item_vectors(negatives.flatten())
-    return paired_branch_scores(states.vectors, tuple(v.view(*negatives.shape, -1) for v in flat))
+    pairs = zip(states.vectors, flat, strict=True)
+    return tuple(torch.einsum("nd,nmd->nm", user, v.view(*negatives.shape, -1)) for user, v in pairs)
+
+
+def _hits(targets: torch.Tensor, negatives: torch.Tensor) -> torch.Tensor:
+    """Rows and columns, int64 `[2, h]`, of the negatives that are the position's own target."""
+    if negatives.dim() == 2:
+        return (negatives == targets[:, None]).nonzero().T
+    # Few targets are among the negatives at all: only these are compared.
+    rows = torch.isin(targets, negatives).nonzero().squeeze(1)
+    hit = (negatives == targets[rows][:, None]).nonzero().T
+    return torch.stack([rows[hit[0]], hit[1]])

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
 
 from h2rec.batching.sequences import Batch, Windows, cloze_batch, cut_windows, next_item_batch, pack
 from h2rec.data.histories import Histories
@@ -26,8 +25,9 @@ from h2rec.training.checkpoint import (
     save_checkpoint,
     weights_of,
 )
-from h2rec.training.diagnosis import Diagnosis, warnings_for
+from h2rec.training.diagnosis import WATCH_EVERY, Diagnosis, warnings_for
 from h2rec.training.objective import TrainingObjective
+from h2rec.training.optimizer import Optimizer
 from h2rec.training.schedule import learning_rate
 from h2rec.training.settings import TrainSettings
 
@@ -90,10 +90,7 @@ class Trainer:
             raise H2RecError("no user has two training interactions: there is nothing to learn an order from")
         self.device = next(model.parameters()).device
         self.head = None if head is None else torch.from_numpy(head).to(self.device)
-        # The learning rate is a tensor's worth of state that every step sets: AdamW keeps no schedule of its own.
-        self.optimizer = torch.optim.AdamW(
-            model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
-        )
+        self.optimizer = Optimizer(model, settings.learning_rate, settings.weight_decay, settings.lazy_rows)
 
     def fit(self) -> TrainingResult:
         """Train until the epochs are done or validation stops improving; put the best weights into the model.
@@ -158,16 +155,13 @@ class Trainer:
         self, batch: Batch, random: np.random.Generator, step: int, steps_per_epoch: int, diagnosis: Diagnosis
     ) -> None:
         rate = learning_rate(self.settings, step, steps_per_epoch * self.settings.epochs)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        terms, states = self.objective(self.model, batch, random)
+        self.optimizer.set_learning_rate(rate)
+        of_epoch = step % steps_per_epoch
+        watched = of_epoch % WATCH_EVERY == 0
+        terms, states = self.objective(self.model, batch, random, step=of_epoch, margins=watched)
         if step % steps_per_epoch == 0 and len(terms.values) > 1:
             diagnosis.add_gradients(terms, [p for p in self.model.parameters() if p.requires_grad])
-        self.optimizer.zero_grad(set_to_none=True)
-        terms.total.backward()
-        if self.settings.clip is not None:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
-        self.optimizer.step()
+        self.optimizer.step(terms.total, self.settings.clip)
         diagnosis.add(terms, states, batch.targets)
 
     def _batch(self, rows: np.ndarray[Any, Any], random: np.random.Generator) -> Batch:

@@ -7,6 +7,8 @@ sessions.
 import torch
 from torch import nn
 
+from h2rec.models.backbones.dropout import Dropout
+
 
 class GRUBackbone(nn.Module):
     """Dropout, stacked GRU layers and a linear layer out."""
@@ -15,7 +17,7 @@ class GRUBackbone(nn.Module):
 
     def __init__(self, dim: int, layers: int, dropout: float) -> None:
         super().__init__()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         between = dropout if layers > 1 else 0.0
         self.gru = nn.GRU(dim, dim, num_layers=layers, batch_first=True, dropout=between)
         self.out = nn.Linear(dim, dim)

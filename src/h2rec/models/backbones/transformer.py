@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from h2rec.models.backbones.dropout import Dropout
+
 
 class TransformerBackbone(nn.Module):
     """Positions, dropout and self-attention blocks."""
@@ -21,7 +23,7 @@ class TransformerBackbone(nn.Module):
         self.positions = nn.Embedding(max_length, dim)
         nn.init.normal_(self.positions.weight, std=0.02)
         self.entry_norm = nn.LayerNorm(dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.blocks = nn.ModuleList(_Block(dim, heads, dropout) for _ in range(layers))
         self.exit_norm = nn.LayerNorm(dim)
 
@@ -49,7 +51,7 @@ class _Block(nn.Module):
         self.attention_out = nn.Linear(dim, dim)
         self.feed_forward_norm = nn.LayerNorm(dim)
         self.feed_forward = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: torch.Tensor, visible: torch.Tensor | None, causal: bool) -> torch.Tensor:
         batch, steps, dim = x.shape

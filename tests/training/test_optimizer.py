@@ -1,0 +1,67 @@
+"""Large tables are updated lazily: only the rows that a batch looked up."""
+
+import pytest
+import torch
+from torch import nn
+
+from h2rec.training.optimizer import Optimizer
+
+
+class Tables(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.large, self.small = nn.Embedding(50, 4), nn.Embedding(5, 4)
+
+    def loss(self, rows):
+        return (self.large(rows).sum(-1) * self.small(rows % 5).pow(2).sum(-1)).sum()
+
+
+def trained(lazy_rows, steps, *, clip=None, decay=0.0):
+    model = Tables()
+    optimizer = Optimizer(model, 0.1, decay, lazy_rows)
+    for rows in steps:
+        optimizer.step(model.loss(torch.tensor(rows)), clip)
+    return model
+
+
+def test_the_first_step_is_that_of_adam_on_the_rows_looked_up_and_none_elsewhere():
+    start = Tables()
+    lazy, dense = trained(10, [[3, 3, 7]]), trained(None, [[3, 3, 7]])
+    torch.testing.assert_close(lazy.large.weight, dense.large.weight, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(lazy.small.weight, dense.small.weight)
+    untouched = [row for row in range(50) if row not in {3, 7}]
+    assert torch.equal(lazy.large.weight[untouched], start.large.weight[untouched])
+    assert not torch.equal(lazy.large.weight[[3, 7]], start.large.weight[[3, 7]])
+
+
+def test_a_row_that_is_not_looked_up_again_stays_where_it_is():
+    once, twice = trained(10, [[3]]), trained(10, [[3], [8]])
+    assert torch.equal(once.large.weight[3], twice.large.weight[3])
+    dense = trained(None, [[3], [8]])
+    assert not torch.equal(dense.large.weight[3], trained(None, [[3]]).large.weight[3])
+
+
+def test_a_small_table_is_updated_densely_and_decayed():
+    model = Tables()
+    Optimizer(model, 0.1, 0.0, 10)
+    assert (model.large.sparse, model.small.sparse) == (True, False)
+    assert not torch.equal(trained(10, [[3]], decay=0.5).small.weight[4], Tables().small.weight[4])
+
+
+def test_clipping_counts_lazy_and_dense_gradients_together(monkeypatch):
+    seen = {}
+
+    def watch(lazy_rows):
+        model = Tables()
+        optimizer = Optimizer(model, 0.1, 0.0, lazy_rows)
+        for part in optimizer.parts:
+            monkeypatch.setattr(part, "step", lambda: None)
+        optimizer.step(model.loss(torch.tensor([3, 3, 7])), 0.5)
+        seen[lazy_rows] = [p.grad.to_dense() for p in model.parameters()]
+        return torch.cat([g.flatten() for g in seen[lazy_rows]]).norm().item()
+
+    assert watch(10) == pytest.approx(0.5, rel=1e-4)
+    assert watch(None) == pytest.approx(0.5, rel=1e-4)
+    for lazy, dense in zip(seen[10], seen[None], strict=True):
+        torch.testing.assert_close(lazy, dense)
