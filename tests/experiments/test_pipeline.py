@@ -37,8 +37,8 @@ def without_time(metrics):
 def test_the_run_leaves_the_files_of_the_contract(finished):
     names = {path.name for path in finished.out.iterdir()}
     assert names >= {
-        "config.yaml", "semantic_ids.json", "audit.json", "checkpoints", "ranks.parquet", "metrics.json", "report.html",
-        "bundle",
+        "config.yaml", "semantic_ids.json", "audit.json", "audit.html", "checkpoints", "ranks.parquet", "metrics.json",
+        "report.html", "bundle",
     }  # fmt: skip
     codes = json.loads((finished.out / "semantic_ids.json").read_text())
     assert len(codes) == ITEMS
@@ -100,7 +100,7 @@ def test_a_change_does_again_what_depends_on_it_and_nothing_else(shop, finished,
     pipeline = Pipeline(RunConfig.load(shop, ["model.dropout=0.1"]), tmp_path, stages=finished.out / "stages")
     pipeline.evaluated()
     reused = {name for name, stage in pipeline.stages.items() if stage.reused}
-    assert reused == {"data", "text", "semantic_ids"}
+    assert reused == {"data", "text", "semantic_ids", "audit"}
 
 
 def test_a_changed_input_file_is_noticed(tmp_path):

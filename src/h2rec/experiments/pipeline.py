@@ -27,13 +27,13 @@ from h2rec.evaluation.settings import FULL, EvaluateSettings, sampled_negatives
 from h2rec.experiments.config import RunConfig
 from h2rec.experiments.provenance import provenance
 from h2rec.experiments.report import write_report
+from h2rec.experiments.semantic_id_files import read_tokenized, write_audit, write_tokenized
 from h2rec.experiments.stages import Stage, StageStore
 from h2rec.files import atomic_folder, atomic_path, file_hash, read_json, write_json
 from h2rec.models.build import ItemFeatures, build_model
 from h2rec.models.scorer import CatalogueScorer
 from h2rec.retrieval.bundle import BundleParts, write_bundle
 from h2rec.runtime import random_stream, select_device, set_threads
-from h2rec.semantic_ids.audit import audit
 from h2rec.semantic_ids.codes import SemanticIds
 from h2rec.semantic_ids.tokenize import tokenize
 from h2rec.text.embed import embed
@@ -153,22 +153,34 @@ class Pipeline:
         if embeddings is not None:
             depends["text"] = self.stages["text"].key
 
+        vectors = None if embeddings is None else embeddings.vectors
+        item_ids = self.dataset.items["item_id"].to_list()
+        key = self.store.key("semantic_ids", depends)
+        checkpoint = self.out / "checkpoints" / f"semantic_ids-{key}.safetensors"
+
+        def work(folder: Path) -> None:
+            found = tokenize(vectors, item_ids, settings, seed=TOKENIZER_SEED, checkpoint=checkpoint)
+            write_tokenized(folder, found, item_ids)
+
+        stage = self._run("semantic_ids", depends, work)
+        checkpoint.unlink(missing_ok=True)
+        return stage
+
+    @cached_property
+    def audit_stage(self) -> Stage:
+        """The audit of the semantic IDs, as figures and as a page."""
+        made = self.semantic_id_stage
+        assert made is not None
+        fields = self.config.text.fields
+        embeddings = self.embeddings
+
         def work(folder: Path) -> None:
             vectors = None if embeddings is None else embeddings.vectors
-            item_ids = self.dataset.items["item_id"].to_list()
-            tokenized = tokenize(vectors, item_ids, settings, seed=TOKENIZER_SEED)
-            ids, quantizer = tokenized.semantic_ids, tokenized.quantizer
-            ids.save(folder / "semantic_ids.json", item_ids)
-            np.save(folder / "codes.npy", ids.codes)
-            write_json(folder / "codebook_sizes.json", list(ids.codebook_sizes))
-            if quantizer is not None:
-                (folder / "quantizer").mkdir()
-                quantizer.save(folder / "quantizer")
-            texts = item_texts(self.dataset.items, self.config.text.fields)
-            found = audit(ids, embeddings=vectors, quantizer=quantizer, texts=texts, item_ids=item_ids)
-            write_json(folder / "audit.json", found.to_json())
+            write_audit(
+                folder, made.folder, self.dataset.items, item_texts(self.dataset.items, fields), vectors
+            )
 
-        return self._run("semantic_ids", depends, work)
+        return self._run("audit", {"semantic_ids": made.key, "fields": fields}, work)
 
     @cached_property
     def semantic_ids(self) -> SemanticIds | None:
@@ -176,16 +188,16 @@ class Pipeline:
         stage = self.semantic_id_stage
         if stage is None:
             return None
-        codes = np.load(stage.folder / "codes.npy", allow_pickle=False)
-        return SemanticIds(codes, tuple(read_json(stage.folder / "codebook_sizes.json")))
+        return read_tokenized(stage.folder)
 
     def tokenized(self) -> Path | None:
-        """Carry the pipeline out up to the semantic IDs and publish them; return the file."""
+        """Carry the pipeline out up to the semantic IDs and their audit, publish them, and return the codes' file."""
         stage = self.semantic_id_stage
         if stage is None:
             return None
-        for name in ("semantic_ids.json", "audit.json"):
-            _publish(stage.folder / name, self.out / name)
+        _publish(stage.folder / "semantic_ids.json", self.out / "semantic_ids.json")
+        for name in ("audit.json", "audit.html"):
+            _publish(self.audit_stage.folder / name, self.out / name)
         return self.out / "semantic_ids.json"
 
     # -- training --------------------------------------------------------------------------------
