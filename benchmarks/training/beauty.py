@@ -1,6 +1,7 @@
 """Beauty ready to train on: the data, the codes and a trainer for each model and loss."""
 
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,15 @@ from h2rec.models.build import build_model
 from h2rec.training.objective import TrainingObjective
 from h2rec.training.trainer import Trainer
 
-ROOT = Path(__file__).resolve().parents[2]
-RESULTS = Path(__file__).parent / "results"
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+RESULTS = HERE / "results"
+PARITY = ROOT / "benchmarks" / "parity"
 RUNS = ROOT / "runs" / "training"
 DATASETS = Path(os.environ.get("H2REC_DATASETS", ROOT.parent / "shared" / "datasets"))
 SEED = 0
+# The peers' environments and what is exchanged with them are those of the parity benchmark.
+sys.path.insert(0, str(PARITY))
 
 PER_TARGET = {"count": 512, "shared": False}
 ONE_NEGATIVE = {"count": 1, "shared": False}
