@@ -56,7 +56,7 @@ VARIANTS = {
 
 
 def config(name: str) -> RunConfig:
-    """d = 64, 2 layers, length 50, one thread. Encoder and quantizer are the quick ones: an epoch costs the same."""
+    """D = 64, 2 layers, length 50, one thread. Encoder and quantizer are the quick ones: an epoch costs the same."""
     folder, variant = DATASETS / "beauty", VARIANTS[name]
     return RunConfig.parse(
         {

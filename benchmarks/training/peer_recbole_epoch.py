@@ -1,6 +1,6 @@
 """Time an epoch of RecBole's SASRec, or a share of it. Runs in RecBole's own environment, started by `epochs.py`.
 
-Its own data loader and trainer, full softmax, its default batch of 2048 targets unless told otherwise.
+Its own data loader and trainer, full softmax.
 """
 
 import json

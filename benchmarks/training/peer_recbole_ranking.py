@@ -30,7 +30,9 @@ def looked_up(dataset, users: np.ndarray, items: np.ndarray):
     matrix = np.zeros((len(tokens), items.shape[1]), dtype=np.float32)
     for column, token in enumerate(tokens):
         matrix[column] = 0 if token == "[PAD]" else items[int(token)]
-    case_of = np.array([0 if token == "[PAD]" else int(token[1:]) for token in dataset.field2id_token["user_id"]])
+    case_of = np.array(
+        [0 if token == "[PAD]" else int(token[1:]) for token in dataset.field2id_token["user_id"]]
+    )
     vectors, matrix = torch.from_numpy(users[case_of]), torch.from_numpy(matrix)
     return lambda interaction: vectors[interaction["user_id"]] @ matrix.T
 
@@ -64,7 +66,9 @@ def main() -> None:
             found = trainer.evaluate(test_data, load_best_model=False)
             wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        record["rows"].append({**asked, "seconds": wall, "cpu_seconds": cpu, "peak_gib": peak, "found": dict(found)})
+        record["rows"].append(
+            {**asked, "seconds": wall, "cpu_seconds": cpu, "peak_gib": peak, "found": dict(found)}
+        )
         print(record["rows"][-1], flush=True)
     (out / "outcome.json").write_text(json.dumps(record))
 

@@ -1,6 +1,6 @@
 """Time an epoch of RecTools' SASRec, or a share of it. Runs in RecTools' own environment, started by `epochs.py`.
 
-Its own data loader, its default batch of 128 sequences unless told otherwise, sampled softmax with 512 negatives.
+Its own data loader and trainer, sampled softmax with 512 negatives.
 """
 
 import json
@@ -30,14 +30,14 @@ class Clock(pytorch_lightning.Callback):
     def __init__(self, out: Path) -> None:
         self.out = out
 
-    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):  # noqa: D102
         if batch_idx == 0:
             (self.out / "ready").touch()
             while not (self.out.parent / "go").exists():
                 time.sleep(0.1)
             TIMES["start"] = now()
 
-    def on_train_epoch_end(self, trainer, module):
+    def on_train_epoch_end(self, trainer, module):  # noqa: D102
         TIMES["stop"] = now()
 
 

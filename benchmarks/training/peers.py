@@ -67,14 +67,15 @@ def start_ours(script: str, words: list[str], folder: Path, *, core: int) -> sub
 
 def _start(words: list[Any], folder: Path, core: int, env: dict[str, str]) -> subprocess.Popen[bytes]:
     with (folder / "log.txt").open("w") as log:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [str(word) for word in words],
             stdout=log,
             stderr=subprocess.STDOUT,
             cwd=folder,
             env=os.environ | ONE_THREAD | env,
-            preexec_fn=lambda: os.sched_setaffinity(0, {core}),
         )
+    os.sched_setaffinity(process.pid, {core})
+    return process
 
 
 def finish(processes: dict[Path, subprocess.Popen[bytes]]) -> None:
