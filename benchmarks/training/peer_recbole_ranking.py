@@ -1,9 +1,7 @@
-"""Time RecBole's full-sort evaluation of given test cases. Runs in RecBole's own environment.
+"""Time RecBole's full-sort evaluation of given test cases. Runs in RecBole's own environment, started by `ranking.py`.
 
 Twice: with its own SASRec of the same size, and with a model that looks up given user vectors and item vectors, so that
 its metrics can be compared with ours.
-
-Run: python peer_recbole_ranking.py CASES.npz SETTINGS.json OUT
 """
 
 import json
@@ -12,16 +10,13 @@ import sys
 import time
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / "parity"))
-
-import numpy as np  # noqa: E402
-import recbole  # noqa: E402
-import torch  # noqa: E402
-from exchange import read_cases  # noqa: E402
-from recbole.data import create_dataset, data_preparation  # noqa: E402
-from recbole.utils import get_model, get_trainer, init_seed  # noqa: E402
-from run_recbole import configured, write_atomic  # noqa: E402
+import numpy as np
+import recbole
+import torch
+from exchange import read_cases
+from recbole.data import create_dataset, data_preparation
+from recbole.utils import get_model, get_trainer, init_seed
+from run_recbole import configured, write_atomic
 
 
 def looked_up(dataset, users: np.ndarray, items: np.ndarray):
@@ -42,10 +37,10 @@ def main() -> None:
     settings = json.loads(settings_path.read_text())
     torch.set_num_threads(1)
     folder = out / "cases"
-    if not folder.exists():
-        folder.mkdir(parents=True)
-        write_atomic(read_cases(cases_path), folder, settings["max_length"])
+    folder.mkdir()
+    write_atomic(read_cases(cases_path), folder, settings["max_length"])
     sys.argv = sys.argv[:1]  # RecBole reads the command line too
+    (out / "ready").touch()
     record: dict = {"rows": [], "versions": {"recbole": recbole.__version__, "torch": torch.__version__}}
     vectors = np.load(out.parent / "vectors.npz")
     for asked in settings["asked"]:
