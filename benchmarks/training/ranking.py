@@ -2,8 +2,8 @@
 
 One thread each, ours before and after RecBole's. Each side ranks with its own SASRec of the same size (what an
 evaluation costs), and with the very same user and item vectors looked up (what the ranking alone costs, and whether the
-metrics agree). RecBole does not exclude the history for sequential models, so the metrics are compared without that, and
-ours is timed with it, too. RecBole's metrics are its default ones, at 10; all of ours come from one rank a case.
+metrics agree). RecBole does not exclude the history for sequential models, so the metrics are compared without that,
+and ours is timed with it, too. RecBole's metrics are its default ones, at 10; all of ours come from one rank a case.
 Seconds are of CPU; of ours the median.
 
 Run: python benchmarks/training/ranking.py [--envs FOLDER]
@@ -54,6 +54,7 @@ class LookedUp:
         self.item_count = len(items) - 1
 
     def score(self, histories: Histories, rows: IntArray) -> torch.Tensor:
+        """Scores of all items, `[n, N + 1]`."""
         return self.users[torch.from_numpy(rows)] @ self.items.T
 
 

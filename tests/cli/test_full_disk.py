@@ -109,7 +109,15 @@ os.execv(sys.executable, [sys.executable, "-m", "h2rec", *sys.argv[1:]])
 
 
 def run_without_privilege(folder, out):
-    words = [sys.executable, "-c", WITHOUT_PRIVILEGE, "evaluate", str(folder / "shop.yaml"), "--out", str(out)]
+    words = [
+        sys.executable,
+        "-c",
+        WITHOUT_PRIVILEGE,
+        "evaluate",
+        str(folder / "shop.yaml"),
+        "--out",
+        str(out),
+    ]
     return subprocess.run(words, check=False, capture_output=True, text=True, env=dict(os.environ))
 
 
