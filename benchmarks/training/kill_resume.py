@@ -23,7 +23,7 @@ from beauty import DATASETS, RESULTS, RUNS, SEED
 from h2rec.experiments.provenance import provenance
 from h2rec.files import file_hash, write_json
 
-LONGEST_WAIT = 30.0
+LONGEST_WAIT = 20.0
 
 
 def config(folder: Path, epochs: int) -> Path:
@@ -84,7 +84,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--epochs", type=int, default=40)
     options = parser.parse_args()
     folder = RUNS / "kill_resume"
     shutil.rmtree(folder, ignore_errors=True)
