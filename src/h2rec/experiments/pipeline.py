@@ -226,7 +226,7 @@ class Pipeline:
         key = self.store.key("train", depends)
 
         def work(folder: Path) -> None:
-            trainer = self._trainer(self.out / "checkpoints" / key)
+            trainer = self.trainer(self.out / "checkpoints" / key)
             result = trainer.fit()
             save_file(weights_of(trainer.model), folder / "model.safetensors")
             progress = result.progress
@@ -255,7 +255,8 @@ class Pipeline:
                 for cases in (split.valid, split.test):
                     draw_negatives(cases, self.dataset.item_count, negatives, EVALUATION_SEED)
 
-    def _trainer(self, checkpoint: Path) -> Trainer:
+    def trainer(self, checkpoint: Path | None) -> Trainer:
+        """A trainer of the configured model with its starting weights; None for a training without checkpoints."""
         config = self.config
         model = build_model(config.model, self.features, seed=config.train.seed).to(self.device)
         codes = None if self.semantic_ids is None else self.semantic_ids.padded()
