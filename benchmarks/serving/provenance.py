@@ -21,8 +21,9 @@ def write_results(name: str, seed: int | None, values: dict[str, Any]) -> None:
         text=True,
         check=True,
     )
+    words = ["/".join(Path(word).parts[-2:]) if word.startswith("/") else word for word in sys.argv[1:]]
     record = {
-        "command": f"python benchmarks/serving/{Path(sys.argv[0]).name} {' '.join(sys.argv[1:])}".strip(),
+        "command": f"python benchmarks/serving/{Path(sys.argv[0]).name} {' '.join(words)}".strip(),
         "commit": commit.stdout.strip() + (" with changes" if changed.stdout.strip() else ""),
         "seed": seed,
         "hardware": describe_machine() | {"processor": processor()},

@@ -120,6 +120,8 @@ def read_json(path: Path) -> Any:
         line = getattr(error, "lineno", None)
         where = f"{path}:{line}" if line else str(path)
         raise DataError(f"{where}: not valid JSON ({error})") from None
+    except (RecursionError, ValueError) as error:  # nested without end, or a number of thousands of digits
+        raise DataError(f"{path}: no JSON that can be read ({error})") from None
 
 
 def file_hash(path: Path) -> str:

@@ -4,6 +4,7 @@ import torch
 
 from h2rec.data.histories import Histories
 from h2rec.errors import MissingExtraError
+from h2rec.evaluation.topk import top_items
 from h2rec.models.scoring import joint_score, saturation_ceiling
 from h2rec.retrieval.approximate import HnswSettings, IvfSettings
 from h2rec.retrieval.index import IndexSettings, ItemIndex
@@ -54,7 +55,7 @@ def test_exact_search_is_a_full_sort(made, sizes):
 
 APPROXIMATE = [
     IndexSettings(kind="hnsw", hnsw=HnswSettings(links=16)),
-    IndexSettings(kind="ivf", ivf=IvfSettings(lists=40, probes=12, oversample=8)),
+    IndexSettings(kind="ivf", ivf=IvfSettings(lists=40, probes=20)),
 ]
 
 
@@ -91,6 +92,32 @@ def test_every_index_keeps_to_histories_and_filters(made, settings, share):
     assert torch.isinf(values[found == 0]).all()
 
 
+@pytest.mark.parametrize("settings", APPROXIMATE, ids=lambda settings: settings.kind)
+def test_the_index_is_built_for_where_users_lie(settings):
+    """Items differ most in columns that users do not look at; what 8 bits hold is then better spent elsewhere."""
+    random = np.random.default_rng(2)
+    items = np.concatenate(
+        [clustered(random, ITEMS + 1), 30 * random.normal(size=(ITEMS + 1, 40)).astype(np.float32)], axis=1
+    )
+    basis = np.zeros((6, SIZE + 40), np.float32)
+    basis[:, :SIZE] = random.normal(size=(6, SIZE))
+    users, sample = (
+        torch.from_numpy((random.normal(size=(n, 6)) @ basis).astype(np.float32)) for n in (USERS, 500)
+    )
+    scorer = ItemScorer(items, (SIZE + 40,))
+    expected, _ = by_hand(items, users, 50)
+
+    def recall(sample_users):
+        found, _ = ItemIndex(scorer, settings, sample_users).search(users, 50)
+        return (
+            np.mean([len(set(a) & set(b)) for a, b in zip(found.tolist(), expected.tolist(), strict=True)])
+            / 50
+        )
+
+    assert recall(lambda: sample) >= 0.95
+    assert recall(None) < 0.8
+
+
 def test_a_catalogue_that_grew_keeps_its_scores_to_the_bit():
     """A plain product of these shapes does not: the rounding depends on the number of rows."""
     generator = torch.Generator().manual_seed(0)
@@ -102,6 +129,28 @@ def test_a_catalogue_that_grew_keeps_its_scores_to_the_bit():
         after = ItemScorer(grown.numpy(), (256, 64)).everything(users[:count])
         assert torch.equal(after[:, :20_001], before)
         torch.testing.assert_close(before, users[:count] @ old.T, rtol=1e-4, atol=1e-4)
+
+
+def test_a_scan_in_parts_lists_what_one_product_lists(monkeypatch):
+    monkeypatch.setattr("h2rec.retrieval.scoring._BLOCKS_AT_ONCE", 2)
+    random = np.random.default_rng(3)
+    # Whole numbers: many equal scores, within parts and across them.
+    items = random.integers(-2, 3, size=(20_001, 6)).astype(np.float32)
+    users = torch.from_numpy(random.integers(-2, 3, size=(70, 6)).astype(np.float32))
+    seen = Histories.from_lists([random.integers(1, 20_001, 8).tolist() for _ in range(70)])
+    allowed = random.random(20_001) < 0.7
+    index = ItemIndex(ItemScorer(items, (6,)), IndexSettings(kind="exact"))
+    for exclude, mask in ((None, None), (seen, None), (seen, allowed)):
+        scores = users @ torch.from_numpy(items).T
+        if mask is not None:
+            scores[:, torch.from_numpy(~mask)] = -torch.inf
+        expected = top_items(scores, 300, exclude)
+        found = index.search(users, 300, exclude, mask)
+        assert torch.equal(found[0], expected[0])
+        assert torch.equal(found[1], expected[1])
+    few = index.search(users, 30, None, np.arange(20_001) % 4000 == 3)
+    assert torch.equal((few[0] > 0).sum(1), torch.full((70,), 5))
+    assert torch.isinf(few[1][:, 5:]).all()
 
 
 def test_saturated_scores_are_those_of_evaluation(made):

@@ -5,7 +5,7 @@ from h2rec.data.histories import Histories
 from h2rec.errors import MissingExtraError
 from h2rec.retrieval.bundle import Bundle
 from h2rec.retrieval.onnx_export import export_user_encoder, padded
-from h2rec.retrieval.users import encode_users
+from h2rec.retrieval.users import UserEncoder
 from made_bundles import make_bundle
 
 
@@ -22,7 +22,7 @@ def test_the_exported_encoder_gives_torchs_vectors_for_any_batch(tmp_path, model
     items, lengths = padded(bundle, histories)
     (found,) = session.run(None, {"items": items, "lengths": lengths})
     np.testing.assert_allclose(
-        found, encode_users(bundle.model, histories).vectors.numpy(), rtol=1e-4, atol=1e-4
+        found, UserEncoder(bundle.model).encode(histories).vectors.numpy(), rtol=1e-4, atol=1e-4
     )
 
 

@@ -84,6 +84,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
         raise ConfigError(f"{where}: not valid YAML ({getattr(error, 'problem', error)})") from None
+    except (RecursionError, ValueError) as error:  # nested without end, or a date that there is not
+        raise ConfigError(f"{path}: no YAML that can be read ({error})") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected keys and values, such as 'data:', found {type(values).__name__}")
     return values
@@ -108,5 +110,5 @@ def apply_override(values: dict[str, Any], override: str) -> None:
             raise ConfigError(f"--set {override}: '{section}' is a value, not a section")
     try:
         node[key] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise ConfigError(f"--set {override}: not a YAML value ({error})") from None

@@ -51,7 +51,10 @@ class SequenceModel(Protocol):
     """Index that stands for a masked item, where the model predicts masked items."""
 
     def __call__(self, items: torch.Tensor, lengths: torch.Tensor, reads: torch.Tensor) -> UserStates:
-        """Encode items `[B, T]` (right padded, lengths `[B]`) and read the `n` positions set in `reads` `[B, T]`."""
+        """Encode items `[B, T]` (right padded, lengths `[B]`) and read the `n` positions set in `reads`.
+
+        `reads` is a mask `[B, T]` or flat positions, int64 `[n]`.
+        """
         ...
 
     def item_vectors(self, items: torch.Tensor) -> BranchVectors:
@@ -60,7 +63,12 @@ class SequenceModel(Protocol):
 
 
 def positions_read(reads: torch.Tensor) -> torch.Tensor:
-    """Flat indices of the positions set in `reads` `[B, T]`, int64 `[n]`."""
+    """Flat indices of the positions set in `reads` `[B, T]`, int64 `[n]`; flat indices stay as they are.
+
+    Indices leave the number of positions read to the shapes, which a traced or exported model needs.
+    """
+    if reads.dtype == torch.int64:
+        return reads
     return reads.flatten().nonzero().squeeze(1)
 
 

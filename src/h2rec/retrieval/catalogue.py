@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+import pyarrow as pa
 
 from h2rec.errors import DataError
 from h2rec.retrieval.bundle import Bundle
@@ -35,6 +36,8 @@ class Catalogue:
         self.item_ids: list[str] = table["item_id"].to_list()
         self.index = {item_id: row + 1 for row, item_id in enumerate(self.item_ids)}
         self.fields = table.drop(*OWN_COLUMNS)
+        # Arrow takes a few rows in the calling thread; polars wakes its pool for that, which costs milliseconds.
+        self._few_rows = self.fields.to_arrow(compat_level=pl.CompatLevel.oldest()).combine_chunks()
         self.train_counts: npt.NDArray[np.int64] = np.concatenate([[0], table["train_count"].to_numpy()])
         self.head: npt.NDArray[np.bool_] = np.concatenate([[False], table["head"].to_numpy()])
         self._lowered = self._searchable()
@@ -65,7 +68,8 @@ class Catalogue:
 
     def field_rows(self, items: Sequence[int]) -> list[dict[str, str | None]]:
         """Text fields of items by index."""
-        rows: list[dict[str, str | None]] = self.fields[[item - 1 for item in items]].to_dicts()
+        places = pa.array([item - 1 for item in items], pa.int64())
+        rows: list[dict[str, str | None]] = self._few_rows.take(places).to_pylist()
         return rows or [{} for _ in items]  # a table without fields has no rows
 
     def codes(self, item: int) -> list[int] | None:

@@ -1,5 +1,6 @@
 """The item index: the best items for user vectors, exact or approximate, under filters."""
 
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -8,12 +9,12 @@ import torch
 from pydantic import Field
 
 from h2rec.data.histories import Histories
-from h2rec.evaluation.topk import top_items
+from h2rec.evaluation.topk import row_item_pairs, top_items
 from h2rec.retrieval.approximate import ApproximateSearch, HnswSettings, IvfSettings
 from h2rec.retrieval.scoring import ItemScorer
 from h2rec.settings import Settings
 
-_SCORES_AT_ONCE = 1 << 25
+_USERS_AT_ONCE = 64
 
 BoolArray = npt.NDArray[np.bool_]
 Found = tuple[torch.Tensor, torch.Tensor]
@@ -52,6 +53,9 @@ class ItemIndex:
         The item vectors.
     settings
         How.
+    sample_users
+        Gives user vectors `[m, D]` as a trained model makes them; an approximate index is built for them. None
+        builds it on the item vectors alone, which recalls less where users lie elsewhere than items.
 
     Raises
     ------
@@ -59,7 +63,12 @@ class ItemIndex:
         If an approximate index is asked for and faiss is not installed.
     """
 
-    def __init__(self, scorer: ItemScorer, settings: IndexSettings | None = None) -> None:
+    def __init__(
+        self,
+        scorer: ItemScorer,
+        settings: IndexSettings | None = None,
+        sample_users: Callable[[], torch.Tensor] | None = None,
+    ) -> None:
         settings = settings or IndexSettings()
         self.scorer = scorer
         self.kind = settings.kind_for(scorer.item_count)
@@ -68,7 +77,8 @@ class ItemIndex:
         if self.kind != "exact":
             vectors = scorer.vectors.numpy()
             chosen = settings.hnsw if self.kind == "hnsw" else settings.ivf
-            self._approximate = ApproximateSearch(vectors, chosen)
+            users = None if sample_users is None else sample_users().numpy()
+            self._approximate = ApproximateSearch(vectors, chosen, users)
 
     def search(
         self, users: torch.Tensor, k: int, exclude: Histories | None = None, allowed: BoolArray | None = None
@@ -101,15 +111,37 @@ class ItemIndex:
         self, users: torch.Tensor, k: int, exclude: Histories | None, allowed: BoolArray | None
     ) -> Found:
         closed = None if allowed is None else torch.from_numpy(~allowed)
-        rows_at_once = max(1, _SCORES_AT_ONCE // len(self.scorer.vectors))
         found = []
-        for start in range(0, len(users), rows_at_once):
-            rows = np.arange(start, min(start + rows_at_once, len(users)))
-            scores = self.scorer.everything(users[start : start + rows_at_once])
-            if closed is not None:
-                scores = scores.masked_fill(closed, -torch.inf)
-            found.append(top_items(scores, k, None if exclude is None else exclude.select(rows)))
+        for start in range(0, len(users), _USERS_AT_ONCE):
+            rows = np.arange(start, min(start + _USERS_AT_ONCE, len(users)))
+            banned = None if exclude is None else row_item_pairs(exclude.select(rows))
+            found.append(self._scan_parts(users[start : start + _USERS_AT_ONCE], k, banned, closed))
         return torch.cat([items for items, _ in found]), torch.cat([values for _, values in found])
+
+    @torch.inference_mode()
+    def _scan_parts(
+        self, users: torch.Tensor, k: int, banned: Found | None, closed: torch.Tensor | None
+    ) -> Found:
+        """List the best of each part of the catalogue, and the best of those."""
+        best = []
+        for first, scores in self.scorer.parts(users):
+            real, stop = scores[:, 1:], first + scores.shape[1] - 1
+            if first == 0:
+                real[:, 0] = -torch.inf  # the padding item
+            if closed is not None:
+                real.masked_fill_(closed[first:stop], -torch.inf)
+            if banned is not None:
+                rows, items = banned
+                inside = (items >= first) & (items < stop)
+                real[rows[inside], items[inside] - first] = -torch.inf
+            places, values = top_items(scores, k)
+            best.append(((places + (first - 1)).masked_fill(places == 0, 0), values))
+        if len(best) == 1:
+            return best[0]
+        items, order = torch.cat([items for items, _ in best], dim=1).sort(dim=1, stable=True)
+        values = torch.cat([values for _, values in best], dim=1).gather(1, order)
+        places, values = top_items(torch.nn.functional.pad(values, (1, 0)), k)
+        return torch.nn.functional.pad(items, (1, 0)).gather(1, places), values
 
     def _scan_few(self, users: torch.Tensor, k: int, exclude: Histories | None, allowed: BoolArray) -> Found:
         few = torch.from_numpy(np.flatnonzero(allowed))

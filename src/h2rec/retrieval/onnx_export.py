@@ -17,23 +17,22 @@ from h2rec.data.histories import Histories
 from h2rec.errors import H2RecError, MissingExtraError
 from h2rec.files import atomic_path
 from h2rec.retrieval.bundle import Bundle
-from h2rec.retrieval.users import encode_users
+from h2rec.retrieval.users import LastState, UserEncoder
 
 _OPSET = 18
 _TOLERANCE = 1e-3
 
 
-class _UserEncoder(nn.Module):
+class _UserVectors(nn.Module):
     """Items `[B, T]` and lengths `[B]` to user vectors `[B, D]`."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
-        self.model = model
+        self.last = LastState(model)
 
     def forward(self, items: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        # Indices in place of a mask: the number of positions read is then known from the shapes.
-        last = (torch.arange(items.shape[0]), lengths - 1)
-        return torch.cat(self.model(items, lengths, last).vectors, dim=1)
+        vectors: torch.Tensor = self.last(items, lengths)[0]
+        return vectors
 
 
 def export_user_encoder(bundle: Bundle, path: Path) -> float:
@@ -65,12 +64,12 @@ def export_user_encoder(bundle: Bundle, path: Path) -> float:
     items, lengths = padded(bundle, histories)
     with atomic_path(path) as temporary, _quiet():
         _export(
-            _UserEncoder(bundle.model).eval(), torch.from_numpy(items), torch.from_numpy(lengths), temporary
+            _UserVectors(bundle.model).eval(), torch.from_numpy(items), torch.from_numpy(lengths), temporary
         )
         session = onnxruntime.InferenceSession(temporary.read_bytes(), providers=["CPUExecutionProvider"])
         difference = 0.0
         for rows in (slice(None), slice(0, 1)):  # a batch, and one alone
-            expected = encode_users(bundle.model, histories).vectors.numpy()[rows]
+            expected = UserEncoder(bundle.model).encode(histories).vectors.numpy()[rows]
             (found,) = session.run(None, {"items": items[rows], "lengths": lengths[rows]})
             difference = max(difference, float(np.abs(found - expected).max() / np.abs(expected).max()))
         if not difference < _TOLERANCE:

@@ -9,6 +9,7 @@ import torch
 from h2rec.models.scoring import joint_score, saturation_ceiling
 
 _BLOCK = 4096
+_BLOCKS_AT_ONCE = 16
 _SAMPLE = 20_000
 
 
@@ -37,6 +38,7 @@ class ItemScorer:
         self.vectors = torch.from_numpy(item_vectors)
         self.branch_sizes = branch_sizes
         self.saturate_at = saturate_at
+        self._transposed: list[torch.Tensor] | None = None
 
     @property
     def item_count(self) -> int:
@@ -51,6 +53,27 @@ class ItemScorer:
             branches = [self._all(users, start, stop) for start, stop in self._columns()]
             ceiling = saturation_ceiling(branches[0][:, 1:], self.saturate_at, self.item_count)
             return joint_score(branches, ceiling)
+
+    def parts(self, users: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
+        """Scores of all items, some at a time, so that what looks at them finds them in the processor's cache.
+
+        Yields
+        ------
+        first, scores
+            Index of the first item, and `[n, 1 + M]`: a spare column, then items ``first`` to ``first + M - 1``.
+            The next part may stand in the same memory.
+        """
+        if self.saturate_at is not None:
+            yield 0, torch.nn.functional.pad(self.everything(users), (1, 0))
+            return
+        blocks = self._blocks()
+        room = users.new_empty(len(users), 1 + _BLOCK * min(_BLOCKS_AT_ONCE, len(blocks)))
+        for start in range(0, len(blocks), _BLOCKS_AT_ONCE):
+            some = blocks[start : start + _BLOCKS_AT_ONCE]
+            for place, block in enumerate(some):
+                room[:, 1 + place * _BLOCK : 1 + (place + 1) * _BLOCK] = users @ block
+            first = start * _BLOCK
+            yield first, room[:, : 1 + min(len(some) * _BLOCK, len(self.vectors) - first)]
 
     def chosen(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
         """Scores of each user's own items: users `[n, D]`, items int64 `[n, c]`, result `[n, c]`."""
@@ -77,14 +100,20 @@ class ItemScorer:
 
     def _all(self, users: torch.Tensor, start: int, stop: int) -> torch.Tensor:
         columns = users[:, start:stop]
-        parts = [columns @ block[:, start:stop].T for block in self._blocks()]
+        parts = [columns @ block[start:stop] for block in self._blocks()]
         return torch.cat(parts, dim=1)[:, : len(self.vectors)]
 
-    def _blocks(self) -> Iterator[torch.Tensor]:
-        for start in range(0, len(self.vectors), _BLOCK):
-            block = self.vectors[start : start + _BLOCK]
-            short = _BLOCK - len(block)
-            yield torch.nn.functional.pad(block, (0, 0, 0, short)) if short else block
+    def _blocks(self) -> list[torch.Tensor]:
+        """Item vectors as columns, `[D, _BLOCK]` each: for few users the product is twice as fast that way.
+
+        They are a copy, made when the first scan is asked for: an approximate index never needs it.
+        """
+        if self._transposed is None:
+            blocks = self.vectors.split(_BLOCK)
+            short = _BLOCK - len(blocks[-1])
+            self._transposed = [block.T.contiguous() for block in blocks[:-1]]
+            self._transposed.append(torch.nn.functional.pad(blocks[-1].T, (0, short)).contiguous())
+        return self._transposed
 
     def _ceiling(self, users: torch.Tensor) -> torch.Tensor:
         """The first branch's score at the saturation rank, estimated from evenly spread items, `[n, 1]`."""

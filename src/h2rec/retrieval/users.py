@@ -1,13 +1,18 @@
 """User vectors of histories, from the model."""
 
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from h2rec.batching.sequences import history_batch
 from h2rec.data.histories import Histories
+
+Run = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, ...]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,13 +31,66 @@ class EncodedUsers:
     alpha: torch.Tensor | None
 
 
-def encode_users(model: Any, histories: Histories) -> EncodedUsers:
-    """Encode histories, each at least one row; an empty one is encoded as padding alone."""
-    rows = np.arange(len(histories))
-    items, lengths = history_batch(histories, rows, model.max_length, model.mask_item)
-    last = lengths - 1
-    reads = torch.arange(items.shape[1]) == last[:, None]
-    with torch.inference_mode():
-        states = model(items, lengths, reads)
-        alpha = None if states.alpha is None else states.alpha[torch.arange(len(rows)), last]
-        return EncodedUsers(torch.cat(states.vectors, dim=1), alpha)
+class LastState(nn.Module):
+    """Items `[B, T]` and lengths `[B]` to user vectors `[B, D]`, and alpha `[B, L]` where the model has one."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, items: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Read every sequence at its last position."""
+        last = torch.arange(items.shape[0]) * items.shape[1] + lengths - 1
+        states = self.model(items, lengths, last)
+        vectors = torch.cat(states.vectors, dim=1)
+        return (vectors,) if states.read_alpha is None else (vectors, states.read_alpha)
+
+
+class UserEncoder:
+    """A trained model that only encodes users.
+
+    Parameters
+    ----------
+    model
+        The model; its weights must not change any more.
+    frozen
+        Trace the model once and run the trace: it takes half the time for a few users, most of which is
+        otherwise Python between small operations, and it does not hold the interpreter's lock, which a server
+        needs for its requests. A trace that does not give the model's own numbers to the bit is not used.
+    """
+
+    def __init__(self, model: Any, *, frozen: bool = False) -> None:
+        self._model = model
+        plain = LastState(model).eval()
+        self._run: Run = (_frozen(plain) if frozen else None) or plain
+
+    def encode(self, histories: Histories) -> EncodedUsers:
+        """Encode histories, each at least one row; an empty one is encoded as padding alone."""
+        model, rows = self._model, np.arange(len(histories))
+        with torch.inference_mode():
+            found = self._run(*history_batch(histories, rows, model.max_length, model.mask_item))
+        return EncodedUsers(found[0], found[1] if len(found) > 1 else None)
+
+
+def _frozen(plain: LastState) -> Run | None:
+    """Trace and freeze; None where that can't be done, or gives other numbers at other shapes."""
+    model = plain.model
+    random = np.random.default_rng(0)
+    # The second and third run optimise the trace; then each number of rows and length is met once.
+    shapes = [(2, 3), (1, 1), (5, model.max_length), (1, model.max_length), (3, 2)]
+    histories = [
+        Histories.from_lists(random.integers(1, model.item_count + 1, shape).tolist()) for shape in shapes
+    ]
+    inputs = [history_batch(h, np.arange(len(h)), model.max_length, model.mask_item) for h in histories]
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            # torch would have its compiler used, which needs a C++ compiler where the server runs.
+            warnings.simplefilter("ignore")
+            traced: Run = torch.jit.freeze(torch.jit.trace(plain, inputs[0], check_trace=False))
+            for example in inputs:
+                pairs = zip(traced(*example), plain(*example), strict=True)
+                if not all(torch.equal(found, expected) for found, expected in pairs):
+                    return None
+    except Exception:  # what a model can't do in a trace is raised as anything
+        return None
+    return traced

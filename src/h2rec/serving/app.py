@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from h2rec import __version__
 from h2rec.errors import BundleError, H2RecError
 from h2rec.serving.batcher import OverloadedError
-from h2rec.serving.gate import Gate
+from h2rec.serving.gate import OVERLOADED, Gate
 from h2rec.serving.routes import plain, router
 from h2rec.serving.service import Service
 
@@ -44,7 +44,12 @@ def create_app(service: Service) -> FastAPI:
     app.add_exception_handler(OverloadedError, _overloaded)
     app.add_exception_handler(RequestValidationError, _not_understood)
     app.add_exception_handler(HTTPException, _http_error)
-    app.add_middleware(Gate, settings=service.settings, metrics=service.metrics)
+    app.add_middleware(
+        Gate,
+        settings=service.settings,
+        metrics=service.metrics,
+        overloaded=service.batcher.overloaded,
+    )
     app.mount("/explorer", StaticFiles(directory=EXPLORER), name="explorer")
     app.add_api_route("/", _explorer, include_in_schema=False)
     if service.settings.token is not None:
@@ -69,7 +74,7 @@ def _bundle_fault(_: Request, error: Exception) -> Response:
 
 def _overloaded(request: Request, _: Exception) -> Response:
     request.app.state.service.metrics.overloaded.inc()
-    answer = plain({"error": "too many requests at once", "hint": "try again in a second"}, 503)
+    answer = plain({"error": OVERLOADED}, 503)
     answer.headers["retry-after"] = "1"
     return answer
 

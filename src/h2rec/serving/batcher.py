@@ -59,7 +59,7 @@ class MicroBatcher:
         self._patience = patience
         self._observe = observe
         self._requests: deque[_Request] = deque()
-        self._seconds_a_query = 0.0
+        self._seconds_a_batch = 0.0
         self._worker: asyncio.Task[None] | None = None
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="answers")
         self.waiting = 0
@@ -74,9 +74,7 @@ class MicroBatcher:
         H2RecError
             What answering them raised; other requests of the batch are not touched by it.
         """
-        # An idle worker takes anything; otherwise one would have to wait behind the others.
-        expected = self.waiting * self._seconds_a_query
-        if self.waiting and (self.waiting + len(queries) > self._max_waiting or expected > self._patience):
+        if self.overloaded(len(queries)):
             raise OverloadedError
         request = _Request(queries, asyncio.get_running_loop().create_future())
         self._requests.append(request)
@@ -84,6 +82,12 @@ class MicroBatcher:
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._work())
         return await request.answer
+
+    def overloaded(self, more: int = 1) -> bool:
+        """Whether so many more questions would have to wait too long."""
+        # An idle worker takes anything; otherwise one would have to wait behind the others.
+        expected = max(1.0, self.waiting / self._size) * self._seconds_a_batch
+        return self.waiting > 0 and (self.waiting + more > self._max_waiting or expected > self._patience)
 
     def close(self) -> None:
         """Give the thread back; to be called when nothing waits any more."""
@@ -99,7 +103,7 @@ class MicroBatcher:
                 if wanted:
                     started = time.perf_counter()
                     outcomes = await loop.run_in_executor(self._executor, self._outcomes, wanted)
-                    self._learn((time.perf_counter() - started) / count)
+                    self._learn((time.perf_counter() - started) / max(1.0, count / self._size))
                     self._observe(count)
                     for request, outcome in zip(wanted, outcomes, strict=True):
                         _settle(request, outcome)
@@ -125,10 +129,11 @@ class MicroBatcher:
             return [outcome for request in batch for outcome in self._outcomes([request])]
 
     def _learn(self, seconds: float) -> None:
-        if self._seconds_a_query == 0:
-            self._seconds_a_query = seconds
+        # By the batch, not by the question: the more wait, the cheaper each becomes.
+        if self._seconds_a_batch == 0:
+            self._seconds_a_batch = seconds
         else:
-            self._seconds_a_query += _MEMORY * (seconds - self._seconds_a_query)
+            self._seconds_a_batch += _MEMORY * (seconds - self._seconds_a_batch)
 
 
 def _settle(request: _Request, outcome: list[Recommendation] | Exception) -> None:

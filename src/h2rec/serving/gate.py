@@ -4,6 +4,7 @@ import asyncio
 import hmac
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -13,6 +14,8 @@ from h2rec.serving.settings import ServeSettings
 
 OPEN_PATHS = ("/healthz", "/readyz", "/openapi.json", "/")
 OPEN_FOLDER = "/explorer/"
+OVERLOADED = "too many requests at once"
+QUEUED_PATHS = ("/recommend", "/recommend/batch")
 
 
 class Gate:
@@ -22,10 +25,16 @@ class Gate:
     ----------
     app
         What stands behind it.
+    overloaded
+        Whether a question would be refused now. Asked before anything is parsed: a refusal has to be cheap,
+        or refusing takes the time that answers need.
     """
 
-    def __init__(self, app: ASGIApp, settings: ServeSettings, metrics: Metrics) -> None:
+    def __init__(
+        self, app: ASGIApp, settings: ServeSettings, metrics: Metrics, overloaded: Callable[[], bool]
+    ) -> None:
         self.app = app
+        self.overloaded = overloaded
         self.settings = settings
         self.metrics = metrics
 
@@ -46,7 +55,8 @@ class Gate:
         try:
             await self._pass(scope, receive, watched)
         finally:
-            route = getattr(scope.get("route"), "path", "none")
+            path = scope["path"]
+            route = getattr(scope.get("route"), "path", path if path in QUEUED_PATHS else "none")
             self.metrics.requests.labels(route, str(status)).inc()
             self.metrics.seconds.labels(route).observe(time.perf_counter() - started)
 
@@ -62,6 +72,10 @@ class Gate:
             return
         if body is None:
             await _refuse(send, 413, f"the body is larger than {self.settings.max_body} bytes")
+            return
+        if scope["path"] in QUEUED_PATHS and self.overloaded():
+            self.metrics.overloaded.inc()
+            await _refuse(send, 503, OVERLOADED, {"retry-after": "1"})
             return
         replayed = False
 

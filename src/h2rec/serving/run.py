@@ -1,6 +1,8 @@
 """Run the server until it is told to stop."""
 
+import gc
 import logging
+import sys
 from pathlib import Path
 from types import FrameType
 
@@ -12,6 +14,8 @@ from h2rec.serving.service import Service
 from h2rec.serving.settings import ServeSettings
 
 logger = logging.getLogger(__name__)
+
+_SWITCH = 0.001
 
 
 class _Server(uvicorn.Server):
@@ -34,6 +38,11 @@ def serve(folder: Path, settings: ServeSettings) -> None:
     """
     set_threads(settings.threads)
     service = Service(folder, settings)
+    # Requests and answers share the interpreter: neither waits for the other longer than this.
+    sys.setswitchinterval(_SWITCH)
+    # The bundle stays: looking for garbage among its many objects would stop everything for a while.
+    gc.collect()
+    gc.freeze()
     config = uvicorn.Config(
         create_app(service),
         host=settings.host,

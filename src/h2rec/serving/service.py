@@ -79,7 +79,7 @@ class Service:
             return growth
 
     def _load(self) -> Recommender:
-        recommender = Recommender(self.store.load(), self.settings.index)
+        recommender = Recommender(self.store.load(), self.settings.index, frozen=True)
         # The first call of a model is slow: it is not to be a user's.
         recommender.answer([Query(recommender.item_ids[:3], 1)])
         logger.info("serving %s: %s items", recommender.bundle.folder, f"{len(recommender.item_ids):,}")

@@ -65,6 +65,8 @@ def json_object(path: Path, number: int, text: str) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         message = f"{path}:{number}: not valid JSON ({error.msg}, column {error.colno})"
         raise DataError(message, _HINT) from None
+    except (RecursionError, ValueError) as error:  # nested without end, or a number of thousands of digits
+        raise DataError(f"{path}:{number}: no JSON that can be read ({error})", _HINT) from None
     if not isinstance(value, dict):
         raise DataError(
             f"{path}:{number}: a JSON {type(value).__name__} where an object is expected",

@@ -22,7 +22,7 @@ def open_parquet(path: Path) -> Table:
     """
     try:
         schema = pl.scan_parquet(path).collect_schema()
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         reason = str(error).partition("\n")[0]
         raise DataError(
             f"{path}: not a whole Parquet file ({reason})", "get or write the file again"
@@ -37,6 +37,9 @@ def open_parquet(path: Path) -> Table:
 
 def _records(frame: pl.LazyFrame) -> Iterator[Record]:
     start = 0
-    while (rows := frame.slice(start, _ROWS_AT_ONCE).collect()).height:
-        yield from enumerate(rows.iter_rows(named=True), start=start + 1)
-        start += rows.height
+    try:
+        while (rows := frame.slice(start, _ROWS_AT_ONCE).collect()).height:
+            yield from enumerate(rows.iter_rows(named=True), start=start + 1)
+            start += rows.height
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
+        return  # the table tells what is wrong with the file; which row it is, nobody knows

@@ -55,7 +55,12 @@ class Table:
         """
         try:
             return frame.collect(engine="streaming")
-        except (pl.exceptions.PolarsError, pa.ArrowException, OSError) as error:
+        except (
+            pl.exceptions.PolarsError,
+            pl.exceptions.PanicException,  # what damaged Parquet files give
+            pa.ArrowException,
+            OSError,
+        ) as error:
             reason = str(error).partition("\n")[0]
         for _ in self.records():
             pass

@@ -25,7 +25,7 @@ from h2rec.data.histories import Histories, IntArray
 from h2rec.models.backbones import make_backbone
 from h2rec.models.baselines.text_table import frozen_text
 from h2rec.models.hid import hid_table, reading_of
-from h2rec.models.protocol import BranchVectors, UserStates
+from h2rec.models.protocol import BranchVectors, UserStates, positions_read, read
 from h2rec.models.scoring import item_side, user_side
 from h2rec.models.settings import ModelSettings
 
@@ -125,7 +125,8 @@ class LlmEsr(nn.Module):
         hid, text = self.hid(items), self.adapter(self.text[items])
         if self.settings.llm_esr.cross_attention:
             hid, text = self._cross(hid, text, lengths)
-        views = self.hid_encoder(hid, lengths)[reads], self.text_encoder(text, lengths)[reads]
+        at = positions_read(reads)
+        views = read(self.hid_encoder(hid, lengths), at), read(self.text_encoder(text, lengths), at)
         return torch.cat(views, dim=-1)
 
     def _cross(

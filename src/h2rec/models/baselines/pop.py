@@ -6,7 +6,7 @@ from torch import nn
 
 from h2rec.batching.sequences import Objective
 from h2rec.data.histories import Histories, IntArray
-from h2rec.models.protocol import BranchVectors, UserStates
+from h2rec.models.protocol import BranchVectors, UserStates, positions_read
 from h2rec.models.settings import ModelSettings
 
 
@@ -32,7 +32,7 @@ class Pop(nn.Module):
 
     def forward(self, items: torch.Tensor, lengths: torch.Tensor, reads: torch.Tensor) -> UserStates:
         """Return the same user vector, ``[1]``, for each of the `n` positions read."""
-        return UserStates((self.counts.new_ones(int(reads.sum()), 1),))
+        return UserStates((self.counts.new_ones(positions_read(reads).shape[0], 1),))
 
     def item_vectors(self, items: torch.Tensor) -> BranchVectors:
         """Popularity of items, `[M, 1]`."""

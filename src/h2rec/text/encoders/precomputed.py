@@ -131,7 +131,7 @@ def _read_matrix(path: Path) -> npt.NDArray[Any]:
         raise DataError(f"{path}: no such file", "text.encoder names a .npy of ready embeddings")
     try:
         array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # a damaged header is parsed as Python: syntax errors, tokens, anything
         hint = "write it with numpy.save as a float array of two dimensions"
         raise DataError(f"{path}: not a plain .npy array ({error})", hint) from None
     if array.ndim != 2 or array.dtype.kind not in "fiu" or 0 in array.shape:

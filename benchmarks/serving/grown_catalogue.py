@@ -1,0 +1,42 @@
+"""A catalogue of any size with the shape of a trained one.
+
+Real catalogues of a million items with public histories to train on are not at hand. So a trained bundle's item
+vectors are resampled: a new item keeps the leading codes of a real item, takes the finer ones from another item
+below the same prefix, and its identity is the real one's plus half the difference of two others below that prefix.
+Clusters, their unequal sizes and the spread inside them are those of the trained model; scores of real users on the
+grown catalogue have the same quantiles as on the real one (they are in the results).
+"""
+
+import numpy as np
+
+from h2rec.retrieval.bundle import Bundle
+
+
+def grown_catalogue(bundle: Bundle, count: int, seed: int) -> np.ndarray:
+    """Item vectors `[count + 1, D]`, padding first, of a bundle of H2Rec with cosine scores."""
+    random = np.random.default_rng(seed)
+    real, codes = np.asarray(bundle.item_vectors)[1:], bundle.semantic_ids.codes
+    levels = codes.shape[1]
+    size = bundle.manifest.model.dim
+    assert real.shape[1] == (levels + 1) * size
+    base = random.integers(0, len(real), count)
+    kept = random.integers(1, levels, count)  # leading codes
+    finer, plus, minus = (np.empty(count, np.int64) for _ in range(3))
+    for level in range(1, levels):
+        _, group = np.unique(codes[:, :level], axis=0, return_inverse=True)
+        group = group.ravel()
+        order = np.argsort(group, kind="stable")
+        starts = np.searchsorted(group[order], np.arange(group.max() + 2))
+        rows = np.flatnonzero(kept == level)
+        own = group[base[rows]]
+        width = starts[own + 1] - starts[own]
+        for chosen in (finer, plus, minus):
+            chosen[rows] = order[starts[own] + (random.random(len(rows)) * width).astype(np.int64)]
+    grown = np.zeros((count + 1, real.shape[1]), np.float32)
+    for level in range(levels):
+        columns = slice(level * size, (level + 1) * size)
+        grown[1:, columns] = real[np.where(level < kept, base, finer), columns]
+    identity = real[:, levels * size :]
+    moved = identity[base] + 0.5 * (identity[plus] - identity[minus])
+    grown[1:, levels * size :] = moved / np.linalg.norm(moved, axis=1, keepdims=True)
+    return grown

@@ -1,0 +1,72 @@
+"""The encoder of users: a trace of the model gives the model's own numbers."""
+
+import numpy as np
+import pytest
+import torch
+
+from h2rec.batching.sequences import history_batch
+from h2rec.data.histories import Histories
+from h2rec.retrieval.bundle import Bundle
+from h2rec.retrieval.users import LastState, UserEncoder, _frozen
+from made_bundles import make_bundle
+
+MODELS = [
+    {},
+    {"backbone": "bert4rec"},
+    {"backbone": "gru4rec"},
+    {"intent": "last"},
+    {"fusion": "mean_history"},
+    {"name": "sasrec"},
+    {"name": "two_hid"},
+    {"name": "llm_esr"},
+    {"name": "pop"},
+]
+
+
+def made_histories(seed):
+    random = np.random.default_rng(seed)
+    return Histories.from_lists([random.integers(1, 61, n).tolist() for n in (3, 0, 1, 6, 9)])
+
+
+@pytest.mark.parametrize("model", MODELS, ids=str)
+def test_users_are_read_at_their_last_position(tmp_path, model):
+    network = Bundle.load(make_bundle(tmp_path / "bundle", **model)).model
+    histories = made_histories(0)
+    found = UserEncoder(network).encode(histories)
+    items, lengths = history_batch(histories, np.arange(5), network.max_length, network.mask_item)
+    mask = torch.arange(items.shape[1]) == lengths[:, None] - 1
+    with torch.inference_mode():
+        states = network(items, lengths, mask)
+    assert torch.equal(found.vectors, torch.cat(states.vectors, dim=1))
+    assert (found.alpha is None) == (states.alpha is None)
+    if found.alpha is not None:
+        assert torch.equal(found.alpha, states.alpha[torch.arange(5), lengths - 1])
+
+
+@pytest.mark.parametrize("model", MODELS, ids=str)
+def test_a_frozen_encoder_gives_the_same_numbers(tmp_path, model):
+    network = Bundle.load(make_bundle(tmp_path / "bundle", **model)).model
+    # torch's trace of a GRU holds the number of rows that it was traced with.
+    assert (_frozen(LastState(network).eval()) is None) == (model.get("backbone") == "gru4rec")
+    plain, frozen = UserEncoder(network), UserEncoder(network, frozen=True)
+    for seed in range(3):
+        expected, found = plain.encode(made_histories(seed)), frozen.encode(made_histories(seed))
+        assert torch.equal(found.vectors, expected.vectors)
+        assert expected.alpha is None or torch.equal(found.alpha, expected.alpha)
+
+
+def test_a_model_whose_trace_would_lie_is_not_traced(tmp_path):
+    network = Bundle.load(make_bundle(tmp_path / "bundle")).model
+    plain = network.forward
+
+    def forward(items, lengths, reads):
+        if len(items) == 1:  # a trace of two rows does not know this
+            items = items.clamp(max=1)
+        return plain(items, lengths, reads)
+
+    network.forward = forward
+    assert _frozen(LastState(network).eval()) is None
+    alone = Histories.from_lists([[5, 9]])
+    assert torch.equal(
+        UserEncoder(network, frozen=True).encode(alone).vectors, UserEncoder(network).encode(alone).vectors
+    )

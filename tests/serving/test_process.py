@@ -1,0 +1,127 @@
+"""The server as a process: reloaded under load, killed, told to stop."""
+
+import contextlib
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from h2rec.retrieval.bundle import Bundle
+from made_bundles import make_bundle
+
+QUESTION = json.dumps({"history": ["i3", "i17"], "k": 5})
+NEW = json.dumps({"items": [{"item_id": "new1", "fields": {"title": "gentle shampoo dry"}}]})
+
+
+class Served:
+    """`h2rec serve` on a free port."""
+
+    def __init__(self, bundle):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        words = [sys.executable, "-m", "h2rec", "serve", str(bundle), "--port", str(self.port)]
+        self.process = subprocess.Popen(words, stderr=subprocess.PIPE, env=dict(os.environ))
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                self.ask("GET", "/readyz")
+                return
+            except OSError:
+                assert self.process.poll() is None, self.process.stderr.read()
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+
+    def ask(self, method, path, body=None):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection.request(method, path, body, {"content-type": "application/json"})
+        answer = connection.getresponse()
+        found = answer.status, json.loads(answer.read())
+        connection.close()
+        return found
+
+    def end(self, how=signal.SIGKILL):
+        self.process.send_signal(how)
+        self.process.communicate(timeout=30)
+        return self.process.returncode
+
+
+@pytest.fixture
+def serve():
+    started = []
+
+    def start(bundle):
+        started.append(Served(bundle))
+        return started[-1]
+
+    yield start
+    for served in started:
+        if served.process.poll() is None:
+            served.end()
+
+
+def test_kill_nine_loses_nothing_and_added_items_survive(bundle_folder, serve):
+    served = serve(bundle_folder)
+    assert served.ask("POST", "/items", NEW)[0] == 200
+    before = served.ask("POST", "/recommend", QUESTION)
+    with_new = served.ask("POST", "/recommend", QUESTION.replace("i3", "new1"))
+    assert with_new[1]["unknown"] == []
+    # Killed while it adds more: that either happened or it did not.
+    more = threading.Thread(target=lambda: suppressed(served, NEW.replace("new1", "new2")))
+    more.start()
+    time.sleep(0.02)
+    assert served.end() == -signal.SIGKILL
+    more.join()
+    Bundle.load(bundle_folder)
+    again = serve(bundle_folder)
+    assert again.ask("GET", "/healthz")[1]["items"] in (61, 62)
+    assert again.ask("POST", "/recommend", QUESTION) == before
+    assert again.ask("POST", "/recommend", QUESTION.replace("i3", "new1")) == with_new
+    assert again.ask("POST", "/items", NEW.replace("new1", "new3"))[0] == 200
+    assert again.end(signal.SIGTERM) == -signal.SIGTERM
+
+
+def ids(answer):
+    return tuple(item["item_id"] for item in answer[1]["items"])
+
+
+def suppressed(served, body):
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        served.ask("POST", "/items", body)
+
+
+def test_reload_under_load_loses_no_request(bundle_folder, serve, tmp_path):
+    served = serve(bundle_folder)
+    other = make_bundle(tmp_path / "other", seed=7)
+    first = ids(served.ask("POST", "/recommend", QUESTION))
+    answers, stop = [], threading.Event()
+
+    def user():
+        while not stop.is_set():
+            answers.append(served.ask("POST", "/recommend", QUESTION))
+
+    users = [threading.Thread(target=user) for _ in range(4)]
+    for thread in users:
+        thread.start()
+    shutil.rmtree(bundle_folder)
+    shutil.copytree(other, bundle_folder)
+    for _ in range(3):
+        time.sleep(0.1)
+        assert served.ask("POST", "/reload", "{}")[0] == 200
+    time.sleep(0.1)
+    stop.set()
+    for thread in users:
+        thread.join()
+    second = ids(served.ask("POST", "/recommend", QUESTION))
+    assert second != first
+    assert {status for status, _ in answers} == {200}
+    # Scores round as the batch goes that a question falls into: the items are compared.
+    assert {ids(answer) for answer in answers} == {first, second}
