@@ -1,5 +1,7 @@
 import json
 import logging
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import polars as pl
@@ -121,6 +123,19 @@ def test_a_half_written_stage_is_never_taken_for_done(tmp_path):
     stage = store.run("work", {"a": 1}, lambda folder: (folder / "whole").write_text("y"))
     assert not stage.reused
     assert [path.name for path in sorted(stage.folder.iterdir())] == ["stage.json", "whole"]
+
+
+def test_of_two_that_ask_for_a_stage_at_once_one_makes_it(tmp_path):
+    made = []
+
+    def slow(folder):
+        made.append(folder)
+        time.sleep(0.3)
+
+    with ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(StageStore(tmp_path).run, "work", {"a": 1}, slow) for _ in range(2)]
+    assert len(made) == 1
+    assert sorted(stage.result().reused for stage in asked) == [False, True]
 
 
 def test_a_damaged_stage_is_made_again(tmp_path):

@@ -78,7 +78,6 @@ class Pipeline:
         self.stages: dict[str, Stage] = {}
         set_threads(config.runtime.threads)
         self.device = select_device(config.runtime.device)
-        out.mkdir(parents=True, exist_ok=True)
         config.save(out / "config.yaml")
 
     # -- data ------------------------------------------------------------------------------------
