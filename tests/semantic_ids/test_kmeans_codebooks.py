@@ -36,11 +36,19 @@ def test_the_centres_have_all_dimensions_though_clusters_are_found_along_few():
 
 
 def test_a_weight_draws_its_code():
-    points = torch.tensor([[0.0, 0.0], [4.0, 0.0], [100.0, 1.0]])
+    points = torch.tensor([[1.0, 0.0], [5.0, 0.0], [100.0, 1.0]])
     weights = torch.tensor([3.0, 1.0, 1.0])
     for components in (None, 1):
         found = residual_codebook(points, 2, 10, 0, components=components, weights=weights)
-        torch.testing.assert_close(found[found[:, 0].argsort()], torch.tensor([[1.0, 0.0], [100.0, 1.0]]))
+        torch.testing.assert_close(found[found[:, 0].argsort()], torch.tensor([[2.0, 0.0], [100.0, 1.0]]))
+
+
+def test_a_code_to_spare_lies_among_the_points():
+    points = torch.tensor([[5.0, 3.0], [5.0, 3.0], [9.0, 6.0]])
+    found = residual_codebook(points, 3, 10, 0, components=1, weights=torch.ones(3))
+    torch.testing.assert_close(
+        torch.cdist(found, points).min(dim=1).values, torch.zeros(3), atol=1e-4, rtol=0
+    )
 
 
 def test_the_joint_fit_mends_codebooks_that_do_not_fit_each_other(monkeypatch):
