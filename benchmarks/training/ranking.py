@@ -3,9 +3,9 @@
 One thread each, ours before and after RecBole's. Each side ranks with its own SASRec of the same size (what an
 evaluation costs), and with the very same user and item vectors looked up (what the ranking alone costs, and whether the
 metrics agree). RecBole does not exclude the history for sequential models, so the metrics are compared without that,
-and ours is timed with it, too. RecBole is timed at its default batch of 4096 users and at 256 (faster here), with its default
-metrics, at 10, and with all the cut-offs that ours reports; all of ours come from one rank a case. Seconds are of CPU;
-of ours the median.
+and ours is timed with it, too. RecBole is timed at its default batch of 4096 users and at 256 (faster here), with its
+default metrics, at 10, and with all the cut-offs that ours reports; all of ours come from one rank a case. Seconds are
+of CPU; of ours the median.
 
 Run: python benchmarks/training/ranking.py [--envs FOLDER]
 """
