@@ -9,7 +9,10 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.mark.parametrize("script", ["benchmarks.first_look.table", "benchmarks.serving.table"])
+TABLES = ["first_look", "suites", "efficiency", "serving"]
+
+
+@pytest.mark.parametrize("script", [f"benchmarks.{name}.table" for name in TABLES])
 def test_the_tables_are_those_of_the_results_files(script, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["table.py", "--check"])
     monkeypatch.syspath_prepend(str(ROOT))

@@ -2,7 +2,8 @@
 
 Both are given their k-means start. ResidualVQ has no fitting loop of its own: batch size and dead-code threshold
 are those of least error on `scientific` out of (2048, 2), (1024, 1) and (256, 0). RQ-VAEs get our number of
-passes and layer widths; semantic-id's also runs with its own defaults.
+passes and layer widths; semantic-id's also runs with its own defaults. Ours also run with colliding items
+reassigned to free tuples, which is part of their time.
 
 Run: pip install vector-quantize-pytorch semantic-id, then python benchmarks/semantic_ids/peers.py
 """
@@ -22,8 +23,8 @@ from h2rec.experiments.provenance import provenance
 from h2rec.files import write_json
 from h2rec.runtime import set_threads
 from h2rec.semantic_ids.protocol import Embeddings
-from h2rec.semantic_ids.quantizers import create
 from h2rec.semantic_ids.settings import SemanticIdSettings
+from h2rec.semantic_ids.tokenize import tokenize
 
 SEED, LEVELS, CODES = 0, 4, 128
 EPOCHS, BATCH, HIDDEN, LATENT = 30, 256, 512, 32
@@ -33,12 +34,15 @@ Fitted = tuple[np.ndarray, Embeddings]
 """Codes `[N, L]` and reconstructions `[N, m]` of the catalogue."""
 
 
-def ours(quantizer: str) -> Callable[[Embeddings], Fitted]:
+def ours(**changes: object) -> Callable[[Embeddings], Fitted]:
+    settings = SemanticIdSettings.parse({"levels": LEVELS, "codebook_size": CODES, **changes})
+
     def fit(embeddings: Embeddings) -> Fitted:
-        settings = SemanticIdSettings(quantizer=quantizer, levels=LEVELS, codebook_size=CODES)
-        fitted = create(settings).fit(embeddings, seed=SEED)
-        codes = fitted.encode(embeddings)
-        return codes, fitted.decode(codes)
+        item_ids = [str(row) for row in range(len(embeddings))]
+        found = tokenize(embeddings, item_ids, settings, seed=SEED)
+        assert found.quantizer is not None
+        codes = found.semantic_ids.codes
+        return codes, found.quantizer.decode(codes)
 
     return fit
 
@@ -119,8 +123,10 @@ def semantic_id_rqvae(**settings: object) -> Callable[[Embeddings], Fitted]:
 
 SAME_STEPS = {"e_dim": LATENT, "layers": [HIDDEN, HIDDEN], "lr": 1e-3, "batch_size": BATCH, "epochs": EPOCHS}
 TOKENIZERS: dict[str, Callable[[Embeddings], Fitted]] = {
-    "h2rec RQ-VAE": ours("rqvae"),
-    "h2rec RQ-k-means": ours("rqkmeans"),
+    "h2rec RQ-VAE": ours(),
+    "h2rec RQ-VAE, reassigned": ours(collisions="reassign"),
+    "h2rec RQ-k-means": ours(quantizer="rqkmeans"),
+    "h2rec RQ-k-means, reassigned": ours(quantizer="rqkmeans", collisions="reassign"),
     "vector-quantize-pytorch ResidualVQ": residual_vq,
     "vector-quantize-pytorch ResidualVQ, autoencoder": residual_vq_autoencoder,
     "semantic-id RQKMeans": semantic_id_kmeans,
@@ -132,6 +138,7 @@ TOKENIZERS: dict[str, Callable[[Embeddings], Fitted]] = {
 def main() -> None:
     set_threads(1)
     catalogues = [catalogue(name) for name in NAMES]
+    made = provenance(SEED)  # before the results file changes: it belongs to the state of the code
     packages = {name: version(name) for name in ("vector-quantize-pytorch", "semantic-id")}
     rows = []
     for data in catalogues:
@@ -142,7 +149,7 @@ def main() -> None:
             found = figures(data, np.asarray(codes), np.asarray(reconstruction, dtype=np.float32), CODES)
             rows.append({"data": data.name, "tokenizer": label, **found, **took})
             print(rows[-1], flush=True)
-            content = {"provenance": provenance(SEED) | {"packages": packages}, "rows": rows}
+            content = {"provenance": made | {"packages": packages}, "rows": rows}
             write_json(RESULTS / "peers.json", content)
 
 

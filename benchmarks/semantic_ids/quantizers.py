@@ -1,6 +1,9 @@
 """Every quantizer at every size on every catalogue: error, use, collisions, time.
 
-Run: python benchmarks/semantic_ids/quantizers.py [--threads 1]
+Rows that the results file has are kept, each with the commit that it was measured at; `--again` measures the
+quantizers anew.
+
+Run: python benchmarks/semantic_ids/quantizers.py [--only rqkmeans ..] [--again]
 """
 
 import argparse
@@ -10,7 +13,7 @@ import numpy as np
 from catalogues import NAMES, RESULTS, Catalogue, catalogue, figures
 
 from h2rec.experiments.provenance import provenance
-from h2rec.files import write_json
+from h2rec.files import read_json, write_json
 from h2rec.runtime import set_threads
 from h2rec.semantic_ids.embeddings import squared_errors, variance
 from h2rec.semantic_ids.quantizers import create
@@ -46,20 +49,42 @@ def measure(data: Catalogue, values: dict, levels: int, codebook_size: int) -> d
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", type=int, default=1)
-    set_threads(parser.parse_args().threads)
+    parser.add_argument("--only", nargs="+", choices=QUANTIZERS, default=list(QUANTIZERS))
+    parser.add_argument("--again", action="store_true")
+    options = parser.parse_args()
+    set_threads(1)
+    made = provenance(SEED)  # before the results file changes: it belongs to the state of the code
+    path = RESULTS / "quantizers.json"
+    kept = read_json(path)["rows"] if path.exists() else []
+    rows = {place(row): row for row in kept if not (options.again and row["quantizer"] in options.only)}
     catalogues = [catalogue(name) for name in NAMES]
-    rows = []
-    for levels, codebook_size in SIZES:
-        for data in catalogues:
-            for label, values in QUANTIZERS.items():
-                found = measure(data, values, levels, codebook_size)
-                size = {"levels": levels, "codebook_size": codebook_size}
-                rows.append(
-                    {"data": data.name, "items": len(data.texts), "quantizer": label, **size, **found}
-                )
-                print(rows[-1], flush=True)
-                write_json(RESULTS / "quantizers.json", {"provenance": provenance(SEED), "rows": rows})
+    wanted = [(size, data, label) for size in SIZES for data in catalogues for label in options.only]
+    for (levels, codebook_size), data, label in wanted:
+        row = {
+            "data": data.name,
+            "items": len(data.texts),
+            "quantizer": label,
+            "levels": levels,
+            "codebook_size": codebook_size,
+        }
+        if place(row) in rows:
+            continue
+        row |= measure(data, QUANTIZERS[label], levels, codebook_size) | {"commit": made["commit"]}
+        rows[place(row)] = row
+        print(row, flush=True)
+        order = sorted(rows.values(), key=position)
+        write_json(path, {"provenance": made, "rows": order})
+
+
+def place(row: dict) -> tuple:
+    """Tell one row from another."""
+    return row["levels"], row["codebook_size"], row["data"], row["quantizer"]
+
+
+def position(row: dict) -> tuple[int, int, int]:
+    """Order rows by size, catalogue and quantizer as they are listed above, whenever they were measured."""
+    size = SIZES.index((row["levels"], row["codebook_size"]))
+    return size, NAMES.index(row["data"]), list(QUANTIZERS).index(row["quantizer"])
 
 
 if __name__ == "__main__":

@@ -137,8 +137,10 @@ def markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def origin(found: dict[str, Any]) -> str:
     made = found["provenance"]
     machine = made["machine"]
+    commits = list(dict.fromkeys(row.get("commit", made["commit"]) for row in found["rows"]))
+    commit = ("commit " if len(commits) == 1 else "commits ") + ", ".join(f"`{name}`" for name in commits)
     return (
-        f"\n`{made['command']}`, commit `{made['commit']}`, seed {made['seed']}, {made['date'][:10]}, "
+        f"\n`{made['command']}`, {commit}, seed {made['seed']}, {made['date'][:10]}, "
         f"{machine['platform']}, {machine['threads']} of {machine['cores']} cores, torch {machine['torch']}.\n"
     )
 

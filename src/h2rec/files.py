@@ -6,59 +6,83 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import platformdirs
+import polars as pl
+from safetensors import SafetensorError
 
 from h2rec.errors import DataError, H2RecError
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a sibling path to write to; it takes the place of `path` only when the block ends well."""
+    """Yield a sibling path to write to; it takes the place of `path` only when the block ends well.
+
+    Raises
+    ------
+    H2RecError
+        If it can't be written: a full disk, a folder without permission.
+    """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        _flush_to_disk(temporary)
-        temporary.replace(path)
-        _flush_to_disk(path.parent)
-    except OSError as error:
-        raise H2RecError(
-            f"can't write {path}: {error.strerror or error}",
-            "check free space and permissions, then run again",
-        ) from error
+        with _refusals_told(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            _flush_to_disk(temporary)
+            temporary.replace(path)
+            _flush_to_disk(path.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
 
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield a sibling folder to fill; it takes the place of `path` only when the block ends well."""
+    """Yield a sibling folder to fill; it takes the place of `path` only when the block ends well.
+
+    Raises
+    ------
+    H2RecError
+        If it can't be written: a full disk, a folder without permission.
+    """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.mkdir()
-        yield temporary
-        for file in temporary.rglob("*"):
-            _flush_to_disk(file)
-        replaced = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.replaced")
-        if path.exists():
-            path.replace(replaced)
-        temporary.replace(path)
-        _flush_to_disk(path.parent)
-        shutil.rmtree(replaced, ignore_errors=True)
-    except OSError as error:
-        raise H2RecError(
-            f"can't write {path}: {error.strerror or error}",
-            "check free space and permissions, then run again",
-        ) from error
+        with _refusals_told(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.mkdir()
+            yield temporary
+            for file in temporary.rglob("*"):
+                _flush_to_disk(file)
+            replaced = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.replaced")
+            if path.exists():
+                path.replace(replaced)
+            temporary.replace(path)
+            _flush_to_disk(path.parent)
+            shutil.rmtree(replaced, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _refusals_told(path: Path) -> Iterator[None]:
+    """Turn what the system refuses into an error for the user; any other error stays what it is."""
+    try:
+        yield
+    except (OSError, SafetensorError, pl.exceptions.PolarsError) as error:
+        # safetensors and polars tell the system's errors by their text alone.
+        told, by_system, _ = str(error).partition(" (os error ")
+        if not isinstance(error, OSError) and not by_system:
+            raise
+        reason = getattr(error, "strerror", None) or told.rpartition(": ")[2]
+        raise H2RecError(
+            f"can't write {path}: {reason}",
+            "check free space and permissions and run the same command again: what was finished before is kept",
+        ) from error
 
 
 def _flush_to_disk(path: Path) -> None:

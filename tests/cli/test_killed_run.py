@@ -9,34 +9,54 @@ import time
 from made_shop import write_shop
 
 
-def start(folder, out):
-    words = [sys.executable, "-m", "h2rec", "train", str(folder / "shop.yaml"), "--out", str(out)]
-    words += ["--set", "train.epochs=40", "--set", "train.patience=null"]
+def start(command, folder, out, *settings):
+    words = [sys.executable, "-m", "h2rec", command, str(folder / "shop.yaml"), "--out", str(out)]
+    words += [word for setting in settings for word in ("--set", setting)]
     return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=dict(os.environ))
 
 
-def weights(out):
-    (path,) = out.glob("stages/train-*/model.safetensors")
-    return path.read_bytes()
-
-
-def test_kill_nine_and_go_on(tmp_path):
-    write_shop(tmp_path, users=400)
-    unbroken = start(tmp_path, tmp_path / "unbroken")
-    broken = start(tmp_path, tmp_path / "broken")
-    deadline = time.monotonic() + 120
-    while (
-        not list((tmp_path / "broken").glob("checkpoints/*/epoch-00000[3-9]")) and time.monotonic() < deadline
-    ):
+def killed_and_gone_on(command, folder, *settings, stage, checkpoint):
+    """Kill a run once its checkpoint is there, start it again beside an unbroken one; what the second start said."""
+    unbroken = start(command, folder, folder / "unbroken", *settings)
+    broken = start(command, folder, folder / "broken", *settings)
+    while not list((folder / "broken").glob(f"checkpoints/{checkpoint}")) and broken.poll() is None:
         time.sleep(0.02)
     broken.send_signal(signal.SIGKILL)
     broken.wait()
-    assert not list((tmp_path / "broken").glob("stages/train-*")), (
-        "the training was over before it was killed"
-    )
-    again = start(tmp_path, tmp_path / "broken")
+    assert not list((folder / "broken").glob(f"stages/{stage}-*")), "it was over before it was killed"
+    again = start(command, folder, folder / "broken", *settings)
     _, said = again.communicate(timeout=120)
     assert again.returncode == 0, said
-    assert b"resumed after epoch" in said
     assert unbroken.wait(timeout=120) == 0
-    assert weights(tmp_path / "broken") == weights(tmp_path / "unbroken")
+    return said.decode()
+
+
+def content(out, file):
+    (path,) = out.glob(f"stages/{file}")
+    return path.read_bytes()
+
+
+def test_kill_nine_in_the_training_and_go_on(tmp_path):
+    write_shop(tmp_path, users=400)
+    settings = "train.epochs=40", "train.patience=null"
+    said = killed_and_gone_on("train", tmp_path, *settings, stage="train", checkpoint="*/epoch-00000[3-9]")
+    assert "resumed after epoch" in said
+    weights = "train-*/model.safetensors"
+    assert content(tmp_path / "broken", weights) == content(tmp_path / "unbroken", weights)
+
+
+def test_kill_nine_in_the_tokenizer_and_go_on(tmp_path):
+    write_shop(tmp_path)
+    settings = (
+        "semantic_ids.quantizer=rqvae",
+        "semantic_ids.rqvae.epochs=1500",
+        "semantic_ids.rqvae.hidden=64",
+    )
+    said = killed_and_gone_on(
+        "tokenize", tmp_path, *settings, stage="semantic_ids", checkpoint="semantic_ids-*.safetensors"
+    )
+    assert "RQ-VAE resumed after epoch" in said
+    for file in ("quantizer/quantizer.safetensors", "codes.npy", "semantic_ids.json"):
+        made = f"semantic_ids-*/{file}"
+        assert content(tmp_path / "broken", made) == content(tmp_path / "unbroken", made)
+    assert not list((tmp_path / "broken" / "checkpoints").iterdir())

@@ -346,7 +346,7 @@ def test_names_are_unique_and_told_with_their_home():
         "amazon-2014-beauty",
         "amazon-2018-industrial-and-scientific",
     } <= set(names)
-    assert all(source.address.startswith("https://") for source in sources)
+    assert all(source.address.startswith("https://") for source in sources if source.name != "made-shop")
 
 
 @pytest.mark.network
@@ -359,3 +359,12 @@ def test_ml_100k_really(cache):
     assert (data.user_count, data.item_count, len(data.histories.items)) == (943, 1682, 100_000)
     assert data.items.row(0) == ("1", "Toy Story", "1995", "Animation Children's Comedy")
     assert cache.is_dir()
+
+
+def test_the_made_shop_is_made_the_same_everywhere_and_has_a_long_tail(tmp_path):
+    first, second = (fetch("made-shop", tmp_path / name) for name in ("a", "b"))
+    assert first.interactions.read_text() == second.interactions.read_text()
+    data = prepare(DataSettings(interactions=first.interactions, items=first.items))
+    counts = sorted(data.histories.counts(data.item_count)[1:], reverse=True)
+    assert data.user_count == 300
+    assert sum(counts[: len(counts) // 5]) > 0.4 * sum(counts)

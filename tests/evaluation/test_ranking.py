@@ -9,6 +9,7 @@ import torch
 from h2rec.data.histories import Histories
 from h2rec.data.splits import Holdout
 from h2rec.errors import DataError, H2RecWarning
+from h2rec.evaluation import ranking
 from h2rec.evaluation.negatives import draw_negatives
 from h2rec.evaluation.ranking import full_ranks, rank, sampled_ranks
 from h2rec.evaluation.scorer import Restricted
@@ -147,3 +148,17 @@ def test_ranks_among_some_candidates(random_cases):
         allowed = set(range(3, 31, 3)) - set(some.histories[case].tolist())
         assert ranked.by_protocol["full"][case] == naive_rank(scores, int(some.targets[case]), allowed)
         assert set(ranked.top[case].tolist()) - {0} == allowed
+
+
+def test_a_chunk_holds_fewer_users_where_the_catalogue_is_large(random_cases, monkeypatch):
+    scorer, holdout = random_cases()
+    expected = rank(scorer, holdout, FULL).by_protocol["full"]
+    asked, score = [], scorer.score
+    monkeypatch.setattr(scorer, "score", lambda h, rows: asked.append(len(rows)) or score(h, rows))
+    monkeypatch.setattr(ranking, "SCORES_AT_ONCE", 4 * (scorer.item_count + 1))
+    assert (rank(scorer, holdout, FULL).by_protocol["full"] == expected).all()
+    assert asked == [4] * 15
+    # However large the catalogue, one user is scored at a time.
+    monkeypatch.setattr(ranking, "SCORES_AT_ONCE", 1)
+    rank(scorer, holdout, FULL)
+    assert asked[15:] == [1] * 60

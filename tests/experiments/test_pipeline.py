@@ -1,5 +1,7 @@
 import json
 import logging
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import polars as pl
@@ -35,8 +37,8 @@ def without_time(metrics):
 def test_the_run_leaves_the_files_of_the_contract(finished):
     names = {path.name for path in finished.out.iterdir()}
     assert names >= {
-        "config.yaml", "semantic_ids.json", "audit.json", "checkpoints", "ranks.parquet", "metrics.json", "report.html",
-        "bundle",
+        "config.yaml", "semantic_ids.json", "audit.json", "audit.html", "checkpoints", "ranks.parquet", "metrics.json",
+        "report.html", "bundle",
     }  # fmt: skip
     codes = json.loads((finished.out / "semantic_ids.json").read_text())
     assert len(codes) == ITEMS
@@ -98,7 +100,7 @@ def test_a_change_does_again_what_depends_on_it_and_nothing_else(shop, finished,
     pipeline = Pipeline(RunConfig.load(shop, ["model.dropout=0.1"]), tmp_path, stages=finished.out / "stages")
     pipeline.evaluated()
     reused = {name for name, stage in pipeline.stages.items() if stage.reused}
-    assert reused == {"data", "text", "semantic_ids"}
+    assert reused == {"data", "text", "semantic_ids", "audit"}
 
 
 def test_a_changed_input_file_is_noticed(tmp_path):
@@ -121,6 +123,19 @@ def test_a_half_written_stage_is_never_taken_for_done(tmp_path):
     stage = store.run("work", {"a": 1}, lambda folder: (folder / "whole").write_text("y"))
     assert not stage.reused
     assert [path.name for path in sorted(stage.folder.iterdir())] == ["stage.json", "whole"]
+
+
+def test_of_two_that_ask_for_a_stage_at_once_one_makes_it(tmp_path):
+    made = []
+
+    def slow(folder):
+        made.append(folder)
+        time.sleep(0.3)
+
+    with ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(StageStore(tmp_path).run, "work", {"a": 1}, slow) for _ in range(2)]
+    assert len(made) == 1
+    assert sorted(stage.result().reused for stage in asked) == [False, True]
 
 
 def test_a_damaged_stage_is_made_again(tmp_path):

@@ -1,107 +1,272 @@
 import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 import yaml
 
 from h2rec.cli.main import main
 from h2rec.errors import ConfigError
-from h2rec.experiments.comparison import compare
-from h2rec.experiments.suite import Suite, merged
+from h2rec.experiments.comparison import evidence
+from h2rec.experiments.suite import Suite, SuiteSettings
+from h2rec.experiments.suite_files import merged, read_suite, shipped_suites, suite_path
 from made_shop import write_shop
 
 
-@pytest.fixture(scope="module")
-def suite_file(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("suite")
-    base = yaml.safe_load(write_shop(folder, users=150).read_text())
+@pytest.fixture
+def suite_file(tmp_path):
+    base = yaml.safe_load(write_shop(tmp_path, users=40).read_text())
     data = base.pop("data")
     suite = {
         "base": base,
         "data": {"shop": {"data": data}},
         "models": {
-            "weak": {"model": {"name": "sasrec"}, "train": {"epochs": 1, "learning_rate": 1e-5}},
-            "H2Rec": {"train": {"epochs": 12}},
+            "weak": {"model": {"name": "sasrec"}, "train": {"epochs": 1}},
+            "H2Rec": {"train": {"epochs": 1}},
         },
-        "seeds": [0, 1],
+        "seeds": [0],
         "metrics": ["hit@5", "ndcg@10"],
     }
-    path = folder / "small.yaml"
+    path = tmp_path / "small.yaml"
     path.write_text(yaml.safe_dump(suite, sort_keys=False))
     return path
 
 
-@pytest.fixture(scope="module")
-def finished(suite_file, tmp_path_factory):
-    suite = Suite.load(suite_file, tmp_path_factory.mktemp("out"))
-    assert suite.run(jobs=2) == {}
-    return suite
+def rewritten(path, **changes):
+    values = yaml.safe_load(path.read_text()) | changes
+    path.write_text(yaml.safe_dump(values, sort_keys=False))
+    return path
 
 
-def test_every_model_data_set_and_seed_is_a_run(finished):
-    found = {(job.data, job.model, job.seed) for job in finished.finished()}
-    assert found == {("shop", model, seed) for model in ("weak", "H2Rec") for seed in (0, 1)}
-    # Seeds differ in the training alone: codes and negatives are shared.
-    assert len(list((finished.out / "stages").glob("semantic_ids-*"))) == 1
-    assert len(list((finished.out / "stages").glob("train-*"))) == 4
+def test_every_model_data_set_and_seed_is_a_run(tiny):
+    found = {(job.data, job.model, job.seed) for job in tiny.finished()}
+    rows = ("Pop", "SASRec, warm", "H2Rec, no alignment", "H2Rec")
+    assert found == {("made-shop", model, seed) for model in rows for seed in (0, 1)}
+    # Seeds differ in the training alone: codes and negatives are shared, though two runs asked for them at once.
+    assert len(list((tiny.out / "stages").glob("semantic_ids-*"))) == 1
+    assert len(list((tiny.out / "stages").glob("train-*"))) == 8
 
 
-def test_records_are_means_over_seeds_with_tests_against_the_last_row(finished):
-    records = compare(finished)
-    by_key = {(r["protocol"], r["slice"], r["metric"], r["model"]): r for r in records}
-    weak, strong = (by_key["full", "overall", "hit@5", name] for name in ("weak", "H2Rec"))
+def test_records_are_means_over_seeds_with_tests_against_the_tested_row(tiny):
+    found = evidence(tiny)
+    by_key = {(r["protocol"], r["slice"], r["metric"], r["model"]): r for r in found["records"]}
+    weak, strong = (by_key["full", "overall", "hit@10", name] for name in ("SASRec, warm", "H2Rec"))
     values = [
-        json.loads((job.folder / "metrics.json").read_text())["test"]["full"]["overall"]["hit@5"]
-        for job in finished.finished()
-        if job.model == "weak"
+        json.loads((job.folder / "metrics.json").read_text())["test"]["full"]["overall"]["hit@10"]
+        for job in tiny.finished()
+        if job.model == "SASRec, warm"
     ]
     assert weak["mean"] == pytest.approx(sum(values) / 2)
     assert weak["spread"] == pytest.approx(abs(values[0] - values[1]) / 2**0.5)
     assert weak["difference"] == pytest.approx(strong["mean"] - weak["mean"])
-    assert weak["difference"] > 0
-    assert max(weak["p_bootstrap"], weak["p_t"]) < 0.05
+    pop = by_key["full", "overall", "hit@10", "Pop"]
+    assert pop["difference"] > 0.1
+    assert pop["effect_size"] > 0.1
+    assert max(pop["p_bootstrap"], pop["p_t"]) < 0.05
     assert "difference" not in strong
-    assert json.loads((finished.out / "results.json").read_text())["records"] == records
+    assert json.loads((tiny.out / "results.json").read_text()) == json.loads(json.dumps(found))
 
 
-def test_the_command_prints_tables_of_what_is_finished(finished, suite_file, capsys):
+def test_places_follow_the_means(tiny):
+    records = evidence(tiny)["records"]
+    for metric in ("hit@10", "ndcg@10"):
+        column = [
+            r for r in records if (r["protocol"], r["slice"], r["metric"]) == ("full", "overall", metric)
+        ]
+        ordered = sorted(column, key=lambda r: r["place"])
+        assert [r["mean"] for r in ordered] == sorted((r["mean"] for r in column), reverse=True)
+        assert ordered[0]["place"] == 1
+        assert ordered[-1]["model"] == "Pop"
+
+
+def test_what_lies_beside_the_main_figures_is_collected(tiny):
+    found = evidence(tiny)
+    of_h2rec = {
+        name: [r for r in found[name] if r["model"] == "H2Rec"] for name in ("intent", "codes", "curves")
+    }
+    assert len(of_h2rec["intent"][0]["alpha"]["last_tail"]) == 3
+    assert sum(of_h2rec["intent"][0]["alpha"]["last_tail"]) == pytest.approx(1, abs=1e-5)
+    assert not [r for r in found["intent"] if r["model"] in ("Pop", "SASRec, warm")]
+    assert [level["codebook_size"] for level in of_h2rec["codes"][0]["levels"]] == [16, 16, 16]
+    assert [epoch for epoch, _ in of_h2rec["curves"][0]["loss"]] == [1, 2, 3, 4]
+    assert {g["kind"] for g in found["groups"]} >= {"popularity", "code_collision", "history_length"}
+    assert found["cost"]["cpu_hours"] > 0
+    assert found["cost"]["cpu_hours"] == pytest.approx(sum(found["cost"]["cpu_hours_by_row"].values()))
+
+
+def test_the_command_prints_tables_of_what_is_finished(tiny, capsys):
     with pytest.raises(SystemExit) as ended:
-        main(["compare", str(suite_file), "--out", str(finished.out), "--tables"])
+        main(["compare", "tiny", "--out", str(tiny.out), "--tables"])
     assert ended.value.code == 0
     said = capsys.readouterr().out
-    assert "shop, test, full" in said
+    assert "made-shop, test, full" in said
     assert " +" in said
+    assert "made-shop, full, overall: H2Rec is" in said
+    assert "8 of 8 runs finished" in said
 
 
-def test_a_failing_run_does_not_stop_the_others(suite_file, tmp_path):
-    values = yaml.safe_load(suite_file.read_text())
-    values["models"] = {
-        "broken": {"model": {"name": "sasrec", "dim": 4096}},
-        "fine": values["models"]["weak"],
-    }
-    values["seeds"] = [0]
-    path = suite_file.with_name("broken.yaml")
-    path.write_text(yaml.safe_dump(values))
-    suite = Suite.load(path, tmp_path)
-    failures = suite.run()
+def test_tables_of_an_unfinished_suite(tiny, tmp_path):
+    partial = Suite(tiny.settings.model_copy(update={"seeds": [0, 1, 2]}), tiny.out, name="tiny")
+    found = evidence(partial)
+    assert found["cost"]["runs"] == 12
+    assert found["cost"]["runs_finished"] == 8
+    assert {r["seeds"] for r in found["records"]} == {2}
+    evidence(tiny)
+
+
+def test_a_killed_suite_goes_on_where_it_was_and_leaves_nobody_at_work(tiny, tmp_path):
+    out = tmp_path / "out"
+    cache = {"H2REC_CACHE": str(tiny.out.parent / "cache")}
+    words = [sys.executable, "-m", "h2rec", "-q", "compare", "tiny", "--out", str(out)]
+    started = subprocess.Popen(words, env=os.environ | cache, stdout=subprocess.DEVNULL)
+    until = time.monotonic() + 240
+    while len(list(out.glob("runs/*/*/*/metrics.json"))) < 3 and time.monotonic() < until:
+        time.sleep(0.02)
+    workers = children(started.pid)
+    assert workers
+    started.kill()
+    started.wait()
+    while any(Path(f"/proc/{worker}").exists() for worker in workers):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    suite = Suite.load("tiny", out)
+    assert 3 <= len(suite.finished()) < 8
+    assert evidence(suite)["records"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("H2REC_CACHE", cache["H2REC_CACHE"])
+        assert suite.run() == {}
+    assert evidence(suite)["records"] == evidence(tiny)["records"]
+
+
+def children(process):
+    """Living processes that a process started."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = status.read_text().rpartition(")")[2].split()
+        except OSError:  # it ended meanwhile
+            continue
+        if int(fields[1]) == process and fields[0] != "Z":
+            found.append(int(status.parent.name))
+    return found
+
+
+def test_a_failing_run_does_not_stop_the_others_and_only_what_is_asked_for_runs(suite_file, tmp_path):
+    models = yaml.safe_load(suite_file.read_text())["models"]
+    broken = {"model": {"name": "sasrec", "dim": 4096}}
+    changed = {"broken": broken, "fine": models["weak"], "idle": models["weak"]}
+    suite = Suite.load(rewritten(suite_file, models=changed), tmp_path / "out")
+    failures = suite.run(cores=[0], only=["broken", "fine"])
     assert [job.model for job in failures] == ["broken"]
     assert [job.model for job in suite.finished()] == ["fine"]
+    found = evidence(suite)
+    assert [record["model"] for record in found["failures"]] == ["broken"]
+    assert found["provenance"]["machines"][0]["cores"] == 1
+    with pytest.raises(ConfigError, match="no row 'strong'"):
+        suite.run(only=["strong"])
 
 
 def test_a_wrong_key_names_the_run(suite_file, tmp_path):
-    values = yaml.safe_load(suite_file.read_text())
-    values["models"]["weak"]["trian"] = {}
-    path = suite_file.with_name("wrong.yaml")
-    path.write_text(yaml.safe_dump(values))
+    path = rewritten(suite_file, models={"weak": {"trian": {}}})
     with pytest.raises(ConfigError, match=r"shop, weak: unknown key 'trian', did you mean 'train'"):
         Suite.load(path, tmp_path)
 
 
-def test_the_reference_must_be_a_row(suite_file, tmp_path):
-    values = yaml.safe_load(suite_file.read_text()) | {"reference": "none"}
-    path = suite_file.with_name("reference.yaml")
-    path.write_text(yaml.safe_dump(values))
-    with pytest.raises(ConfigError, match="none of the models"):
-        Suite.load(path, tmp_path)
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"reference": "none"}, "reference 'none' is none of the rows"),
+        ({"skip": {"shop": ["none"]}}, r"skip\.shop: 'none' is none of the models"),
+        ({"models": ["weak"]}, "models: expected keys and values"),
+        ({"extends": "small.yaml"}, "extends itself"),
+        ({"extends": "nothing"}, "no such file, and no suite of that name"),
+    ],
+)
+def test_suites_that_fit_nothing(suite_file, tmp_path, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        Suite.load(rewritten(suite_file, **changes), tmp_path)
+
+
+def test_a_sweep_makes_a_row_of_each_value(suite_file, tmp_path):
+    swept = {"loss.beta": [0.0, 0.5], "loss.alignment.window": [2]}
+    suite = Suite.load(rewritten(suite_file, models={"H2Rec": {}}, sweep=swept), tmp_path)
+    found = {job.model: (job.config.loss.beta, job.config.loss.alignment.window) for job in suite.jobs}
+    assert found == {"H2Rec, beta 0.0": (0.0, 1), "H2Rec, beta 0.5": (0.5, 1), "H2Rec, window 2": (0.5, 2)}
+    assert suite.settings.tested == "H2Rec, window 2"
+
+
+def test_skipped_rows_are_not_run(suite_file, tmp_path):
+    suite = Suite.load(rewritten(suite_file, skip={"shop": ["weak"]}), tmp_path)
+    assert {job.model for job in suite.jobs} == {"H2Rec"}
+
+
+def test_extending_adds_replaces_and_drops_rows(suite_file, tmp_path):
+    (tmp_path / "sub").mkdir()
+    child = tmp_path / "sub" / "child.yaml"
+    child.write_text("extends: ../small.yaml\nmodels: {weak: , more: {loss: {beta: 0.1}}}\nseeds: [5]\n")
+    suite = Suite.load(child, tmp_path)
+    assert [(job.model, job.seed) for job in suite.jobs] == [("H2Rec", 5), ("more", 5)]
+    # Paths are those of the file that they stand in.
+    assert suite.jobs[0].config.data.interactions == tmp_path / "interactions.csv"
+
+
+def test_every_shipped_suite_is_valid(monkeypatch, tmp_path):
+    for name in ("yelp", "beauty", "scientific"):
+        (tmp_path / name).mkdir()
+        for ending in (".inter", ".item"):
+            (tmp_path / name / f"{name}{ending}").touch()
+    (tmp_path / "instruments").mkdir()
+    (tmp_path / "instruments" / "instruments.inter").touch()
+    (tmp_path / "instruments" / "instruments.index.json").touch()
+    monkeypatch.setenv("H2REC_DATASETS", str(tmp_path))
+    names = [
+        "main",
+        "ablation",
+        "sweep_beta",
+        "sweep_gamma",
+        "sweep_p",
+        "sweep_w",
+        "sweep_codes",
+        "quantizers",
+    ]
+    names += ["backbones", "popularity", "text_noise", "tiny"]
+    assert set(shipped_suites()) == set(names)
+    for name in names:
+        suite = Suite.load(name, tmp_path / "out")
+        assert suite.settings.tested in {job.model for job in suite.jobs}
+        # No two rows are the same experiment, but for the two sweeps of the codes that cross.
+        configs = [
+            job.config.model_dump_json() for job in suite.jobs if job.seed == 0 and job.data != "instruments"
+        ]
+        assert len(set(configs)) >= len(configs) - (3 if name == "sweep_codes" else 0)
+    main_rows = {job.model for job in Suite.load("main", tmp_path).jobs if job.data == "instruments"}
+    assert "LLM-ESR" not in main_rows
+    codes = Suite.load("main", tmp_path).jobs
+    chosen = next(job for job in codes if job.data == "instruments")
+    assert chosen.config.semantic_ids.quantizer == str(tmp_path / "instruments" / "instruments.index.json")
+
+
+def test_data_sets_from_the_command_line(suite_file, tmp_path, monkeypatch):
+    config = tmp_path / "shop.yaml"
+    path = suite_path("sweep_beta")
+    assert list(read_suite(path, ["mine=" + str(config), str(config), "made-shop"])["data"]) == [
+        "mine",
+        "shop",
+        "made-shop",
+    ]
+    values = read_suite(path, [f"mine={config}"], ["train.epochs=3"])
+    job = Suite(SuiteSettings.parse(values), tmp_path).jobs[0]
+    assert job.config.data.interactions == tmp_path / "interactions.csv"
+    assert job.config.model.dim == 16
+    assert values["base"]["train"]["epochs"] == 3
+    monkeypatch.delenv("H2REC_DATASETS", raising=False)
+    with pytest.raises(ConfigError, match="data set 'beauty' is not to be found"):
+        read_suite(path, ["beauty"])
+    with pytest.raises(ConfigError, match="shipped are: ablation"):
+        suite_path("sweep_delta")
 
 
 def test_later_parts_win_key_by_key():

@@ -59,15 +59,15 @@ def test_a_killed_rqvae_fit_resumes_to_the_same_bytes(options: dict, tmp_path: P
 def test_a_killed_kmeans_fit_resumes_at_the_level_it_was_at(tmp_path: Path, monkeypatch):
     points = hierarchy()
     unbroken = make(quantizer="rqkmeans").fit(points, seed=1)
-    calls, cluster = [], rqkmeans.cluster
+    calls, residual_codebook = [], rqkmeans.residual_codebook
 
-    def dying_cluster(*arguments: object) -> torch.Tensor:
+    def dying_codebook(*arguments: object, **options: object) -> torch.Tensor:
         calls.append(arguments)
         if len(calls) == 3:
             raise KilledError
-        return cluster(*arguments)
+        return residual_codebook(*arguments, **options)
 
-    monkeypatch.setattr(rqkmeans, "cluster", dying_cluster)
+    monkeypatch.setattr(rqkmeans, "residual_codebook", dying_codebook)
     with pytest.raises(KilledError):
         make(quantizer="rqkmeans").fit(points, seed=1, checkpoint=tmp_path / "fit")
     resumed = make(quantizer="rqkmeans").fit(points, seed=1, checkpoint=tmp_path / "fit")
@@ -144,7 +144,8 @@ def test_training_improves_on_the_start(monkeypatch):
 def test_an_untrained_rqvae_is_residual_kmeans_behind_a_pca():
     points = skewed()
     start = make(rqvae={**RQVAE, "epochs": 0, "latent": 5, "kmeans_iterations": 50}).fit(points)
-    plain = make(quantizer="rqkmeans", pca=5).fit(points)
+    kmeans = {"iterations": 50, "components": None, "length_power": 0, "joint_rounds": 0}
+    plain = make(quantizer="rqkmeans", pca=5, kmeans=kmeans).fit(points)
     assert np.mean(start.error_quantiles) == pytest.approx(np.mean(plain.error_quantiles), rel=0.1)
 
 

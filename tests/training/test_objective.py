@@ -28,7 +28,8 @@ CODES = SemanticIds(RANDOM.integers(0, 3, (ITEMS, 3)).astype(np.int32), (3, 3, 3
 def make(loss, **model):
     settings = ModelSettings.parse({"name": "h2rec", "dim": 8, "max_length": 10, **model})
     built = build_model(settings, ItemFeatures(ITEMS, CODES), seed=0)
-    return built.eval(), TrainingObjective(LossSettings.parse(loss), HISTORIES, ITEMS, CODES.padded())
+    both = {"joint": 1.0, "branch": 0.5}
+    return built.eval(), TrainingObjective(LossSettings.parse(both | loss), HISTORIES, ITEMS, CODES.padded())
 
 
 def batch():

@@ -4,6 +4,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from h2rec.data.histories import Histories
 from h2rec.errors import H2RecError
@@ -13,6 +14,8 @@ from h2rec.models.build import ItemFeatures, build_model
 from h2rec.models.scorer import CatalogueScorer
 from h2rec.models.settings import ModelSettings
 from h2rec.semantic_ids.codes import SemanticIds
+from h2rec.training import checkpoint
+from h2rec.training import trainer as training
 from h2rec.training.checkpoint import load_checkpoint, weights_of
 from h2rec.training.objective import TrainingObjective
 from h2rec.training.schedule import learning_rate
@@ -197,3 +200,26 @@ def test_resume_with_progress_fields_round_trips(tmp_path):
     restored = load_checkpoint(tmp_path / "checkpoint", made.model, made.optimizer)
     assert restored is not None
     assert dataclasses.asdict(restored[0]) == dataclasses.asdict(result.progress)
+
+
+def test_the_best_state_is_written_once_and_kept_over_checkpoints(tmp_path, monkeypatch):
+    values = iter([0.5, 0.1, 0.2, 0.9, 0.3])
+    states, files = [], []
+
+    def validate():
+        states.append(weights_of(made.model))
+        return {"full.overall.ndcg@10": next(values)}
+
+    def save_and_look(folder, *arguments):
+        checkpoint.save_checkpoint(folder, *arguments)
+        (newest,) = folder.iterdir()
+        best = newest / "best.safetensors"
+        files.append((best.stat().st_ino, load_file(best)))
+
+    monkeypatch.setattr(training, "save_checkpoint", save_and_look)
+    made = trainer({"name": "sasrec"}, tmp_path, validate=validate, epochs=5, evaluate_every=1, patience=None)
+    made.fit()
+    for (_, written), best in zip(files, (0, 0, 0, 3, 3), strict=True):
+        assert same_weights(written, {name: states[best][name] for name in written})
+    places = [place for place, _ in files]
+    assert places[0] == places[1] == places[2] != places[3] == places[4]

@@ -21,6 +21,7 @@ COMMANDS = {
     "evaluate": "h2rec.cli.run:evaluate",
     "tune": "h2rec.cli.tune:tune",
     "compare": "h2rec.cli.compare:compare",
+    "cold-start": "h2rec.cli.cold_start:cold_start_command",
     "bundle": "h2rec.cli.run:bundle",
     "recommend": "h2rec.cli.recommend:recommend",
     "add-items": "h2rec.cli.add_items:add_items_command",

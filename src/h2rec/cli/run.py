@@ -1,6 +1,7 @@
 """``h2rec run`` and the commands that stop at an earlier stage of the same pipeline."""
 
 import logging
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -60,13 +61,22 @@ def open_pipeline(config: Path, overrides: list[str] | None, out: Path | None) -
     return pipeline
 
 
+class RunLog(logging.FileHandler):
+    """A log file that falls silent where the disk is full: the run itself tells that, once."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Pass over what the system refuses to write."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+
 def log_to(path: Path) -> None:
     """Send the package's log to a file too, until the next call."""
     logger = logging.getLogger("h2rec")
     for old in [h for h in logger.handlers if isinstance(h, logging.FileHandler)]:
         logger.removeHandler(old)
         old.close()
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = RunLog(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger.addHandler(handler)
 

@@ -21,6 +21,9 @@ from h2rec.progress import Advance, progress_bar
 Ranks64 = npt.NDArray[np.int64]
 Items32 = npt.NDArray[np.int32]
 
+SCORES_AT_ONCE = 2**25
+"""Scores in memory at once, at most (128 MiB): a chunk holds fewer users where the catalogue is large."""
+
 
 @dataclass(frozen=True, eq=False)
 class Ranks:
@@ -78,7 +81,8 @@ def rank(
     top = np.zeros((len(holdout), top_k), dtype=np.int32) if top_k else None
     broken = 0
     with _bar(progress, len(holdout)) as advance:
-        for rows, scores in _scored_chunks(scorer, holdout, settings.chunk):
+        chunk = min(settings.chunk, max(1, SCORES_AT_ONCE // (scorer.item_count + 1)))
+        for rows, scores in _scored_chunks(scorer, holdout, chunk):
             targets = torch.from_numpy(holdout.targets[rows].astype(np.int64)).to(scores.device)
             excluded = holdout.histories.select(rows) if settings.exclude_history else None
             broken += int(scores.gather(1, targets[:, None]).isnan().sum())

@@ -32,7 +32,8 @@ class EvaluateSettings(Settings):
     history_length_groups: Positive = 5
     """Slices by history length, of about equal size."""
     chunk: Positive = 256
-    """Users scored at once; memory grows with chunk x items, figures do not change."""
+    """Users scored at once, fewer where the catalogue is so large that their scores would fill the memory;
+    figures do not change."""
 
     @field_validator("protocols", "ks", "exposure_ks")
     @classmethod

@@ -1,7 +1,7 @@
-"""Tables of a suite: means and spread over seeds, and paired tests against one row."""
+"""Figures and tests of a suite: means and spread over seeds, paired tests against one row, best and second."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,139 +10,253 @@ import polars as pl
 from rich.table import Table
 
 from h2rec.evaluation.significance import compare_models
+from h2rec.experiments.stages import StageStore
 from h2rec.experiments.suite import Job, Suite
+from h2rec.experiments.suite_evidence import context
 from h2rec.experiments.tables import SLICES
 from h2rec.files import read_json, write_json
 
 LEVEL = 0.05
 """Corrected p-values below this are marked."""
 
+Record = dict[str, Any]
 
-def compare(suite: Suite) -> list[dict[str, Any]]:
-    """Collect the figures of all finished runs, data set by data set.
+
+def evidence(suite: Suite) -> dict[str, Any]:
+    """Collect all that the finished runs of a suite say; written to `results.json`, too.
 
     Returns
     -------
-    list
-        One record for each data set, protocol, slice, metric and model: `mean` and `spread` (standard
-        deviation) over `seeds`, and against the tested row the `difference`, its interval and the
-        Holm-corrected p-values; None for the tested row itself. Written to `results.json`, too.
+    dict
+        ``records``: one for each data set, protocol, slice, metric and row: `mean` and `spread` (standard
+        deviation) over `seeds`, `place` (1 best, 2 second), and against the tested row its `difference`, the
+        `relative` one, its interval (`low`, `high`), Holm-corrected p-values and Cohen's d_z (`effect_size`).
+        Then what `suite_evidence.context` tells. Reports and documents are made of this and of nothing else.
     """
-    records = []
+    records: list[Record] = []
     for data in suite.settings.data:
         jobs = [job for job in suite.finished() if job.data == data]
         if jobs:
             records += _records(suite, data, jobs)
-    origins = [read_json(job.folder / "metrics.json")["provenance"] for job in suite.finished()]
-    write_json(suite.out / "results.json", {"records": records, "provenance": origins})
-    return records
+    found = {
+        "suite": suite.name,
+        "title": suite.settings.title,
+        "tested": suite.settings.tested,
+        "metrics": suite.settings.metrics,
+        "records": records,
+        **context(suite),
+    }
+    write_json(suite.out / "results.json", found)
+    return found
 
 
-def _records(suite: Suite, data: str, jobs: Sequence[Job]) -> list[dict[str, Any]]:
-    settings = suite.settings
+def _records(suite: Suite, data: str, jobs: Sequence[Job]) -> list[Record]:
     metrics = {job: read_json(job.folder / "metrics.json") for job in jobs}
-    protocols = list(metrics[jobs[0]]["test"])
-    names = [name for name in settings.models if any(job.model == name for job in jobs)]
-    tests = _tests(suite, jobs, names, protocols, metrics[jobs[0]]["test"])
+    names = [name for name in suite.settings.rows if any(job.model == name for job in jobs)]
+    first = metrics[jobs[0]]["test"]
     records = []
-    for protocol in protocols:
+    for protocol, blocks in first.items():
+        reported = [metric for metric in suite.settings.metrics if metric in blocks["overall"]]
+        tests = _tests(suite, names, metrics, protocol=protocol, reported=reported)
         for part in SLICES:
-            for metric in settings.metrics:
-                if metric not in metrics[jobs[0]]["test"][protocol][part]:
-                    continue
+            for metric in reported:
+                column = []
                 for name in names:
-                    values = [
+                    found = [
                         metrics[job]["test"][protocol][part][metric] for job in jobs if job.model == name
                     ]
-                    spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
-                    record = {
-                        "data": data,
-                        "protocol": protocol,
-                        "slice": part,
-                        "metric": metric,
-                        "model": name,
-                    }
-                    record |= {"mean": float(np.mean(values)), "spread": spread, "seeds": len(values)}
-                    records.append(record | tests.get((protocol, part, metric, name), {}))
+                    values = [value for value in found if value is not None]
+                    column.append(
+                        {
+                            "data": data,
+                            "protocol": protocol,
+                            "slice": part,
+                            "metric": metric,
+                            "model": name,
+                            "mean": float(np.mean(values)) if values else None,
+                            "spread": float(np.std(values, ddof=1)) if len(values) > 1 else None,
+                            "seeds": len(found),
+                            **tests.get(f"{part}/{metric}/{name}", {}),
+                        }
+                    )
+                mark_places(column)
+                records += column
     return records
+
+
+def mark_places(column: Sequence[Record]) -> None:
+    """Number the rows of a column by their means; equal means share a place."""
+    means = sorted({round(r["mean"], 12) for r in column if r["mean"] is not None}, reverse=True)
+    for record in column:
+        record["place"] = None if record["mean"] is None else means.index(round(record["mean"], 12)) + 1
 
 
 def _tests(
-    suite: Suite, jobs: Sequence[Job], names: Sequence[str], protocols: Sequence[str], first: dict[str, Any]
-) -> dict[tuple[str, ...], dict[str, Any]]:
-    tested = suite.settings.tested
+    suite: Suite,
+    names: Sequence[str],
+    metrics: dict[Job, Any],
+    *,
+    protocol: str,
+    reported: list[str],
+) -> dict[str, Record]:
+    """Tests of all rows against the tested one, by ``slice/metric/row``; done once for the same runs."""
+    tested, jobs = suite.settings.tested, list(metrics)
     if tested not in names or len(names) < 2:
         return {}
-    ranks = {
-        name: [_test_ranks(job.folder / "ranks.parquet") for job in jobs if job.model == name]
-        for name in names
-    }
-    head = np.array(read_json(jobs[0].folder / "head.json"), dtype=bool)
-    slices = {"overall": np.ones_like(head), "head": head, "tail": ~head}
-    found: dict[tuple[str, ...], dict[str, Any]] = {}
-    for protocol in protocols:
-        metrics = [name for name in suite.settings.metrics if name in first[protocol]["overall"]]
+    keys = [[job.model, job.seed, metrics[job]["provenance"]["stages"]["evaluate"]] for job in jobs]
+    depends = {"runs": keys, "tested": tested, "protocol": protocol, "metrics": reported}
+
+    def work(folder: Path) -> None:
+        ranks = {
+            name: [_test_ranks(job.folder / "ranks.parquet") for job in jobs if job.model == name]
+            for name in names
+        }
+        head = np.array(read_json(jobs[0].folder / "head.json"), dtype=bool)
+        slices = {"overall": np.ones_like(head), "head": head, "tail": ~head}
         frame = compare_models(
-            ranks, tested, metrics, protocol=protocol, slices=slices, family=("slice", "metric")
+            ranks, tested, reported, protocol=protocol, slices=slices, family=("slice", "metric")
         )
-        for row in frame.iter_rows(named=True):
-            kept = {
-                "difference": row["difference"],
-                "relative": row["relative"],
-                "low": row["low"],
-                "high": row["high"],
-            }
-            kept |= {
-                "p_bootstrap": row["p_bootstrap_holm"],
-                "p_t": row["p_t_holm"],
-                "effect_size": row["effect_size"],
-            }
-            found[protocol, row["slice"], row["metric"], row["other"]] = kept
+        write_json(folder / "tests.json", tests_against(frame))
+
+    stage = StageStore(suite.stages).run("tests", depends, work)
+    found: dict[str, Record] = read_json(stage.folder / "tests.json")
     return found
+
+
+def tests_against(frame: pl.DataFrame) -> dict[str, Record]:
+    """What `compare_models` found (corrected within slice and metric), by ``slice/metric/row``."""
+    return {
+        f"{row['slice']}/{row['metric']}/{row['other']}": {
+            **{name: row[name] for name in ("difference", "relative", "low", "high")},
+            "p_bootstrap": row["p_bootstrap_holm"],
+            "p_t": row["p_t_holm"],
+            "effect_size": row["effect_size"] if math.isfinite(row["effect_size"]) else None,
+        }
+        for row in frame.iter_rows(named=True)
+    }
 
 
 def _test_ranks(path: Path) -> pl.DataFrame:
     return pl.read_parquet(path).filter(pl.col("split") == "test")
 
 
-def comparison_table(
-    records: Sequence[dict[str, Any]], data: str, protocol: str, metrics: Sequence[str], tested: str
-) -> Table:
+def significant(record: Record) -> bool:
+    """Whether both corrected tests tell the tested row and this one apart."""
+    return "p_t" in record and max(record["p_bootstrap"], record["p_t"]) < LEVEL
+
+
+def lead_metric(metrics: Sequence[str]) -> str:
+    """The metric that single sentences and plots speak of: the first NDCG, else the first metric."""
+    return next((name for name in metrics if name.startswith("ndcg")), metrics[0])
+
+
+def comparison_table(found: dict[str, Any], data: str, protocol: str) -> Table:
     """Table of one data set and protocol, a block a slice, a row a model.
 
-    Bold is the best mean of its column and slice; ``+`` or ``-`` tells that the tested row is better or
-    worse than this one, corrected p < 0.05 in both tests.
+    Bold is the best mean of its column and slice, underlined the second; ``+`` or ``-`` tells that the tested row
+    is better or worse than this one, corrected p < 0.05 in both tests. The last column is the tested row's gain
+    over this one in the leading metric, and its effect size d_z.
     """
-    chosen = [r for r in records if r["data"] == data and r["protocol"] == protocol]
-    seeds = sorted({r["seeds"] for r in chosen})
-    title = f"{data}, test, {protocol}, {'/'.join(map(str, seeds))} seeds, all against {tested}"
-    table = Table(title=title, title_justify="left")
+    chosen = [r for r in found["records"] if r["data"] == data and r["protocol"] == protocol]
+    tested = found["tested"]
+    seeds = "/".join(str(n) for n in sorted({r["seeds"] for r in chosen}))
+    table = Table(
+        title=f"{data}, test, {protocol}, {seeds} seeds, all against {tested}", title_justify="left"
+    )
     table.add_column("items")
     table.add_column("model")
-    shown = [metric for metric in metrics if any(r["metric"] == metric for r in chosen)]
+    shown = list(dict.fromkeys(r["metric"] for r in chosen))
     for metric in shown:
         table.add_column(metric, justify="right")
+    lead = lead_metric(shown)
+    table.add_column(f"gain, {lead}", justify="right")
     names = list(dict.fromkeys(r["model"] for r in chosen))
-    for part in SLICES:
+    for part in dict.fromkeys(r["slice"] for r in chosen):
         cells = {(r["model"], r["metric"]): r for r in chosen if r["slice"] == part}
-        best = {metric: max(cells[name, metric]["mean"] for name in names) for metric in shown}
         for place, name in enumerate(names):
-            row = [_cell(cells[name, metric], best[metric]) for metric in shown]
-            table.add_row(part if place == 0 else "", name, *row, end_section=place == len(names) - 1)
+            row = [_cell(cells[name, metric]) for metric in shown]
+            gain = _gain(cells[name, lead])
+            table.add_row(part if place == 0 else "", name, *row, gain, end_section=place == len(names) - 1)
     return table
 
 
-def _cell(record: dict[str, Any], best: float) -> str:
+def _cell(record: Record) -> str:
+    if record["mean"] is None:
+        return "–  "
     text = f"{record['mean']:.4f}"
     if record["spread"] is not None:
         text += f" ±{record['spread']:.4f}"
-    if math.isclose(record["mean"], best):
-        text = f"[bold]{text}[/]"
-    return text + _mark(record)
+    style = {1: "bold", 2: "underline"}.get(record["place"])
+    if style:
+        text = f"[{style}]{text}[/]"
+    if not significant(record):
+        return text + "  "
+    return text + (" +" if record["difference"] > 0 else " -")
 
 
-def _mark(record: dict[str, Any]) -> str:
-    if "difference" not in record:
-        return "  "
-    significant = max(record["p_bootstrap"], record["p_t"]) < LEVEL
-    return (" +" if record["difference"] > 0 else " -") if significant else "  "
+def _gain(record: Record) -> str:
+    if record.get("relative") is None:
+        return ""
+    effect = record["effect_size"]
+    return f"{record['relative']:+.1%}" + ("" if effect is None else f", d {effect:+.3f}")
+
+
+def verdicts(found: Mapping[str, Any]) -> Iterator[str]:
+    """One sentence for each entry of `standing`."""
+    lead, tested = lead_metric(found["metrics"]), found["tested"]
+    for s in standing(found):
+        place = "best" if s["place"] == 1 else f"number {s['place']} of {s['rows']}"
+        sentence = f"{s['data']}, {s['protocol']}, {s['slice']}: {tested} is {place} in {lead}"
+        if s["gain"] is None or s["p"] is None:
+            yield sentence
+            continue
+        p = "p < 0.001" if s["p"] < 0.001 else f"p = {s['p']:.3f}"
+        told = p if s["tone"] else f"{p}, not significant"
+        yield f"{sentence}, {s['gain']:+.1%} against {s['rival']} ({told})"
+
+
+def standing(found: Mapping[str, Any]) -> Iterator[Record]:
+    """Where the tested row stands in the leading metric, by data set, protocol and slice.
+
+    Yields
+    ------
+    dict
+        ``data, protocol, slice, place, rows, mean``, the best other row as ``rival`` and ``rival_mean``, the
+        ``gain`` over it, ``p`` (the larger corrected one), ``effect`` (d_z) and ``tone``: good or bad where the
+        difference is significant, else empty.
+    """
+    lead, tested = lead_metric(found["metrics"]), found["tested"]
+    for data, protocol in blocks_of(found):
+        for part in SLICES:
+            column = [r for r in column_of(found, data, protocol, part, lead) if r["mean"] is not None]
+            ours = next((r for r in column if r["model"] == tested), None)
+            others = [r for r in column if r["model"] != tested]
+            if ours is None or not others:
+                continue
+            rival = max(others, key=lambda r: float(r["mean"]))
+            gain = ours["mean"] / rival["mean"] - 1 if rival["mean"] else None
+            yield {
+                "data": data,
+                "protocol": protocol,
+                "slice": part,
+                "place": ours["place"],
+                "rows": len(column),
+                "mean": ours["mean"],
+                "rival": rival["model"],
+                "rival_mean": rival["mean"],
+                "gain": gain,
+                "p": max(rival["p_bootstrap"], rival["p_t"]) if "p_t" in rival else None,
+                "effect": rival.get("effect_size"),
+                "tone": ("good" if rival["difference"] > 0 else "bad") if significant(rival) else "",
+            }
+
+
+def blocks_of(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Data sets and protocols that figures are there for."""
+    return list(dict.fromkeys((r["data"], r["protocol"]) for r in found["records"]))
+
+
+def column_of(found: Mapping[str, Any], data: str, protocol: str, part: str, metric: str) -> list[Record]:
+    """Records of one column of the tables, a row each."""
+    wanted = (data, protocol, part, metric)
+    return [r for r in found["records"] if (r["data"], r["protocol"], r["slice"], r["metric"]) == wanted]

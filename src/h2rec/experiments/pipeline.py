@@ -27,13 +27,13 @@ from h2rec.evaluation.settings import FULL, EvaluateSettings, sampled_negatives
 from h2rec.experiments.config import RunConfig
 from h2rec.experiments.provenance import provenance
 from h2rec.experiments.report import write_report
+from h2rec.experiments.semantic_id_files import read_tokenized, write_audit, write_tokenized
 from h2rec.experiments.stages import Stage, StageStore
 from h2rec.files import atomic_folder, atomic_path, file_hash, read_json, write_json
 from h2rec.models.build import ItemFeatures, build_model
 from h2rec.models.scorer import CatalogueScorer
 from h2rec.retrieval.bundle import BundleParts, write_bundle
 from h2rec.runtime import random_stream, select_device, set_threads
-from h2rec.semantic_ids.audit import audit
 from h2rec.semantic_ids.codes import SemanticIds
 from h2rec.semantic_ids.tokenize import tokenize
 from h2rec.text.embed import embed
@@ -78,7 +78,6 @@ class Pipeline:
         self.stages: dict[str, Stage] = {}
         set_threads(config.runtime.threads)
         self.device = select_device(config.runtime.device)
-        out.mkdir(parents=True, exist_ok=True)
         config.save(out / "config.yaml")
 
     # -- data ------------------------------------------------------------------------------------
@@ -153,22 +152,34 @@ class Pipeline:
         if embeddings is not None:
             depends["text"] = self.stages["text"].key
 
+        vectors = None if embeddings is None else embeddings.vectors
+        item_ids = self.dataset.items["item_id"].to_list()
+        key = self.store.key("semantic_ids", depends)
+        checkpoint = self.out / "checkpoints" / f"semantic_ids-{key}.safetensors"
+
+        def work(folder: Path) -> None:
+            found = tokenize(vectors, item_ids, settings, seed=TOKENIZER_SEED, checkpoint=checkpoint)
+            write_tokenized(folder, found, item_ids)
+
+        stage = self._run("semantic_ids", depends, work)
+        checkpoint.unlink(missing_ok=True)
+        return stage
+
+    @cached_property
+    def audit_stage(self) -> Stage:
+        """The audit of the semantic IDs, as figures and as a page."""
+        made = self.semantic_id_stage
+        assert made is not None
+        fields = self.config.text.fields
+        embeddings = self.embeddings
+
         def work(folder: Path) -> None:
             vectors = None if embeddings is None else embeddings.vectors
-            item_ids = self.dataset.items["item_id"].to_list()
-            tokenized = tokenize(vectors, item_ids, settings, seed=TOKENIZER_SEED)
-            ids, quantizer = tokenized.semantic_ids, tokenized.quantizer
-            ids.save(folder / "semantic_ids.json", item_ids)
-            np.save(folder / "codes.npy", ids.codes)
-            write_json(folder / "codebook_sizes.json", list(ids.codebook_sizes))
-            if quantizer is not None:
-                (folder / "quantizer").mkdir()
-                quantizer.save(folder / "quantizer")
-            texts = item_texts(self.dataset.items, self.config.text.fields)
-            found = audit(ids, embeddings=vectors, quantizer=quantizer, texts=texts, item_ids=item_ids)
-            write_json(folder / "audit.json", found.to_json())
+            write_audit(
+                folder, made.folder, self.dataset.items, item_texts(self.dataset.items, fields), vectors
+            )
 
-        return self._run("semantic_ids", depends, work)
+        return self._run("audit", {"semantic_ids": made.key, "fields": fields}, work)
 
     @cached_property
     def semantic_ids(self) -> SemanticIds | None:
@@ -176,16 +187,16 @@ class Pipeline:
         stage = self.semantic_id_stage
         if stage is None:
             return None
-        codes = np.load(stage.folder / "codes.npy", allow_pickle=False)
-        return SemanticIds(codes, tuple(read_json(stage.folder / "codebook_sizes.json")))
+        return read_tokenized(stage.folder)
 
     def tokenized(self) -> Path | None:
-        """Carry the pipeline out up to the semantic IDs and publish them; return the file."""
+        """Carry the pipeline out up to the semantic IDs and their audit, publish them, and return the codes' file."""
         stage = self.semantic_id_stage
         if stage is None:
             return None
-        for name in ("semantic_ids.json", "audit.json"):
-            _publish(stage.folder / name, self.out / name)
+        _publish(stage.folder / "semantic_ids.json", self.out / "semantic_ids.json")
+        for name in ("audit.json", "audit.html"):
+            _publish(self.audit_stage.folder / name, self.out / name)
         return self.out / "semantic_ids.json"
 
     # -- training --------------------------------------------------------------------------------
@@ -215,7 +226,7 @@ class Pipeline:
         key = self.store.key("train", depends)
 
         def work(folder: Path) -> None:
-            trainer = self._trainer(self.out / "checkpoints" / key)
+            trainer = self.trainer(self.out / "checkpoints" / key)
             result = trainer.fit()
             save_file(weights_of(trainer.model), folder / "model.safetensors")
             progress = result.progress
@@ -244,7 +255,8 @@ class Pipeline:
                 for cases in (split.valid, split.test):
                     draw_negatives(cases, self.dataset.item_count, negatives, EVALUATION_SEED)
 
-    def _trainer(self, checkpoint: Path) -> Trainer:
+    def trainer(self, checkpoint: Path | None) -> Trainer:
+        """A trainer of the configured model with its starting weights; None for a training without checkpoints."""
         config = self.config
         model = build_model(config.model, self.features, seed=config.train.seed).to(self.device)
         codes = None if self.semantic_ids is None else self.semantic_ids.padded()

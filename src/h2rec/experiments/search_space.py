@@ -57,7 +57,7 @@ OF_MODEL: dict[str, dict[str, Range]] = {
     "h2rec": {
         "loss.beta": Range(low=0.0, high=1.0),
         "loss.gamma": Range(low=0.0, high=0.5),
-        "loss.branch": Range(low=0.0, high=1.0),
+        "loss.joint": Range(low=0.0, high=1.0),
         "model.score.sid_weight": Range(low=0.1, high=1.5),
     },
     "bert4rec": {"model.mask_share": Range(low=0.1, high=0.6)},

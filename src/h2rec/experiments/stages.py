@@ -3,7 +3,8 @@
 import logging
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -58,6 +59,17 @@ class StageStore:
         """Return the finished stage, doing its `work` (filling the folder it is given) only if it is not there."""
         key = self.key(name, depends_on)
         folder = self.root / f"{name}-{key}"
+        with _locked(self.root / f".{name}-{key}.lock"):
+            return self._made_once(name, key, depends_on, folder, work)
+
+    def _made_once(
+        self,
+        name: str,
+        key: str,
+        depends_on: Mapping[str, Any],
+        folder: Path,
+        work: Callable[[Path], None],
+    ) -> Stage:
         record = folder / "stage.json"
         if record.exists():
             try:
@@ -85,3 +97,21 @@ class StageStore:
             )
         logger.info("%s: done in %.1f s (%s)", name, seconds, folder.name)
         return Stage(name, key, folder, seconds, reused=False)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a file's lock: of several processes that ask for one stage, one makes it and the others wait.
+
+    The system drops the lock with the process, so a killed one blocks nobody. Without such locks (Windows),
+    a stage may be made twice, which costs time and nothing else.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield

@@ -1,9 +1,10 @@
 """Models x data sets x seeds from one file, each a pipeline of its own, several side by side."""
 
-import copy
 import logging
 import multiprocessing
-from collections.abc import Iterator, Mapping
+import os
+import threading
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,28 +12,45 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from h2rec.errors import H2RecError
-from h2rec.experiments.config import RunConfig, read_yaml
+from h2rec.errors import ConfigError, H2RecError
+from h2rec.experiments.config import RunConfig
+from h2rec.experiments.cost import metered
+from h2rec.experiments.intent import intent_by_popularity
 from h2rec.experiments.pipeline import Pipeline
-from h2rec.files import write_json
+from h2rec.experiments.suite_files import Values, merged, nested, read_suite, suite_path
+from h2rec.files import read_json, write_json
 from h2rec.progress import progress_bar
 from h2rec.runtime import available_cores
 from h2rec.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-Values = dict[str, Any]
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the tables: the keys of its configuration and, of a sweep, what was swept to which value."""
+
+    values: Values
+    model: str
+    key: str | None = None
+    value: Any = None
 
 
 class SuiteSettings(Settings):
     """What a suite compares. Every part holds the keys of a run's configuration; later parts win."""
 
+    title: str = ""
+    """What the suite shows, in a line."""
     base: Values = Field(default_factory=dict)
     """What all runs share."""
     data: dict[str, Values] = Field(min_length=1)
-    """Data sets by name."""
+    """Data sets by name. In a file null stands for the data set of that name; see `suite_files.located`."""
     models: dict[str, Values] = Field(min_length=1)
-    """Rows of the tables by name."""
+    """Rows of the tables by name; in a file null drops a row of the suite that is extended."""
+    sweep: dict[str, list[Any]] = Field(default_factory=dict)
+    """Dotted keys and their values: every model becomes a row for each of them, one key at a time."""
+    skip: dict[str, list[str]] = Field(default_factory=dict)
+    """Models that are not run on a data set (because they need text and it has none)."""
     seeds: list[int] = Field([0, 1, 2], min_length=1)
     """Training seeds; codes and sampled negatives are the same for all of them."""
     reference: str | None = None
@@ -41,15 +59,35 @@ class SuiteSettings(Settings):
     """Columns of the tables."""
 
     @model_validator(mode="after")
-    def _reference_is_a_row(self) -> Self:
-        if self.reference is not None and self.reference not in self.models:
-            raise ValueError(f"reference '{self.reference}' is none of the models {', '.join(self.models)}")
+    def _names_are_rows(self) -> Self:
+        if self.reference is not None and self.reference not in self.rows:
+            raise ValueError(f"reference '{self.reference}' is none of the rows {', '.join(self.rows)}")
+        for data, names in self.skip.items():
+            unknown = [name for name in names if name not in self.models]
+            if unknown:
+                raise ValueError(
+                    f"skip.{data}: '{unknown[0]}' is none of the models {', '.join(self.models)}"
+                )
         return self
+
+    @property
+    def rows(self) -> dict[str, Row]:
+        """Rows of the tables by name: the models, or with a sweep one for each model, key and value."""
+        if not self.sweep:
+            return {name: Row(values, name) for name, values in self.models.items()}
+        return {
+            f"{name}, {key.rpartition('.')[2].replace('_', ' ')} {value}": Row(
+                merged(values, nested(key, value)), name, key, value
+            )
+            for name, values in self.models.items()
+            for key, swept in self.sweep.items()
+            for value in swept
+        }
 
     @property
     def tested(self) -> str:
         """Name of the row that all others are tested against."""
-        return self.reference or list(self.models)[-1]
+        return self.reference or list(self.rows)[-1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,61 +108,94 @@ class Suite:
     ----------
     settings
         What is compared.
-    base
-        Folder that relative paths of the settings start from.
     out
-        Folder of the suite; runs lie in ``runs/DATA/MODEL/seed-N`` below it and share ``stages``.
+        Folder of the suite; runs lie in ``runs/DATA/ROW/seed-N`` below it.
+    stages
+        Folder of finished stages, which suites may share; by default ``stages`` in `out`.
+    name
+        What the suite is called in its report.
     """
 
-    def __init__(self, settings: SuiteSettings, base: Path, out: Path) -> None:
+    def __init__(
+        self, settings: SuiteSettings, out: Path, stages: Path | None = None, name: str = "suite"
+    ) -> None:
         self.settings = settings
         self.out = out
-        self.jobs = list(self._jobs(base))
+        self.stages = stages or out / "stages"
+        self.name = name
+        self.jobs = list(self._jobs())
 
     @classmethod
-    def load(cls, path: Path, out: Path) -> Self:
-        """Read a suite's YAML file.
+    def load(
+        cls,
+        suite: str | Path,
+        out: Path,
+        *,
+        data: Sequence[str] = (),
+        overrides: Sequence[str] = (),
+        stages: Path | None = None,
+    ) -> Self:
+        """Read a suite by its file's path or a shipped suite by its name; see `suite_files.read_suite`.
 
         Raises
         ------
         ConfigError
             Naming the file, and the run and key that can't be used.
         """
-        settings = SuiteSettings.parse(read_yaml(path), source=str(path))
-        return cls(settings, path.resolve().parent, out)
+        path = suite_path(str(suite))
+        settings = SuiteSettings.parse(read_suite(path, data, overrides), source=str(suite))
+        return cls(settings, out, stages, path.stem)
 
-    def _jobs(self, base: Path) -> Iterator[Job]:
+    def _jobs(self) -> Iterator[Job]:
         # Seed by seed: a suite that is stopped early has whole tables of fewer seeds.
         for seed in self.settings.seeds:
             for data, of_data in self.settings.data.items():
-                for model, of_model in self.settings.models.items():
-                    values = merged(self.settings.base, of_data, of_model, {"train": {"seed": seed}})
-                    config = RunConfig.parse(values, source=f"{data}, {model}").resolved(base)
-                    yield Job(data, model, seed, config, self.out / "runs" / data / model / f"seed-{seed}")
+                for name, row in self.settings.rows.items():
+                    if row.model in self.settings.skip.get(data, []):
+                        continue
+                    values = merged(self.settings.base, of_data, row.values, {"train": {"seed": seed}})
+                    config = RunConfig.parse(values, source=f"{data}, {name}").resolved(Path.cwd())
+                    folder = self.out / "runs" / data / _file_name(name) / f"seed-{seed}"
+                    yield Job(data, name, seed, config, folder)
 
-    def run(self, jobs: int = 1) -> dict[Job, str]:
+    def run(
+        self, jobs: int = 1, *, cores: Sequence[int] | None = None, only: Sequence[str] = ()
+    ) -> dict[Job, str]:
         """Carry out all runs that are not finished; a run that fails does not stop the others.
 
         Parameters
         ----------
         jobs
             Runs side by side; each gets its share of the cores.
+        cores
+            Numbers of the CPU cores to use; None for all that this process may use.
+        only
+            Rows to run; all if empty.
 
         Returns
         -------
         dict
             The failed runs and what went wrong.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such row or core.
         """
-        threads = max(1, available_cores() // jobs)
+        unknown = [name for name in only if name not in self.settings.rows]
+        if unknown:
+            raise ConfigError(f"no row '{unknown[0]}'", f"there are: {', '.join(self.settings.rows)}")
+        threads = max(1, (len(cores) if cores else available_cores()) // jobs)
+        wanted = [job for job in self.jobs if not only or job.model in only]
         failures: dict[Job, str] = {}
         # Spawned, not forked: a forked child would inherit the thread pools of the numerical libraries.
         context = multiprocessing.get_context("spawn")
         with (
-            ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=1) as pool,
-            progress_bar("suite", len(self.jobs), "runs") as advance,
+            ProcessPoolExecutor(jobs, mp_context=context, initializer=_end_with_parent) as pool,
+            progress_bar("suite", len(wanted), "runs") as advance,
         ):
             futures: dict[Future[None], Job] = {
-                pool.submit(_run, job, self.out / "stages", threads): job for job in self.jobs
+                pool.submit(_run, job, self.stages, threads, cores): job for job in wanted
             }
             for future in as_completed(futures):
                 job = futures[future]
@@ -144,20 +215,40 @@ class Suite:
         """Runs whose figures are there, whether or not all are."""
         return [job for job in self.jobs if (job.folder / "metrics.json").exists()]
 
+    def failed(self) -> dict[Job, str]:
+        """Runs that ended with an error when they were last tried, and the error."""
+        paths = {job: job.folder / "failure.json" for job in self.jobs}
+        return {job: str(read_json(path)["error"]) for job, path in paths.items() if path.exists()}
 
-def _run(job: Job, stages: Path, threads: int) -> None:
+
+def _end_with_parent() -> None:
+    """End this process as soon as the one that started it is gone: a killed suite leaves nobody at work."""
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _run(job: Job, stages: Path, threads: int, cores: Sequence[int] | None) -> None:
+    if cores and hasattr(os, "sched_setaffinity"):
+        try:
+            os.sched_setaffinity(0, cores)
+        except OSError:
+            raise ConfigError(f"--cores: this process may not use all of the cores {list(cores)}") from None
     runtime = job.config.runtime
     if runtime.threads is None:
         runtime = runtime.model_copy(update={"threads": threads})
-    Pipeline(job.config.model_copy(update={"runtime": runtime}), job.folder, stages).evaluated()
+    with metered(job.folder / "cost.json"):
+        pipeline = Pipeline(job.config.model_copy(update={"runtime": runtime}), job.folder, stages)
+        pipeline.evaluated()
+        intent_by_popularity(pipeline)
     (job.folder / "failure.json").unlink(missing_ok=True)
 
 
-def merged(*parts: Mapping[str, Any]) -> Values:
-    """Merge nested mappings; where two give a value for a key, the later one wins."""
-    result: Values = {}
-    for part in parts:
-        for key, value in part.items():
-            both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
-            result[key] = merged(result[key], value) if both else copy.deepcopy(value)
-    return result
+def _file_name(row: str) -> str:
+    """A row's name as the name of a folder."""
+    return row.replace("/", "-")

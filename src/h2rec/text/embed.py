@@ -16,6 +16,7 @@ from h2rec.progress import progress_bar
 from h2rec.text.encoders import build_encoder
 from h2rec.text.encoders.precomputed import read_precomputed
 from h2rec.text.fields import item_texts
+from h2rec.text.noise import NOTHING, text_sources
 from h2rec.text.protocol import TextEncoder
 from h2rec.text.settings import TextSettings
 
@@ -76,8 +77,14 @@ def embed(
     if settings.precomputed:
         ids = items["item_id"].to_list()
         vectors, has_text, ready = read_precomputed(Path(settings.encoder), ids, item_file_index)
+        if settings.noise is not None:
+            sources = text_sources(settings.noise, len(ids))
+            vectors, has_text = vectors[sources], has_text[sources] & (sources != NOTHING)
         return TextEmbeddings(_filled(vectors, has_text, "embedding"), has_text, ready)
     texts = item_texts(items, settings.fields)
+    if settings.noise is not None:
+        sources = text_sources(settings.noise, len(texts))
+        texts = ["" if source == NOTHING else texts[source] for source in sources]
     has_text = np.array([bool(text) for text in texts], dtype=np.bool_)
     if not has_text.any():
         raise DataError(

@@ -1,11 +1,12 @@
 """How item texts become embeddings."""
 
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from h2rec.settings import Settings
+from h2rec.text.noise import NoiseSettings
 
 
 class TextSettings(Settings):
@@ -21,6 +22,16 @@ class TextSettings(Settings):
     """Texts encoded at once (sentence-transformers only)."""
     max_tokens: int | None = Field(default=None, ge=1)
     """Longer texts are cut after this many tokens; null takes the model's own limit (256 for minilm)."""
+    noise: NoiseSettings | None = None
+    """Spoil a share of the texts before they are embedded (experiments on robustness); null for none."""
+
+    @model_serializer(mode="wrap")
+    def _without_no_noise(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # What is not asked for is not told, so that finished work without noise stays under its key.
+        values: dict[str, Any] = write(self)
+        if self.noise is None:
+            values.pop("noise", None)
+        return values
 
     @property
     def precomputed(self) -> bool:

@@ -51,18 +51,38 @@ def save_checkpoint(
 ) -> None:
     """Write the present state as the newest checkpoint in `folder`, then drop older ones.
 
-    A checkpoint appears under a name of its own: at no moment is there none.
+    A checkpoint appears under a name of its own: at no moment is there none. The best state changes now and then
+    only; while it does not, its file is the older checkpoint's under a second name.
     """
+    older_best = None if progress.best_epoch is None else _written_best(folder, progress.best_epoch)
     newest = folder / f"epoch-{progress.epoch:06d}"
     with atomic_folder(newest) as fresh:
         save_file(weights_of(model), fresh / "model.safetensors")
         save_file(_optimizer_tensors(model, optimizer), fresh / "optimizer.safetensors")
-        if best is not None:
+        if older_best is not None:
+            _link(older_best, fresh / "best.safetensors")
+        elif best is not None:
             save_file(best, fresh / "best.safetensors")
         write_json(fresh / "progress.json", asdict(progress))
     for older in folder.iterdir():
         if older != newest:
             shutil.rmtree(older, ignore_errors=True)
+
+
+def _written_best(folder: Path, best_epoch: int) -> Path | None:
+    """The file of the best state in the newest checkpoint, if it is the state of that epoch."""
+    newest = max(folder.glob("epoch-*"), default=None)
+    if newest is None or not (newest / "best.safetensors").exists():
+        return None
+    written: int | None = read_json(newest / "progress.json")["best_epoch"]
+    return newest / "best.safetensors" if written == best_epoch else None
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        target.hardlink_to(source)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(source, target)
 
 
 def load_checkpoint(

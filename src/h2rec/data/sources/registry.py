@@ -4,14 +4,16 @@ import difflib
 import logging
 from pathlib import Path
 
-from h2rec.data.sources import amazon, movielens, yelp
+from h2rec.data.sources import amazon, made, movielens, yelp
 from h2rec.data.sources.source import FetchedSource, Source
 from h2rec.errors import DataError
 from h2rec.files import cache_folder, read_json, write_json
 
 logger = logging.getLogger(__name__)
 
-_SOURCES = {source.name: source for source in (*movielens.SOURCES, *amazon.SOURCES, *yelp.SOURCES)}
+_SOURCES = {
+    source.name: source for source in (*movielens.SOURCES, *amazon.SOURCES, *yelp.SOURCES, *made.SOURCES)
+}
 
 
 def list_sources() -> list[Source]:

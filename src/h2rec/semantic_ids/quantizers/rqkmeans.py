@@ -1,14 +1,11 @@
 """Residual k-means: cluster the embeddings, then what is left over, level by level."""
 
-import warnings
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
-from threadpoolctl import threadpool_limits
+from pydantic import Field
 from torch import Tensor
 
 from h2rec.progress import progress_bar
@@ -23,6 +20,7 @@ from h2rec.semantic_ids.embeddings import (
     sample_rows,
 )
 from h2rec.semantic_ids.protocol import Embeddings
+from h2rec.semantic_ids.quantizers.kmeans_codebooks import fit_jointly, length_weights, residual_codebook
 from h2rec.semantic_ids.residual import nearest_codes, residual_codes, squared_distances, sum_of_codes
 from h2rec.semantic_ids.storage import (
     fit_fingerprint,
@@ -38,13 +36,19 @@ from h2rec.settings import Settings
 class KMeansSettings(Settings):
     """Settings of residual k-means."""
 
-    iterations: int = 50
+    iterations: int = Field(20, ge=1)
     """Most passes over the sample for one level."""
-    sample: int = 200_000
+    components: int | None = Field(64, ge=1)
+    """Find a level's clusters along this many principal components of its residuals; null takes all dimensions."""
+    length_power: float = Field(2.0, ge=0)
+    """After the first level a residual counts its length to minus this power: more tells near twins apart."""
+    joint_rounds: int = Field(2, ge=0)
+    """Rounds that fit the codebooks of all levels to each other in the end; none with `balanced`."""
+    sample: int = Field(200_000, ge=1)
     """Most items that codebooks are learned from; every item is encoded."""
     balanced: bool = False
     """Share every level's codes out evenly among the items (Sinkhorn), at some cost in error."""
-    balance_rounds: int = 5
+    balance_rounds: int = Field(5, ge=1)
     """With `balanced`: rounds of sharing out and moving the codes to their items' mean."""
 
 
@@ -84,7 +88,9 @@ class RQKMeans:
         check_embeddings(embeddings)
         check_enough_items(embeddings, self.codebook_size)
         fingerprint = fit_fingerprint(self._description(), embeddings, seed) if checkpoint is not None else ""
-        residual = torch.from_numpy(sample_rows(embeddings, self.settings.sample, seed))
+        settings = self.settings
+        points = torch.from_numpy(sample_rows(embeddings, settings.sample, seed))
+        residual = points.clone()
         codebooks = torch.zeros(self.levels, self.codebook_size, residual.shape[1])
         biases = torch.zeros(self.levels, self.codebook_size)
         done = 0
@@ -96,12 +102,18 @@ class RQKMeans:
             for level in range(self.levels):
                 if level >= done:
                     level_seed = int(random_stream(seed, "k-means", level).integers(2**31))
-                    codebooks[level] = cluster(
-                        residual, self.codebook_size, self.settings.iterations, level_seed
+                    weights = length_weights(residual, settings.length_power if level else 0)
+                    codebooks[level] = residual_codebook(
+                        residual,
+                        self.codebook_size,
+                        settings.iterations,
+                        level_seed,
+                        components=settings.components,
+                        weights=weights,
                     )
-                    if self.settings.balanced:
+                    if settings.balanced:
                         codebooks[level], biases[level] = _balance(
-                            residual, codebooks[level], self.settings.balance_rounds
+                            residual, codebooks[level], settings.balance_rounds
                         )
                     if checkpoint is not None:
                         save_checkpoint(
@@ -109,6 +121,8 @@ class RQKMeans:
                         )
                 residual -= codebooks[level][nearest_codes(residual, codebooks[level], biases[level])]
                 advance(1)
+        if not settings.balanced:  # the biases belong to the codebooks as they are
+            codebooks = fit_jointly(points, codebooks, settings.joint_rounds)
         self.codebooks, self.biases = codebooks, biases
         self.error_quantiles = error_quantiles(self, embeddings)
         return self
@@ -153,20 +167,6 @@ class RQKMeans:
             "codebook_size": self.codebook_size,
             "settings": self.settings.model_dump(),
         }
-
-
-def cluster(points: Tensor, codebook_size: int, iterations: int, seed: int) -> Tensor:
-    """K-means centres `[K, d]` of points `[n, d]` (scikit-learn, k-means++ start)."""
-    estimator = KMeans(codebook_size, n_init=1, max_iter=iterations, random_state=seed, algorithm="lloyd")
-    # Threads add up their partial sums as they finish. Sums of two don't depend on the order, sums of
-    # more do, and the same seed has to give the same codebook.
-    threads = min(2, torch.get_num_threads())
-    with warnings.catch_warnings(), threadpool_limits(threads):
-        # Residuals may have fewer distinct rows than codes once the levels before describe small
-        # catalogues exactly. The surplus codes stay unused and the audit shows them.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        estimator.fit(points.numpy())
-    return torch.from_numpy(np.ascontiguousarray(estimator.cluster_centers_, dtype=np.float32))
 
 
 def _balance(points: Tensor, codebook: Tensor, rounds: int) -> tuple[Tensor, Tensor]:

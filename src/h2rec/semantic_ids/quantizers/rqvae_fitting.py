@@ -1,5 +1,7 @@
 """How RQ-VAE learns: settings, gradient steps, codebook upkeep, checkpoints."""
 
+import logging
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +21,8 @@ from h2rec.semantic_ids.quantizers.rqvae_network import Pass, RQVAENetwork
 from h2rec.semantic_ids.residual import nearest_codes, squared_distances
 from h2rec.semantic_ids.storage import load_checkpoint, save_checkpoint
 from h2rec.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 CHECKPOINT_SECONDS = 5.0
 
@@ -90,7 +94,7 @@ class Fitting:
         """Train for all epochs, or for those that the checkpoint leaves."""
         settings = self.settings
         first = self._resume(checkpoint, fingerprint)
-        saved = time.monotonic()
+        saved = -math.inf  # the first epoch is kept at once: a folder that can't be written to shows early
         seen = min(len(embeddings), settings.epoch_items)
         per_epoch = -(-seen // settings.batch_size)
         with progress_bar("RQ-VAE", settings.epochs, "epochs") as advance:
@@ -207,6 +211,7 @@ class Fitting:
         whole = self.optimizer.state_dict()
         whole["state"] = entries
         self.optimizer.load_state_dict(whole)
+        logger.info("RQ-VAE resumed after epoch %d", epoch)
         return epoch
 
 

@@ -7,8 +7,8 @@ from h2rec.runtime import random_stream
 from h2rec.semantic_ids.balance import sinkhorn_biases
 from h2rec.semantic_ids.embeddings import sample_rows, variance
 from h2rec.semantic_ids.protocol import Embeddings
+from h2rec.semantic_ids.quantizers.kmeans_codebooks import cluster
 from h2rec.semantic_ids.quantizers.reduced import principal_components
-from h2rec.semantic_ids.quantizers.rqkmeans import cluster
 from h2rec.semantic_ids.quantizers.rqvae_fitting import RQVAESettings
 from h2rec.semantic_ids.quantizers.rqvae_network import RQVAENetwork
 from h2rec.semantic_ids.residual import nearest_codes, squared_distances

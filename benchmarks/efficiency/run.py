@@ -1,0 +1,148 @@
+"""What SASRec, LLM-ESR and H2Rec cost, by catalogue size and history length: parameters, memory, training, ranking.
+
+Run:  python -m benchmarks.efficiency.run [--items 10000 --items 100000] [--lengths 50] [--models h2rec]
+
+Catalogues, codes, texts and histories are made: what a step costs does not depend on what was learned. Every cell runs
+in a process of its own (its peak memory is its own), on one thread; times are CPU seconds of that process, which other
+work on the machine disturbs little. Finished cells are kept: the same command goes on where it was stopped.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from h2rec.batching.sequences import cut_windows
+from h2rec.data.histories import Histories, offsets_of
+from h2rec.data.splits import Holdout
+from h2rec.evaluation.ranking import rank
+from h2rec.evaluation.settings import EvaluateSettings
+from h2rec.experiments.provenance import provenance
+from h2rec.files import read_json, write_json
+from h2rec.losses.settings import LossSettings
+from h2rec.models.build import ItemFeatures, build_model
+from h2rec.models.scorer import CatalogueScorer
+from h2rec.models.settings import ModelSettings
+from h2rec.runtime import set_threads
+from h2rec.semantic_ids.codes import SemanticIds
+from h2rec.training.objective import TrainingObjective
+from h2rec.training.settings import TrainSettings
+from h2rec.training.trainer import Trainer
+
+RESULTS = Path(__file__).parent / "results" / "efficiency.json"
+MODELS = ("sasrec", "llm_esr", "h2rec")
+ITEMS = (10_000, 100_000, 1_000_000)
+LENGTHS = (20, 50, 200)
+TARGETS = 100_000
+"""Training targets of an epoch: the same work for every history length."""
+RANKED_USERS = 1000
+TEXT_SIZE = 384
+SCORES_AT_ONCE = 16_000_000
+
+
+def made_histories(users: int, length: int, items: int, random: np.random.Generator) -> Histories:
+    """Histories of one length over items whose popularity falls like one over the rank."""
+    drawn = np.minimum(np.floor(np.exp(random.random(users * length) * np.log(items))), items).astype(
+        np.int32
+    )
+    return Histories(offsets_of(np.full(users, length)), drawn)
+
+
+def measure(model: str, items: int, length: int, targets: int) -> dict[str, Any]:
+    """Train two epochs, rank a thousand users, and tell what it took; the first epoch warms up."""
+    set_threads(1)
+    random = np.random.default_rng(0)
+    users = max(2, targets // (length - 1))
+    train = made_histories(users, length, items, random)
+    codes = SemanticIds(random.integers(0, 128, (items, 4)).astype(np.int32), (128,) * 4)
+    text = random.standard_normal((items, TEXT_SIZE), dtype=np.float32) if model == "llm_esr" else None
+    settings = ModelSettings.parse(
+        # Where tables start from changes nothing of what they cost.
+        {"name": model, "max_length": length, "warm_start": {"hid": False, "codes": False}}
+    )
+    features = ItemFeatures(items, codes if model == "h2rec" else None, text, train.counts(items), train)
+    built = build_model(settings, features, seed=0)
+    objective = TrainingObjective(LossSettings(), train, items, codes.padded() if model == "h2rec" else None)
+    ends = []
+
+    def validated() -> dict[str, float]:
+        ends.append(time.process_time())
+        return {schedule.select: 0.0}
+
+    schedule = TrainSettings(epochs=2, evaluate_every=1, patience=None)
+    # Validation is asked for after every epoch: between two of them lies one.
+    Trainer(built, objective, train, schedule, validate=validated).fit()
+    training_peak = peak_memory()
+    trained = cut_windows(train, length).target_count
+    cases = Holdout(
+        np.arange(RANKED_USERS),
+        made_histories(RANKED_USERS, length, items, random),
+        random.integers(1, items + 1, RANKED_USERS).astype(np.int32),
+    )
+    evaluation = EvaluateSettings(protocols=["full"], chunk=max(1, min(256, SCORES_AT_ONCE // items)))
+    started = time.process_time()
+    rank(CatalogueScorer(built), cases, evaluation, top_k=100)
+    return {
+        "model": model,
+        "items": items,
+        "length": length,
+        "parameters": sum(p.numel() for p in built.parameters()),
+        "frozen_bytes": sum(b.numel() * b.element_size() for b in built.buffers()),
+        "targets": trained,
+        "epoch_seconds": ends[1] - ends[0],
+        "ranking_seconds_per_1000_users": (time.process_time() - started) * 1000 / RANKED_USERS,
+        "training_peak_bytes": training_peak,
+        "peak_bytes": peak_memory(),
+    }
+
+
+def peak_memory() -> int:
+    """Most memory that this process ever held, in bytes."""
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return kilobytes if sys.platform == "darwin" else kilobytes * 1024
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--models", action="append", choices=MODELS)
+    parser.add_argument("--items", action="append", type=int)
+    parser.add_argument("--lengths", action="append", type=int)
+    parser.add_argument("--targets", type=int, default=TARGETS)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--cell", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.cell:
+        print(json.dumps(measure(**json.loads(options.cell))))
+        return
+    found = read_json(options.out) if options.out.exists() else {"cells": []}
+    for items in options.items or ITEMS:
+        for length in options.lengths or LENGTHS:
+            for model in options.models or MODELS:
+                cell = {"model": model, "items": items, "length": length, "targets": options.targets}
+                if any(cell == done["asked"] for done in found["cells"]):
+                    continue
+                command = [sys.executable, "-m", "benchmarks.efficiency.run", "--cell", json.dumps(cell)]
+                done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+                if done.returncode != 0:
+                    print(
+                        f"{model}, {items:,} items, length {length}: failed ({done.returncode})", flush=True
+                    )
+                    continue
+                measured = json.loads(done.stdout.splitlines()[-1])
+                found["cells"].append({"asked": cell, **measured})
+                found["provenance"] = provenance(0) | {"torch": torch.__version__}
+                write_json(options.out, found)
+                print(measured, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""Keep a suite's results: its `results.json` without what only the report needs, and without paths of the machine.
+
+Run:  python -m benchmarks.suites.keep runs/main [runs/ablation ..]
+      python -m benchmarks.suites.table
+"""
+
+import argparse
+import re
+from pathlib import Path
+from typing import Any
+
+from h2rec.files import read_json, write_json
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def kept(found: dict[str, Any]) -> dict[str, Any]:
+    """What is worth a place in the repository."""
+    curves = [
+        {name: value for name, value in c.items() if name not in ("loss", "valid")} for c in found["curves"]
+    ]
+    origin = found["provenance"] | {"commands": [without_paths(c) for c in found["provenance"]["commands"]]}
+    return found | {"curves": curves, "provenance": origin}
+
+
+def without_paths(command: str) -> str:
+    """The command with folders left out: where a run was kept does not change it."""
+    command = re.sub(r" --(out|stages)[ =]\S+", "", command)
+    return re.sub(r"(?<=[ =])(?:/|\.\./|~/)\S*/(?=[^/\s]+)", "", command)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folders", nargs="+", type=Path, help="Folders of suites.")
+    for folder in parser.parse_args().folders:
+        found = read_json(folder / "results.json")
+        RESULTS.mkdir(exist_ok=True)
+        write_json(RESULTS / f"{found['suite']}.json", kept(found))
+        print(RESULTS / f"{found['suite']}.json")
+
+
+if __name__ == "__main__":
+    main()

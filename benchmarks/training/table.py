@@ -1,0 +1,89 @@
+"""Write the tables of docs/speed.md from the results files.
+
+Run:  python -m benchmarks.training.table [--check]
+"""
+
+from pathlib import Path
+from typing import Any
+
+from benchmarks.pages import markdown, update
+
+from h2rec.files import read_json
+
+RESULTS = Path(__file__).parent / "results"
+PEERS = {
+    "recbole": "RecBole {recbole}, SASRec, full softmax",
+    "rectools": "RecTools {rectools}, SASRec, sampled softmax, 512 negatives a target",
+}
+
+
+def epochs() -> str:
+    found = read_json(RESULTS / "epochs.json")
+    base = found["ours"]["sasrec"]["cpu_seconds"]
+    rows = [
+        [one["says"], f"{one['cpu_seconds']:.1f}", f"{one['cpu_seconds'] / base:.2f}"]
+        for one in found["ours"].values()
+    ]
+    for key, batch in (("peers", "its fastest batch"), ("peers_at_default_batches", "its default batch")):
+        for name, one in (found[key] or {}).items():
+            says = PEERS[name].format(**one["versions"])
+            seconds = one["epoch_cpu_seconds"]
+            share = f"{one['measured_batches']} of {one['batches']} batches"
+            rows.append([f"{says}; {batch}, {share}", f"{seconds:.0f}", f"{seconds / base:.1f}"])
+    return markdown(["one epoch", "CPU s", "times our SASRec"], rows) + origin(found)
+
+
+def ranking() -> str:
+    found = read_json(RESULTS / "ranking.json")
+    says = {"own": "model and ranking", "given": "ranking alone, same vectors"}
+    rows = [
+        [
+            says[one["vectors"]],
+            f"{one['users_at_once']} users at once, {one['cut_offs']} cut-off{'s' if one['cut_offs'] > 1 else ''}",
+            f"{one['recbole_cpu_seconds']:.1f}",
+            f"{found['ours'][one['vectors']]:.1f}",
+            f"{one['ratio']:.1f}",
+        ]
+        for one in found["ratios"]
+    ]
+    heads = ["what", "RecBole's settings", "RecBole, CPU s", "ours, CPU s", "ratio"]
+    theirs = found["recbole"]["rows"][-1]["peak_gib"]
+    peaks = f"Peak memory {found['ours_peak_gib']:.2f} GiB, RecBole's {theirs:.2f} GiB."
+    agree = f"Largest difference of a metric: {found['largest_difference']:.0e}. {peaks}\n"
+    return markdown(heads, rows, text_columns=2) + f"\n{agree}" + origin(found)
+
+
+def million() -> str:
+    found = read_json(RESULTS / "million.json")
+    rows = [
+        ["items, users, interactions", f"{found['items']:,}, {found['users']:,}, {found['interactions']:,}"],
+        ["warm start, CPU s", f"{found['start_cpu_seconds']:.0f}"],
+        ["one epoch and its checkpoint, CPU s", f"{found['fit_cpu_seconds']:.0f}"],
+        ["checkpoint, GiB", f"{found['checkpoint_gib']:.2f}"],
+        ["peak memory, GiB", f"{found['peak_gib']['epoch']:.2f}"],
+    ]
+    return markdown(["H2Rec, default losses", ""], rows) + origin(found)
+
+
+def killed() -> str:
+    found = read_json(RESULTS / "kill_resume.json")
+    rows = [
+        ["kills while the command ran", str(found["kills_while_running"])],
+        ["of them while a checkpoint was being written", str(found["kills_while_writing"])],
+        ["last epoch seen at a kill", f"{found['kills'][-1]['epoch_after']} of {found['epochs']}"],
+        ["weights byte-equal to an unbroken run", "yes" if found["same_bytes"] else "NO"],
+    ]
+    return markdown(["one training", ""], rows) + origin(found)
+
+
+def origin(found: dict[str, Any]) -> str:
+    made = found["provenance"]
+    machine = made["machine"]
+    return (
+        f"\n`{made['command']}`, commit `{made['commit']}`, seed {made['seed']}, {made['date'][:10]}, "
+        f"{machine['cores']} cores, torch {machine['torch']}.\n"
+    )
+
+
+if __name__ == "__main__":
+    update("speed.md", {one.__name__: one for one in (epochs, ranking, million, killed)})

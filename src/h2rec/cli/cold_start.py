@@ -1,0 +1,51 @@
+"""``h2rec cold-start``: items withheld from training wholly, ranked by their text and codes."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from h2rec.cli.run import ConfigArgument, SetOption, log_to
+from h2rec.errors import ConfigError
+from h2rec.experiments.cold_start import SCOPES, cold_start
+from h2rec.experiments.comparison import comparison_table
+from h2rec.experiments.config import RunConfig
+
+
+def cold_start_command(
+    config: ConfigArgument,
+    overrides: SetOption = None,
+    *,
+    share: Annotated[
+        float, typer.Option("--share", help="Share of the items to withhold.", min=0.0, max=0.9)
+    ] = 0.1,
+    seeds: Annotated[str, typer.Option("--seeds", help="Training seeds.")] = "0,1,2",
+    out: Annotated[Path | None, typer.Option("--out", help="Folder; default runs/cold-start-NAME.")] = None,
+    stages: Annotated[
+        Path | None, typer.Option("--stages", help="Folder of finished stages, shared with other runs.")
+    ] = None,
+) -> None:
+    """Withhold a share of the items from training, and rank them by codes, text and popularity."""
+    numbers = [part.strip() for part in seeds.split(",")]
+    if not all(number.isdigit() for number in numbers):
+        raise ConfigError(f"--seeds {seeds}: expected numbers, such as 0,1,2")
+    resolved = RunConfig.load(config, overrides or [])
+    folder = out or Path("runs") / f"cold-start-{config.stem}"
+    folder.mkdir(parents=True, exist_ok=True)
+    log_to(folder / "cold_start.log")
+    found = cold_start(
+        resolved, folder, share=share, seeds=[int(number) for number in numbers], stages=stages
+    )
+    console = Console()
+    for title in SCOPES.values():
+        console.print(comparison_table(found, "cold start", title))
+    levels = ", ".join(
+        f"{count} share {level}" for level, count in enumerate(found["shared_levels"]) if count
+    )
+    console.print(
+        f"{found['withheld_items']} items withheld, {found['known_items']} known, {found['cases']} cases; "
+        f"leading codes in common with a known item: {levels}",
+        soft_wrap=True,
+    )
+    console.print(f"figures and tests: {folder / 'cold_start.json'}", soft_wrap=True)

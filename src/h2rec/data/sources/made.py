@@ -1,0 +1,64 @@
+"""A small shop made by a program, for tests and first tries: nothing is downloaded."""
+
+from pathlib import Path
+
+import numpy as np
+
+from h2rec.data.sources.source import FetchedSource, Source
+from h2rec.files import write_text
+from h2rec.runtime import random_stream
+
+USERS, ITEMS, LENGTH = 300, 240, 8
+_THEMES = (
+    ("tea", "green leaf", "black leaf", "herbal", "kettle"),
+    ("chess", "board", "clock", "pieces", "book"),
+    ("garden", "rose", "soil", "spade", "hose"),
+    ("bike", "chain", "wheel", "saddle", "lamp"),
+    ("desk", "pencil", "ink", "paper", "ruler"),
+    ("kitchen", "knife", "pan", "bowl", "scale"),
+)
+_COLOURS = ("red", "blue", "white", "grey", "oak", "steel", "glass", "copper")
+
+
+def _build(folder: Path) -> FetchedSource:
+    """Write users who stay within a theme for a while, and items whose popularity falls like one over the rank.
+
+    What follows an item is told in part by its theme and kind (which its title names), in part by its own number
+    (which it does not): codes and identities both have something to find.
+    """
+    stream = random_stream(0, "made shop")
+    kinds = [(theme, kind) for theme, *own in _THEMES for kind in own]
+    theme_of = np.arange(ITEMS) % len(_THEMES)
+    kind_of = np.arange(ITEMS) // len(_THEMES) % (len(kinds) // len(_THEMES))
+    popularity = 1.0 / (1 + stream.permutation(ITEMS))
+    titles = [
+        f"{_COLOURS[item % len(_COLOURS)]} {_THEMES[theme_of[item]][0]} {_THEMES[theme_of[item]][1 + kind_of[item]]}"
+        for item in range(ITEMS)
+    ]
+    items = ["item_id:token\ttitle:token_seq", *(f"i{item}\t{title}" for item, title in enumerate(titles))]
+    rows = ["user_id:token\titem_id:token\ttimestamp:float"]
+    for user in range(USERS):
+        current = int(stream.integers(ITEMS))
+        for step in range(int(stream.integers(4, 2 * LENGTH - 3))):
+            rows.append(f"u{user}\ti{current}\t{step}")
+            # Mostly on to the next number of the theme, else to anything of the theme, now and then elsewhere.
+            choice = stream.random()
+            if choice < 0.5:
+                current = (current + len(_THEMES)) % ITEMS
+                continue
+            weights = np.where(theme_of == theme_of[current], popularity, 0) if choice < 0.9 else popularity
+            current = int(stream.choice(ITEMS, p=weights / weights.sum()))
+    interactions, described = folder / "made-shop.inter", folder / "made-shop.item"
+    write_text(interactions, "\n".join(rows) + "\n")
+    write_text(described, "\n".join(items) + "\n")
+    return FetchedSource(interactions, described)
+
+
+SOURCES = (
+    Source(
+        "made-shop",
+        f"made by a program, not real: {USERS} users of {ITEMS} items, for tests and first tries",
+        "made on this machine",
+        _build,
+    ),
+)

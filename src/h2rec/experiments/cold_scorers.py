@@ -1,0 +1,102 @@
+"""Scorers for a catalogue of which some items were never trained: by a model, by text, by popularity."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.decomposition import PCA
+from torch import nn
+
+from h2rec.data.histories import Histories, IntArray
+from h2rec.models.scorer import CatalogueScorer
+
+Vectors = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class FirstBranch:
+    """The first branch of a model alone: for H2Rec the semantic IDs."""
+
+    scorer: CatalogueScorer
+
+    @property
+    def item_count(self) -> int:
+        """Number of items, N."""
+        return self.scorer.item_count
+
+    def score(self, histories: Histories, rows: IntArray) -> torch.Tensor:
+        """Scores of all items, `[n, N + 1]`."""
+        with torch.inference_mode():
+            width = self.scorer.model.item_vectors(torch.zeros(1, dtype=torch.int64))[0].shape[1]
+            users = self.scorer.user_vectors(histories, rows)
+            return users[:, :width] @ self.scorer.item_matrix[:, :width].T
+
+
+@dataclass(frozen=True, eq=False)
+class TextNeighbours:
+    """Cosine of an item's text with the mean text of the history; nothing is trained.
+
+    Parameters
+    ----------
+    vectors
+        Text embeddings of all items, `[N, m]`.
+    """
+
+    vectors: Vectors
+
+    @property
+    def item_count(self) -> int:
+        """Number of items, N."""
+        return len(self.vectors)
+
+    def score(self, histories: Histories, rows: IntArray) -> torch.Tensor:
+        """Scores of all items, `[n, N + 1]`."""
+        table = np.concatenate([np.zeros_like(self.vectors[:1]), self.vectors])
+        table /= np.maximum(np.linalg.norm(table, axis=1, keepdims=True), 1e-12)
+        means = np.stack([table[np.asarray(histories[row])].mean(axis=0) for row in rows])
+        return torch.from_numpy(means @ table.T)
+
+
+@dataclass(frozen=True, eq=False)
+class SameForAll:
+    """One list for everybody.
+
+    Parameters
+    ----------
+    scores
+        `[N]`.
+    """
+
+    scores: npt.NDArray[np.float64]
+
+    @property
+    def item_count(self) -> int:
+        """Number of items, N."""
+        return len(self.scores)
+
+    def score(self, histories: Histories, rows: IntArray) -> torch.Tensor:
+        """Scores of all items, `[n, N + 1]`."""
+        return torch.from_numpy(np.concatenate([[0.0], self.scores])).expand(len(rows), -1)
+
+
+def text_start(known: Vectors, new: Vectors, dim: int, std: float) -> Vectors:
+    """Where the warm start of an item table would put new items, `[M, dim]`.
+
+    Parameters
+    ----------
+    known, new
+        Text embeddings `[N, m]`, which the projection is fitted on as for the warm start, and `[M, m]`.
+    """
+    pca = PCA(dim, svd_solver="covariance_eigh").fit(known.astype(np.float64))
+    scale = std / pca.transform(known.astype(np.float64)).std()
+    projected: Vectors = (pca.transform(new.astype(np.float64)) * scale).astype(np.float32)
+    return projected
+
+
+def with_new_hids(model: nn.Module, rows: Vectors) -> None:
+    """Give a grown model's last items other hash IDs, `[M, d]`; its table has one row for the masked item behind."""
+    table = model.get_submodule("hid")
+    assert isinstance(table, nn.Embedding)
+    with torch.no_grad():
+        table.weight[-1 - len(rows) : -1] = torch.from_numpy(rows)

@@ -1,0 +1,198 @@
+"""Extreme cold start: items that training never saw, ranked by what their text and codes tell."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from h2rec.data.splits import Holdout
+from h2rec.errors import ConfigError
+from h2rec.evaluation.metrics import per_case
+from h2rec.evaluation.ranking import rank
+from h2rec.evaluation.scorer import Restricted, Scorer
+from h2rec.evaluation.settings import FULL, EvaluateSettings
+from h2rec.evaluation.significance import compare_models
+from h2rec.experiments.cold_data import ColdCases, cold_cases, withheld_items, write_warm_files
+from h2rec.experiments.cold_scorers import FirstBranch, SameForAll, TextNeighbours, text_start, with_new_hids
+from h2rec.experiments.comparison import mark_places, tests_against
+from h2rec.experiments.config import RunConfig
+from h2rec.experiments.pipeline import EVALUATION_SEED, Pipeline
+from h2rec.experiments.provenance import provenance
+from h2rec.files import write_json
+from h2rec.models.scorer import CatalogueScorer
+from h2rec.retrieval.growth import grown_model
+from h2rec.retrieval.new_items import NearestGroups, nearest_groups
+from h2rec.semantic_ids.codes import SemanticIds
+from h2rec.semantic_ids.new_items import encode_new
+from h2rec.semantic_ids.quantizers import load_quantizer
+from h2rec.text.encoders import load_encoder
+from h2rec.text.fields import item_texts
+
+logger = logging.getLogger(__name__)
+
+TESTED = "H2Rec, HID of the code group"
+"""What `h2rec add-items` does, and what all other ways are tested against."""
+METRICS = ("hit@10", "ndcg@10", "hit@100", "hit@500")
+SCOPES = {"all": "among all items", "cold": "among cold items"}
+
+
+@dataclass(frozen=True, eq=False)
+class NewItems:
+    """What is known of the withheld items: text embeddings `[M, m]`, all items' codes, nearest code groups."""
+
+    vectors: np.ndarray[Any, np.dtype[np.float32]]
+    ids: SemanticIds
+    groups: NearestGroups
+
+
+def cold_start(
+    config: RunConfig,
+    out: Path,
+    *,
+    share: float = 0.1,
+    seeds: Sequence[int] = (0, 1, 2),
+    stages: Path | None = None,
+) -> dict[str, Any]:
+    """Withhold items, train without them, and rank them by every way there is; finished trainings are reused.
+
+    Parameters
+    ----------
+    config
+        Of an H2Rec run; SASRec is trained with the same settings. Items are withheld with a fixed seed.
+    share
+        Share of the items to withhold.
+    seeds
+        Training seeds.
+
+    Returns
+    -------
+    dict
+        Written to `cold_start.json`: ``records`` as those of `comparison.evidence`, with the protocols "among all
+        items" (those of the history are left out) and "among cold items"; counts; ``shared_levels``: how many
+        withheld items share that many leading codes with a known one.
+
+    Raises
+    ------
+    ConfigError
+        If new items can't be given codes with these settings, or the split is not leave-one-out.
+    """
+    if config.text.precomputed or config.semantic_ids.reads_file:
+        raise ConfigError(
+            "withheld items need a text encoder and a quantizer, not files of embeddings or codes"
+        )
+    if config.data.split != "leave_one_out":
+        raise ConfigError("cold start needs data.split: leave_one_out")
+    whole = Pipeline(config, out / "whole", stages or out / "stages")
+    has_text = np.array([bool(text) for text in item_texts(whole.dataset.items, config.text.fields)])
+    withheld = withheld_items(whole.dataset, has_text, share, EVALUATION_SEED)
+    warm = whole.store.run(
+        "warm_data",
+        {"data": whole.data_stage.key, "share": share, "fields": config.text.fields},
+        lambda folder: write_warm_files(whole.dataset, withheld, folder),
+    )
+    kept = {name: getattr(config.data, name) for name in ("head_share", "popularity_groups")}
+    files = {"interactions": warm.folder / "interactions.parquet", "items": warm.folder / "items.parquet"}
+    data = type(config.data).model_validate({**kept, **files})
+    ranks: dict[str, list[pl.DataFrame]] = {}
+    for seed in seeds:
+        train = config.train.model_copy(update={"seed": seed})
+        for name in ("h2rec", "sasrec"):
+            model = config.model.model_copy(update={"name": name})
+            changed = config.model_copy(update={"data": data, "train": train, "model": model})
+            pipeline = Pipeline(changed, out / f"{name}-{seed}", whole.store.root)
+            cold = cold_cases(whole.dataset, pipeline.dataset, withheld)
+            new = _described(pipeline, cold)
+            for way, scorer in _ways(pipeline, new, first=seed == seeds[0]):
+                ranks.setdefault(way, []).append(_ranks(scorer, cold.cases, pipeline.dataset.item_count))
+    found = {
+        "tested": TESTED,
+        "metrics": list(METRICS),
+        "records": list(_records(ranks)),
+        "withheld_items": cold.items.height,
+        "known_items": pipeline.dataset.item_count,
+        "cases": len(cold.cases),
+        "shared_levels": np.bincount(new.groups.levels, minlength=new.ids.levels + 1).tolist(),
+        "provenance": provenance(seeds[0]) | {"seeds": list(seeds), "share": share},
+    }
+    write_json(out / "cold_start.json", found)
+    return found
+
+
+def _described(pipeline: Pipeline, cold: ColdCases) -> NewItems:
+    embeddings, ids, stage = pipeline.embeddings, pipeline.semantic_ids, pipeline.semantic_id_stage
+    if embeddings is None or ids is None or stage is None:
+        raise ConfigError("withheld items are placed by their text, and the items have none")
+    encoder, quantizer = load_encoder(embeddings.encoder_folder), load_quantizer(stage.folder / "quantizer")
+    vectors = encoder.encode(item_texts(cold.items, pipeline.config.text.fields))
+    codes = encode_new(quantizer, vectors, ids, pipeline.config.semantic_ids.collisions).codes
+    groups = nearest_groups(ids.codes, codes)
+    return NewItems(vectors, SemanticIds(np.concatenate([ids.codes, codes]), ids.codebook_sizes), groups)
+
+
+def _ways(pipeline: Pipeline, new: NewItems, *, first: bool) -> Iterator[tuple[str, Scorer]]:
+    """Every way to score a catalogue with new items; those without training once only."""
+    settings, embeddings = pipeline.config.model, pipeline.embeddings
+    assert embeddings is not None
+    of_text = text_start(embeddings.vectors, new.vectors, settings.dim, settings.warm_start.std)
+    grown: Any = grown_model(pipeline.model, settings, new.ids, new.groups)
+    name = "H2Rec" if settings.name == "h2rec" else "SASRec"
+    # A scorer keeps the item vectors as they are when it is made, so one model serves all of them by turns.
+    yield f"{name}, HID of the code group", CatalogueScorer(grown)
+    if name == "H2Rec":
+        yield "H2Rec, codes alone for all items", FirstBranch(CatalogueScorer(grown))
+        with_new_hids(grown, np.zeros_like(of_text))
+        yield "H2Rec, no HID for cold items", CatalogueScorer(grown)
+    with_new_hids(grown, of_text)
+    yield f"{name}, HID from text", CatalogueScorer(grown)
+    if first and name == "H2Rec":
+        counts = pipeline.split.train_counts[1:].astype(np.float64)
+        none = np.zeros(len(new.vectors))
+        yield (
+            "text neighbours of the history",
+            TextNeighbours(np.concatenate([embeddings.vectors, new.vectors])),
+        )
+        yield "popularity", SameForAll(np.concatenate([counts, none]))
+        of_group = new.groups.mean_of(counts[:, None].astype(np.float32))[:, 0]
+        yield "popularity of the code group", SameForAll(np.concatenate([counts, of_group]))
+
+
+def _ranks(scorer: Scorer, cases: Holdout, known: int) -> pl.DataFrame:
+    settings = EvaluateSettings(protocols=[FULL], exposure_ks=[])
+    among_cold = np.arange(scorer.item_count + 1) > known
+    found = {
+        "all": rank(scorer, cases, settings).by_protocol[FULL],
+        "cold": rank(Restricted(scorer, among_cold), cases, settings).by_protocol[FULL],
+    }
+    frame = {"user": np.asarray(cases.users), "target": np.asarray(cases.targets)}
+    return pl.DataFrame(frame | {f"rank_{scope}": ranks for scope, ranks in found.items()})
+
+
+def _records(ranks: Mapping[str, Sequence[pl.DataFrame]]) -> Iterator[dict[str, Any]]:
+    # What is tested comes last, as in the tables of suites.
+    ordered = {way: ranks[way] for way in sorted(ranks, key=lambda way: (way == TESTED, way))}
+    for scope, title in SCOPES.items():
+        frame = compare_models(ordered, TESTED, METRICS, protocol=scope, family=("metric",))
+        tests = tests_against(frame)
+        for metric in METRICS:
+            column = []
+            for way, frames in ordered.items():
+                values = [per_case(f[f"rank_{scope}"].to_numpy(), metric).mean() for f in frames]
+                column.append(
+                    {
+                        "data": "cold start",
+                        "protocol": title,
+                        "slice": "overall",
+                        "metric": metric,
+                        "model": way,
+                        "mean": float(np.mean(values)),
+                        "spread": float(np.std(values, ddof=1)) if len(values) > 1 else None,
+                        "seeds": len(values),
+                        **tests.get(f"overall/{metric}/{way}", {}),
+                    }
+                )
+            mark_places(column)
+            yield from column

@@ -1,0 +1,56 @@
+"""What the stages of the semantic IDs and of their audit leave in their folders."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from h2rec.files import read_json, write_json
+from h2rec.semantic_ids.audit import audit
+from h2rec.semantic_ids.audit.picture import write_html
+from h2rec.semantic_ids.codes import SemanticIds
+from h2rec.semantic_ids.protocol import Embeddings
+from h2rec.semantic_ids.quantizers import load_quantizer
+from h2rec.semantic_ids.tokenize import Tokenized
+
+
+def write_tokenized(folder: Path, found: Tokenized, item_ids: Sequence[str]) -> None:
+    """Write codes of the items, in their order, and the quantizer if there is one."""
+    ids = found.semantic_ids
+    ids.save(folder / "semantic_ids.json", item_ids)
+    np.save(folder / "codes.npy", ids.codes)
+    write_json(folder / "codebook_sizes.json", list(ids.codebook_sizes))
+    if found.quantizer is not None:
+        (folder / "quantizer").mkdir()
+        found.quantizer.save(folder / "quantizer")
+
+
+def read_tokenized(folder: Path) -> SemanticIds:
+    """Read the codes that `write_tokenized` wrote."""
+    codes = np.load(folder / "codes.npy", allow_pickle=False)
+    return SemanticIds(codes, tuple(read_json(folder / "codebook_sizes.json")))
+
+
+def write_audit(
+    folder: Path, made: Path, items: pl.DataFrame, texts: Sequence[str], embeddings: Embeddings | None
+) -> None:
+    """Judge what `write_tokenized` left in the folder `made`; write `audit.json` and `audit.html`.
+
+    Parameters
+    ----------
+    folder, made
+        Where to write, and what to judge.
+    items, texts, embeddings
+        Item table, texts and embeddings `[N, m]`, in the order of the codes.
+    """
+    quantizer = load_quantizer(made / "quantizer") if (made / "quantizer").is_dir() else None
+    found = audit(
+        read_tokenized(made),
+        embeddings=embeddings,
+        quantizer=quantizer,
+        texts=list(texts),
+        item_ids=items["item_id"].to_list(),
+    )
+    write_json(folder / "audit.json", found.to_json())
+    write_html(folder / "audit.html", found, "Semantic IDs")

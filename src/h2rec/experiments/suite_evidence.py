@@ -1,0 +1,163 @@
+"""What a suite's runs say beside the main figures: groups, exposure, intent, codes, curves, cost, origin."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from h2rec.experiments.cost import spent
+from h2rec.experiments.suite import Job, Suite
+from h2rec.files import read_json
+
+Record = dict[str, Any]
+
+
+def context(suite: Suite) -> dict[str, Any]:
+    """Collect it from the finished runs.
+
+    Returns
+    -------
+    dict
+        ``data``: sizes of the data sets. ``rows``: model, swept key and value of every row. ``groups``: means over
+        seeds by popularity, history length and code collision; ``weighted_head``: the head weighted by popularity.
+        ``exposure``: who gets shown. ``intent``: alpha by level. ``codes``: use of the codebooks. ``curves``: loss
+        and validation by epoch. ``cost``, ``failures`` and ``provenance``.
+    """
+    found: dict[str, list[Record]] = {
+        name: [] for name in ("groups", "weighted_head", "exposure", "intent", "codes", "curves")
+    }
+    sizes = {}
+    finished = suite.finished()
+    for data in suite.settings.data:
+        for row in suite.settings.rows:
+            jobs = [job for job in finished if (job.data, job.model) == (data, row)]
+            if not jobs:
+                continue
+            metrics = [read_json(job.folder / "metrics.json") for job in jobs]
+            sizes[data] = {name: metrics[0]["data"].get(name) for name in ("users", "items", "interactions")}
+            origin = {"data": data, "model": row}
+            found["groups"] += [origin | group for group in _groups(metrics, suite.settings.metrics)]
+            found["weighted_head"] += [
+                origin | block for block in _weighted_head(metrics, suite.settings.metrics)
+            ]
+            found["exposure"] += [origin | block for block in _exposure(metrics)]
+            found["intent"] += [origin | block for block in _intent(jobs)]
+            found["codes"] += [origin | block for block in _codes(jobs[0])]
+            found["curves"] += [
+                origin | _curve(suite, job, of_job) for job, of_job in zip(jobs, metrics, strict=True)
+            ]
+    rows = suite.settings.rows
+    return {
+        "data": sizes,
+        "rows": {
+            name: {"model": row.model, "key": row.key, "value": row.value} for name, row in rows.items()
+        },
+        **found,
+        "cost": _cost(suite, finished),
+        "failures": [
+            {"data": job.data, "model": job.model, "seed": job.seed, "error": error}
+            for job, error in suite.failed().items()
+        ],
+        "provenance": _provenance(finished),
+    }
+
+
+def _groups(metrics: Sequence[Record], names: Sequence[str]) -> Iterable[Record]:
+    for protocol, blocks in metrics[0]["test"].items():
+        for number, group in enumerate(blocks["groups"]):
+            same = [of_run["test"][protocol]["groups"][number] for of_run in metrics]
+            told = {
+                "protocol": protocol,
+                "kind": group["kind"],
+                "name": group["name"],
+                "cases": group["cases"],
+            }
+            yield told | _means(same, [name for name in names if name in group])
+
+
+def _weighted_head(metrics: Sequence[Record], names: Sequence[str]) -> Iterable[Record]:
+    for protocol, blocks in metrics[0]["test"].items():
+        same = [of_run["test"][protocol]["head_by_popularity"] for of_run in metrics]
+        reported = [name for name in names if name in blocks["head_by_popularity"]]
+        yield {"protocol": protocol, **_means(same, reported)}
+
+
+def _exposure(metrics: Sequence[Record]) -> Iterable[Record]:
+    same = [
+        of_run["test"]["full"]["exposure"]
+        for of_run in metrics
+        if "exposure" in of_run["test"].get("full", {})
+    ]
+    if same:
+        yield _means(same, list(same[0]))
+
+
+def _intent(jobs: Sequence[Job]) -> Iterable[Record]:
+    found = [read_json(path) for job in jobs if (path := job.folder / "intent.json").exists()]
+    found = [of_run for of_run in found if of_run is not None]
+    if found:
+        yield {"alpha": {part: np.mean([f[part] for f in found], axis=0).tolist() for part in found[0]}}
+
+
+def _codes(job: Job) -> Iterable[Record]:
+    path = job.folder / "audit.json"
+    if path.exists():
+        audited = read_json(path)
+        levels = [
+            {name: level[name] for name in ("level", "codebook_size", "used", "perplexity")}
+            for level in audited["levels"]
+        ]
+        yield {"levels": levels, "colliding_share": audited["collisions"]["rate"]}
+
+
+def _curve(suite: Suite, job: Job, metrics: Record) -> Record:
+    stage = suite.stages / f"train-{metrics['provenance']['stages']['train']}" / "training.json"
+    trained = read_json(stage) if stage.exists() else {"log": [], "selected_by": None}
+    select = trained["selected_by"]
+    return {
+        "seed": job.seed,
+        "loss": [[entry["epoch"], round(entry["loss"], 6)] for entry in trained["log"]],
+        "valid": [[e["epoch"], round(e["valid"][select], 6)] for e in trained["log"] if "valid" in e],
+        "selected_by": select,
+        "best_epoch": metrics["training"]["best_epoch"],
+        "parameters": metrics["training"]["parameters"],
+        "seconds_per_epoch": metrics["timing"]["seconds_per_epoch"],
+    }
+
+
+def _means(blocks: Sequence[Record], names: Sequence[str]) -> Record:
+    found: Record = {}
+    for name in names:
+        values = [block[name] for block in blocks if block[name] is not None]
+        found[name] = float(np.mean(values)) if values else None
+    return found
+
+
+def _cost(suite: Suite, finished: Sequence[Job]) -> Record:
+    seconds = {job: spent(job.folder / "cost.json") for job in suite.jobs}
+    by_row = {
+        row: sum(value for job, value in seconds.items() if job.model == row) / 3600
+        for row in suite.settings.rows
+    }
+    return {
+        "runs": len(suite.jobs),
+        "runs_finished": len(finished),
+        "cpu_hours": sum(seconds.values()) / 3600,
+        "cpu_hours_by_row": by_row,
+    }
+
+
+def _provenance(finished: Sequence[Job]) -> Record:
+    """What the runs have in common or not: each fact as the list of its different values."""
+    origins = [read_json(job.folder / "metrics.json")["provenance"] for job in finished]
+    dates = sorted(origin["date"] for origin in origins)
+    machines = {tuple(origin["machine"].items()) for origin in origins}
+    return {
+        "commands": sorted({origin["command"] for origin in origins}),
+        "commits": sorted({str(origin["commit"]) for origin in origins}),
+        "h2rec": sorted({origin["h2rec"] for origin in origins}),
+        "seeds": sorted({origin["seed"] for origin in origins}),
+        "machines": [dict(facts) for facts in sorted(machines, key=str)],
+        "first": dates[0] if dates else None,
+        "last": dates[-1] if dates else None,
+    }

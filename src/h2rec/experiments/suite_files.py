@@ -1,0 +1,172 @@
+"""Suite files: shipped ones by name, inheritance between them, and where their data sets lie."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from h2rec.data.sources import list_sources
+from h2rec.errors import ConfigError
+from h2rec.experiments.config import apply_override, read_yaml
+
+SHIPPED = Path(__file__).parent / "suites"
+DATASETS_VARIABLE = "H2REC_DATASETS"
+"""Environment variable that names a folder of data sets, ``NAME/NAME.inter`` and ``NAME/NAME.item``."""
+
+Values = dict[str, Any]
+
+
+def shipped_suites() -> dict[str, str]:
+    """Names of the suites that come with the package, and the first comment line of each."""
+    found = {}
+    for path in sorted(SHIPPED.glob("*.yaml")):
+        first = path.read_text(encoding="utf-8").partition("\n")[0]
+        if path.stem != "base":
+            found[path.stem] = first.lstrip("# ")
+    return found
+
+
+def suite_path(suite: str) -> Path:
+    """Path of a suite's file, given its path or the name of a shipped one.
+
+    Raises
+    ------
+    ConfigError
+        If there is neither such a file nor such a name.
+    """
+    if (SHIPPED / f"{suite}.yaml").is_file():
+        return SHIPPED / f"{suite}.yaml"
+    path = Path(suite)
+    if not path.is_file():
+        raise ConfigError(
+            f"{suite}: no such file, and no suite of that name", f"shipped are: {', '.join(shipped_suites())}"
+        )
+    return path
+
+
+def read_suite(path: Path, data: Sequence[str] = (), overrides: Sequence[str] = ()) -> Values:
+    """Read a suite's file and what it extends; relative paths become absolute.
+
+    Parameters
+    ----------
+    data
+        Data sets instead of the suite's own: ``NAME`` (a folder of `H2REC_DATASETS`, or a named public data set),
+        ``CONFIG.yaml`` or ``NAME=CONFIG.yaml`` (the keys of a run's configuration).
+    overrides
+        ``a.b=value``, for every run of the suite; rows of the suite that set the same key keep their own.
+
+    Raises
+    ------
+    ConfigError
+        If a file can't be read, extends itself, or a data set can't be found.
+    """
+    values = _extended(path, ())
+    values["models"] = {name: row for name, row in values.get("models", {}).items() if row is not None}
+    if data:
+        values["data"] = dict(_named(option) for option in data)
+    else:
+        values["data"] = {
+            name: located(name) if of_data is None else of_data
+            for name, of_data in values.get("data", {}).items()
+        }
+    for override in overrides:
+        apply_override(values.setdefault("base", {}), override)
+    return values
+
+
+def _extended(path: Path, below: tuple[Path, ...]) -> Values:
+    path = path.resolve()
+    if path in below:
+        raise ConfigError(f"{path}: extends itself by way of {below[-1]}")
+    own = read_yaml(path)
+    parent = own.pop("extends", None)
+    for name in ("base", "data", "models"):
+        if not isinstance(own.setdefault(name, {}), Mapping):
+            raise ConfigError(f"{path}: {name}: expected keys and values")
+    own["base"] = _absolute(own["base"], path.parent)
+    for name in ("data", "models"):
+        own[name] = {
+            row: None if part is None else _absolute(part, path.parent) for row, part in own[name].items()
+        }
+    if parent is None:
+        return own
+    beside = path.parent / str(parent)
+    return merged(_extended(beside if beside.is_file() else suite_path(str(parent)), (*below, path)), own)
+
+
+def _named(option: str) -> tuple[str, Values]:
+    name, equals, file = option.rpartition("=")
+    if not equals and Path(option).suffix not in (".yaml", ".yml"):
+        return option, located(option)
+    path = Path(file)
+    return name or path.stem, _absolute(read_yaml(path), path.resolve().parent)
+
+
+def located(name: str) -> Values:
+    """Find a data set by its name: in the folder that `H2REC_DATASETS` names, else among the named public ones.
+
+    Raises
+    ------
+    ConfigError
+        If it is at neither place.
+    """
+    folder = os.environ.get(DATASETS_VARIABLE)
+    files = Path(folder).expanduser().resolve() / name / name if folder else Path(name)
+    if folder and files.with_suffix(".inter").is_file():
+        values: Values = {"data": {"interactions": str(files.with_suffix(".inter"))}}
+        if files.with_suffix(".item").is_file():
+            values["data"]["items"] = str(files.with_suffix(".item"))
+        elif files.with_suffix(".index.json").is_file():  # no text, but published codes
+            values["semantic_ids"] = {"quantizer": str(files.with_suffix(".index.json"))}
+        return values
+    if name in {source.name for source in list_sources()}:
+        return {"data": {"source": name}}
+    raise ConfigError(
+        f"data set '{name}' is not to be found",
+        f"give --data {name}=CONFIG.yaml with its data.interactions and data.items, or let {DATASETS_VARIABLE} name "
+        f"a folder that holds {name}/{name}.inter",
+    )
+
+
+def merged(*parts: Mapping[str, Any]) -> Values:
+    """Merge nested mappings; where two give a value for a key, the later one wins."""
+    result: Values = {}
+    for part in parts:
+        for key, value in part.items():
+            both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
+            result[key] = merged(result[key], value) if both else value
+    return result
+
+
+def nested(key: str, value: Any) -> Values:
+    """Return the mapping in which a dotted key has a value."""
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    assert isinstance(value, dict)
+    return value
+
+
+_PATHS = (
+    ("data", "interactions"),
+    ("data", "items"),
+    ("semantic_ids", "quantizer"),
+    ("text", "encoder"),
+)
+"""Keys of a run's configuration that may hold the path of a file or folder."""
+
+
+def _absolute(values: Values, folder: Path) -> Values:
+    """Take a configuration's relative paths from a folder."""
+    changed = []
+    for section, key in _PATHS:
+        part = values.get(section)
+        text = part.get(key) if isinstance(part, Mapping) else None
+        if isinstance(text, str) and _is_path(text, section, folder):
+            changed.append(nested(f"{section}.{key}", str(folder / text)))
+    return merged(values, *changed)
+
+
+def _is_path(text: str, section: str, folder: Path) -> bool:
+    if section == "text":
+        return text.lower().endswith(".npy") or (folder / text).is_dir()
+    return section == "data" or text.endswith(".json")

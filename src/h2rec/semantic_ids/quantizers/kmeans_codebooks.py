@@ -1,0 +1,125 @@
+"""Codebooks of residual k-means: one level's clusters, and all levels fitted to each other."""
+
+import warnings
+
+import numpy as np
+import torch
+from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import threadpool_limits
+from torch import Tensor
+
+from h2rec.semantic_ids.residual import nearest_codes, residual_codes, sum_of_codes
+
+FULL_PASSES = 3
+"""Passes of k-means in all dimensions after the clusters are found along principal components."""
+REFIT_LIMIT = 8192
+"""Most codes, over all levels, that are fitted to each other: the normal equations are a matrix of that width."""
+REFIT_PULL = 0.1
+"""What holds a code where it was when all are refitted, as a share of the average code's items."""
+SHORTEST = 0.05
+"""Residuals shorter than this share of the mean length count no more than one of that length."""
+
+
+def cluster(
+    points: Tensor, codebook_size: int, iterations: int, seed: int, weights: Tensor | None = None
+) -> Tensor:
+    """K-means centres `[K, d]` of points `[n, d]`, which may have weights `[n]` (scikit-learn, k-means++ start)."""
+    estimator = KMeans(codebook_size, n_init=1, max_iter=iterations, random_state=seed, algorithm="lloyd")
+    # Threads add up their partial sums as they finish. Sums of two don't depend on the order, sums of
+    # more do, and the same seed has to give the same codebook.
+    threads = min(2, torch.get_num_threads())
+    with warnings.catch_warnings(), threadpool_limits(threads):
+        # Residuals may have fewer distinct rows than codes once the levels before describe small
+        # catalogues exactly. The surplus codes stay unused and the audit shows them.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        estimator.fit(points.numpy(), sample_weight=None if weights is None else weights.numpy())
+    return torch.from_numpy(np.ascontiguousarray(estimator.cluster_centers_, dtype=np.float32))
+
+
+def residual_codebook(
+    residuals: Tensor,
+    codebook_size: int,
+    iterations: int,
+    seed: int,
+    *,
+    components: int | None,
+    weights: Tensor,
+) -> Tensor:
+    """Codebook `[K, d]` of one level's residuals `[n, d]` with weights `[n]`.
+
+    In hundreds of dimensions, k-means spends its codes on outliers: most residuals share a few codes and the
+    levels after it find nothing to tell them apart by. Along the leading principal components
+    clusters come out of like sizes, and in a fraction of the time; a few passes in all dimensions follow.
+    """
+    if components is None or components >= residuals.shape[1]:
+        return cluster(residuals, codebook_size, iterations, seed, weights)
+    mean = residuals.mean(dim=0)
+    centred = residuals - mean
+    directions: Tensor = torch.linalg.eigh(centred.T @ centred).eigenvectors[:, -components:]
+    projected = centred @ directions
+    centres = cluster(projected, codebook_size, iterations, seed, weights)
+    codes = nearest_codes(projected, centres)
+    codebook = _weighted_means(residuals, codes, weights, centres @ directions.T + mean)
+    for _ in range(FULL_PASSES):
+        codebook = _weighted_means(residuals, nearest_codes(residuals, codebook), weights, codebook)
+    return codebook
+
+
+def length_weights(residuals: Tensor, power: float) -> Tensor:
+    """Weights `[n]` of residuals `[n, d]`: their length to minus `power`, 1 at the mean length."""
+    lengths = residuals.norm(dim=1)
+    mean = lengths.mean()
+    if power == 0 or mean == 0:
+        return torch.ones_like(lengths)
+    weights: Tensor = (lengths / mean).clamp_min(SHORTEST) ** -power
+    return weights
+
+
+def fit_jointly(points: Tensor, codebooks: Tensor, rounds: int) -> Tensor:
+    """Fit the codebooks `[L, K, d]` of all levels to each other, as long as the error on the points falls.
+
+    Codebooks found one after the other are each best for the levels before it, not together. A round keeps the
+    codes and solves for all codebooks at once; points are then encoded anew, level by level. Close points
+    count more (1 / distance), as in a median: they are the near twins that codes are to tell apart.
+    """
+    if codebooks.shape[0] * codebooks.shape[1] > REFIT_LIMIT:
+        return codebooks
+    codes = residual_codes(points, codebooks)
+    left_over = points - sum_of_codes(codes, codebooks)
+    for _ in range(rounds):
+        fitted = _least_squares(points, codes, codebooks, length_weights(left_over, 1))
+        codes = residual_codes(points, fitted)
+        now = points - sum_of_codes(codes, fitted)
+        if now.square().sum() >= left_over.square().sum():
+            break
+        codebooks, left_over = fitted, now
+    return codebooks
+
+
+def _weighted_means(points: Tensor, codes: Tensor, weights: Tensor, codebook: Tensor) -> Tensor:
+    # Codes without points stay where they are.
+    sums = torch.zeros_like(codebook).index_add_(0, codes, points * weights.unsqueeze(1))
+    totals = torch.zeros(len(codebook)).index_add_(0, codes, weights).unsqueeze(1)
+    return torch.where(totals > 0, sums / totals.clamp_min(torch.finfo(totals.dtype).tiny), codebook)
+
+
+def _least_squares(points: Tensor, codes: Tensor, codebooks: Tensor, weights: Tensor) -> Tensor:
+    """Codebooks whose sums come closest to the points `[n, d]` with the given codes `[n, L]`."""
+    levels, size, dimension = codebooks.shape
+    weights = (weights / weights.mean()).double()
+    together = torch.empty(levels, size, levels, size, dtype=torch.float64)
+    for one in range(levels):
+        for other in range(levels):
+            pairs = codes[:, one] * size + codes[:, other]
+            together[one, :, other] = torch.bincount(pairs, weights, size * size).view(size, size)
+    weighted = points * weights.float().unsqueeze(1)
+    sums = torch.zeros(levels, size, dimension)
+    for level in range(levels):
+        sums[level].index_add_(0, codes[:, level], weighted)
+    pull = REFIT_PULL * len(points) / size
+    matrix = together.view(levels * size, -1) + pull * torch.eye(levels * size, dtype=torch.float64)
+    solved: Tensor = torch.linalg.solve(
+        matrix, (sums.double() + pull * codebooks.double()).view(levels * size, -1)
+    )
+    return solved.float().view_as(codebooks)

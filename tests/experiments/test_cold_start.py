@@ -1,0 +1,171 @@
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from h2rec.cli.main import main
+from h2rec.data.histories import Histories
+from h2rec.data.prepare import prepare
+from h2rec.data.settings import DataSettings
+from h2rec.errors import ConfigError, DataError
+from h2rec.experiments.cold_data import cold_cases, withheld_items, write_warm_files
+from h2rec.experiments.cold_scorers import FirstBranch, SameForAll, TextNeighbours, text_start, with_new_hids
+from h2rec.experiments.cold_start import TESTED, cold_start
+from h2rec.experiments.config import RunConfig
+from h2rec.models.build import ItemFeatures, build_model
+from h2rec.models.scorer import CatalogueScorer
+from h2rec.models.settings import ModelSettings
+from h2rec.models.warm_start import text_vectors
+from h2rec.semantic_ids.codes import SemanticIds
+from made_shop import ITEMS, write_shop
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shop")
+    write_shop(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def parted(shop, tmp_path_factory):
+    """The whole shop, the shop without a third of its items, and which those are."""
+    whole = prepare(DataSettings(interactions=shop / "interactions.csv", items=shop / "items.csv"))
+    withheld = withheld_items(whole, np.ones(whole.item_count, bool), 1 / 3, seed=0)
+    folder = tmp_path_factory.mktemp("warm")
+    write_warm_files(whole, withheld, folder)
+    files = {name: folder / f"{name}.parquet" for name in ("interactions", "items")}
+    return whole, prepare(DataSettings(**files)), withheld
+
+
+def test_nothing_of_the_withheld_items_is_left(parted):
+    whole, warm, withheld = parted
+    assert withheld.sum() == ITEMS // 3
+    gone = set(whole.items.filter(pl.Series(withheld[1:]))["item_id"])
+    assert not gone & set(warm.items["item_id"])
+    sequences = {
+        user: [item for item in whole.items["item_id"].gather(np.asarray(row) - 1) if item not in gone]
+        for user, row in zip(whole.user_ids, whole.histories, strict=True)
+    }
+    left = {
+        user: warm.items["item_id"].gather(np.asarray(row) - 1).to_list()
+        for user, row in zip(warm.user_ids, warm.histories, strict=True)
+    }
+    assert left == {user: items for user, items in sequences.items() if items}
+
+
+def test_cases_are_the_users_whose_last_item_is_withheld(parted):
+    whole, warm, withheld = parted
+    cold = cold_cases(whole, warm, withheld)
+    ids = [None, *warm.items["item_id"], *cold.items["item_id"]]
+    expected = {}
+    for user, row in enumerate(whole.histories):
+        names = whole.items["item_id"].gather(np.asarray(row) - 1).to_list()
+        history = [name for name, item in zip(names[:-1], row[:-1], strict=True) if not withheld[item]]
+        if len(row) >= 3 and withheld[row[-1]] and history:
+            expected[user] = (history, names[-1])
+    found = {
+        int(user): ([ids[item] for item in history], ids[target])
+        for user, history, target in zip(
+            cold.cases.users, cold.cases.histories, cold.cases.targets, strict=True
+        )
+    }
+    assert found == expected
+    assert len(found) > 10
+
+
+def test_items_without_text_are_not_withheld_and_none_at_all_is_an_error(parted):
+    whole, warm, _ = parted
+    has_text = np.arange(ITEMS) < 10
+    assert np.flatnonzero(withheld_items(whole, has_text, 0.5, 0)).max() <= 10
+    with pytest.raises(DataError, match="raise --share"):
+        cold_cases(whole, warm, np.zeros(ITEMS + 1, bool))
+
+
+def test_text_puts_items_where_the_warm_start_would():
+    vectors = np.random.default_rng(0).normal(size=(40, 12)).astype(np.float32)
+    np.testing.assert_allclose(text_start(vectors, vectors, 8, 0.1), text_vectors(vectors, 8, 0.1), atol=1e-6)
+
+
+@pytest.fixture
+def model():
+    random = np.random.default_rng(0)
+    ids = SemanticIds(random.integers(4, size=(20, 2)).astype(np.int32), (4, 4))
+    settings = ModelSettings(dim=8, layers=1, warm_start={"hid": False, "codes": False})
+    return build_model(settings, ItemFeatures(20, ids), seed=0)
+
+
+def test_new_hids_change_the_last_items_alone(model):
+    before = model.hid.weight.detach().clone()
+    with_new_hids(model, np.ones((3, 8), np.float32))
+    after = model.hid.weight.detach()
+    assert (after[18:21] == 1).all()
+    assert torch.equal(after[:18], before[:18])
+    assert torch.equal(after[21], before[21])
+
+
+def test_the_first_branch_is_what_the_hids_do_not_say(model):
+    histories, rows = Histories.from_lists([[1, 2, 3], [7]]), np.arange(2)
+    both = CatalogueScorer(model).score(histories, rows)
+    codes = FirstBranch(CatalogueScorer(model)).score(histories, rows)
+    assert not torch.allclose(both, codes)
+    with torch.no_grad():
+        model.hid.weight.zero_()
+    # Items without a HID score by their codes; alpha does not depend on the HIDs.
+    assert torch.allclose(CatalogueScorer(model).score(histories, rows), codes, atol=1e-5)
+
+
+def test_text_neighbours_and_popularity_by_hand():
+    scorer = TextNeighbours(np.array([[2, 0], [0, 3], [1, 1]], np.float32))
+    scores = scorer.score(Histories.from_lists([[1], [1, 2]]), np.arange(2))
+    half = 0.5**0.5
+    np.testing.assert_allclose(scores[0, 1:], [1, 0, half], atol=1e-6)
+    np.testing.assert_allclose(scores[1, 1:], [0.5, 0.5, half], atol=1e-6)
+    popular = SameForAll(np.array([3.0, 1.0])).score(Histories.from_lists([[1], [2]]), np.arange(2))
+    assert popular.tolist() == [[0, 3, 1], [0, 3, 1]]
+
+
+def test_the_command_ranks_withheld_items_by_every_way(shop, tmp_path, capsys):
+    words = [
+        "cold-start",
+        str(shop / "shop.yaml"),
+        "--share",
+        "0.3",
+        "--seeds",
+        "0,1",
+        "--out",
+        str(tmp_path),
+    ]
+    with pytest.raises(SystemExit) as ended:
+        main([*words, "--set", "data.head_share=0.3"])
+    assert ended.value.code == 0
+    assert "among cold items" in capsys.readouterr().out
+    found = json.loads((tmp_path / "cold_start.json").read_text())
+    assert found["withheld_items"] + found["known_items"] == ITEMS
+    assert sum(found["shared_levels"]) == found["withheld_items"]
+    by_way = {
+        (r["protocol"], r["model"]): r
+        for r in found["records"]
+        if r["metric"] == "hit@10" and r["slice"] == "overall"
+    }
+    assert len(by_way) == 2 * 9
+    assert by_way["among all items", TESTED]["seeds"] == 2
+    # Nobody ever bought them: popularity puts every withheld item behind all others, ties against it.
+    assert by_way["among all items", "popularity"]["mean"] == 0
+    assert by_way["among cold items", TESTED]["mean"] > 0.5
+    for way in ("H2Rec, codes alone for all items", "H2Rec, no HID for cold items"):
+        assert by_way["among cold items", way]["mean"] == pytest.approx(
+            by_way["among cold items", "H2Rec, codes alone for all items"]["mean"]
+        )
+    assert by_way["among all items", "popularity"]["difference"] > 0
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [("text.encoder=ready.npy", "need a text encoder"), ("data.split=time", "leave_one_out")],
+)
+def test_settings_that_cold_start_can_not_use(shop, tmp_path, override, message):
+    with pytest.raises(ConfigError, match=message):
+        cold_start(RunConfig.load(shop / "shop.yaml", [override]), tmp_path)

@@ -1,0 +1,123 @@
+import json
+import re
+import sys
+
+import pytest
+
+from browser import opened
+from h2rec.errors import MissingExtraError
+from h2rec.experiments.comparison import evidence, standing, verdicts
+from h2rec.experiments.suite_report import write_suite_report
+
+PLOTS = ("sweep-0", "seesaw", "popularity", "gains", "exposure")
+PLOTS += ("sharing", "alpha", "codes", "training", "loss")
+
+
+@pytest.fixture(scope="module")
+def found(tiny):
+    return evidence(tiny)
+
+
+@pytest.fixture(scope="module")
+def wide(found):
+    """The same figures as of a sweep on two data sets, with a failure and without the last run."""
+    other = json.loads(json.dumps(found))
+    other["data"]["other shop"] = other["data"]["made-shop"]
+    for name in ("records", "groups", "weighted_head", "exposure", "intent", "codes", "curves"):
+        other[name] += [entry | {"data": "other shop"} for entry in other[name]]
+    for value, name in enumerate(("H2Rec, no alignment", "H2Rec")):
+        other["rows"][name] |= {"model": "H2Rec", "key": "loss.beta", "value": value / 2}
+    other["failures"] = [{"data": "other shop", "model": "<Pop>", "seed": 3, "error": "a & b <script>"}]
+    other["cost"]["runs"] += 1
+    return other
+
+
+@pytest.fixture(scope="module")
+def page(wide, tmp_path_factory):
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    write_suite_report(path, wide)
+    return path
+
+
+def test_the_page_tells_what_the_evidence_says(page, wide):
+    text = page.read_text()
+    shown = text.partition('id="evidence"')[0]
+    for record in wide["records"]:
+        assert f"<span>{record['mean']:.4f}</span>" in shown
+    for entry in wide["exposure"]:
+        assert f"<td>{entry['coverage@10']:.3f}</td>" in shown
+    assert shown.count("▲") > 5
+    assert "1 of 9 runs are not finished" in shown
+    assert f"{wide['curves'][-1]['parameters']:,}" in shown
+
+
+def test_what_users_name_is_escaped(page):
+    shown = page.read_text()
+    assert "a &amp; b &lt;script&gt;" in shown
+    assert "a & b <script>" not in shown
+
+
+def test_the_page_asks_for_nothing_else(page):
+    shown = re.sub(r"<script>.*?</script>", "", page.read_text(), flags=re.DOTALL)
+    assert not re.search(r"(src|href)=|url\(|@import", shown)
+
+
+def test_best_and_second_are_marked_in_every_column(page, wide):
+    shown = page.read_text()
+    columns = len({(r["data"], r["protocol"], r["slice"], r["metric"]) for r in wide["records"]})
+    assert shown.count('class="place1') >= columns
+    ranked = sum(r["place"] == 2 for r in wide["records"])
+    assert shown.count('class="place2') == ranked > 0
+
+
+def test_without_plotly_the_extra_is_named(found, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "plotly.offline", None)
+    with pytest.raises(MissingExtraError, match="report"):
+        write_suite_report(tmp_path / "report.html", found)
+
+
+def test_standing_compares_with_the_best_other_row(found):
+    of_tail = next(s for s in standing(found) if (s["protocol"], s["slice"]) == ("full", "tail"))
+    column = {
+        r["model"]: r["mean"]
+        for r in found["records"]
+        if (r["protocol"], r["slice"], r["metric"]) == ("full", "tail", "ndcg@10")
+    }
+    ours = column.pop("H2Rec")
+    assert of_tail["rival"] == max(column, key=column.get)
+    assert of_tail["gain"] == pytest.approx(ours / max(column.values()) - 1)
+    assert of_tail["place"] == 1 + sum(value > ours for value in column.values())
+    said = next(s for s in verdicts(found) if s.startswith("made-shop, full, tail: "))
+    assert f"{of_tail['gain']:+.1%} against {of_tail['rival']}" in said
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_browser_draws_it_offline_and_follows_the_choices(page, wide, width):
+    with opened(page, width) as (tab, problems):
+        tab.wait_for_selector("body[data-drawn]")
+        is_drawn = "all => all.map(f => [f.dataset.plot, f.querySelectorAll('.main-svg').length > 0])"
+        drawn = tab.eval_on_selector_all(".plot:not([hidden])", is_drawn)
+        assert dict(drawn) == dict.fromkeys(PLOTS, True)
+        assert tab.evaluate("document.documentElement.scrollWidth") <= width
+        marks = "[...document.querySelectorAll('#seesaw .point')].length"
+        assert tab.evaluate(marks) == len(wide["rows"])
+        assert tab.locator("h3:visible", has_text="made-shop, full").count() == 1
+        tab.select_option("#choose-data", "other shop")
+        tab.select_option("#choose-protocol", "sampled100")
+        tab.select_option("#choose-metric", "hit@10")
+        assert tab.get_attribute("body", "data-drawn") == "other shop sampled100 hit@10"
+        assert tab.locator("h3:visible", has_text="made-shop").count() == 0
+        assert tab.locator("h3:visible", has_text="other shop, sampled100").count() == 1
+        tail = next(
+            r["mean"]
+            for r in wide["records"]
+            if [r[k] for k in ("data", "protocol", "slice", "metric", "model")]
+            == ["other shop", "sampled100", "tail", "hit@10", "H2Rec"]
+        )
+        shown = "document.getElementById('seesaw').data.find(t => t.name === 'H2Rec').y[0]"
+        assert tab.evaluate(shown) == pytest.approx(tail)
+        # The interval of the rows' differences holds the difference, mirrored as it is.
+        sides = "t.error_x.array[i] >= 0 && t.error_x.arrayminus[i] >= 0"
+        bar = f"document.getElementById('gains').data.every(t => t.x.every((v, i) => {sides}))"
+        assert tab.evaluate(bar)
+    assert problems == []
