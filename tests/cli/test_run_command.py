@@ -61,7 +61,7 @@ def test_stage_commands_stop_where_they_say(tmp_path, capsys):
     config = write_shop(tmp_path)
     succeeded(capsys, "tokenize", config, "--out", tmp_path / "out")
     assert (tmp_path / "out" / "semantic_ids.json").exists()
-    assert not (tmp_path / "out" / "checkpoints").exists()
+    assert not any((tmp_path / "out" / "checkpoints").iterdir())
     succeeded(capsys, "train", config, "--out", tmp_path / "out")
     assert not (tmp_path / "out" / "metrics.json").exists()
     succeeded(capsys, "bundle", config, "--out", tmp_path / "out")

@@ -96,7 +96,7 @@ def _open(source: Path) -> pq.ParquetFile:
         return pq.ParquetFile(source)
     except FileNotFoundError:
         raise DataError(f"{source}: no such file") from None
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # names of columns need not be text
         raise DataError(f"{source}: not a Parquet file ({str(error).splitlines()[0]})") from None
 
 
@@ -119,7 +119,7 @@ def _batches(source: Path) -> Iterator[tuple[list[str], list[list[str]]]]:
                 raise DataError(f"{source}, row {done + users.index(None) + 1}: the user id is missing")
             yield users, [[item for item in history or [] if item is not None] for history in histories]
             done += len(users)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{source}, after row {done}: {str(error).splitlines()[0]}") from None
 
 
