@@ -1,4 +1,4 @@
-"""The tables of docs/results.md are what the results files give."""
+"""The tables of the pages are what the results files give."""
 
 import runpy
 import sys
@@ -10,7 +10,8 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize(
-    "script", ["benchmarks.first_look.table", "benchmarks.suites.table", "benchmarks.efficiency.table"]
+    "script",
+    [f"benchmarks.{name}.table" for name in ("first_look", "suites", "efficiency", "training")],
 )
 def test_the_tables_are_those_of_the_results_files(script, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["table.py", "--check"])
