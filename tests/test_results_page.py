@@ -1,4 +1,4 @@
-"""The tables of the documents are what the results files give."""
+"""The tables of the pages are what the results files give."""
 
 import runpy
 import sys
@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
-TABLES = ["first_look", "suites", "efficiency", "serving"]
+TABLES = ["first_look", "suites", "efficiency", "serving", "training"]
 
 
 @pytest.mark.parametrize("script", [f"benchmarks.{name}.table" for name in TABLES])
