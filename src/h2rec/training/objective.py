@@ -122,7 +122,7 @@ class TrainingObjective:
     @staticmethod
     def _own_branches(model: SequenceModel) -> list[str]:
         """Branches that count in the sum, and so can rank."""
-        weights = getattr(model, "branch_weights", (1.0,) * len(model.branches))
+        weights = _branch_weights(model)
         return [branch for branch, weight in zip(model.branches, weights, strict=True) if weight]
 
     @staticmethod
@@ -182,7 +182,7 @@ class TrainingObjective:
         if len(names) == len(joint):
             return joint
         # What a branch weighs in the sum is no temperature of its own loss.
-        weights = getattr(model, "branch_weights", (1.0,) * len(scores))
+        weights = _branch_weights(model)
         return joint + [score / weight for score, weight in zip(scores, weights, strict=True) if weight]
 
     def _joint(
@@ -251,6 +251,12 @@ class TrainingObjective:
                 return alpha.argmax(-1)
             case _:
                 return torch.from_numpy(random.integers(0, alpha.shape[1], len(alpha))).to(alpha.device)
+
+
+def _branch_weights(model: SequenceModel) -> tuple[float, ...]:
+    """What each branch's score weighs in the sum."""
+    weights: tuple[float, ...] = getattr(model, "branch_weights", (1.0,) * len(model.branches))
+    return weights
 
 
 def _scores_of_own_negatives(
