@@ -31,7 +31,7 @@ text: {encoder: tfidf, dim: 16}
 semantic_ids: {quantizer: rqkmeans, levels: 2, codebook_size: 8}
 model: {name: h2rec, dim: 16, layers: 1}
 loss: {negatives: {count: 20}}
-train: {epochs: 3, evaluate_every: 1, learning_rate: 0.01}
+train: {epochs: 3, evaluate_every: 1, learning_rate: 0.01, schedule: constant}
 evaluate: {protocols: [full, sampled20], ks: [1, 5, 10]}
 runtime: {threads: 1, device: cpu}
 """

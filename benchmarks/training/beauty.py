@@ -50,7 +50,9 @@ VARIANTS = {
     ),
     "sasrec-gbce": Variant({"name": "sasrec"}, {"ranking": "gbce"}, "SASRec, gBCE, 512 negatives a batch"),
     "h2rec-plain": Variant(
-        {"name": "h2rec"}, {"beta": 0.0, "gamma": 0.0, "branch": 0.0}, "H2Rec, joint ranking loss alone"
+        {"name": "h2rec"},
+        {"beta": 0.0, "gamma": 0.0, "branch": 0.0, "joint": 1.0},
+        "H2Rec, joint ranking loss alone",
     ),
 }
 

@@ -32,7 +32,9 @@ def trainer(values, loss=None, **train):
     model = build_model(ModelSettings.parse({**sizes, **values}), FEATURES, seed=1)
     loss = LossSettings.parse({"negatives": {"count": 20}} if loss is None else loss)
     objective = TrainingObjective(loss, RING, ITEMS, CODES.padded())
-    settings = TrainSettings.parse({"epochs": 30, "learning_rate": 0.01, "batch_tokens": 64, **train})
+    settings = TrainSettings.parse(
+        {"epochs": 30, "learning_rate": 0.01, "schedule": "constant", "batch_tokens": 64, **train}
+    )
     return Trainer(model, objective, RING, settings)
 
 

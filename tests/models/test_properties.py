@@ -15,6 +15,7 @@ MODELS = [{"name": name} for name in BACKBONES] + [
         {"fusion": "mean_history"},
         {"fusion": "equal"},
         {"share_encoder": True},
+        {"sid_layers": 2},
         {"score": {"kind": "inner"}},
     )
 ]
@@ -231,6 +232,16 @@ def test_a_shared_encoder_is_one_encoder(make_model):
     assert shared.sid_encoder is shared.hid_encoder
     own = make_model(name="h2rec")
     assert own.sid_encoder is not own.hid_encoder
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_the_sid_branch_has_its_own_number_of_layers(make_model, backbone):
+    model = make_model(name="h2rec", backbone=backbone, layers=2, sid_layers=3)
+
+    def size(encoder):
+        return sum(parameter.numel() for parameter in encoder.parameters())
+
+    assert size(model.sid_encoder) > size(model.hid_encoder)
 
 
 @pytest.mark.parametrize("kind", ["inner", "cosine"])

@@ -56,6 +56,7 @@ def test_writing_again_gives_the_same_bytes(bundle_folder, tmp_path):
         {"branches": "sid"},
         {"branches": "hid"},
         {"share_encoder": True},
+        {"sid_layers": 3},
         {"score": {"kind": "inner"}},
     ],
     ids=str,
@@ -128,14 +129,14 @@ def test_a_link_out_of_the_folder_is_refused(copied):
         Bundle.load(copied)
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None])
+@pytest.mark.parametrize("version", [0, 1, "2", None])
 def test_another_format_version_is_refused(copied, version):
     rewrite_manifest(copied, lambda manifest: manifest.update(format_version=version))
     with pytest.raises(BundleError, match="format version"):
         Bundle.load(copied)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"format_version": 1}', "\xff"])
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"format_version": 2}', "\xff"])
 def test_a_manifest_that_is_none_is_refused(copied, text):
     (copied / "manifest.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(BundleError):
@@ -189,7 +190,14 @@ def test_a_file_that_the_manifest_does_not_cover_is_refused(copied):
 
 @pytest.mark.parametrize(
     "claim",
-    [{"dim": 1 << 40}, {"layers": 1 << 40}, {"max_length": 1 << 40}, {"dim": 4096}, {"layers": 10_000}],
+    [
+        {"dim": 1 << 40},
+        {"layers": 1 << 40},
+        {"max_length": 1 << 40},
+        {"dim": 4096},
+        {"layers": 10_000},
+        {"sid_layers": 10_000},
+    ],
     ids=str,
 )
 def test_sizes_beyond_the_file_are_refused_before_memory_is_given_to_them(copied, claim):

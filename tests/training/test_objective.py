@@ -171,7 +171,7 @@ def test_the_positive_set_does_not_grow_with_the_catalogue():
 
     torch.Tensor.__or__ = watched
     try:
-        objective._alignment(model, torch.arange(1, ITEMS + 1), np.random.default_rng(0))
+        objective.alignment(model, torch.arange(1, ITEMS + 1), np.random.default_rng(0))
     finally:
         torch.Tensor.__or__ = original
     assert 0 < largest <= ITEMS**2

@@ -43,7 +43,7 @@ def trainer(model_values, tmp_path=None, *, loss=None, validate=None, **train):
     objective = TrainingObjective(
         LossSettings.parse(loss or {"negatives": {"count": 20}}), RING, ITEMS, CODES.padded()
     )
-    values = {"epochs": 3, "learning_rate": 0.01, "batch_tokens": 64, **train}
+    values = {"epochs": 3, "learning_rate": 0.01, "schedule": "constant", "batch_tokens": 64, **train}
     checkpoint = None if tmp_path is None else tmp_path / "checkpoint"
     return Trainer(
         model, objective, RING, TrainSettings.parse(values), validate=validate, checkpoint=checkpoint
@@ -173,7 +173,7 @@ def test_nothing_to_learn_from_is_an_error():
 
 
 def test_schedules_by_hand():
-    base = TrainSettings(learning_rate=1.0, warmup_steps=2)
+    base = TrainSettings(learning_rate=1.0, schedule="constant", warmup_steps=2)
     rates = [learning_rate(base, step, 10) for step in (0, 1, 2, 9)]
     assert rates == [0.5, 1.0, 1.0, 1.0]
     linear = base.model_copy(update={"schedule": "linear"})

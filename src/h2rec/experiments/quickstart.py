@@ -14,7 +14,6 @@ MODELS = ("sasrec", "h2rec")
 _SHARED: dict[str, Any] = {
     "data": {"source": "ml-100k"},
     "semantic_ids": {"levels": 4, "codebook_size": 32},
-    "train": {"epochs": 20, "learning_rate": 3e-3, "evaluate_every": 2, "patience": 4},
 }
 
 

@@ -47,7 +47,7 @@ SearchSpace = Mapping[str, Range]
 """Ranges by dotted key of the configuration."""
 
 SHARED: dict[str, Range] = {
-    "train.learning_rate": Range(low=3e-4, high=5e-3, log=True),
+    "train.learning_rate": Range(low=5e-4, high=1e-2, log=True),
     "train.weight_decay": Range(low=1e-5, high=0.3, log=True),
     "model.dropout": Range(low=0.1, high=0.6),
     "model.score.temperature": Range(low=0.04, high=0.2, log=True),

@@ -56,7 +56,11 @@ class H2Rec(nn.Module):
             self.codes = CodeTable(codes, codebook_sizes, settings.dim)
             self.fusion = FusionNetwork(self.codes.levels, settings.dim)
             shared = self.uses_hid and settings.share_encoder
-            self.sid_encoder = self.hid_encoder if shared else make_backbone(settings.backbone, settings)
+            self.sid_encoder = (
+                self.hid_encoder
+                if shared
+                else make_backbone(settings.backbone, settings, settings.sid_layers)
+            )
         if self.uses_mca:
             self.mca = MultiGranularityCrossAttention(settings.dim, settings.mca_heads)
         if self.uses_sid and settings.residual.enabled:

@@ -66,6 +66,8 @@ class ModelSettings(Settings):
     """Hidden size d."""
     layers: int = Field(2, ge=1)
     """Layers of the backbone."""
+    sid_layers: int = Field(1, ge=1)
+    """Layers of the SID branch's backbone in h2rec, where it has one of its own (the paper: as many as `layers`)."""
     heads: int = Field(2, ge=1)
     """Attention heads of the backbone."""
     dropout: float = Field(0.3, ge=0, lt=1)
@@ -73,7 +75,7 @@ class ModelSettings(Settings):
     max_length: int = Field(50, ge=2)
     """Positions that the backbone sees; older history is cut."""
     share_encoder: bool = False
-    """One backbone for both branches instead of one each."""
+    """One backbone, of `layers`, for both branches instead of one each."""
     branches: Literal["both", "sid", "hid"] = "both"
     """Both, or one of them alone (ablation)."""
     intent: Literal["causal", "last"] = "causal"

@@ -218,14 +218,15 @@ def _check_sizes(folder: Path, manifest: Manifest) -> None:
     branches = settings.branches if settings.name == "h2rec" else "both"
     has_hid = branches != "sid" and settings.name not in ("sid_sum", "pg_sid", "spm_sid")
     has_codes = branches != "hid" and settings.name in ("h2rec", "sid_sum", "hid_sid_add", "hid_sid_concat")
+    layers = max(settings.layers, settings.sid_layers if has_codes and settings.name == "h2rec" else 0)
     claimed = max(
-        settings.layers * settings.dim**2,
+        layers * settings.dim**2,
         manifest.item_count * settings.dim if has_hid else 0,
         sum(codebooks) * settings.dim if has_codes else 0,
         settings.pg_sid.rows * settings.dim if settings.name == "pg_sid" else 0,
         settings.max_length * settings.dim if "gru4rec" not in (settings.name, settings.backbone) else 0,
     )
-    if settings.layers > tensors or claimed > room or min(codebooks, default=1) < 1:
+    if layers > tensors or claimed > room or min(codebooks, default=1) < 1:
         raise BundleError(f"{folder}: the manifest claims sizes that model.safetensors does not have")
     if not math.isfinite(settings.score.temperature):
         raise BundleError(f"{folder}: the score's temperature is not a number")

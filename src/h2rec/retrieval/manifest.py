@@ -11,7 +11,7 @@ from h2rec.files import file_hash, read_json
 from h2rec.models.settings import ModelSettings
 from h2rec.settings import Settings
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
 _LARGEST_MANIFEST = 4 << 20
 _MOST_FILES = 1000

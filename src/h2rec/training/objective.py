@@ -100,7 +100,7 @@ class TrainingObjective:
             and len(model.branches) == 2
             and self._due(settings.beta, settings.alignment, step)
         ):
-            values["alignment"], positives = self._alignment(model, targets, random)
+            values["alignment"], positives = self.alignment(model, targets, random)
             weights["alignment"] = settings.beta * settings.alignment.every
         if isinstance(model, H2Rec) and model.uses_sid and self._due(settings.gamma, settings.masking, step):
             values["masking"] = self._masking(model, batch, states, random)
@@ -211,9 +211,13 @@ class TrainingObjective:
                 corrected = log_count if self.settings.negatives.log_q else None
                 return sampled_softmax_loss(positive, negative, hit, corrected)
 
-    def _alignment(
+    def alignment(
         self, model: H2Rec, targets: torch.Tensor, random: np.random.Generator
     ) -> tuple[torch.Tensor, float]:
+        """Code-guided alignment over the distinct items of some targets, and the mean size of the positive sets.
+
+        Its memory is the square of the items compared (`loss.alignment.items` at most), whatever the catalogue.
+        """
         settings = self.settings.alignment
         items = torch.unique(targets).cpu().numpy()
         if len(items) > settings.items:

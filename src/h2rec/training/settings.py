@@ -10,15 +10,15 @@ from h2rec.settings import Settings
 class TrainSettings(Settings):
     """How long and how fast a model learns, and which of its states is kept."""
 
-    epochs: int = Field(100, ge=1)
+    epochs: int = Field(20, ge=1)
     """Passes over the training targets, at most."""
     seed: int = Field(0, ge=0)
     """Seed of everything random in the run."""
-    learning_rate: float = Field(1e-3, gt=0)
+    learning_rate: float = Field(3e-3, gt=0)
     """AdamW's learning rate."""
     weight_decay: float = Field(0.0, ge=0)
     """AdamW's decoupled weight decay."""
-    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    schedule: Literal["constant", "linear", "cosine"] = "linear"
     """Learning rate over the epochs after the warm-up: constant, or falling to zero."""
     warmup_steps: int = Field(0, ge=0)
     """Steps over which the learning rate rises from zero."""

@@ -8,9 +8,9 @@ from h2rec.models.settings import ModelSettings
 __all__ = ["Backbone", "GRUBackbone", "TransformerBackbone", "make_backbone"]
 
 
-def make_backbone(name: str, settings: ModelSettings) -> Backbone:
-    """Return a new backbone: sasrec, bert4rec or gru4rec."""
-    sizes = (settings.dim, settings.layers, settings.dropout)
+def make_backbone(name: str, settings: ModelSettings, layers: int | None = None) -> Backbone:
+    """Return a new backbone, sasrec, bert4rec or gru4rec, with as many layers as the settings say unless told."""
+    sizes = (settings.dim, layers or settings.layers, settings.dropout)
     if name == "gru4rec":
         return GRUBackbone(*sizes)
     return TransformerBackbone(*sizes, settings.heads, settings.max_length, causal=name == "sasrec")
