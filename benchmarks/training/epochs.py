@@ -21,15 +21,13 @@ from statistics import median
 from typing import Any
 
 from beauty import RESULTS, RUNS, SEED, VARIANTS
-from peers import SETTINGS, cores, finish, save_cases, start_ours, start_peer
+from peers import FASTEST, SETTINGS, cores, finish, save_cases, start_ours, start_peer
 
 from h2rec.experiments.provenance import provenance
 from h2rec.files import read_json, write_json
 
 BEFORE = ["sasrec", "h2rec", *VARIANTS]
 AFTER = [name for name in VARIANTS if name not in ("sasrec-softmax", "sasrec-per-target")]
-
-FASTEST = {"batch_targets": 512, "batch_sequences": 32}
 
 
 def main() -> None:
