@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import recbole
@@ -111,25 +112,68 @@ def ranks_of(model, test_data, dataset, cases: Cases) -> np.ndarray:
     return ranks
 
 
-def main() -> None:
-    cases_path, settings_path, out = (Path(argument).resolve() for argument in sys.argv[1:4])
-    cases, settings = read_cases(cases_path), json.loads(settings_path.read_text())
-    torch.set_num_threads(settings["threads"])
-    folder = out / "cases"
+class Arguments(NamedTuple):
+    """What a script that runs here is given."""
+
+    cases: Cases
+    settings: dict
+    out: Path
+
+
+def arguments() -> Arguments:
+    """Read `CASES.npz SETTINGS.json OUT` from the command line, and take them off it: RecBole reads it too."""
+    cases, settings, out = (Path(argument).resolve() for argument in sys.argv[1:4])
+    sys.argv = sys.argv[:1]
+    found = Arguments(read_cases(cases), json.loads(settings.read_text()), out)
+    torch.set_num_threads(found.settings.get("threads", 1))
+    return found
+
+
+class Prepared(NamedTuple):
+    """RecBole ready to train and to rank."""
+
+    dataset: Any
+    train_data: Any
+    test_data: Any
+    model: Any
+    trainer: Any
+
+
+def written(given: Arguments) -> Path:
+    """Write the cases as RecBole's files, and return their folder."""
+    folder = given.out / "cases"
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(cases, folder, settings["max_length"])
-    sys.argv = sys.argv[:1]  # RecBole reads the command line too
+    write_atomic(given.cases, folder, given.settings["max_length"])
+    return folder
+
+
+def prepared(settings: dict, folder: Path, **changes: Any) -> Prepared:
+    """Build RecBole's data, model and trainer from written cases; changes are keys of its own configuration."""
     config = configured(settings, folder)
+    for name, value in changes.items():
+        config[name] = value
     init_seed(config["seed"], config["reproducibility"])
     dataset = create_dataset(config)
     train_data, _, test_data = data_preparation(config, dataset)
     model = get_model(config["model"])(config, train_data.dataset)
     trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
+    return Prepared(dataset, train_data, test_data, model, trainer)
+
+
+def versions() -> dict[str, str]:
+    """Versions of what was measured."""
+    return {"recbole": recbole.__version__, "torch": torch.__version__, "numpy": np.__version__}
+
+
+def main() -> None:
+    given = arguments()
+    made = prepared(given.settings, written(given))
     started = time.perf_counter()
-    trainer.fit(train_data, verbose=False, saved=False)
-    seconds = (time.perf_counter() - started) / settings["epochs"]
-    versions = {"recbole": recbole.__version__, "torch": torch.__version__, "numpy": np.__version__}
-    write_outcome(out, ranks_of(model, test_data, dataset, cases), seconds, versions)
+    made.trainer.fit(made.train_data, verbose=False, saved=False)
+    seconds = (time.perf_counter() - started) / given.settings["epochs"]
+    write_outcome(
+        given.out, ranks_of(made.model, made.test_data, made.dataset, given.cases), seconds, versions()
+    )
 
 
 if __name__ == "__main__":

@@ -5,34 +5,17 @@ Its own data loader and trainer, full softmax.
 
 import json
 import math
-import sys
 import time
 from itertools import islice
-from pathlib import Path
 
-import numpy as np
-import recbole
-import torch
-from exchange import read_cases
-from recbole.data import create_dataset, data_preparation
-from recbole.utils import get_model, get_trainer, init_seed
-from run_recbole import configured, write_atomic
+from run_recbole import arguments, prepared, versions, written
 
 
 def main() -> None:
-    cases_path, settings_path, out = (Path(argument).resolve() for argument in sys.argv[1:4])
-    settings = json.loads(settings_path.read_text())
-    torch.set_num_threads(1)
-    folder = out / "cases"
-    folder.mkdir()
-    write_atomic(read_cases(cases_path), folder, settings["max_length"])
-    sys.argv = sys.argv[:1]  # RecBole reads the command line too
-    config = configured(settings, folder)
-    init_seed(config["seed"], config["reproducibility"])
-    dataset = create_dataset(config)
-    train_data, _, _ = data_preparation(config, dataset)
-    model = get_model(config["model"])(config, train_data.dataset)
-    trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
+    given = arguments()
+    settings, out = given.settings, given.out
+    made = prepared(settings, written(given))
+    train_data, trainer = made.train_data, made.trainer
     batches = len(train_data)
     measured = min(batches, math.ceil(settings["share"] * batches))
     trainer._train_epoch(islice(train_data, 1), 0)  # warms up
@@ -55,7 +38,7 @@ def main() -> None:
         "cpu_seconds": cpu,
         "epoch_seconds": wall * targets / seen,
         "epoch_cpu_seconds": cpu * targets / seen,
-        "versions": {"recbole": recbole.__version__, "torch": torch.__version__, "numpy": np.__version__},
+        "versions": versions(),
     }
     (out / "outcome.json").write_text(json.dumps(record))
 
