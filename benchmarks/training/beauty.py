@@ -38,6 +38,7 @@ class Variant:
 VARIANTS = {
     "sasrec": Variant({"name": "sasrec"}, {}, "SASRec, sampled softmax, 512 negatives a batch (default)"),
     "h2rec": Variant({"name": "h2rec"}, {}, "H2Rec, as configured by default"),
+    "h2rec-deep": Variant({"name": "h2rec", "sid_layers": 2}, {}, "H2Rec, two layers in the SID branch too"),
     "sasrec-softmax": Variant({"name": "sasrec"}, {"ranking": "softmax"}, "SASRec, full softmax"),
     "sasrec-per-target": Variant(
         {"name": "sasrec"}, {"negatives": PER_TARGET}, "SASRec, sampled softmax, 512 negatives a target"

@@ -1,9 +1,8 @@
 """One H2Rec epoch on 1 million items and 200,000 users, power-law, within 12 GiB: time and peak memory.
 
-The default configuration, warm start from 384-d text vectors included, but for the batch: with so many items the
-optimiser's pass over the tables is what a step costs, so steps are made large. One thread, CPU.
+The default configuration, warm start from 384-d text vectors included. One thread, CPU.
 
-Run: python benchmarks/training/million.py [--items 1000000 --users 200000 --batch-tokens 16384]
+Run: python benchmarks/training/million.py [--items 1000000 --users 200000 --batch-tokens 2048]
 """
 
 import argparse
@@ -34,7 +33,7 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=1_000_000)
     parser.add_argument("--users", type=int, default=200_000)
     parser.add_argument("--mean-length", type=float, default=10.0)
-    parser.add_argument("--batch-tokens", type=int, default=16384)
+    parser.add_argument("--batch-tokens", type=int, default=2048)
     parser.add_argument("--name", default="million", help="Name of the results file.")
     options = parser.parse_args()
     set_threads(1)
@@ -69,7 +68,7 @@ def main() -> None:
             "interactions": len(histories.items),
             "targets": record["targets"],
             "batch_tokens": options.batch_tokens,
-            "steps": trainer.optimizer.state[next(iter(trainer.model.parameters()))]["step"].item(),
+            "steps": int(trainer.optimizer.state_of(next(iter(trainer.model.parameters())))["step"]),
             "start_cpu_seconds": start_seconds,
             "epoch_seconds": record["seconds"],
             "fit_seconds": wall,

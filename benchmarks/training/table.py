@@ -53,6 +53,34 @@ def ranking() -> str:
     return markdown(heads, rows, text_columns=2) + f"\n{agree}" + origin(found)
 
 
+def quality() -> str:
+    found = read_json(RESULTS / "time_to_quality-scientific.json")
+    theirs, goal = found["recbole"], found["goal"]
+    says = f"RecBole {theirs['versions']['recbole']}, SASRec, full softmax"
+    rows = [[says, str(theirs["epochs"]), f"{theirs['cpu_seconds']:.0f}", "1"]]
+    for name, one in found["ours"].items():
+        first = one["reached"]
+        reached = (
+            [str(first["epoch"]), f"{first['cpu_seconds']:.1f}", f"{one['times_faster']:.0f}"]
+            if first
+            else ["not reached", "", ""]
+        )
+        rows.append([name, *reached])
+    heads = [f"validation NDCG@10 of {goal:.4f}", "epochs", "CPU s", "times faster"]
+    return markdown(heads, rows) + origin(found)
+
+
+def alignment() -> str:
+    found = read_json(RESULTS / "alignment_memory.json")
+    catalogues = sorted({row["items"] for row in found["rows"]})
+    by_size: dict[int, dict[int, float]] = {}
+    for row in found["rows"]:
+        by_size.setdefault(row["compared"], {})[row["items"]] = row["alignment_mib"]
+    rows = [[f"{compared:,}", *(f"{of[n]:.0f}" for n in catalogues)] for compared, of in by_size.items()]
+    heads = ["items compared in a batch", *(f"MiB, {n:,} items" for n in catalogues)]
+    return markdown(heads, rows) + origin(found)
+
+
 def million() -> str:
     found = read_json(RESULTS / "million.json")
     rows = [
@@ -86,4 +114,4 @@ def origin(found: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    update("speed.md", {one.__name__: one for one in (epochs, ranking, million, killed)})
+    update("speed.md", {one.__name__: one for one in (epochs, quality, ranking, million, alignment, killed)})
