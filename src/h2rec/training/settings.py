@@ -26,7 +26,7 @@ class TrainSettings(Settings):
     """Largest norm of the gradient; null for none."""
     batch_tokens: int = Field(2048, ge=1)
     """Sequence positions in a batch, padding included."""
-    lazy_rows: int | None = Field(100_000, ge=1)
+    lazy_rows: int | None = Field(50_000, ge=1)
     """Tables with more rows than this are updated lazily: a step touches only the rows that its batch looked up, and
     its cost does not grow with the catalogue. They get no weight decay. null updates every row at every step."""
     prefixes: bool = False
