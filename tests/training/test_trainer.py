@@ -50,6 +50,18 @@ def trainer(model_values, tmp_path=None, *, loss=None, validate=None, **train):
     )
 
 
+def test_a_training_in_bfloat16_learns_and_leaves_float32():
+    made = trainer({"name": "h2rec"}, epochs=30, precision="bfloat16")
+    made.fit()
+    assert float((ranks_of_the_next_on_the_ring(made.model) <= 3).float().mean()) > 0.9
+    assert {tensor.dtype for tensor in weights_of(made.model).values() if tensor.is_floating_point()} == {
+        torch.float32
+    }
+    exact = trainer({"name": "h2rec"}, epochs=30, precision="float32")
+    exact.fit()
+    assert not same_weights(weights_of(made.model), weights_of(exact.model))
+
+
 def same_weights(left, right):
     return all(torch.equal(a, b) for a, b in zip(left.values(), right.values(), strict=True))
 

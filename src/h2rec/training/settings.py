@@ -26,12 +26,15 @@ class TrainSettings(Settings):
     """Largest norm of the gradient; null for none."""
     batch_tokens: int = Field(2048, ge=1)
     """Sequence positions in a batch, padding included."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """What the backbones compute in while they train: auto is bfloat16 on a GPU that has it, and float32 elsewhere.
+    Weights, scores and losses are float32 always."""
     lazy_rows: int | None = Field(50_000, ge=1)
     """Tables with more rows than this are updated lazily: a step touches only the rows that its batch looked up, and
     its cost does not grow with the catalogue. They get no weight decay. null updates every row at every step."""
     prefixes: bool = False
     """Every prefix of a history as a sequence of its own (for models with one target a sequence)."""
-    evaluate_every: int = Field(2, ge=1)
+    evaluate_every: int = Field(4, ge=1)
     """Epochs between two validations."""
     evaluate_users: int | None = Field(10_000, ge=1)
     """Users that are ranked in a validation during training, at most; null for all."""
@@ -39,5 +42,5 @@ class TrainSettings(Settings):
         "full.overall.ndcg@10", pattern=r"^(full|sampled\d+)\.(overall|head|tail)\.(mrr|(hit|ndcg)@[1-9]\d*)$"
     )
     """Validation metric that picks the state to keep."""
-    patience: int | None = Field(10, ge=1)
+    patience: int | None = Field(5, ge=1)
     """Stop after this many validations without a better one; null trains all epochs."""

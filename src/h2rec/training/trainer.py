@@ -15,6 +15,7 @@ import torch
 from h2rec.batching.sequences import Batch, Windows, cloze_batch, cut_windows, next_item_batch, pack
 from h2rec.data.histories import Histories
 from h2rec.errors import H2RecError
+from h2rec.models.backbones.precision import set_precision
 from h2rec.progress import progress_bar
 from h2rec.runtime import random_stream
 from h2rec.training.checkpoint import (
@@ -90,6 +91,7 @@ class Trainer:
             raise H2RecError("no user has two training interactions: there is nothing to learn an order from")
         self.device = next(model.parameters()).device
         self.head = None if head is None else torch.from_numpy(head).to(self.device)
+        set_precision(model, settings.precision)
         self.optimizer = Optimizer(model, settings.learning_rate, settings.weight_decay, settings.lazy_rows)
 
     def fit(self) -> TrainingResult:

@@ -11,6 +11,9 @@ class Backbone(Protocol):
     causal: bool
     """Whether an output depends on nothing later than its position."""
 
+    mixed: bool
+    """Whether training computes in bfloat16 (automatic mixed precision); outputs are float32 all the same."""
+
     def __call__(self, vectors: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Encode `[B, T, d]` padded on the right, `lengths` int64 `[B]`, to `[B, T, d]`.
 

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from h2rec.models.backbones.dropout import Dropout
+from h2rec.models.backbones.precision import mixed_precision
 
 
 class TransformerBackbone(nn.Module):
@@ -20,6 +21,7 @@ class TransformerBackbone(nn.Module):
     ) -> None:
         super().__init__()
         self.causal = causal
+        self.mixed = False
         self.positions = nn.Embedding(max_length, dim)
         nn.init.normal_(self.positions.weight, std=0.02)
         self.entry_norm = nn.LayerNorm(dim)
@@ -37,9 +39,10 @@ class TransformerBackbone(nn.Module):
         x = self.dropout(self.entry_norm(vectors + self.positions(from_end)))
         # Right padding comes after every real position: the causal mask alone hides it.
         visible = None if self.causal else (steps < lengths[:, None])[:, None, None, :]
-        for block in self.blocks:
-            x = block(x, visible, self.causal)
-        return self.exit_norm(x)  # type: ignore[no-any-return]
+        with mixed_precision(self, x.device):
+            for block in self.blocks:
+                x = block(x, visible, self.causal)
+        return self.exit_norm(x.float())  # type: ignore[no-any-return]
 
 
 class _Block(nn.Module):
