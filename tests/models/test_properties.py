@@ -7,6 +7,7 @@ from baseline_cases import BASELINES, ON_OTHER_BACKBONES
 from h2rec.models.protocol import branch_scores, paired_branch_scores, scores_of_targets
 
 BACKBONES = ["sasrec", "bert4rec", "gru4rec"]
+HYBRID = {"enabled": True, "branch": "own", "shrink": 0.0}
 MODELS = [{"name": name} for name in BACKBONES] + [
     {"name": "h2rec", "backbone": backbone, **extra}
     for backbone in BACKBONES
@@ -16,6 +17,7 @@ MODELS = [{"name": name} for name in BACKBONES] + [
         {"fusion": "equal"},
         {"share_encoder": True},
         {"sid_layers": 2},
+        {"residual": HYBRID},
         {"score": {"kind": "inner"}},
     )
 ]
@@ -94,7 +96,7 @@ def test_the_score_is_the_product_with_the_static_item_vector_of_the_spec(make_m
     states = encode(model, items, reads=reads)
     catalogue = torch.arange(1, model.item_count + 1)
     with torch.no_grad():
-        sid, hid = branch_scores(states.vectors, model.item_vectors(catalogue))
+        sid, *_, hid = branch_scores(states.vectors, model.item_vectors(catalogue))
         alpha = states.alpha[0, 2]
         u_s = states.sid_state[0]
         tables = model.codes.by_level(model.codes.vectors)
@@ -110,25 +112,49 @@ def test_the_score_is_the_product_with_the_static_item_vector_of_the_spec(make_m
             expected = model.settings.score.sid_weight * float(unit(u_s) @ fused) / tau
             assert sid[0, item - 1].item() == pytest.approx(expected, abs=1e-4)
             vector = unit(model.hid.weight[item])
-            own = states.vectors[1][0]
+            own = states.vectors[-1][0]
             assert hid[0, item - 1].item() == pytest.approx(float(own @ vector), abs=1e-4)
 
 
-def test_alpha_is_computed_once_and_both_branches_use_that_tensor(make_model, monkeypatch):
-    from h2rec.models import h2rec
+@pytest.mark.parametrize(("extra", "times"), [({}, 2), ({"residual": HYBRID}, 3)])
+def test_alpha_is_computed_once_and_all_branches_use_that_tensor(make_model, monkeypatch, extra, times):
+    from h2rec.models import code_branch
 
-    model = make_model(name="h2rec")
+    model = make_model(name="h2rec", **extra)
     seen, used = [], []
-    intent, weighted_sum, attend = model.intent, h2rec.weighted_sum, model.mca.forward
+    intent, weighted_sum, attend = model.intent, code_branch.weighted_sum, model.mca.forward
     monkeypatch.setattr(model, "intent", lambda *a: seen.append(intent(*a)) or seen[-1])
-    monkeypatch.setattr(h2rec, "weighted_sum", lambda rows, w, m: used.append(w) or weighted_sum(rows, w, m))
+    monkeypatch.setattr(
+        code_branch, "weighted_sum", lambda rows, w, m: used.append(w) or weighted_sum(rows, w, m)
+    )
     monkeypatch.setattr(
         model.mca, "forward", lambda h, r, alpha, t: used.append(alpha) or attend(h, r, alpha, t)
     )
     states = encode(model, [[3, 7, 9]])
     assert len(seen) == 1
-    assert len(used) == 2
+    assert len(used) == times
     assert all(tensor is seen[0] for tensor in [*used, states.alpha])
+
+
+def test_the_hybrid_branch_scores_codes_and_residual_as_one_item_of_unit_length(make_model):
+    model = make_model(name="h2rec", residual={**HYBRID, "weight": 0.5})
+    with torch.no_grad():
+        model.residual.table.weight.normal_(generator=torch.Generator().manual_seed(1))
+        model.residual.kept.fill_(1)
+    states = encode(model, [[3, 7, 9]], reads=torch.tensor([[False, False, True]]))
+    catalogue = torch.arange(1, model.item_count + 1)
+    assert model.branches == ("sid", "hybrid", "hid")
+    with torch.no_grad():
+        _, hybrid, _ = branch_scores(states.vectors, model.item_vectors(catalogue))
+        user, alpha = states.code_states[1][0], states.alpha[0, 2]
+        for item in (1, 17, 40):
+            codes, residual = (
+                model.codes.vectors[model.codes.item_rows[item]],
+                model.residual.table.weight[item],
+            )
+            fused = alpha @ codes + residual
+            expected = 0.5 / 0.08 * (user / user.norm()) @ fused / (codes.mean(0) + residual).norm()
+            assert hybrid[0, item - 1].item() == pytest.approx(float(expected), abs=1e-4)
 
 
 def test_last_intent_is_the_last_items_alpha_everywhere(make_model):
@@ -304,6 +330,8 @@ def test_an_extended_models_score_stays_an_inner_product(make_model):
         {"name": "h2rec", "score": {"maturity": True}},
         {"name": "h2rec", "residual": {"enabled": True}},
         {"name": "h2rec", "residual": {"enabled": True}, "score": {"kind": "inner"}},
+        {"name": "h2rec", "residual": HYBRID},
+        {"name": "h2rec", "residual": HYBRID, "score": {"kind": "inner", "maturity": True}},
         {"name": "h2rec", "branches": "sid"},
         {"name": "h2rec", "branches": "hid"},
         {"name": "h2rec", "backbone": "bert4rec"},

@@ -34,6 +34,7 @@ MODELS = [{"name": name} for name in ("sasrec", "bert4rec", "gru4rec")] + [
     {"name": "h2rec", "backbone": "gru4rec"},
     {"name": "h2rec", "intent": "last"},
     {"name": "h2rec", "branches": "sid"},
+    {"name": "h2rec", "residual": {"enabled": True, "branch": "own"}},
 ]
 
 
@@ -72,7 +73,7 @@ def ranks_of_the_next_on_the_ring(model):
     return (scores[:, 1:] >= scores.gather(1, expected[:, None])).sum(1).float()
 
 
-@pytest.mark.parametrize("values", MODELS, ids=lambda v: "-".join(v.values()))
+@pytest.mark.parametrize("values", MODELS, ids=lambda v: "-".join(map(str, v.values())))
 def test_every_model_learns_the_ring(values):
     cloze = "bert4rec" in values.values()
     # A cloze sees a third of the targets, and the end of a history only now and then.
@@ -95,7 +96,9 @@ def test_every_ranking_loss_learns_the_ring(ranking, shared):
 
 
 @pytest.mark.parametrize("lazy_rows", [None, 10])
-@pytest.mark.parametrize("values", [MODELS[0], MODELS[3], MODELS[4]], ids=lambda v: "-".join(v.values()))
+@pytest.mark.parametrize(
+    "values", [MODELS[0], MODELS[3], MODELS[4]], ids=lambda v: "-".join(map(str, v.values()))
+)
 def test_a_stopped_training_ends_with_the_same_bytes(values, lazy_rows, tmp_path):
     whole = trainer(values, epochs=5, lazy_rows=lazy_rows)
     assert len(whole.optimizer.parts) == (2 if lazy_rows else 1)

@@ -4,8 +4,8 @@ import torch
 from torch import nn
 
 from h2rec.data.histories import IntArray
-from h2rec.models.backbones import make_backbone
-from h2rec.models.code_scores import code_scores
+from h2rec.models.backbones import Backbone, make_backbone
+from h2rec.models.code_branch import CodeBranch
 from h2rec.models.code_table import CodeTable, weighted_sum
 from h2rec.models.cross_attention import MultiGranularityCrossAttention
 from h2rec.models.fusion import FusionNetwork, intent_features
@@ -14,8 +14,6 @@ from h2rec.models.identity import ItemResidual, MaturityBalance
 from h2rec.models.protocol import (
     BranchVectors,
     UserStates,
-    branch_scores,
-    paired_branch_scores,
     positions_read,
     read,
 )
@@ -42,8 +40,11 @@ class H2Rec(nn.Module):
         self.settings = settings
         self.item_count = item_count
         self.max_length = settings.max_length
-        self.branches = ("sid", "hid") if settings.branches == "both" else (settings.branches,)
-        self.branch_weights = tuple(settings.score.sid_weight if b == "sid" else 1.0 for b in self.branches)
+        self.uses_hybrid = settings.residual.enabled and settings.residual.branch == "own"
+        both = ("sid", "hybrid", "hid") if self.uses_hybrid else ("sid", "hid")
+        self.branches: tuple[str, ...] = both if settings.branches == "both" else (settings.branches,)
+        weights = {"sid": settings.score.sid_weight, "hybrid": settings.residual.weight, "hid": 1.0}
+        self.branch_weights = tuple(weights[branch] for branch in self.branches)
         self.saturate_at = settings.score.saturate_at if settings.branches == "both" else None
         self.objective, self.mask_item = reading_of(settings.backbone, settings, item_count)
         self.uses_hid = "hid" in self.branches
@@ -55,12 +56,9 @@ class H2Rec(nn.Module):
         if self.uses_sid:
             self.codes = CodeTable(codes, codebook_sizes, settings.dim)
             self.fusion = FusionNetwork(self.codes.levels, settings.dim)
-            shared = self.uses_hid and settings.share_encoder
-            self.sid_encoder = (
-                self.hid_encoder
-                if shared
-                else make_backbone(settings.backbone, settings, settings.sid_layers)
-            )
+            self.sid_encoder = self._encoder_of_codes()
+            if self.uses_hybrid:
+                self.hybrid_encoder = self._encoder_of_codes()
         if self.uses_mca:
             self.mca = MultiGranularityCrossAttention(settings.dim, settings.mca_heads)
         if self.uses_sid and settings.residual.enabled:
@@ -71,24 +69,46 @@ class H2Rec(nn.Module):
             self.sid_head = nn.Linear(settings.dim, settings.dim)
             self.hid_head = nn.Linear(settings.dim, settings.dim)
 
+    def _encoder_of_codes(self) -> Backbone:
+        settings = self.settings
+        if self.uses_hid and settings.share_encoder:
+            return self.hid_encoder
+        return make_backbone(settings.backbone, settings, settings.sid_layers)
+
+    @property
+    def code_branches(self) -> tuple[CodeBranch, ...]:
+        """The branches made of codes: the SID branch, and the hybrid one if there is one."""
+        if not self.uses_sid:
+            return ()
+        score = self.settings.score
+        residual = self.residual if self.settings.residual.enabled else None
+        in_sid = None if self.uses_hybrid else residual
+        sid = CodeBranch(self.codes, self.sid_encoder, in_sid, score, score.normalise, score.sid_weight)
+        if not self.uses_hybrid:
+            return (sid,)
+        weight = self.settings.residual.weight
+        # Lengths tell how much of an item its codes are: only the whole can have unit length.
+        return sid, CodeBranch(self.codes, self.hybrid_encoder, residual, score, "item", weight)
+
     def forward(self, items: torch.Tensor, lengths: torch.Tensor, reads: torch.Tensor) -> UserStates:
-        """Encode `[B, T]` and read the `n` positions set in `reads`; alpha is computed once, for both branches."""
+        """Encode `[B, T]` and read the `n` positions set in `reads`; alpha is computed once, for all branches."""
         at = positions_read(reads)
         if not self.uses_sid:
             states = read(self.hid_encoder(self.hid(items), lengths), at)
             return UserStates((user_side(states, self.settings.score),))
         rows = self.codes.rows(items)  # [B, T, L]
         alpha = self.intent(items, lengths, rows)  # [B, T, L]
-        sid_state = read(self.sid_encoder(self._fused(items, rows, alpha), lengths), at)
         read_alpha = read(alpha, at)
-        vectors: BranchVectors = (self._sid_user(sid_state, read_alpha),)
+        code_states, vectors = [], []
+        for branch in self.code_branches:
+            code_states.append(read(branch.encoder(branch.fused(items, rows, alpha), lengths), at))
+            vectors.append(branch.user(code_states[-1], read_alpha))
         norms = None
         if self.uses_hid:
-            hid = self.hid(items)
-            entry, norms = self._enrich(hid, rows, alpha)
+            entry, norms = self._enrich(self.hid(items), rows, alpha)
             hid_state = read(self.hid_encoder(entry, lengths), at)
-            vectors = (*vectors, user_side(hid_state, self.settings.score))
-        return UserStates(vectors, sid_state, alpha, read_alpha, norms)
+            vectors.append(user_side(hid_state, self.settings.score))
+        return UserStates(tuple(vectors), tuple(code_states), alpha, read_alpha, norms)
 
     def intent(self, items: torch.Tensor, lengths: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         """Weights of the levels at every position, `[B, T, L]`: the critical path, computed once."""
@@ -131,20 +151,22 @@ class H2Rec(nn.Module):
         """
         hidden = torch.arange(self.codes.levels, device=items.device) == level[:, None]  # [B, L]
         rows = torch.where(hidden[:, None], self.codes.mask_rows, self.codes.rows(items))
-        states = self.sid_encoder(self._fused(items, rows, alpha), lengths)
+        branch = self.code_branches[0]
+        states = branch.encoder(branch.fused(items, rows, alpha), lengths)
         return states[torch.arange(len(items), device=items.device), at]
 
     def item_vectors(self, items: torch.Tensor) -> BranchVectors:
-        """Static item vectors: ``[e^1; ..; e^L]`` `[M, L d]` for the SID branch, ``h`` `[M, d]` for the HID branch."""
-        vectors: BranchVectors = ()
-        if self.uses_sid:
-            vectors = (self._sid_item(items),)
+        """Static item vectors: ``[e^1; ..; e^L]`` `[M, L d]` for the SID branch, ``h`` `[M, d]` for the HID branch.
+
+        The hybrid branch's, between them, are codes and residual, `[M, (L + 1) d]`.
+        """
+        vectors = [branch.item(items) for branch in self.code_branches]
         if self.uses_hid:
-            vectors = (*vectors, item_side(self.hid(items), self.settings.score))
-        if self.settings.score.maturity and len(vectors) == 2:
+            vectors.append(item_side(self.hid(items), self.settings.score))
+        if self._balanced:
             sid_scale, hid_scale = self.maturity(items)
-            vectors = (vectors[0] * sid_scale, vectors[1] * hid_scale)
-        return vectors
+            vectors[0], vectors[-1] = vectors[0] * sid_scale, vectors[-1] * hid_scale
+        return tuple(vectors)
 
     def score_targets(
         self, states: UserStates, targets: torch.Tensor, items: torch.Tensor
@@ -153,58 +175,26 @@ class H2Rec(nn.Module):
 
         Equal to the inner products with `item_vectors`; codes are scored by `code_scores`.
         """
-        score = self.settings.score
-        if not self.uses_sid or (score.kind == "cosine" and score.normalise == "item"):
-            plain = paired_branch_scores(states.vectors, self.item_vectors(targets))
-            return plain, branch_scores(states.vectors, self.item_vectors(items))
-        assert states.sid_state is not None
-        assert states.read_alpha is not None
-        user = user_side(states.sid_state, score, score.sid_weight)
-        vectors = item_side(self.codes.vectors, score)
-        own_sid, shared_sid = code_scores(
-            user, states.read_alpha, self.codes, vectors, targets=targets, items=items
-        )
-        if self.settings.residual.enabled:
-            own_sid = own_sid + (user * self._residual_item(targets)).sum(-1)
-            shared_sid = shared_sid + user @ self._residual_item(items).T
-        own: BranchVectors = (own_sid,)
-        shared: BranchVectors = (shared_sid,)
+        own, shared = [], []
+        for branch, state in zip(self.code_branches, states.code_states, strict=True):
+            assert states.read_alpha is not None
+            one, all_items = branch.scores(state, states.read_alpha, targets, items)
+            own.append(one)
+            shared.append(all_items)
         if self.uses_hid:
-            user = states.vectors[1]
-            own = (own_sid, (user * item_side(self.hid(targets), score)).sum(-1))
-            shared = (shared_sid, user @ item_side(self.hid(items), score).T)
-        if score.maturity and self.uses_hid:
-            own_scales, scales = self.maturity(targets), self.maturity(items)
-            own = tuple(s * scale.squeeze(1) for s, scale in zip(own, own_scales, strict=True))
-            shared = tuple(s * scale.T for s, scale in zip(shared, scales, strict=True))
-        return own, shared
+            user, score = states.vectors[-1], self.settings.score
+            own.append((user * item_side(self.hid(targets), score)).sum(-1))
+            shared.append(user @ item_side(self.hid(items), score).T)
+        if self._balanced:
+            for place, own_scale, scale in zip(
+                (0, -1), self.maturity(targets), self.maturity(items), strict=True
+            ):
+                own[place], shared[place] = own[place] * own_scale.squeeze(1), shared[place] * scale.T
+        return tuple(own), tuple(shared)
 
-    def _sid_item(self, items: torch.Tensor) -> torch.Tensor:
-        """``[e^1; ..; e^L]``, and the residual behind them where there is one, `[M, L d]` or `[M, (L + 1) d]`."""
-        score, rows = self.settings.score, self.codes.rows(items)
-        if score.kind == "cosine" and score.normalise == "level":
-            parts = item_side(self.codes.vectors, score)[rows]
-        else:
-            parts = self.codes.vectors[rows]  # [M, L, d]
-        if self.settings.residual.enabled:
-            parts = torch.cat([parts, self._residual_item(items)[:, None]], dim=1)
-        if score.kind == "cosine" and score.normalise == "item":
-            # The length of the item as equal weights would fuse it: static, and alpha moves around it.
-            weights = parts.new_full((parts.shape[1], 1), 1 / self.codes.levels)
-            weights[self.codes.levels :] = 1
-            parts = parts / (parts * weights).sum(1).norm(dim=-1).clamp(min=1e-6)[:, None, None]
-        return parts.flatten(1)
-
-    def _residual_item(self, items: torch.Tensor) -> torch.Tensor:
-        """Residuals of items `[M]` in the form that scores use, `[M, d]`."""
-        residual: torch.Tensor = self.residual(items)
-        if self.settings.score.kind == "cosine" and self.settings.score.normalise == "level":
-            residual = item_side(residual, self.settings.score) * self.residual.kept[items][:, None]
-        return residual
-
-    def _fused(self, items: torch.Tensor, rows: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
-        fused = weighted_sum(rows, alpha, self.codes.vectors)
-        return fused + self.residual(items) if self.settings.residual.enabled else fused
+    @property
+    def _balanced(self) -> bool:
+        return self.settings.score.maturity and self.uses_sid and self.uses_hid
 
     def alignment_views(self, items: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The SID side `s_i` (sum of the code vectors) and the HID side `h_i` of items `[M]`, each `[M, d]`."""
@@ -221,8 +211,3 @@ class H2Rec(nn.Module):
         found = self.mca(hid, rows, alpha, self.codes)
         norms = (hid.detach().norm(dim=-1).mean(), found.detach().norm(dim=-1).mean())
         return (hid + found if self.settings.mca_residual else found), norms
-
-    def _sid_user(self, state: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
-        user = user_side(state, self.settings.score, self.settings.score.sid_weight)
-        weighted = (alpha[..., None] * user[:, None]).flatten(1)  # [n, L d]
-        return torch.cat([weighted, user], dim=1) if self.settings.residual.enabled else weighted

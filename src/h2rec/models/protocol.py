@@ -20,8 +20,8 @@ class UserStates:
     vectors
         User vectors, one tensor `[n, D_b]` a branch, scaled so that the branch's score of an item is
         the inner product with the item's vector.
-    sid_state
-        Output `u^S` of the SID encoder, `[n, d]`; None for a model without codes.
+    code_states
+        Outputs of the encoders of the branches made of codes, `[n, d]` each, the SID encoder's first.
     alpha
         Weights of the levels at every position, `[B, T, L]`; None for a model without codes.
     read_alpha
@@ -33,11 +33,16 @@ class UserStates:
     """
 
     vectors: BranchVectors
-    sid_state: torch.Tensor | None = None
+    code_states: BranchVectors = ()
     alpha: torch.Tensor | None = None
     read_alpha: torch.Tensor | None = None
     norms: tuple[torch.Tensor, torch.Tensor] | None = None
     user_state: torch.Tensor | None = None
+
+    @property
+    def sid_state(self) -> torch.Tensor | None:
+        """Output `u^S` of the SID encoder, `[n, d]`; None for a model without codes."""
+        return self.code_states[0] if self.code_states else None
 
 
 class SequenceModel(Protocol):

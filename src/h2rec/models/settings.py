@@ -13,6 +13,7 @@ from h2rec.models.baselines.settings import (
 from h2rec.settings import Settings
 
 BackboneName = Literal["sasrec", "bert4rec", "gru4rec"]
+Normalise = Literal["level", "item"]
 
 
 class WarmStartSettings(Settings):
@@ -33,7 +34,7 @@ class ScoreSettings(Settings):
     """inner product (the paper) or cosine over a temperature, branch by branch."""
     temperature: float = Field(0.08, gt=0)
     """Divides the cosine; unused by the inner product."""
-    normalise: Literal["level", "item"] = "level"
+    normalise: Normalise = "level"
     """Cosine only: every level's code vector to unit length, or an item's codes together, which keeps the
     levels' own proportions. Either way the item vector stays static."""
     sid_weight: float = Field(0.3, ge=0)
@@ -46,10 +47,14 @@ class ScoreSettings(Settings):
 
 
 class ResidualSettings(Settings):
-    """Beyond the paper: an item in the SID branch is its codes plus a residual of its own."""
+    """Beyond the paper: an item is its codes plus a residual of its own."""
 
     enabled: bool = False
-    """Give every item a residual vector in the SID branch."""
+    """Give every item a residual vector beside its codes."""
+    branch: Literal["sid", "own"] = "sid"
+    """Where items have it: in the SID branch, or in a third, hybrid branch, and the SID branch is of codes alone."""
+    weight: float = Field(0.3, ge=0)
+    """Weight of the hybrid branch's score beside the HID branch's."""
     shrink: float = Field(5.0, ge=0)
     """An item with c training interactions keeps ``c / (c + shrink)`` of its residual."""
 
@@ -115,6 +120,10 @@ class ModelSettings(Settings):
         for name, heads in by_name.items():
             if self.dim % heads:
                 raise ValueError(f"dim ({self.dim}) is not divisible by {name} ({heads})")
+        if self.residual.enabled and self.residual.branch == "own" and self.branches != "both":
+            raise ValueError(
+                f"residual.branch 'own' needs both other branches, and branches is '{self.branches}'"
+            )
         if self.name == "h2rec" and self.backbone == "bert4rec" and self.intent == "last":
             raise ValueError(
                 "intent 'last' predicts one next item a sequence; bert4rec predicts masked ones: use 'causal'"

@@ -20,7 +20,7 @@ class Diagnosis:
         """`head`: bool `[N + 1]`, which items are head items, for the branches' shares by popularity."""
         self._head = head
         self._gradients: dict[str, float] = {}
-        self._margins: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+        self._margins: dict[str, list[float]] = {}
         self._sums: dict[str, float] = defaultdict(float)
         self._counts: dict[str, int] = defaultdict(int)
 
@@ -43,11 +43,12 @@ class Diagnosis:
         if terms.margins is None:
             return
         # The rest changes slowly, and is looked at where margins were asked for.
-        if len(terms.margins) == 2 and self._head is not None:
+        if len(terms.margins) > 1 and self._head is not None:
             is_head = self._head[targets[targets > 0]]
             for part, chosen in (("head", is_head), ("tail", ~is_head)):
+                sums = self._margins.setdefault(part, [0.0] * len(terms.margins))
                 for branch, margin in enumerate(terms.margins):
-                    self._margins[part][branch] += float(margin[chosen].sum())
+                    sums[branch] += float(margin[chosen].sum())
         if states.norms is not None:
             hid, read = states.norms
             self._add("mca_to_hid_norm", float(read / hid.clamp(min=1e-12)))
@@ -71,8 +72,9 @@ class Diagnosis:
         """
         means = {name: value / self._counts[name] for name, value in self._sums.items()}
         means |= {f"gradient/{name}": norm for name, norm in self._gradients.items()}
-        for part, (first, second) in self._margins.items():
-            means[f"first_branch_share/{part}"] = first / (first + second) if first + second else 0.5
+        for part, sums in self._margins.items():
+            whole = sum(sums)
+            means[f"first_branch_share/{part}"] = sums[0] / whole if whole else 1 / len(sums)
         return means
 
 

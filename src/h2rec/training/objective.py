@@ -97,7 +97,8 @@ class TrainingObjective:
         settings = self.settings
         if (
             isinstance(model, H2Rec)
-            and len(model.branches) == 2
+            and model.uses_sid
+            and model.uses_hid
             and self._due(settings.beta, settings.alignment, step)
         ):
             values["alignment"], positives = self.alignment(model, targets, random)
