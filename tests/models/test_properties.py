@@ -149,7 +149,7 @@ def test_the_hybrid_branch_scores_codes_and_residual_as_one_item_of_unit_length(
         user, alpha = states.code_states[1][0], states.alpha[0, 2]
         for item in (1, 17, 40):
             codes, residual = (
-                model.codes.vectors[model.codes.item_rows[item]],
+                model.hybrid_codes.vectors[model.codes.item_rows[item]],
                 model.residual.table.weight[item],
             )
             fused = alpha @ codes + residual

@@ -58,6 +58,8 @@ class H2Rec(nn.Module):
             self.fusion = FusionNetwork(self.codes.levels, settings.dim)
             self.sid_encoder = self._encoder_of_codes()
             if self.uses_hybrid:
+                # A table of its own: vectors that rank without a residual are not those that rank with one.
+                self.hybrid_codes = CodeTable(codes, codebook_sizes, settings.dim)
                 self.hybrid_encoder = self._encoder_of_codes()
         if self.uses_mca:
             self.mca = MultiGranularityCrossAttention(settings.dim, settings.mca_heads)
@@ -88,7 +90,7 @@ class H2Rec(nn.Module):
             return (sid,)
         weight = self.settings.residual.weight
         # Lengths tell how much of an item its codes are: only the whole can have unit length.
-        return sid, CodeBranch(self.codes, self.hybrid_encoder, residual, score, "item", weight)
+        return sid, CodeBranch(self.hybrid_codes, self.hybrid_encoder, residual, score, "item", weight)
 
     def forward(self, items: torch.Tensor, lengths: torch.Tensor, reads: torch.Tensor) -> UserStates:
         """Encode `[B, T]` and read the `n` positions set in `reads`; alpha is computed once, for all branches."""
