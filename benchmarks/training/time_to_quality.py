@@ -27,6 +27,11 @@ from h2rec.files import read_json, write_json
 
 OURS: dict[str, dict[str, Any]] = {
     "SASRec, cold": {"name": "sasrec", "warm_start": {"hid": False, "codes": False}},
+    "SASRec, cold, dropout 0.5": {
+        "name": "sasrec",
+        "dropout": 0.5,
+        "warm_start": {"hid": False, "codes": False},
+    },
     "SASRec, warm": {"name": "sasrec"},
     "H2Rec": {"name": "h2rec"},
 }
