@@ -13,7 +13,9 @@ from h2rec.runtime import describe_machine
 
 def provenance(seed: int) -> dict[str, Any]:
     """Command, software version and commit, seed, machine and date of the present run."""
-    command = [Path(sys.argv[0]).name, *sys.argv[1:]]
+    name = Path(sys.argv[0]).name
+    # `python -m h2rec` is the same command under another name.
+    command = ["h2rec" if name == "__main__.py" else name, *sys.argv[1:]]
     return {
         "command": shlex.join(command),
         "h2rec": __version__,
