@@ -15,13 +15,12 @@ Run: python benchmarks/training/epochs.py [--share 0.1] [--envs FOLDER]
 
 import argparse
 import os
-import shutil
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from beauty import RESULTS, RUNS, SEED, VARIANTS
-from peers import FASTEST, SETTINGS, cores, finish, save_cases, start_ours, start_peer
+from peers import FASTEST, SETTINGS, cores, finish, fresh_folder, start_ours, start_peer
 
 from h2rec.experiments.provenance import provenance
 from h2rec.files import read_json, write_json
@@ -42,10 +41,7 @@ def main() -> None:
     )
     parser.add_argument("--envs", type=Path, default=RUNS / "envs", help="Where the peers' environments are.")
     options = parser.parse_args()
-    out = RUNS / "epochs"
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
-    save_cases(out / "cases.npz")
+    out = fresh_folder("epochs")
     envs = options.envs.resolve()
     ours = our_rounds(out / "before", BEFORE, options.rounds)
     load = os.getloadavg()[0]

@@ -1,6 +1,7 @@
 """Starts what is measured, each process on a core of its own: the peers in their environments, and ours."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -8,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from beauty import HERE, PARITY, SEED, pipeline
+from beauty import HERE, PARITY, RUNS, SEED, pipeline
+from compare import SETTINGS as PARITY_SETTINGS
 from compare import environment
 from exchange import write_cases
 
@@ -16,20 +18,12 @@ from h2rec.errors import H2RecError
 from h2rec.files import write_json
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-SETTINGS: dict[str, Any] = {
+SETTINGS: dict[str, Any] = PARITY_SETTINGS | {
     "model": "sasrec",
     "epochs": 1,
     "seed": SEED,
-    "dim": 64,
-    "layers": 2,
-    "heads": 2,
-    "dropout": 0.3,
-    "max_length": 50,
-    "learning_rate": 1e-3,
-    "batch_targets": 2048,
     "batch_sequences": 128,
     "negatives": 512,
-    "mask_share": 0.3,
 }
 """What all sides share; batches are the peers' defaults."""
 FASTEST = {"batch_targets": 512, "batch_sequences": 32}
@@ -40,6 +34,15 @@ def cores(wanted: int) -> list[int]:
     """Cores to pin `wanted` processes to, distinct as far as there are enough."""
     usable = sorted(os.sched_getaffinity(0))
     return [usable[i % len(usable)] for i in range(wanted)]
+
+
+def fresh_folder(name: str) -> Path:
+    """Empty a benchmark's folder and put our split of Beauty into it, as `cases.npz`."""
+    out = RUNS / name
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    save_cases(out / "cases.npz")
+    return out
 
 
 def save_cases(path: Path) -> None:

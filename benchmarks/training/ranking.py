@@ -12,7 +12,6 @@ Run: python benchmarks/training/ranking.py [--envs FOLDER]
 
 import argparse
 import resource
-import shutil
 import time
 from pathlib import Path
 from statistics import median
@@ -21,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from beauty import RESULTS, RUNS, SEED, pipeline, trainer
-from peers import cores, finish, save_cases, start_peer
+from peers import cores, finish, fresh_folder, start_peer
 
 from h2rec.data.histories import Histories, IntArray
 from h2rec.data.splits import Holdout
@@ -64,10 +63,7 @@ def main() -> None:
     )
     parser.add_argument("--envs", type=Path, default=RUNS / "envs", help="Where the peers' environments are.")
     options = parser.parse_args()
-    out = RUNS / "ranking"
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
-    save_cases(out / "cases.npz")
+    out = fresh_folder("ranking")
     made = trainer("sasrec")
     made.fit()
     cases = pipeline("sasrec").split.test

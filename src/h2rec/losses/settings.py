@@ -55,8 +55,7 @@ class LossSettings(Settings):
     joint: float = Field(0.0, ge=0)
     """Weight of the ranking loss on the branches' scores added up (the paper's form: 1, with branch at 0)."""
     branch: float = Field(1.0, ge=0)
-    """Weight of each branch's own ranking loss, on its score without its weight in the sum. Branches that rank for
-    themselves differ more, and their sum gains more, than branches that learn from the sum."""
+    """Weight of each branch's own ranking loss, on its score without its weight in the sum."""
     beta: float = Field(0.5, ge=0)
     """Weight of the code-guided alignment."""
     gamma: float = Field(0.1, ge=0)
