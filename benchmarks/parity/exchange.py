@@ -55,3 +55,29 @@ def write_outcome(
     np.save(folder / "ranks.npy", ranks.astype(np.int64))
     outcome = {"seconds_per_epoch": seconds_per_epoch, "versions": versions}
     (folder / "outcome.json").write_text(json.dumps(outcome))
+
+
+def write_epoch(
+    out: Path,
+    *,
+    batches: tuple[int, int],
+    targets: int,
+    share: float,
+    spent: tuple[float, float],
+    versions: dict[str, str],
+) -> None:
+    """Write what some batches cost, and what an epoch would; `batches` measured and in all, `spent` wall and CPU s."""
+    measured, total = batches
+    wall, cpu = spent
+    record = {
+        "batches": total,
+        "measured_batches": measured,
+        "targets": targets,
+        "share": share,
+        "seconds": wall,
+        "cpu_seconds": cpu,
+        "epoch_seconds": wall / share,
+        "epoch_cpu_seconds": cpu / share,
+        "versions": versions,
+    }
+    (out / "outcome.json").write_text(json.dumps(record))

@@ -3,11 +3,11 @@
 Its own data loader and trainer, full softmax.
 """
 
-import json
 import math
 import time
 from itertools import islice
 
+from exchange import write_epoch
 from run_recbole import arguments, prepared, versions, written
 
 
@@ -29,18 +29,14 @@ def main() -> None:
     # Every history is padded to the full length: batches cost the same, but for a smaller last one.
     targets = len(train_data.dataset)
     seen = min(targets, measured * settings["batch_targets"])
-    record = {
-        "batches": batches,
-        "measured_batches": measured,
-        "targets": targets,
-        "share": seen / targets,
-        "seconds": wall,
-        "cpu_seconds": cpu,
-        "epoch_seconds": wall * targets / seen,
-        "epoch_cpu_seconds": cpu * targets / seen,
-        "versions": versions(),
-    }
-    (out / "outcome.json").write_text(json.dumps(record))
+    write_epoch(
+        out,
+        batches=(measured, batches),
+        targets=targets,
+        share=seen / targets,
+        spent=(wall, cpu),
+        versions=versions(),
+    )
 
 
 if __name__ == "__main__":

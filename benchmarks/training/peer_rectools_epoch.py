@@ -13,7 +13,7 @@ import numpy as np
 import pytorch_lightning
 import rectools
 import torch
-from exchange import read_cases
+from exchange import read_cases, write_epoch
 from rectools.models import SASRecModel
 from run_rectools import interactions
 
@@ -84,18 +84,14 @@ def main() -> None:
     wall, cpu = (stop - start for start, stop in zip(TIMES["start"], TIMES["stop"], strict=True))
     # Every sequence is padded to the full length: batches cost the same, but for a smaller last one.
     seen = min(sequences - batch_size, measured * batch_size)
-    record = {
-        "batches": batches,
-        "measured_batches": measured,
-        "targets": targets,
-        "share": seen / sequences,
-        "seconds": wall,
-        "cpu_seconds": cpu,
-        "epoch_seconds": wall * sequences / seen,
-        "epoch_cpu_seconds": cpu * sequences / seen,
-        "versions": {"rectools": rectools.__version__, "torch": torch.__version__, "numpy": np.__version__},
-    }
-    (out / "outcome.json").write_text(json.dumps(record))
+    write_epoch(
+        out,
+        batches=(measured, batches),
+        targets=targets,
+        share=seen / sequences,
+        spent=(wall, cpu),
+        versions={"rectools": rectools.__version__, "torch": torch.__version__, "numpy": np.__version__},
+    )
 
 
 if __name__ == "__main__":
