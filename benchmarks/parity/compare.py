@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from exchange import write_cases
+from exchange import Stopwatch, write_cases
 
 from h2rec.evaluation.metrics import summarize
 from h2rec.experiments.config import RunConfig
@@ -98,6 +98,7 @@ def ours(options: argparse.Namespace, model: str) -> RunConfig:
                 "epochs": options.epochs,
                 "seed": options.seed,
                 "learning_rate": options.learning_rate,
+                "schedule": "constant",
                 "batch_tokens": options.batch_targets,
                 # One validation, after the last epoch: nothing is selected.
                 "evaluate_every": options.epochs,
@@ -120,9 +121,15 @@ def save_cases(pipeline: Pipeline, path: Path) -> None:
 
 
 def our_figures(pipeline: Pipeline) -> dict[str, object]:
-    timing = pipeline.evaluated()["timing"]
+    took = pipeline.out / "outcome.json"
+    if not took.exists():
+        _ = pipeline.features
+        watch = Stopwatch()
+        _ = pipeline.train_stage
+        write_json(took, watch.per_epoch(pipeline.config.train.epochs))
+    pipeline.evaluated()
     ranks = pl.read_parquet(pipeline.out / "ranks.parquet").filter(split="test")["rank_full"]
-    return {**summarize(ranks.to_numpy(), KS), "seconds_per_epoch": timing["seconds_per_epoch"]}
+    return {**summarize(ranks.to_numpy(), KS), **read_json(took)}
 
 
 def peer_figures(

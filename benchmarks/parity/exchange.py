@@ -1,6 +1,7 @@
 """What all sides of the comparison read and write: one split in, ranks out; numpy alone, so that it runs anywhere."""
 
 import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,12 +49,26 @@ def read_cases(path: Path) -> Cases:
         return Cases(int(stored["item_count"]), train, history, stored["targets"])
 
 
+class Stopwatch:
+    """Wall and CPU seconds of this process since it was made; a busy machine disturbs the latter least."""
+
+    def __init__(self) -> None:
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+
+    def per_epoch(self, epochs: int) -> dict[str, float]:
+        """Return what an epoch took on average."""
+        return {
+            "seconds_per_epoch": (time.perf_counter() - self._wall) / epochs,
+            "cpu_seconds_per_epoch": (time.process_time() - self._cpu) / epochs,
+        }
+
+
 def write_outcome(
-    folder: Path, ranks: np.ndarray, seconds_per_epoch: float, versions: dict[str, str]
+    folder: Path, ranks: np.ndarray, per_epoch: dict[str, float], versions: dict[str, str]
 ) -> None:
     """Write the ranks of the targets (in the order of the cases) and what the training took."""
     np.save(folder / "ranks.npy", ranks.astype(np.int64))
-    outcome = {"seconds_per_epoch": seconds_per_epoch, "versions": versions}
+    outcome = per_epoch | {"versions": versions}
     (folder / "outcome.json").write_text(json.dumps(outcome))
 
 

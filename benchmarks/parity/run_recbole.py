@@ -5,14 +5,13 @@ Run: python run_recbole.py CASES.npz SETTINGS.json OUT
 
 import json
 import sys
-import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import recbole
 import torch
-from exchange import Cases, read_cases, write_outcome
+from exchange import Cases, Stopwatch, read_cases, write_outcome
 from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
 from recbole.utils import get_model, get_trainer, init_seed
@@ -168,11 +167,11 @@ def versions() -> dict[str, str]:
 def main() -> None:
     given = arguments()
     made = prepared(given.settings, written(given))
-    started = time.perf_counter()
+    watch = Stopwatch()
     made.trainer.fit(made.train_data, verbose=False, saved=False)
-    seconds = (time.perf_counter() - started) / given.settings["epochs"]
+    took = watch.per_epoch(given.settings["epochs"])
     write_outcome(
-        given.out, ranks_of(made.model, made.test_data, made.dataset, given.cases), seconds, versions()
+        given.out, ranks_of(made.model, made.test_data, made.dataset, given.cases), took, versions()
     )
 
 

@@ -5,7 +5,6 @@ Run: python run_rectools.py CASES.npz SETTINGS.json OUT
 
 import json
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ import pandas as pd
 import pytorch_lightning
 import rectools
 import torch
-from exchange import Cases, read_cases, write_outcome
+from exchange import Cases, Stopwatch, read_cases, write_outcome
 from rectools import Columns
 from rectools.dataset import Dataset
 from rectools.models import BERT4RecModel, SASRecModel
@@ -83,11 +82,11 @@ def main() -> None:
         get_trainer_func=trainer,
         **({"mask_prob": settings["mask_share"]} if settings["model"] == "bert4rec" else {}),
     )
-    started = time.perf_counter()
+    watch = Stopwatch()
     model.fit(interactions(cases.train))
-    seconds = (time.perf_counter() - started) / settings["epochs"]
+    took = watch.per_epoch(settings["epochs"])
     versions = {"rectools": rectools.__version__, "torch": torch.__version__, "numpy": np.__version__}
-    write_outcome(out, ranks_of(model, cases), seconds, versions)
+    write_outcome(out, ranks_of(model, cases), took, versions)
 
 
 if __name__ == "__main__":
