@@ -147,7 +147,7 @@ def test_a_bad_range_is_named(tmp_path, text, message):
 @pytest.mark.parametrize("name", BUILDERS)
 def test_the_default_space_fits_every_model(shop, name):
     config = with_values(shop[0], {"model.name": name})
-    for key, among in default_space(name).items():
+    for key, among in default_space(config).items():
         value_at(config, key)
         ends = among.choices or [among.low, among.high]
         for value in ends:

@@ -13,38 +13,47 @@ from h2rec.experiments.suite import Suite
 from h2rec.experiments.suite_files import shipped_suites, suite_path
 from h2rec.experiments.suite_report import write_suite_report
 
+SuiteArgument = Annotated[
+    str,
+    typer.Argument(metavar="SUITE", help="A YAML file, or a shipped suite: " + ", ".join(shipped_suites())),
+]
+OverridesOption = Annotated[
+    list[str] | None, typer.Option("--set", help="Override a key for every run: --set train.epochs=10.")
+]
+DataOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--data",
+        metavar="NAME[=CONFIG]",
+        help="A data set instead of the suite's own (repeatable): a name below $H2REC_DATASETS, "
+        "a named public one, or NAME=CONFIG.yaml.",
+    ),
+]
+StagesOption = Annotated[
+    Path | None, typer.Option("--stages", help="Folder of finished stages, shared with other suites.")
+]
+JobsOption = Annotated[int, typer.Option("--jobs", min=1, help="Runs side by side.")]
+OnlyOption = Annotated[list[str] | None, typer.Option("--only", help="Run this row alone (repeatable).")]
+
 
 def compare(
-    suite: Annotated[
-        str,
-        typer.Argument(
-            metavar="SUITE", help="A YAML file, or a shipped suite: " + ", ".join(shipped_suites())
-        ),
-    ],
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", help="Override a key for every run: --set train.epochs=10.")
-    ] = None,
+    suite: SuiteArgument,
+    overrides: OverridesOption = None,
     *,
-    data: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--data",
-            metavar="NAME[=CONFIG]",
-            help="A data set instead of the suite's own (repeatable): a name below $H2REC_DATASETS, "
-            "a named public one, or NAME=CONFIG.yaml.",
-        ),
-    ] = None,
+    data: DataOption = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder of the suite; default runs/NAME-OF-SUITE.")
     ] = None,
-    stages: Annotated[
-        Path | None, typer.Option("--stages", help="Folder of finished stages, shared with other suites.")
+    stages: StagesOption = None,
+    tuned: Annotated[
+        Path | None,
+        typer.Option("--tuned", help="Folder of settings by data set and row, as h2rec tune-suite writes."),
     ] = None,
-    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Runs side by side.")] = 1,
+    jobs: JobsOption = 1,
     cores: Annotated[
         str | None, typer.Option("--cores", help="CPU cores to run on, such as 0-3 or 0,2; default all.")
     ] = None,
-    only: Annotated[list[str] | None, typer.Option("--only", help="Run this row alone (repeatable).")] = None,
+    only: OnlyOption = None,
     tables: Annotated[
         bool, typer.Option("--tables", help="Run nothing: tables and report of what is finished.")
     ] = False,
@@ -52,7 +61,7 @@ def compare(
     """Run a suite, or go on with it: tables, tests, `results.json` and `report.html`; finished runs are reused."""
     path = suite_path(suite)
     folder = out or Path("runs") / path.stem
-    opened = Suite.load(suite, folder, data=data or [], overrides=overrides or [], stages=stages)
+    opened = Suite.load(suite, folder, data=data or [], overrides=overrides or [], stages=stages, tuned=tuned)
     failures = {} if tables else opened.run(jobs, cores=_numbers(cores), only=only or [])
     if not opened.finished():
         if failures:

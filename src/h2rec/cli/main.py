@@ -20,6 +20,7 @@ COMMANDS = {
     "train": "h2rec.cli.run:train",
     "evaluate": "h2rec.cli.run:evaluate",
     "tune": "h2rec.cli.tune:tune",
+    "tune-suite": "h2rec.cli.tune_suite:tune_suite_command",
     "compare": "h2rec.cli.compare:compare",
     "cold-start": "h2rec.cli.cold_start:cold_start_command",
     "bundle": "h2rec.cli.run:bundle",

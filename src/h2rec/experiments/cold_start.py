@@ -135,7 +135,7 @@ def _described(pipeline: Pipeline, cold: ColdCases) -> NewItems:
 
 def _ways(pipeline: Pipeline, new: NewItems, *, first: bool) -> Iterator[tuple[str, Scorer]]:
     """Every way to score a catalogue with new items; those without training once only."""
-    settings, embeddings = pipeline.config.model, pipeline.embeddings
+    settings, embeddings = pipeline.model_settings, pipeline.embeddings
     assert embeddings is not None
     of_text = text_start(embeddings.vectors, new.vectors, settings.dim, settings.warm_start.std)
     grown: Any = grown_model(pipeline.model, settings, new.ids, new.groups)

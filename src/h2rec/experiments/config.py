@@ -9,6 +9,7 @@ import yaml
 from h2rec.data.settings import DataSettings
 from h2rec.errors import ConfigError
 from h2rec.evaluation.settings import EvaluateSettings
+from h2rec.experiments.blend import BlendSettings
 from h2rec.files import write_text
 from h2rec.losses.settings import LossSettings
 from h2rec.models.settings import ModelSettings
@@ -34,6 +35,8 @@ class RunConfig(Settings):
     """What it minimises."""
     train: TrainSettings = TrainSettings()
     """How it is trained."""
+    blend: BlendSettings = BlendSettings()
+    """How the weights of its branches are chosen afterwards."""
     evaluate: EvaluateSettings = EvaluateSettings()
     """How it is measured."""
     runtime: RuntimeSettings = RuntimeSettings()

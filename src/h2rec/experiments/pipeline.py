@@ -24,6 +24,7 @@ from h2rec.evaluation.evaluate import Evaluation, evaluate
 from h2rec.evaluation.metrics import metric_value
 from h2rec.evaluation.negatives import draw_negatives
 from h2rec.evaluation.settings import FULL, EvaluateSettings, sampled_negatives
+from h2rec.experiments.blend import can_be_fitted, fit_weights
 from h2rec.experiments.config import RunConfig
 from h2rec.experiments.provenance import provenance
 from h2rec.experiments.report import write_report
@@ -32,6 +33,7 @@ from h2rec.experiments.stages import Stage, StageStore
 from h2rec.files import atomic_folder, atomic_path, file_hash, read_json, write_json
 from h2rec.models.build import ItemFeatures, build_model
 from h2rec.models.scorer import CatalogueScorer
+from h2rec.models.settings import ModelSettings
 from h2rec.retrieval.bundle import BundleParts, write_bundle
 from h2rec.runtime import random_stream, select_device, set_threads
 from h2rec.semantic_ids.codes import SemanticIds
@@ -40,7 +42,7 @@ from h2rec.text.embed import embed
 from h2rec.text.fields import item_texts
 from h2rec.training.checkpoint import load_weights, weights_of
 from h2rec.training.objective import TrainingObjective
-from h2rec.training.trainer import Trainer, Validator
+from h2rec.training.trainer import Trainer, Validator, Watch
 
 logger = logging.getLogger(__name__)
 
@@ -69,10 +71,15 @@ class Pipeline:
         Folder of the run; its files follow the contract of the documentation.
     stages
         Folder of finished stages; by default ``stages`` inside `out`. Runs that share it share work.
+    watch
+        Told every validation of the training, which it may end by what it raises.
     """
 
-    def __init__(self, config: RunConfig, out: Path, stages: Path | None = None) -> None:
+    def __init__(
+        self, config: RunConfig, out: Path, stages: Path | None = None, watch: Watch | None = None
+    ) -> None:
         self.config = config
+        self.watch = watch
         self.out = out
         self.store = StageStore(stages or out / "stages")
         self.stages: dict[str, Stage] = {}
@@ -269,6 +276,7 @@ class Pipeline:
             validate=self._validator(model),
             checkpoint=checkpoint,
             head=self.head,
+            watch=self.watch,
         )
 
     def _validator(self, model: Any) -> Validator:
@@ -285,16 +293,59 @@ class Pipeline:
         return validate
 
     def validation_value(self) -> float:
-        """Carry the pipeline out up to the trained model and return its selection metric on validation."""
+        """Carry the pipeline out up to the finished model and return its selection metric on validation."""
+        if self.blend is not None:
+            return float(self.blend["value"])
         found = read_json(self.train_stage.folder / "training.json")["best_value"]
         if found is None:  # a model that is not trained was not validated on the way
             found = self._validator(self.model)()[self.config.train.select]
         return float(found)
 
     @cached_property
+    def blend(self) -> dict[str, Any] | None:
+        """What each branch weighs, chosen on validation (see `fit_weights`); None where nothing is chosen."""
+        config = self.config
+        if not config.blend.fit:
+            return None
+        trained = self._trained(config.model)
+        if not can_be_fitted(trained):
+            return None
+        select = config.train.select
+        cases = _sample(self.split.valid, config.train.evaluate_users)
+        depends = {
+            "train": self.train_stage.key,
+            "weights": config.blend.weights,
+            "head": config.data.head_share,
+        }
+
+        def work(folder: Path) -> None:
+            found = fit_weights(
+                trained,
+                cases,
+                config.blend,
+                config.evaluate,
+                select=select,
+                head=self.head,
+                seed=EVALUATION_SEED,
+            )
+            write_json(folder / "blend.json", found)
+
+        found: dict[str, Any] = read_json(self._run("blend", depends, work).folder / "blend.json")
+        return found
+
+    @property
+    def model_settings(self) -> ModelSettings:
+        """The model's settings, with the weights that were chosen for its branches."""
+        settings = self.config.model
+        return settings if self.blend is None else settings.with_branch_weights(self.blend["weights"])
+
+    @cached_property
     def model(self) -> Any:
         """The trained model with its selected weights."""
-        model = build_model(self.config.model, self.features, seed=self.config.train.seed)
+        return self._trained(self.model_settings)
+
+    def _trained(self, settings: ModelSettings) -> Any:
+        model = build_model(settings, self.features, seed=self.config.train.seed)
         load_weights(model, load_file(self.train_stage.folder / "model.safetensors"))
         return model.to(self.device).eval()
 
@@ -324,6 +375,8 @@ class Pipeline:
             "evaluate": self.config.evaluate.model_dump(mode="json"),
             "groups": self.config.data.model_dump(mode="json", include={"head_share", "popularity_groups"}),
         }
+        if self.blend is not None:
+            depends["weights"] = self.blend["weights"]
 
         def work(folder: Path) -> None:
             metrics, ranks = {}, []
@@ -346,6 +399,8 @@ class Pipeline:
         metrics["timing"] = {stage.name: stage.seconds for stage in self.stages.values()}
         metrics["timing"]["seconds_per_epoch"] = training["seconds"] / max(1, training["epochs"])
         metrics["training"] = {name: value for name, value in training.items() if name != "seconds"}
+        if self.blend is not None:
+            metrics["blend"] = self.blend
         metrics["data"] = self.dataset.report
         metrics["provenance"] = provenance(self.config.train.seed) | {
             "stages": {stage.name: stage.key for stage in self.stages.values()}
@@ -361,7 +416,9 @@ class Pipeline:
 
     def bundled(self) -> Path:
         """Carry the whole pipeline out and return the folder of the bundle."""
-        depends = {"train": self.train_stage.key, "head": self.config.data.head_share}
+        depends: dict[str, Any] = {"train": self.train_stage.key, "head": self.config.data.head_share}
+        if self.blend is not None:
+            depends["weights"] = self.blend["weights"]
 
         def work(folder: Path) -> None:
             semantic_stage = self.semantic_id_stage
@@ -370,7 +427,7 @@ class Pipeline:
                 folder / "bundle",
                 BundleParts(
                     model=self.model.cpu(),
-                    settings=self.config.model,
+                    settings=self.model_settings,
                     items=self.dataset.items,
                     train_counts=self.split.train_counts,
                     head=self.head,

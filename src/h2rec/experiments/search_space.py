@@ -47,19 +47,13 @@ SearchSpace = Mapping[str, Range]
 """Ranges by dotted key of the configuration."""
 
 SHARED: dict[str, Range] = {
-    "train.learning_rate": Range(low=5e-4, high=1e-2, log=True),
-    "train.weight_decay": Range(low=1e-5, high=0.3, log=True),
-    "model.dropout": Range(low=0.1, high=0.6),
-    "model.score.temperature": Range(low=0.04, high=0.2, log=True),
-    "model.warm_start.std": Range(low=0.03, high=0.3, log=True),
+    "train.learning_rate": Range(low=1e-3, high=1e-2, log=True),
+    "model.dropout": Range(low=0.2, high=0.6),
+    "model.score.temperature": Range(low=0.05, high=0.15, log=True),
 }
+"""What decides most for every model; wider ranges need more trials than one can spare for twenty models."""
 OF_MODEL: dict[str, dict[str, Range]] = {
-    "h2rec": {
-        "loss.beta": Range(low=0.0, high=1.0),
-        "loss.gamma": Range(low=0.0, high=0.5),
-        "loss.joint": Range(low=0.0, high=1.0),
-        "model.score.sid_weight": Range(low=0.1, high=1.5),
-    },
+    "h2rec": {"loss.beta": Range(low=0.0, high=1.0), "loss.gamma": Range(low=0.0, high=0.3)},
     "bert4rec": {"model.mask_share": Range(low=0.1, high=0.6)},
     "llm_esr": {
         "model.llm_esr.distillation": Range(low=0.01, high=1.0, log=True),
@@ -70,9 +64,17 @@ OF_MODEL: dict[str, dict[str, Range]] = {
 }
 
 
-def default_space(model: str) -> SearchSpace:
+def default_space(config: RunConfig) -> SearchSpace:
     """Return the ranges that all models share and those of the model's own."""
-    return OF_MODEL["pop"] if model == "pop" else SHARED | OF_MODEL.get(model, {})
+    model = config.model
+    if model.name == "pop":
+        return OF_MODEL["pop"]
+    space = SHARED | OF_MODEL.get(model.name, {})
+    if model.name == "h2rec" and model.backbone == "bert4rec":
+        space |= OF_MODEL["bert4rec"]
+    if model.score.kind == "inner":
+        del space["model.score.temperature"]
+    return space
 
 
 def read_space(path: Path) -> SearchSpace:

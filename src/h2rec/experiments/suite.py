@@ -17,7 +17,7 @@ from h2rec.experiments.config import RunConfig
 from h2rec.experiments.cost import metered
 from h2rec.experiments.intent import intent_by_popularity
 from h2rec.experiments.pipeline import Pipeline
-from h2rec.experiments.suite_files import Values, merged, nested, read_suite, suite_path
+from h2rec.experiments.suite_files import Values, merged, nested, read_suite, read_tuned, suite_path
 from h2rec.files import read_json, write_json
 from h2rec.progress import progress_bar
 from h2rec.runtime import available_cores
@@ -114,12 +114,22 @@ class Suite:
         Folder of finished stages, which suites may share; by default ``stages`` in `out`.
     name
         What the suite is called in its report.
+    tuned
+        Folder of tuned settings, ``DATA/ROW.yaml``: they win over the suite's own, row by row. Rows without a file
+        stay as they are.
     """
 
     def __init__(
-        self, settings: SuiteSettings, out: Path, stages: Path | None = None, name: str = "suite"
+        self,
+        settings: SuiteSettings,
+        out: Path,
+        stages: Path | None = None,
+        name: str = "suite",
+        *,
+        tuned: Path | None = None,
     ) -> None:
         self.settings = settings
+        self.tuned = tuned
         self.out = out
         self.stages = stages or out / "stages"
         self.name = name
@@ -134,6 +144,7 @@ class Suite:
         data: Sequence[str] = (),
         overrides: Sequence[str] = (),
         stages: Path | None = None,
+        tuned: Path | None = None,
     ) -> Self:
         """Read a suite by its file's path or a shipped suite by its name; see `suite_files.read_suite`.
 
@@ -144,16 +155,25 @@ class Suite:
         """
         path = suite_path(str(suite))
         settings = SuiteSettings.parse(read_suite(path, data, overrides), source=str(suite))
-        return cls(settings, out, stages, path.stem)
+        return cls(settings, out, stages, path.stem, tuned=tuned)
 
     def _jobs(self) -> Iterator[Job]:
         # Seed by seed: a suite that is stopped early has whole tables of fewer seeds.
+        found = {
+            (data, name): {} if self.tuned is None else read_tuned(self.tuned, data, name)
+            for data in self.settings.data
+            for name in self.settings.rows
+        }
+        if self.tuned is not None and not any(found.values()):
+            raise ConfigError(f"{self.tuned}: holds no tuned settings of a row of this suite, DATA/ROW.yaml")
         for seed in self.settings.seeds:
             for data, of_data in self.settings.data.items():
                 for name, row in self.settings.rows.items():
                     if row.model in self.settings.skip.get(data, []):
                         continue
-                    values = merged(self.settings.base, of_data, row.values, {"train": {"seed": seed}})
+                    values = merged(
+                        self.settings.base, of_data, row.values, found[data, name], {"train": {"seed": seed}}
+                    )
                     config = RunConfig.parse(values, source=f"{data}, {name}").resolved(Path.cwd())
                     folder = self.out / "runs" / data / _file_name(name) / f"seed-{seed}"
                     yield Job(data, name, seed, config, folder)
@@ -182,16 +202,13 @@ class Suite:
         ConfigError
             If there is no such row or core.
         """
-        unknown = [name for name in only if name not in self.settings.rows]
-        if unknown:
-            raise ConfigError(f"no row '{unknown[0]}'", f"there are: {', '.join(self.settings.rows)}")
+        wanted = self.chosen(only)
         threads = max(1, (len(cores) if cores else available_cores()) // jobs)
-        wanted = [job for job in self.jobs if not only or job.model in only]
         failures: dict[Job, str] = {}
         # Spawned, not forked: a forked child would inherit the thread pools of the numerical libraries.
         context = multiprocessing.get_context("spawn")
         with (
-            ProcessPoolExecutor(jobs, mp_context=context, initializer=_end_with_parent) as pool,
+            ProcessPoolExecutor(jobs, mp_context=context, initializer=end_with_parent) as pool,
             progress_bar("suite", len(wanted), "runs") as advance,
         ):
             futures: dict[Future[None], Job] = {
@@ -211,6 +228,19 @@ class Suite:
                 advance(1)
         return failures
 
+    def chosen(self, only: Sequence[str]) -> list[Job]:
+        """Return the runs of some rows, all if none is named.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such row.
+        """
+        unknown = [name for name in only if name not in self.settings.rows]
+        if unknown:
+            raise ConfigError(f"no row '{unknown[0]}'", f"there are: {', '.join(self.settings.rows)}")
+        return [job for job in self.jobs if not only or job.model in only]
+
     def finished(self) -> list[Job]:
         """Runs whose figures are there, whether or not all are."""
         return [job for job in self.jobs if (job.folder / "metrics.json").exists()]
@@ -221,7 +251,7 @@ class Suite:
         return {job: str(read_json(path)["error"]) for job, path in paths.items() if path.exists()}
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """End this process as soon as the one that started it is gone: a killed suite leaves nobody at work."""
     parent = multiprocessing.parent_process()
 
@@ -239,14 +269,18 @@ def _run(job: Job, stages: Path, threads: int, cores: Sequence[int] | None) -> N
             os.sched_setaffinity(0, cores)
         except OSError:
             raise ConfigError(f"--cores: this process may not use all of the cores {list(cores)}") from None
-    runtime = job.config.runtime
-    if runtime.threads is None:
-        runtime = runtime.model_copy(update={"threads": threads})
     with metered(job.folder / "cost.json"):
-        pipeline = Pipeline(job.config.model_copy(update={"runtime": runtime}), job.folder, stages)
+        pipeline = Pipeline(with_threads(job.config, threads), job.folder, stages)
         pipeline.evaluated()
         intent_by_popularity(pipeline)
     (job.folder / "failure.json").unlink(missing_ok=True)
+
+
+def with_threads(config: RunConfig, threads: int) -> RunConfig:
+    """Return the configuration with a number of threads, if it has none of its own."""
+    if config.runtime.threads is not None:
+        return config
+    return config.model_copy(update={"runtime": config.runtime.model_copy(update={"threads": threads})})
 
 
 def _file_name(row: str) -> str:

@@ -1,6 +1,7 @@
 """Suite files: shipped ones by name, inheritance between them, and where their data sets lie."""
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,17 @@ def located(name: str) -> Values:
         f"give --data {name}=CONFIG.yaml with its data.interactions and data.items, or let {DATASETS_VARIABLE} name "
         f"a folder that holds {name}/{name}.inter",
     )
+
+
+def tuned_file(folder: Path, data: str, row: str) -> Path:
+    """Path of a row's tuned settings on a data set: ``FOLDER/beauty/sasrec-warm.yaml``."""
+    return folder / data / f"{re.sub(r'[^a-z0-9]+', '-', row.lower()).strip('-')}.yaml"
+
+
+def read_tuned(folder: Path, data: str, row: str) -> Values:
+    """Read a row's tuned settings on a data set; none where there is no file."""
+    path = tuned_file(folder, data, row)
+    return read_yaml(path) if path.exists() else {}
 
 
 def merged(*parts: Mapping[str, Any]) -> Values:

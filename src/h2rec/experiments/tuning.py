@@ -1,6 +1,7 @@
 """Search for settings: every model by the same search, with the same budget, selected on validation."""
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,14 +14,19 @@ from h2rec.experiments.provenance import provenance
 from h2rec.experiments.search_space import SearchSpace, default_space, value_at, with_values
 from h2rec.files import read_json, write_json
 from h2rec.runtime import random_stream
+from h2rec.training.trainer import Watch
 
 if TYPE_CHECKING:
     import optuna
 
 logger = logging.getLogger(__name__)
 
-STARTUP_TRIALS = 8
+STARTUP_TRIALS = 4
 """Trials drawn at random before the sampler learns from what it saw."""
+WHOLE_TRIALS = 3
+"""Trials that are trained to their end whatever they show; later ones stop where the median of the others is better."""
+SPARED_SHARE = 1 / 3
+"""Share of the epochs in which no trial is stopped."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +38,11 @@ class TrialRecord:
     settings
         The searched keys and their values.
     value
-        Best validation value; None where the training failed.
+        Best validation value; None where the training failed or was stopped.
     best_epoch, seconds
         Epoch of that value, and seconds of training.
+    stopped_after
+        Epoch after which the training was stopped because other trials were better there, or None.
     error
         What went wrong, or None.
     """
@@ -43,6 +51,7 @@ class TrialRecord:
     value: float | None
     best_epoch: int | None = None
     seconds: float = 0.0
+    stopped_after: int | None = None
     error: str | None = None
 
 
@@ -90,17 +99,17 @@ def tune(
     """
     if trials < 1:
         raise ConfigError(f"--trials: {trials}, at least one is needed")
-    space = default_space(config.model.name) if space is None else space
+    space = default_space(config) if space is None else space
     start = {key: value_at(config, key) for key in space}
     out.mkdir(parents=True, exist_ok=True)
     _claim(out, config, space)
-    study = _open_study(out)
+    study = _open_study(out, config.train.epochs)
     _take_up_again(study)
     if not study.trials and all(space[key].holds(value) for key, value in start.items()):
         study.enqueue_trial(start)
 
-    def opened(tried: RunConfig) -> Pipeline:
-        return Pipeline(tried, out / "work", stages or out / "stages")
+    def opened(tried: RunConfig, watch: Watch) -> Pipeline:
+        return Pipeline(tried, out / "work", stages or out / "stages", watch)
 
     records = _records(study)
     while len(records) < trials:
@@ -121,7 +130,7 @@ def _run_trial(
     config: RunConfig,
     space: SearchSpace,
     number: int,
-    opened: Callable[[RunConfig], Pipeline],
+    opened: Callable[[RunConfig, Watch], Pipeline],
 ) -> TrialRecord:
     import optuna
 
@@ -131,20 +140,39 @@ def _run_trial(
     trial = study.ask()
     settings = {key: _suggest(trial, key, space) for key in space}
     tried = with_values(config, settings)
+    # What a training had shown before it was killed counts as if it had not been.
+    shown = {int(epoch): value for epoch, value in trial.user_attrs.get("shown", {}).items()}
+    for epoch, value in shown.items():
+        trial.report(value, epoch)
+
+    def watch(epoch: int, value: float) -> None:
+        shown[epoch] = value
+        trial.report(value, epoch)
+        if trial.should_prune():
+            raise optuna.TrialPruned(epoch)
+
     try:
-        pipeline = opened(tried)
+        pipeline = opened(tried, watch)
         value = pipeline.validation_value()
         training = read_json(pipeline.train_stage.folder / "training.json")
+        for entry in training["log"]:
+            # A training that was finished before told nobody.
+            if "valid" in entry and entry["epoch"] not in shown:
+                trial.report(entry["valid"][config.train.select], entry["epoch"])
         record = TrialRecord(settings, value, training["best_epoch"], training["seconds"])
+        state = optuna.trial.TrialState.COMPLETE
+    except optuna.TrialPruned as stop:
+        record = TrialRecord(settings, None, stopped_after=stop.args[0])
+        state = optuna.trial.TrialState.PRUNED
     except H2RecError as error:
         if number == 0:
             raise
         logger.warning("trial %d failed: %s", number + 1, error.message)
         record = TrialRecord(settings, None, error=error.message)
+        state = optuna.trial.TrialState.FAIL
     trial.set_user_attr("record", asdict(record))
-    state = optuna.trial.TrialState.FAIL if record.value is None else optuna.trial.TrialState.COMPLETE
     study.tell(trial, record.value, state=state)
-    logger.info("trial %d: %s with %s", number + 1, record.value, settings)
+    logger.info("trial %d, %s: %s with %s", number + 1, state.name.lower(), record.value, settings)
     return record
 
 
@@ -154,17 +182,24 @@ def _suggest(trial: "optuna.Trial", key: str, space: SearchSpace) -> Any:
         return trial.suggest_categorical(key, among.choices)
     assert among.low is not None
     assert among.high is not None
-    return trial.suggest_float(key, among.low, among.high, log=among.log)
+    value = trial.suggest_float(key, among.low, among.high, log=among.log)
+    # What is tried is what a person would write.
+    return float(f"{value:.3g}")
 
 
-def _open_study(out: Path) -> "optuna.Study":
+def _open_study(out: Path, epochs: int) -> "optuna.Study":
     try:
         import optuna
     except ImportError:
         raise MissingExtraError("h2rec tune", "tune") from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage = f"sqlite:///{(out / 'study.db').resolve()}"
-    return optuna.create_study(storage=storage, study_name="h2rec", direction="maximize", load_if_exists=True)
+    pruner = optuna.pruners.MedianPruner(
+        n_startup_trials=WHOLE_TRIALS, n_warmup_steps=math.ceil(epochs * SPARED_SHARE)
+    )
+    return optuna.create_study(
+        storage=storage, study_name="h2rec", direction="maximize", pruner=pruner, load_if_exists=True
+    )
 
 
 def _take_up_again(study: "optuna.Study") -> None:
@@ -173,7 +208,7 @@ def _take_up_again(study: "optuna.Study") -> None:
 
     for trial in study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
         study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-        study.enqueue_trial(trial.params)
+        study.enqueue_trial(trial.params, user_attrs={"shown": trial.intermediate_values})
 
 
 def _records(study: "optuna.Study") -> list[TrialRecord]:

@@ -49,7 +49,16 @@ class CatalogueScorer:
         with torch.inference_mode():
             if self.saturate_at is None:
                 return users @ self.item_matrix.T
-            parts = zip(users.split(self._sizes, 1), self.item_matrix.split(self._sizes, 1), strict=True)
-            scores = [user @ item.T for user, item in parts]
+            scores = self._of_branches(users)
             ceiling = saturation_ceiling(scores[0][:, 1:], self.saturate_at, self.item_count)
             return joint_score(scores, ceiling)
+
+    def branch_scores(self, histories: Histories, rows: IntArray) -> list[torch.Tensor]:
+        """Every branch's own part of the scores, `[n, N + 1]` each, as it is weighed in the sum."""
+        users = self.user_vectors(histories, rows)
+        with torch.inference_mode():
+            return self._of_branches(users)
+
+    def _of_branches(self, users: torch.Tensor) -> list[torch.Tensor]:
+        parts = zip(users.split(self._sizes, 1), self.item_matrix.split(self._sizes, 1), strict=True)
+        return [user @ item.T for user, item in parts]

@@ -1,6 +1,7 @@
 """Settings of every model, in the paper's words."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -111,6 +112,15 @@ class ModelSettings(Settings):
     """Of spm_sid alone."""
     llm_esr: LlmEsrSettings = LlmEsrSettings()
     """Of llm_esr alone."""
+
+    def with_branch_weights(self, weights: Mapping[str, float]) -> Self:
+        """Return the settings in which h2rec's branches ``sid`` and ``hybrid`` weigh something else."""
+        score, residual = self.score, self.residual
+        if "sid" in weights:
+            score = score.model_copy(update={"sid_weight": weights["sid"]})
+        if "hybrid" in weights:
+            residual = residual.model_copy(update={"weight": weights["hybrid"]})
+        return self.model_copy(update={"score": score, "residual": residual})
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> "ModelSettings":

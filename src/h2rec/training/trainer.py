@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 
 Validator = Callable[[], dict[str, float]]
 """Ranks the validation cases with the model as it is; returns metrics, `select` among them."""
+Watch = Callable[[int, float], None]
+"""Called with an epoch and its validation value."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +70,8 @@ class Trainer:
         Folder of the checkpoint, written after every epoch; None for none.
     head
         Which items are head items, bool `[N + 1]`; None leaves head and tail out of the diagnosis.
+    watch
+        Told the epoch and the selection metric of every validation; what it raises ends the training.
     """
 
     def __init__(
@@ -80,8 +84,10 @@ class Trainer:
         validate: Validator | None = None,
         checkpoint: Path | None = None,
         head: npt.NDArray[np.bool_] | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self.model = model
+        self.watch = watch
         self.objective = objective
         self.settings = settings
         self.validate = validate
@@ -183,6 +189,8 @@ class Trainer:
         record["valid"] = metrics
         record["valid_seconds"] = time.perf_counter() - started
         value = metrics[settings.select]
+        if self.watch is not None:
+            self.watch(progress.epoch, value)
         if progress.best_value is None or value > progress.best_value:
             progress.best_value, progress.best_epoch, progress.stale = value, progress.epoch, 0
             return weights_of(self.model)

@@ -1,0 +1,86 @@
+"""The same search for every row of a suite on every data set, several side by side, and the configs that it finds."""
+
+import logging
+import multiprocessing
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+import yaml
+
+from h2rec.errors import H2RecError
+from h2rec.experiments.search_space import default_space, value_at
+from h2rec.experiments.suite import Job, Suite, end_with_parent, with_threads
+from h2rec.experiments.suite_files import Values, merged, nested, tuned_file
+from h2rec.experiments.tuning import TuningResult, tune
+from h2rec.files import write_text
+from h2rec.progress import progress_bar
+from h2rec.runtime import available_cores
+
+logger = logging.getLogger(__name__)
+
+
+def tune_suite(
+    suite: Suite, trials: int, *, jobs: int = 1, only: Sequence[str] = ()
+) -> dict[tuple[str, str], str]:
+    """Search every row of a suite that is trained, with its first seed and the default space of its model.
+
+    A search lies in ``search/DATA/ROW`` below the suite's folder and goes on where it was stopped; what it finds is
+    written to ``tuned/DATA/ROW.yaml``, the searched keys alone, as `Suite.load` takes them.
+
+    Parameters
+    ----------
+    trials
+        Trials of each search, those already on record included.
+    jobs
+        Searches side by side; each gets its share of the cores.
+    only
+        Rows to search; all if empty.
+
+    Returns
+    -------
+    dict
+        Data sets and rows whose search failed, and what went wrong.
+    """
+    wanted = [job for job in suite.chosen(only) if _is_searched(job, suite)]
+    threads = max(1, available_cores() // jobs)
+    failures: dict[tuple[str, str], str] = {}
+    context = multiprocessing.get_context("spawn")
+    with (
+        ProcessPoolExecutor(jobs, mp_context=context, initializer=end_with_parent) as pool,
+        progress_bar("tuning", len(wanted), "searches") as advance,
+    ):
+        futures = {pool.submit(_search, job, suite.out, suite.stages, trials, threads): job for job in wanted}
+        for future in as_completed(futures):
+            job = futures[future]
+            error = future.exception()
+            if isinstance(error, H2RecError):
+                failures[job.data, job.model] = str(error)
+                logger.error("%s, %s: %s", job.data, job.model, error)
+            elif error is not None:
+                raise error
+            else:
+                logger.info("searched: %s, %s: %.5f", job.data, job.model, future.result())
+            advance(1)
+    return failures
+
+
+def _is_searched(job: Job, suite: Suite) -> bool:
+    """Whether a job stands for its row: one seed a row, and popularity has nothing to train."""
+    return job.seed == suite.settings.seeds[0] and job.config.model.name != "pop"
+
+
+def _search(job: Job, out: Path, stages: Path, trials: int, threads: int) -> float:
+    folder = tuned_file(out / "search", job.data, job.model).with_suffix("")
+    found = tune(with_threads(job.config, threads), trials, folder, stages=stages)
+    write_text(tuned_file(out / "tuned", job.data, job.model), _as_yaml(job, found))
+    return found.value
+
+
+def _as_yaml(job: Job, found: TuningResult) -> str:
+    values: Values = merged(*(nested(key, value_at(found.best, key)) for key in default_space(job.config)))
+    comment = (
+        f"# {job.model} on {job.data}: best of {len(found.trials)} trials, "
+        f"validation {found.best.train.select} {found.value:.4f}\n"
+    )
+    return comment + yaml.safe_dump(values, sort_keys=False)
