@@ -1,3 +1,4 @@
+import itertools
 import json
 import logging
 import time
@@ -6,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import polars as pl
 import pytest
+from ranx import Qrels, Run
+from ranx import evaluate as ranx_evaluate
 
 from h2rec.errors import ConfigError, H2RecError
 from h2rec.experiments.config import RunConfig
@@ -45,6 +48,23 @@ def test_the_run_leaves_the_files_of_the_contract(finished):
     assert all(len(row) == 2 for row in codes.values())
     ranks = pl.read_parquet(finished.out / "ranks.parquet")
     assert {"user", "target", "rank_full", "rank_sampled20", "split"} <= set(ranks.columns)
+
+
+def test_the_metrics_are_those_of_an_independent_library_on_the_saved_ranks(finished):
+    metrics = json.loads((finished.out / "metrics.json").read_text())
+    saved = pl.read_parquet(finished.out / "ranks.parquet")
+    theirs = [*(f"{name}@{k}" for name in ("hit_rate", "ndcg") for k in (1, 5, 10)), "mrr"]
+    for split, protocol in itertools.product(("test", "valid"), ("full", "sampled20")):
+        ranks = saved.filter(split=split)[f"rank_{protocol}"].to_list()
+        # A list in which the target stands at its rank, behind items of lower rank.
+        run = {
+            f"u{user}": {f"other {place}": 1 / place for place in range(1, rank)} | {"target": 1 / rank}
+            for user, rank in enumerate(ranks)
+        }
+        figures = ranx_evaluate(Qrels({user: {"target": 1} for user in run}), Run(run), theirs)
+        for name in theirs:
+            ours = metrics[split][protocol]["overall"][name.replace("hit_rate", "hit")]
+            assert ours == pytest.approx(figures[name], abs=1e-6), (split, protocol, name)
 
 
 def test_the_report_tells_what_the_metrics_say(finished):

@@ -11,6 +11,8 @@ import yaml
 from h2rec.cli.main import main
 from h2rec.errors import ConfigError
 from h2rec.experiments.comparison import evidence
+from h2rec.experiments.config import RunConfig
+from h2rec.experiments.search_space import value_at
 from h2rec.experiments.suite import Suite, SuiteSettings
 from h2rec.experiments.suite_files import merged, read_suite, shipped_suites, suite_path
 from made_shop import write_shop
@@ -273,3 +275,34 @@ def test_later_parts_win_key_by_key():
     parts = {"a": {"b": 1, "c": 2}}, {"a": {"c": 3}}, {"d": 4}
     assert merged(*parts) == {"a": {"b": 1, "c": 3}, "d": 4}
     assert parts[0] == {"a": {"b": 1, "c": 2}}
+
+
+def test_every_trained_row_is_searched_and_compare_takes_what_was_found(suite_file, tmp_path, monkeypatch):
+    popular = {"model": {"name": "pop"}}
+    models = yaml.safe_load(suite_file.read_text())["models"] | {"Pop, recent": popular}
+    rewritten(suite_file, models=models, seeds=[0, 1])
+    out = tmp_path / "tune"
+    command = ["tune-suite", str(suite_file), "--out", str(out), "--trials", "2", "--jobs", "2"]
+    with pytest.raises(SystemExit) as ended:
+        main(command)
+    assert ended.value.code == 0
+    found = sorted(path.name for path in (out / "tuned" / "shop").iterdir())
+    assert found == ["h2rec.yaml", "weak.yaml"]
+    trials = json.loads((out / "search/shop/weak/trials.json").read_text())["trials"]
+    best = max(trials, key=lambda trial: trial["value"])
+    suite = Suite.load(suite_file, tmp_path / "out", tuned=out / "tuned")
+    tuned = {job.seed: job.config for job in suite.jobs if job.model == "weak"}
+    assert {seed: value_at(tuned[seed], "model.dropout") for seed in (0, 1)} == dict.fromkeys(
+        (0, 1), best["settings"]["model.dropout"]
+    )
+    assert tuned[1].train.seed == 1
+    # What was not searched stays the suite's, and a row without a file stays as it is.
+    assert tuned[0].train.epochs == 1
+    (recent,) = {job.config.model.dropout for job in suite.jobs if job.model == "Pop, recent"}
+    assert recent == RunConfig.parse({"data": tuned[0].data.model_dump()}).model.dropout
+
+
+def test_a_folder_without_tuned_settings_is_an_error(suite_file, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["compare", str(suite_file), "--tuned", str(tmp_path / "nothing")])
+    assert "holds no tuned settings" in capsys.readouterr().err

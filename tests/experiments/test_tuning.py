@@ -3,11 +3,13 @@
 import json
 import sys
 
+import optuna
 import pytest
 import yaml
 
 from h2rec.cli.main import main
 from h2rec.errors import ConfigError, H2RecError, MissingExtraError
+from h2rec.experiments import tuning
 from h2rec.experiments.config import RunConfig
 from h2rec.experiments.pipeline import Pipeline
 from h2rec.experiments.search_space import Range, default_space, read_space, value_at, with_values
@@ -116,6 +118,39 @@ def test_a_failed_training_is_on_record_and_the_search_goes_on(shop, tmp_path, m
     assert result.trials[1].value is None
 
 
+def test_a_training_that_falls_behind_is_stopped_and_is_on_record(shop, tmp_path, monkeypatch):
+    config = with_values(shop[0], {"train.epochs": 6, "train.evaluate_every": 1})
+    drawn = iter([1e-2, 1e-2, 1e-2, 1e-6, 1e-2])
+    monkeypatch.setattr(tuning, "_suggest", lambda trial, key, space: next(drawn))
+    space = {"train.learning_rate": Range(low=1e-7, high=3e-2, log=True)}
+    result = tune(config, 5, tmp_path, space=space, stages=shop[1])
+    # Until a third of the epochs nothing is stopped, and what learns nothing is stopped then.
+    assert [trial.stopped_after for trial in result.trials] == [None, None, None, 2, None]
+    assert result.trials[3].value is None
+    assert result.best.train.learning_rate == 1e-2
+
+
+def test_what_a_killed_training_had_shown_still_counts(shop, tmp_path, monkeypatch):
+    config = with_values(shop[0], {"train.epochs": 6, "train.evaluate_every": 1})
+    space = {"train.learning_rate": Range(low=1e-4, high=3e-2, log=True)}
+    reported = []
+    report = optuna.trial.Trial.report
+
+    def killed_at_the_third(self, value, step):
+        report(self, value, step)
+        reported.append((self.number, step))
+        if len(reported) == 3:
+            raise Killed
+
+    monkeypatch.setattr(optuna.trial.Trial, "report", killed_at_the_third)
+    with pytest.raises(Killed):
+        tune(config, 1, tmp_path, space=space, stages=shop[1])
+    tune(config, 1, tmp_path, space=space, stages=shop[1])
+    study = optuna.load_study(study_name="h2rec", storage=f"sqlite:///{tmp_path / 'study.db'}")
+    (whole,) = study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))
+    assert sorted(whole.intermediate_values) == [1, 2, 3, 4, 5, 6]
+
+
 def test_another_search_in_the_same_folder_is_refused(shop, found):
     config, stages = shop
     with pytest.raises(ConfigError, match="search of another configuration"):
@@ -185,3 +220,15 @@ def test_the_command_prints_the_best_and_leaves_the_files(tmp_path, capsys):
     assert "train.learning_rate=0.01" in capsys.readouterr().out
     assert yaml.safe_load((tmp_path / "out" / "best.yaml").read_text())["model"]["name"] == "sasrec"
     assert (tmp_path / "out" / "trials.json").exists()
+
+
+def test_what_is_drawn_is_rounded_to_what_a_person_would_write(found):
+    for trial in found[0].trials[1:]:
+        assert float(f"{trial.settings['model.dropout']:.3g}") == trial.settings["model.dropout"]
+
+
+def test_the_default_space_knows_what_a_configuration_does_not_use(shop):
+    inner = with_values(shop[0], {"model.name": "h2rec", "model.score.kind": "inner"})
+    assert "model.score.temperature" not in default_space(inner)
+    cloze = with_values(shop[0], {"model.name": "h2rec", "model.backbone": "bert4rec"})
+    assert "model.mask_share" in default_space(cloze)

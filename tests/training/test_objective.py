@@ -256,3 +256,18 @@ def test_a_branch_that_weighs_nothing_has_no_loss_of_its_own():
     model, objective = make({"beta": 0, "gamma": 0}, score={"sid_weight": 0.0})
     terms, _ = objective(model, batch(), np.random.default_rng(0))
     assert set(terms.values) == {"ranking", "ranking_hid"}
+
+
+def test_the_head_s_hids_take_less_of_the_alignment_s_gradient():
+    items = torch.arange(1, ITEMS + 1)
+    gradients = []
+    for alignment in ({}, {"spare_head": 2.0}):
+        model, objective = make({"alignment": alignment})
+        loss, _ = objective.alignment(model, items, np.random.default_rng(0))
+        loss.backward()
+        gradients.append((loss.item(), model.hid.weight.grad[1:-1], model.codes.vectors.grad))
+    (loss, hid, codes), (spared_loss, spared, spared_codes) = gradients
+    counts = torch.from_numpy(HISTORIES.counts(ITEMS)[1:])[:, None]
+    assert spared_loss == pytest.approx(loss, rel=1e-6)
+    torch.testing.assert_close(spared, hid * (2 / (2 + counts)).float())
+    torch.testing.assert_close(spared_codes, codes)

@@ -48,12 +48,13 @@ SearchSpace = Mapping[str, Range]
 
 SHARED: dict[str, Range] = {
     "train.learning_rate": Range(low=1e-3, high=1e-2, log=True),
+    "train.batch_tokens": Range(choices=[512, 2048]),
     "model.dropout": Range(low=0.2, high=0.6),
     "model.score.temperature": Range(low=0.05, high=0.15, log=True),
 }
 """What decides most for every model; wider ranges need more trials than one can spare for twenty models."""
 OF_MODEL: dict[str, dict[str, Range]] = {
-    "h2rec": {"loss.beta": Range(low=0.0, high=1.0), "loss.gamma": Range(low=0.0, high=0.3)},
+    "h2rec": {"loss.beta": Range(choices=[0.0, 0.1, 0.5])},
     "bert4rec": {"model.mask_share": Range(low=0.1, high=0.6)},
     "llm_esr": {
         "model.llm_esr.distillation": Range(low=0.01, high=1.0, log=True),

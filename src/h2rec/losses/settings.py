@@ -27,6 +27,9 @@ class AlignmentSettings(Settings):
     """One batch in so many computes the term, with its weight multiplied by that: the same on average, for less."""
     symmetric: bool = True
     """Both directions, SID to HID and HID to SID, or the first alone."""
+    spare_head: float | None = Field(None, gt=0)
+    """Beyond the paper: an item with c training interactions takes ``s / (s + c)`` of the term's gradient into its HID,
+    so that codes guide the tail's and leave what the head's have learned; null lets all of it through."""
 
 
 class MaskingSettings(Settings):

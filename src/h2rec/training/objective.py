@@ -65,7 +65,9 @@ class TrainingObjective:
         self, settings: LossSettings, train: Histories, item_count: int, codes: CodeArray | None = None
     ) -> None:
         self.settings = settings
-        self.sampler = NegativeSampler(settings.negatives, train.counts(item_count))
+        counts = train.counts(item_count)
+        self.sampler = NegativeSampler(settings.negatives, counts)
+        self.train_counts = torch.from_numpy(counts)
         self.item_count = item_count
         self.codes = None if codes is None else torch.from_numpy(codes).long()
         window = settings.alignment.window if codes is not None and settings.beta else 0
@@ -228,7 +230,11 @@ class TrainingObjective:
         if self.neighbours is not None:
             positives |= neighbours_within(self.neighbours, items)
         positives = positives.to(targets.device)
-        sid, hid = model.alignment_views(torch.from_numpy(items).to(targets.device))
+        rows = torch.from_numpy(items)
+        sid, hid = model.alignment_views(rows.to(targets.device))
+        if settings.spare_head is not None:
+            passed = settings.spare_head / (settings.spare_head + self.train_counts[rows, None])
+            hid = _with_gradient(hid, passed.to(hid))
         loss = multi_positive_info_nce(
             sid, hid, positives, settings.temperature, symmetric=settings.symmetric
         )
@@ -256,6 +262,11 @@ class TrainingObjective:
                 return alpha.argmax(-1)
             case _:
                 return torch.from_numpy(random.integers(0, alpha.shape[1], len(alpha))).to(alpha.device)
+
+
+def _with_gradient(values: torch.Tensor, passed: torch.Tensor) -> torch.Tensor:
+    """Return the values, of whose gradient only a share `passed` flows back."""
+    return values * passed + values.detach() * (1 - passed)
 
 
 def _branch_weights(model: SequenceModel) -> tuple[float, ...]:
