@@ -8,6 +8,7 @@ Run: python benchmarks/parity/compare.py --interactions scientific.inter --out r
 """
 
 import argparse
+import itertools
 import json
 import subprocess
 import sys
@@ -17,7 +18,8 @@ import numpy as np
 import polars as pl
 from exchange import Stopwatch, write_cases
 
-from h2rec.evaluation.metrics import summarize
+from h2rec.evaluation.metrics import per_case, summarize
+from h2rec.evaluation.paired_tests import paired_tests
 from h2rec.experiments.config import RunConfig
 from h2rec.experiments.pipeline import Pipeline
 from h2rec.experiments.provenance import provenance
@@ -40,11 +42,13 @@ def main() -> None:
     save_cases(pipelines["sasrec"], out / "cases.npz")
     rows = []
     for model in options.models:
-        rows.append({"library": "h2rec", "model": model, **our_figures(pipelines[model])})
+        ranks, took = our_figures(pipelines[model])
+        rows.append({"library": "h2rec", "model": model, **summarize(ranks, KS), **took})
         print(rows[-1], flush=True)
         for peer in options.peers:
             if model in PEERS[peer]:
-                found = peer_figures(peer, model, settings, out, options.envs.resolve())
+                theirs, took = peer_figures(peer, model, settings, out, options.envs.resolve())
+                found = {**summarize(theirs, KS), **took, **against(theirs, ranks)}
                 rows.append({"library": peer, "model": model, **found})
                 print(rows[-1], flush=True)
     record = {"data": options.interactions.name, "settings": settings, "rows": rows}
@@ -120,7 +124,8 @@ def save_cases(pipeline: Pipeline, path: Path) -> None:
     write_cases(path, split.item_count, *pairs, np.asarray(split.test.targets))
 
 
-def our_figures(pipeline: Pipeline) -> dict[str, object]:
+def our_figures(pipeline: Pipeline) -> tuple[np.ndarray, dict[str, object]]:
+    """Ranks of the test cases, and what an epoch took."""
     took = pipeline.out / "outcome.json"
     if not took.exists():
         _ = pipeline.features
@@ -129,13 +134,27 @@ def our_figures(pipeline: Pipeline) -> dict[str, object]:
         write_json(took, watch.per_epoch(pipeline.config.train.epochs))
     pipeline.evaluated()
     ranks = pl.read_parquet(pipeline.out / "ranks.parquet").filter(split="test")["rank_full"]
-    return {**summarize(ranks.to_numpy(), KS), **read_json(took)}
+    return ranks.to_numpy(), read_json(took)
+
+
+def against(theirs: np.ndarray, ours: np.ndarray) -> dict[str, object]:
+    """Test our difference to a peer, user by user, in every metric shown."""
+    metrics = [f"{name}@{k}" for name, k in itertools.product(("hit", "ndcg"), KS)]
+    differences = np.stack([per_case(ours, m) - per_case(theirs, m) for m in metrics], axis=1)
+    found = paired_tests(differences)
+    pairs = zip(metrics, differences.mean(axis=0), found.p_t, found.p_bootstrap, strict=True)
+    return {
+        "ours_minus_theirs": {
+            metric: {"difference": float(mean), "p": float(max(p_t, p_bootstrap))}
+            for metric, mean, p_t, p_bootstrap in pairs
+        }
+    }
 
 
 def peer_figures(
     peer: str, model: str, settings: dict[str, object], out: Path, envs: Path
-) -> dict[str, object]:
-    """Train a peer's model in its own environment, unless that was done already."""
+) -> tuple[np.ndarray, dict[str, object]]:
+    """Train a peer's model in its own environment, unless that was done already; its ranks, and what it took."""
     folder = out / peer / model
     asked = json.dumps({"model": model, **settings}, indent=1)
     path = folder / "settings.json"
@@ -148,7 +167,7 @@ def peer_figures(
             done = subprocess.run(script, check=False, stdout=log, stderr=subprocess.STDOUT, cwd=folder)
         if done.returncode:
             sys.exit(f"{peer} failed on {model}: see {folder / 'log.txt'}")
-    return {**summarize(np.load(folder / "ranks.npy"), KS), **read_json(folder / "outcome.json")}
+    return np.load(folder / "ranks.npy"), read_json(folder / "outcome.json")
 
 
 def environment(peer: str, envs: Path) -> Path:

@@ -1,0 +1,30 @@
+"""Keep comparisons with the peers: their `parity.json` without paths of the machine, by data set.
+
+Run:  python -m benchmarks.parity.keep runs/parity/scientific [runs/parity/beauty ..]
+      python -m benchmarks.parity.table
+"""
+
+import argparse
+from pathlib import Path
+
+from benchmarks.suites.keep import without_paths
+
+from h2rec.files import read_json, write_json
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folders", nargs="+", type=Path, help="Output folders of compare.py.")
+    for folder in parser.parse_args().folders:
+        found = read_json(folder / "parity.json")
+        found["provenance"]["command"] = without_paths(found["provenance"]["command"])
+        RESULTS.mkdir(exist_ok=True)
+        write_json(RESULTS / f"{Path(found['data']).stem}.json", found)
+
+
+if __name__ == "__main__":
+    main()

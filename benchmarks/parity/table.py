@@ -1,0 +1,64 @@
+"""Write the comparison with the peers into docs/results.md from the results files.
+
+Run:  python -m benchmarks.parity.table [--check]
+"""
+
+from pathlib import Path
+from typing import Any
+
+from benchmarks.pages import markdown, update
+
+from h2rec.files import read_json
+
+RESULTS = Path(__file__).parent / "results"
+TITLE = """## Beside RecBole and RecTools
+
+The same training sequences, sizes, learning rate, epochs and loss (full softmax), no text, no warm start, inner
+products, nothing selected: the state after the last epoch, by its test ranks in the full protocol, one seed. `+` marks
+metrics in which ours is better than the row, `-` in which it is worse, at p < 0.05 in both the paired bootstrap over
+users and the paired t test. What can't be made equal stands in `benchmarks/parity/README.md`. Seconds are those of an
+epoch, one thread.
+"""
+NAMES = {
+    "sasrec": "SASRec",
+    "gru4rec": "GRU4Rec",
+    "bert4rec": "BERT4Rec",
+    "h2rec": "h2rec",
+    "recbole": "RecBole",
+    "rectools": "RecTools",
+}
+METRICS = ("hit@10", "ndcg@10", "hit@100", "hit@500")
+
+
+def parity() -> str:
+    """All kept comparisons, one table a data set."""
+    paths = sorted(RESULTS.glob("*.json"))
+    return "\n".join([TITLE, *(section(path.stem, read_json(path)) for path in paths)]) if paths else ""
+
+
+def section(data: str, found: dict[str, Any]) -> str:
+    """One data set: a row for each model and library."""
+    heads = ["model", "library", *METRICS, "CPU s", "wall s"]
+    settings, origin = found["settings"], found["provenance"]
+    shown = ("dim", "layers", "max_length", "dropout", "learning_rate", "batch_targets", "epochs")
+    told = ", ".join(f"{name.replace('_', ' ')} {settings[name]}" for name in shown)
+    machine = origin["machine"]
+    return (
+        f"### {data}\n\n{markdown(heads, [_row(row) for row in found['rows']], text_columns=2)}\n{told}. "
+        f"`{origin['command']}`, commit {origin['commit']}, seed {settings['seed']}, {machine['cores']} cores, "
+        f"torch {machine['torch']}.\n"
+    )
+
+
+def _row(row: dict[str, Any]) -> list[str]:
+    library = NAMES[row["library"]] + (f" {row['versions'][row['library']]}" if "versions" in row else "")
+    cells = [NAMES[row["model"]], library]
+    for metric in METRICS:
+        test = row.get("ours_minus_theirs", {}).get(metric)
+        mark = "" if test is None or test["p"] >= 0.05 else " +" if test["difference"] > 0 else " -"
+        cells.append(f"{row[metric]:.4f}{mark}")
+    return [*cells, f"{row['cpu_seconds_per_epoch']:.1f}", f"{row['seconds_per_epoch']:.1f}"]
+
+
+if __name__ == "__main__":
+    update("results.md", {"parity": parity})
