@@ -24,6 +24,9 @@ ORDER = (
     "sweep_gamma",
 )
 
+BUSINESS = ("main", "popularity")
+"""Suites under which an operator's questions are answered."""
+
 
 def suites() -> str:
     """All kept suites, those that are read first in front."""
@@ -38,6 +41,8 @@ def section(found: dict[str, Any]) -> str:
     parts += [f"- {sentence}.\n" for sentence in verdicts(found)]
     for data, protocol in blocks_of(found):
         parts.append(f"\n### {found['suite']}: {data}, {protocol}\n\n{table(found, data, protocol)}")
+    if found["suite"] in BUSINESS:
+        parts += [business(found, data) for data in found["data"]]
     for failure in found["failures"]:
         parts.append(
             f"\nNot there: {failure['model']} on {failure['data']}, seed {failure['seed']}: {failure['error']}\n"
@@ -56,6 +61,35 @@ def table(found: dict[str, Any], data: str, protocol: str) -> str:
     names = list(dict.fromkeys(name for _, _, column in columns for name in column))
     heads = ["row", *(f"{part} {metric}" for part, metric, _ in columns)]
     return markdown(heads, [[name, *(_cell(column[name]) for _, _, column in columns)] for name in names])
+
+
+def business(found: dict[str, Any], data: str) -> str:
+    """An operator's questions on one data set, in the full protocol: who is shown, who is served, is sharing noisy."""
+    shown = {r["model"]: r for r in found["exposure"] if r["data"] == data}
+    heads = ["tail_share@10", "tail_share@100", "coverage@10", "gini@10", "popularity@10"]
+    exposure = [[name, *(f"{row[head]:.3f}" for head in heads)] for name, row in shown.items()]
+    groups = [g for g in found["groups"] if g["data"] == data and g["protocol"] == "full"]
+    served = {r["model"]: r for r in found["weighted_head"] if r["data"] == data and r["protocol"] == "full"}
+    kinds = [g for g in groups if g["kind"] in ("popularity", "code_collision")]
+    names = list(dict.fromkeys((g["kind"], g["name"], g["cases"]) for g in kinds))
+    by_group = {(g["model"], g["kind"], g["name"]): g["ndcg@10"] for g in kinds}
+    rows = []
+    for model, row in served.items():
+        of_groups = (by_group.get((model, kind, name)) for kind, name, _ in names)
+        rows.append([model, *map(_figure, [*of_groups, row["ndcg@10"], row["hit@500"]])])
+    told = [f"{GROUPS[kind]} {name} ({cases:,})" for kind, name, cases in names]
+    return (
+        f"\n### {found['suite']}: {data}, who is shown\n\n{markdown(['row', *heads], exposure)}"
+        f"\n### {found['suite']}: {data}, who is served: NDCG@10 by group of the target (cases)\n\n"
+        f"{markdown(['row', *told, 'head, weighted by popularity', 'the same, hit@500'], rows)}"
+    )
+
+
+GROUPS = {"popularity": "popularity", "code_collision": "codes"}
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
 
 
 def _cell(record: dict[str, Any]) -> str:
