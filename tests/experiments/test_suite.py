@@ -15,6 +15,7 @@ from h2rec.experiments.config import RunConfig
 from h2rec.experiments.search_space import value_at
 from h2rec.experiments.suite import Suite, SuiteSettings
 from h2rec.experiments.suite_files import merged, read_suite, shipped_suites, suite_path
+from h2rec.experiments.suite_tuning import tune_suite
 from made_shop import write_shop
 
 
@@ -300,6 +301,19 @@ def test_every_trained_row_is_searched_and_compare_takes_what_was_found(suite_fi
     assert tuned[0].train.epochs == 1
     (recent,) = {job.config.model.dropout for job in suite.jobs if job.model == "Pop, recent"}
     assert recent == RunConfig.parse({"data": tuned[0].data.model_dump()}).model.dropout
+
+
+def test_a_search_tries_what_was_found_elsewhere(suite_file, tmp_path):
+    elsewhere = tmp_path / "tuned" / "other"
+    elsewhere.mkdir(parents=True)
+    (elsewhere / "weak.yaml").write_text("{model: {dropout: 0.25}, train: {learning_rate: 0.005, epochs: 7}}")
+    suite = Suite.load(suite_file, tmp_path / "out")
+    assert tune_suite(suite, 2, only=["weak"], also=elsewhere) == {}
+    trials = json.loads((tmp_path / "out/search/shop/weak/trials.json").read_text())["trials"]
+    settings = [trial["settings"] for trial in trials]
+    assert settings[0]["model.dropout"] == 0.3
+    assert (settings[1]["model.dropout"], settings[1]["train.learning_rate"]) == (0.25, 0.005)
+    assert "train.epochs" not in settings[1]
 
 
 def test_a_folder_without_tuned_settings_is_an_error(suite_file, tmp_path, capsys):

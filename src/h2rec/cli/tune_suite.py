@@ -23,6 +23,13 @@ def tune_suite_command(
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder of the searches; default runs/tune-NAME-OF-SUITE.")
     ] = None,
+    also: Annotated[
+        Path | None,
+        typer.Option(
+            "--also",
+            help="Folder of settings by row to try second, as found on another data set: tuned/beauty.",
+        ),
+    ] = None,
     stages: StagesOption = None,
     jobs: JobsOption = 1,
     only: OnlyOption = None,
@@ -30,7 +37,7 @@ def tune_suite_command(
     """Search the settings of every row of a suite on every data set, on validation; the same command resumes."""
     folder = out or Path("runs") / f"tune-{suite_path(suite).stem}"
     opened = Suite.load(suite, folder, data=data or [], overrides=overrides or [], stages=stages)
-    failures = tune_suite(opened, trials, jobs=jobs, only=only or [])
+    failures = tune_suite(opened, trials, jobs=jobs, only=only or [], also=also)
     console = Console()
     for (name, row), error in failures.items():
         console.print(f"failed: {name}, {row}: {error}", markup=False)

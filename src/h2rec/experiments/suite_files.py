@@ -158,6 +158,14 @@ def nested(key: str, value: Any) -> Values:
     return value
 
 
+def flat(values: Mapping[str, Any], above: str = "") -> Values:
+    """Return the values of nested mappings by dotted key."""
+    found: Values = {}
+    for key, value in values.items():
+        found |= flat(value, f"{above}{key}.") if isinstance(value, Mapping) else {f"{above}{key}": value}
+    return found
+
+
 _PATHS = (
     ("data", "interactions"),
     ("data", "items"),

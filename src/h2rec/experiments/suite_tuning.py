@@ -11,7 +11,7 @@ import yaml
 from h2rec.errors import H2RecError
 from h2rec.experiments.search_space import default_space, value_at
 from h2rec.experiments.suite import Job, Suite, end_with_parent, with_threads
-from h2rec.experiments.suite_files import Values, merged, nested, tuned_file
+from h2rec.experiments.suite_files import Values, flat, merged, nested, read_tuned, tuned_file
 from h2rec.experiments.tuning import TuningResult, tune
 from h2rec.files import write_text
 from h2rec.progress import progress_bar
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 def tune_suite(
-    suite: Suite, trials: int, *, jobs: int = 1, only: Sequence[str] = ()
+    suite: Suite, trials: int, *, jobs: int = 1, only: Sequence[str] = (), also: Path | None = None
 ) -> dict[tuple[str, str], str]:
     """Search every row of a suite that is trained, with its first seed and the default space of its model.
 
@@ -36,6 +36,8 @@ def tune_suite(
         Searches side by side; each gets its share of the cores.
     only
         Rows to search; all if empty.
+    also
+        Folder of settings by row, ``ROW.yaml``, such as what was found on another data set: the second trial of a row.
 
     Returns
     -------
@@ -70,9 +72,14 @@ def _is_searched(job: Job, suite: Suite) -> bool:
     return job.seed == suite.settings.seeds[0] and job.config.model.name != "pop"
 
 
-def _search(job: Job, out: Path, stages: Path, trials: int, threads: int) -> float:
+def _search(  # noqa: PLR0917 - handed to a pool
+    job: Job, out: Path, stages: Path, trials: int, threads: int, also: Path | None
+) -> float:
     folder = tuned_file(out / "search", job.data, job.model).with_suffix("")
-    found = tune(with_threads(job.config, threads), trials, folder, stages=stages)
+    tried = {} if also is None else flat(read_tuned(also.parent, also.name, job.model))
+    found = tune(
+        with_threads(job.config, threads), trials, folder, also=[tried] if tried else [], stages=stages
+    )
     write_text(tuned_file(out / "tuned", job.data, job.model), _as_yaml(job, found))
     return found.value
 

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,6 +70,7 @@ def tune(
     out: Path,
     *,
     space: SearchSpace | None = None,
+    also: Sequence[Mapping[str, Any]] = (),
     stages: Path | None = None,
 ) -> TuningResult:
     """Search the settings that are best on validation; the first trial is the configuration as it is.
@@ -85,6 +86,9 @@ def tune(
         Trials in all, those already on record included.
     space
         Ranges by dotted key; None takes the default for the model.
+    also
+        Settings to try next, by dotted key, such as what was best on other data; keys that are not searched are
+        passed over, and missing ones are drawn.
     stages
         Folder of finished stages, to share data, text and codes with other runs; by default inside `out`.
 
@@ -102,11 +106,14 @@ def tune(
     space = default_space(config) if space is None else space
     start = {key: value_at(config, key) for key in space}
     out.mkdir(parents=True, exist_ok=True)
-    _claim(out, config, space)
+    also = [{key: value for key, value in tried.items() if key in space} for tried in also]
+    _claim(out, config, space, also)
     study = _open_study(out, config.train.epochs)
     _take_up_again(study)
     if not study.trials and all(space[key].holds(value) for key, value in start.items()):
         study.enqueue_trial(start)
+        for tried in also:
+            study.enqueue_trial(tried)
 
     def opened(tried: RunConfig, watch: Watch) -> Pipeline:
         return Pipeline(tried, out / "work", stages or out / "stages", watch)
@@ -217,12 +224,14 @@ def _records(study: "optuna.Study") -> list[TrialRecord]:
     ]
 
 
-def _claim(out: Path, config: RunConfig, space: SearchSpace) -> None:
+def _claim(out: Path, config: RunConfig, space: SearchSpace, also: Sequence[Mapping[str, Any]]) -> None:
     """Refuse a folder that holds the search of another configuration or space."""
     asked = {
         "config": config.model_dump(mode="json", exclude={"runtime"}),
         "space": {key: among.model_dump(mode="json") for key, among in space.items()},
     }
+    if also:
+        asked["also"] = list(also)
     path = out / "search.json"
     if not path.exists():
         write_json(path, asked)
