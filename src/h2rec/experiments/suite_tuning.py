@@ -52,7 +52,9 @@ def tune_suite(
         ProcessPoolExecutor(jobs, mp_context=context, initializer=end_with_parent) as pool,
         progress_bar("tuning", len(wanted), "searches") as advance,
     ):
-        futures = {pool.submit(_search, job, suite.out, suite.stages, trials, threads): job for job in wanted}
+        futures = {
+            pool.submit(_search, job, suite.out, suite.stages, trials, threads, also): job for job in wanted
+        }
         for future in as_completed(futures):
             job = futures[future]
             error = future.exception()

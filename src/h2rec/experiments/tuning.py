@@ -113,7 +113,7 @@ def tune(
     if not study.trials and all(space[key].holds(value) for key, value in start.items()):
         study.enqueue_trial(start)
         for tried in also:
-            study.enqueue_trial(tried)
+            study.enqueue_trial(dict(tried))
 
     def opened(tried: RunConfig, watch: Watch) -> Pipeline:
         return Pipeline(tried, out / "work", stages or out / "stages", watch)
@@ -226,7 +226,7 @@ def _records(study: "optuna.Study") -> list[TrialRecord]:
 
 def _claim(out: Path, config: RunConfig, space: SearchSpace, also: Sequence[Mapping[str, Any]]) -> None:
     """Refuse a folder that holds the search of another configuration or space."""
-    asked = {
+    asked: dict[str, Any] = {
         "config": config.model_dump(mode="json", exclude={"runtime"}),
         "space": {key: among.model_dump(mode="json") for key, among in space.items()},
     }
