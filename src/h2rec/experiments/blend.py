@@ -3,7 +3,8 @@
 With losses of their own the branches do not depend on their weights, so any weights can be tried on one trained model.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
@@ -16,24 +17,35 @@ from h2rec.data.splits import Holdout
 from h2rec.evaluation.metrics import per_case
 from h2rec.evaluation.negatives import draw_negatives
 from h2rec.evaluation.ranking import SCORES_AT_ONCE, full_ranks, sampled_ranks
-from h2rec.evaluation.settings import FULL, EvaluateSettings, sampled_negatives
+from h2rec.evaluation.settings import FULL, sampled_negatives
 from h2rec.models.h2rec import H2Rec
 from h2rec.models.scorer import CatalogueScorer
 from h2rec.models.scoring import joint_score, saturation_ceiling
 from h2rec.settings import Settings
 
-Weights = tuple[float, ...]
-"""One weight a branch, in the order of the model's branches; the HID branch's is 1."""
+Ranks = npt.NDArray[np.int32]
 
 
 class BlendSettings(Settings):
     """How the branches' weights are chosen once the branches are trained."""
 
     fit: bool = True
-    """Choose the weights of h2rec's branches on validation, by the metric that selects the epoch; false keeps
-    `model.score.sid_weight` and `model.residual.weight`."""
+    """Choose the weights of h2rec's branches on validation, by the metric that selects the epoch, and then that of
+    popularity; false keeps `model.score.sid_weight`, `model.residual.weight` and `model.score.popularity`."""
     weights: list[NonNegativeFloat] = Field([0.0, 0.15, 0.3, 0.5, 0.8], min_length=1)
     """Weights to try for every branch made of codes, beside those that are configured."""
+    popularity: list[float] = Field([0.0, 0.1, 0.2, 0.3, 0.45])
+    """Weights to try for popularity, beside none; an empty list leaves it out."""
+    tolerance: float = Field(0.005, ge=0, lt=1)
+    """Share of the best value that sharing the gain out between head and tail may cost."""
+
+
+@dataclass(frozen=True)
+class Blend:
+    """Weights of a sum: one for every branch, in the order of the model's, and one of popularity."""
+
+    weights: tuple[float, ...]
+    popularity: float = 0.0
 
 
 def can_be_fitted(model: Any) -> bool:
@@ -44,76 +56,119 @@ def can_be_fitted(model: Any) -> bool:
 def fit_weights(
     model: H2Rec,
     cases: Holdout,
-    blend: BlendSettings,
-    evaluate: EvaluateSettings,
+    settings: BlendSettings,
     *,
     select: str,
     head: npt.NDArray[np.bool_],
-    seed: int,
+    train_counts: npt.NDArray[np.integer],
+    exclude_history: bool = True,
+    seed: int = 0,
 ) -> dict[str, Any]:
-    """Rank validation cases with every combination of weights, and return the best one.
+    """Rank validation cases with all combinations of weights and then with all weights of popularity; return the best.
 
-    Scores of a branch are computed once for all combinations. Of equal ones the configured weights win, then the
-    smaller ones.
+    First the branches: the weights with the best value; of equal ones the configured weights win, then the smaller
+    ones. Then, where the value is one over all cases, popularity: what the branches gain over the HID branch alone is
+    shared out between head and tail. The weight is taken with which the smaller of the two relative gains is largest,
+    among those that cost at most `settings.tolerance` of the best value.
 
     Parameters
     ----------
     model
-        A trained model.
+        A trained model, without a weight for popularity.
     cases
         Validation cases.
     select
         What is best: ``PROTOCOL.SLICE.METRIC``, as in `train.select`.
     head
         Which items are head items, bool `[N + 1]`.
+    train_counts
+        Training interactions of each item, `[N + 1]`.
+    exclude_history
+        Whether a user's history is no candidate.
     seed
         Of the sampled negatives.
 
     Returns
     -------
     dict
-        ``weights`` by branch, their ``value``, ``value_as_configured``, and how many were ``tried``.
+        ``weights`` by branch, their ``value``, ``value_as_configured`` and how many were ``tried``; and where
+        popularity was weighed, ``balance``: overall, head and tail of the HID branch alone, of the branches' sum and of
+        the final ranking.
     """
     protocol, part, metric = select.split(".")
-    tried = [model.branch_weights, *_combinations(model, blend)]
+    of_head = head[cases.targets]
+    slices = {"overall": np.ones_like(of_head), "head": of_head, "tail": ~of_head}
     negatives = None
     if protocol != FULL:
         drawn = draw_negatives(cases, model.item_count, sampled_negatives(protocol), seed)
         negatives = torch.from_numpy(drawn.astype(np.int64))
-    ranks = _ranks(model, cases, tried, negatives, exclude_history=evaluate.exclude_history)
-    if part != "overall":
-        ranks = ranks[:, head[cases.targets] == (part == "head")]
-    values = [float(per_case(of_one, metric).mean()) for of_one in ranks]
-    best = int(np.argmax(values))
-    return {
-        "weights": dict(zip(model.branches, tried[best], strict=True)),
-        "value": values[best],
-        "value_as_configured": values[0],
+
+    def values(tried: Sequence[Blend]) -> list[dict[str, float]]:
+        ranks = _ranks(model, cases, tried, train_counts, negatives, exclude_history=exclude_history)
+        return [
+            {name: float(per_case(row[rows], metric).mean()) for name, rows in slices.items() if rows.any()}
+            for row in ranks
+        ]
+
+    tried = [Blend(model.branch_weights), *_combinations(model, settings)]
+    measured = values(tried)
+    best = int(np.argmax([of_one[part] for of_one in measured]))
+    found: dict[str, Any] = {
+        "weights": dict(zip(model.branches, tried[best].weights, strict=True)),
+        "value": measured[best][part],
+        "value_as_configured": measured[0][part],
         "tried": len(tried),
         "selected_by": select,
     }
+    if part == "overall" and settings.popularity and of_head.any() and not of_head.all():
+        alone = Blend(tuple(float(branch == "hid") for branch in model.branches))
+        priors = [Blend(tried[best].weights, weight) for weight in sorted({0.0, *settings.popularity})]
+        of_alone, *of_priors = values([alone, *priors])
+        place = _most_even(of_alone, of_priors, settings.tolerance)
+        found["weights"]["popularity"] = priors[place].popularity
+        found["value"] = of_priors[place]["overall"]
+        found["balance"] = {"hid_alone": of_alone, "sum": measured[best], "final": of_priors[place]}
+    return found
 
 
-def _combinations(model: H2Rec, blend: BlendSettings) -> Iterator[Weights]:
+def _combinations(model: H2Rec, settings: BlendSettings) -> Iterator[Blend]:
     def of(branch: str, configured: float) -> list[float]:
         if branch == "hid":
             return [1.0]
         # A branch that weighs nothing has not been trained.
-        return sorted(blend.weights) if configured else [0.0]
+        return sorted(settings.weights) if configured else [0.0]
 
-    yield from product(*map(of, model.branches, model.branch_weights))
+    yield from map(Blend, product(*map(of, model.branches, model.branch_weights)))
+
+
+def _most_even(alone: Mapping[str, float], found: Sequence[Mapping[str, float]], tolerance: float) -> int:
+    """Place of what gains most where it gains least, among what is nearly as good as the best overall."""
+    enough = max(of_one["overall"] for of_one in found) * (1 - tolerance)
+
+    def least_gain(of_one: Mapping[str, float]) -> float:
+        if of_one["overall"] < enough:
+            return -np.inf
+        # Where the HID branch alone finds nothing, any gain is without bound.
+        return min(of_one[part] / alone[part] if alone[part] else np.inf for part in ("head", "tail"))
+
+    return int(np.argmax([least_gain(of_one) for of_one in found]))
 
 
 def _ranks(
     model: H2Rec,
     cases: Holdout,
-    tried: list[Weights],
+    tried: Sequence[Blend],
+    train_counts: npt.NDArray[np.integer],
     negatives: torch.Tensor | None,
     *,
     exclude_history: bool,
-) -> npt.NDArray[np.int32]:
-    """Rank every target with all weights, `[tried, cases]`: among all items, or among negatives `[cases, n]`."""
+) -> Ranks:
+    """Rank every target with all blends, `[tried, cases]`: among all items, or among negatives `[cases, n]`.
+
+    Scores of a branch are computed once for all of them.
+    """
     scorer = CatalogueScorer(model)
+    log_count = torch.from_numpy(np.log1p(train_counts)).float().to(scorer.device)
     ranks = np.empty((len(tried), len(cases)), dtype=np.int32)
     chunk = max(1, SCORES_AT_ONCE // ((model.item_count + 1) * len(model.branches)))
     for start in range(0, len(cases), chunk):
@@ -121,8 +176,10 @@ def _ranks(
         targets = torch.from_numpy(cases.targets[rows].astype(np.int64)).to(scorer.device)
         excluded = cases.histories.select(rows) if exclude_history else None
         parts = scorer.branch_scores(cases.histories, rows)
-        for place, weights in enumerate(tried):
-            scores = _added(model, parts, weights)
+        for place, blend in enumerate(tried):
+            scores = _added(model, parts, blend.weights)
+            if blend.popularity:
+                scores = scores + blend.popularity * log_count
             if negatives is None:
                 found = full_ranks(scores, targets, excluded)
             else:
@@ -131,7 +188,7 @@ def _ranks(
     return ranks
 
 
-def _added(model: H2Rec, parts: list[torch.Tensor], weights: Weights) -> torch.Tensor:
+def _added(model: H2Rec, parts: list[torch.Tensor], weights: tuple[float, ...]) -> torch.Tensor:
     """Add branches up with other weights than those that are in their scores already."""
     scaled = [
         part * (weight / configured) if configured else part

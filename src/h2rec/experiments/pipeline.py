@@ -224,6 +224,7 @@ class Pipeline:
         config = self.config
         sections = ("model", "loss", "train", "evaluate")
         depends = {name: getattr(config, name).model_dump(mode="json") for name in sections}
+        del depends["model"]["score"]["popularity"]  # no loss knows it
         # Protocols and groups of the final evaluation do not change a training; the selection metric does.
         depends["evaluate"] = {"exclude_history": config.evaluate.exclude_history}
         depends["data"] = self.data_stage.key
@@ -265,7 +266,8 @@ class Pipeline:
     def trainer(self, checkpoint: Path | None) -> Trainer:
         """A trainer of the configured model with its starting weights; None for a training without checkpoints."""
         config = self.config
-        model = build_model(config.model, self.features, seed=config.train.seed).to(self.device)
+        settings = config.model.with_branch_weights({"popularity": 0.0})
+        model = build_model(settings, self.features, seed=config.train.seed).to(self.device)
         codes = None if self.semantic_ids is None else self.semantic_ids.padded()
         objective = TrainingObjective(config.loss, self.split.train, self.dataset.item_count, codes)
         return Trainer(
@@ -307,14 +309,13 @@ class Pipeline:
         config = self.config
         if not config.blend.fit:
             return None
-        trained = self._trained(config.model)
+        trained = self._trained(config.model.with_branch_weights({"popularity": 0.0}))
         if not can_be_fitted(trained):
             return None
-        select = config.train.select
         cases = _sample(self.split.valid, config.train.evaluate_users)
         depends = {
             "train": self.train_stage.key,
-            "weights": config.blend.weights,
+            "blend": config.blend.model_dump(mode="json"),
             "head": config.data.head_share,
         }
 
@@ -323,9 +324,10 @@ class Pipeline:
                 trained,
                 cases,
                 config.blend,
-                config.evaluate,
-                select=select,
+                select=config.train.select,
                 head=self.head,
+                train_counts=self.split.train_counts,
+                exclude_history=config.evaluate.exclude_history,
                 seed=EVALUATION_SEED,
             )
             write_json(folder / "blend.json", found)
@@ -346,7 +348,10 @@ class Pipeline:
 
     def _trained(self, settings: ModelSettings) -> Any:
         model = build_model(settings, self.features, seed=self.config.train.seed)
-        load_weights(model, load_file(self.train_stage.folder / "model.safetensors"))
+        weights = load_file(self.train_stage.folder / "model.safetensors")
+        if settings.score.popularity:
+            weights |= {name: t for name, t in weights_of(model).items() if name.startswith("popularity.")}
+        load_weights(model, weights)
         return model.to(self.device).eval()
 
     # -- evaluation ------------------------------------------------------------------------------

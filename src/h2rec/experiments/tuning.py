@@ -113,7 +113,8 @@ def tune(
     if not study.trials and all(space[key].holds(value) for key, value in start.items()):
         study.enqueue_trial(start)
         for tried in also:
-            study.enqueue_trial(dict(tried))
+            if start | dict(tried) != start:
+                study.enqueue_trial(dict(tried))
 
     def opened(tried: RunConfig, watch: Watch) -> Pipeline:
         return Pipeline(tried, out / "work", stages or out / "stages", watch)

@@ -10,7 +10,7 @@ from h2rec.models.code_table import CodeTable, weighted_sum
 from h2rec.models.cross_attention import MultiGranularityCrossAttention
 from h2rec.models.fusion import FusionNetwork, intent_features
 from h2rec.models.hid import hid_table, reading_of
-from h2rec.models.identity import ItemResidual, MaturityBalance
+from h2rec.models.identity import ItemResidual, MaturityBalance, PopularityPrior
 from h2rec.models.protocol import (
     BranchVectors,
     UserStates,
@@ -43,7 +43,15 @@ class H2Rec(nn.Module):
         self.uses_hybrid = settings.residual.enabled and settings.residual.branch == "own"
         both = ("sid", "hybrid", "hid") if self.uses_hybrid else ("sid", "hid")
         self.branches: tuple[str, ...] = both if settings.branches == "both" else (settings.branches,)
-        weights = {"sid": settings.score.sid_weight, "hybrid": settings.residual.weight, "hid": 1.0}
+        if settings.score.popularity:
+            self.branches += ("popularity",)
+            self.popularity = PopularityPrior(item_count, train_counts, settings.score.popularity)
+        weights = {
+            "sid": settings.score.sid_weight,
+            "hybrid": settings.residual.weight,
+            "hid": 1.0,
+            "popularity": settings.score.popularity,
+        }
         self.branch_weights = tuple(weights[branch] for branch in self.branches)
         self.saturate_at = settings.score.saturate_at if settings.branches == "both" else None
         self.objective, self.mask_item = reading_of(settings.backbone, settings, item_count)
@@ -97,7 +105,7 @@ class H2Rec(nn.Module):
         at = positions_read(reads)
         if not self.uses_sid:
             states = read(self.hid_encoder(self.hid(items), lengths), at)
-            return UserStates((user_side(states, self.settings.score),))
+            return UserStates(self._with_prior((user_side(states, self.settings.score),)))
         rows = self.codes.rows(items)  # [B, T, L]
         alpha = self.intent(items, lengths, rows)  # [B, T, L]
         read_alpha = read(alpha, at)
@@ -110,7 +118,7 @@ class H2Rec(nn.Module):
             entry, norms = self._enrich(self.hid(items), rows, alpha)
             hid_state = read(self.hid_encoder(entry, lengths), at)
             vectors.append(user_side(hid_state, self.settings.score))
-        return UserStates(tuple(vectors), tuple(code_states), alpha, read_alpha, norms)
+        return UserStates(self._with_prior(tuple(vectors)), tuple(code_states), alpha, read_alpha, norms)
 
     def intent(self, items: torch.Tensor, lengths: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         """Weights of the levels at every position, `[B, T, L]`: the critical path, computed once."""
@@ -168,6 +176,8 @@ class H2Rec(nn.Module):
         if self._balanced:
             sid_scale, hid_scale = self.maturity(items)
             vectors[0], vectors[-1] = vectors[0] * sid_scale, vectors[-1] * hid_scale
+        if self.settings.score.popularity:
+            vectors.append(self.popularity.item(items))
         return tuple(vectors)
 
     def score_targets(
@@ -184,7 +194,7 @@ class H2Rec(nn.Module):
             own.append(one)
             shared.append(all_items)
         if self.uses_hid:
-            user, score = states.vectors[-1], self.settings.score
+            user, score = states.vectors[len(states.code_states)], self.settings.score
             own.append((user * item_side(self.hid(targets), score)).sum(-1))
             shared.append(user @ item_side(self.hid(items), score).T)
         if self._balanced:
@@ -192,7 +202,16 @@ class H2Rec(nn.Module):
                 (0, -1), self.maturity(targets), self.maturity(items), strict=True
             ):
                 own[place], shared[place] = own[place] * own_scale.squeeze(1), shared[place] * scale.T
+        if self.settings.score.popularity:
+            prior, user = self.popularity, states.vectors[-1]
+            own.append((user * prior.item(targets)).sum(-1))
+            shared.append(user @ prior.item(items).T)
         return tuple(own), tuple(shared)
+
+    def _with_prior(self, vectors: BranchVectors) -> BranchVectors:
+        if not self.settings.score.popularity:
+            return vectors
+        return (*vectors, self.popularity.user(vectors[0]))
 
     @property
     def _balanced(self) -> bool:

@@ -51,6 +51,25 @@ class MaturityBalance(nn.Module):
         return 2 - hid, hid
 
 
+class PopularityPrior(nn.Module):
+    """A branch that knows how often an item was trained on and nothing of the user: ``log(1 + c)``, weighed."""
+
+    log_count: torch.Tensor
+
+    def __init__(self, item_count: int, train_counts: IntArray | None, weight: float) -> None:
+        super().__init__()
+        self.weight = weight
+        self.register_buffer("log_count", torch.log1p(_counts(item_count, train_counts)))
+
+    def user(self, vectors: torch.Tensor) -> torch.Tensor:
+        """The weight, `[n, 1]`, for as many users as have vectors `[n, D]`."""
+        return vectors.new_full((vectors.shape[0], 1), self.weight)
+
+    def item(self, items: torch.Tensor) -> torch.Tensor:
+        """``log(1 + c)`` of items `[M]`, `[M, 1]`."""
+        return self.log_count[items][:, None]
+
+
 def _counts(item_count: int, train_counts: IntArray | None) -> torch.Tensor:
     counts = torch.zeros(item_count + 2)
     if train_counts is not None:

@@ -40,6 +40,9 @@ class ScoreSettings(Settings):
     levels' own proportions. Either way the item vector stays static."""
     sid_weight: float = Field(0.3, ge=0)
     """Weight of the SID branch's score beside the HID branch's."""
+    popularity: float = 0.0
+    """Beyond the paper: what is added for every unit of ``log(1 + training interactions)`` of an item, in h2rec's
+    rankings alone and in no loss. It moves weight between head and tail; the stage `blend` chooses it."""
     saturate_at: int | None = Field(None, ge=1)
     """Beyond the paper: the SID score stops growing at the user's own score of this rank, so that codes choose
     the region and identity orders inside it; null for the paper's plain sum."""
@@ -114,10 +117,11 @@ class ModelSettings(Settings):
     """Of llm_esr alone."""
 
     def with_branch_weights(self, weights: Mapping[str, float]) -> Self:
-        """Return the settings in which h2rec's branches ``sid`` and ``hybrid`` weigh something else."""
+        """Return the settings in which h2rec's branches ``sid``, ``hybrid`` and ``popularity`` weigh something else."""
         score, residual = self.score, self.residual
-        if "sid" in weights:
-            score = score.model_copy(update={"sid_weight": weights["sid"]})
+        for branch, key in (("sid", "sid_weight"), ("popularity", "popularity")):
+            if branch in weights:
+                score = score.model_copy(update={key: weights[branch]})
         if "hybrid" in weights:
             residual = residual.model_copy(update={"weight": weights["hybrid"]})
         return self.model_copy(update={"score": score, "residual": residual})

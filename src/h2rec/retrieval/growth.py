@@ -190,8 +190,9 @@ def grown_model(
     """Copy a model and give it the new items' rows.
 
     Tables with one row an item are told by their growth: ``[N + 2, ..]`` (padding first, masked item last)
-    or ``[N + 1, ..]``. A learned table's new rows are the means of the nearest code groups; a fixed one's
-    (counts and what follows from them) are the padding's, which says: never seen.
+    or ``[N + 1, ..]``. A learned table's new rows are the means of the nearest code groups, and so is the popularity
+    that a ranking may expect of an item; a fixed one's (counts and what follows from them) are the padding's, which
+    says: never seen.
 
     Parameters
     ----------
@@ -202,7 +203,7 @@ def grown_model(
     known = total - new
     grown = build_model(unstarted(settings), ItemFeatures(total, ids), seed=0)
     wanted = {name: tensor.shape for name, tensor in weights_of(grown).items()}
-    learned = {name for name, _ in model.named_parameters()}
+    learned = {name for name, _ in model.named_parameters()} | {"popularity.log_count"}
     weights = weights_of(model)
     for name, old in weights.items():
         if old.shape == wanted[name]:

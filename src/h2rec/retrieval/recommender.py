@@ -260,7 +260,9 @@ class Recommender:
     def _of_branch(self, branch: str | None) -> ItemScorer:
         names, sizes = self.bundle.model.branches, self._scorer.branch_sizes
         if branch is None:
-            return ItemScorer(self.bundle.item_vectors, sizes)
+            # What two items have in common is not how popular they are.
+            kept = tuple(size for name, size in zip(names, sizes, strict=True) if name != "popularity")
+            return ItemScorer(self.bundle.item_vectors[:, : sum(kept)], kept)
         if branch not in names:
             raise DataError(f"the model has no branch '{branch}'", f"it has: {', '.join(names)}")
         start = sum(sizes[: names.index(branch)])
