@@ -230,5 +230,7 @@ def test_what_is_drawn_is_rounded_to_what_a_person_would_write(found):
 def test_the_default_space_knows_what_a_configuration_does_not_use(shop):
     inner = with_values(shop[0], {"model.name": "h2rec", "model.score.kind": "inner"})
     assert "model.score.temperature" not in default_space(inner)
+    without = with_values(shop[0], {"model.name": "h2rec", "loss.beta": 0.0})
+    assert "loss.beta" not in default_space(without)
     cloze = with_values(shop[0], {"model.name": "h2rec", "model.backbone": "bert4rec"})
     assert "model.mask_share" in default_space(cloze)

@@ -32,7 +32,7 @@ class BlendSettings(Settings):
     fit: bool = True
     """Choose the weights of h2rec's branches on validation, by the metric that selects the epoch, and then that of
     popularity; false keeps `model.score.sid_weight`, `model.residual.weight` and `model.score.popularity`."""
-    weights: list[NonNegativeFloat] = Field([0.0, 0.15, 0.3, 0.5, 0.8], min_length=1)
+    weights: list[NonNegativeFloat] = Field([0.0, 0.15, 0.3, 0.5, 0.8, 1.2], min_length=1)
     """Weights to try for every branch made of codes, beside those that are configured."""
     popularity: list[float] = Field([0.0, 0.1, 0.2, 0.3, 0.45])
     """Weights to try for popularity, beside none; an empty list leaves it out."""

@@ -71,6 +71,8 @@ def default_space(config: RunConfig) -> SearchSpace:
     if model.name == "pop":
         return OF_MODEL["pop"]
     space = SHARED | OF_MODEL.get(model.name, {})
+    if model.name == "h2rec" and not config.loss.beta:
+        del space["loss.beta"]  # a row without the alignment stays without
     if model.name == "h2rec" and model.backbone == "bert4rec":
         space |= OF_MODEL["bert4rec"]
     if model.score.kind == "inner":
