@@ -5,41 +5,32 @@ Each is a stage that is reused when nothing it depends on changed.
 
 import logging
 import shutil
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 from safetensors.torch import load_file, save_file
 
-from h2rec.data.dataset import Dataset
-from h2rec.data.popularity import head_items, popularity_groups
-from h2rec.data.prepare import input_fingerprint, prepare
-from h2rec.data.splits import Holdout, Split, split
-from h2rec.errors import ConfigError
+from h2rec.data.popularity import popularity_groups
+from h2rec.data.splits import Holdout
 from h2rec.evaluation.evaluate import Evaluation, evaluate
 from h2rec.evaluation.metrics import metric_value
 from h2rec.evaluation.negatives import draw_negatives
 from h2rec.evaluation.settings import FULL, EvaluateSettings, sampled_negatives
 from h2rec.experiments.blend import can_be_fitted, fit_weights
 from h2rec.experiments.config import RunConfig
+from h2rec.experiments.preparation import Preparation, publish
 from h2rec.experiments.provenance import provenance
 from h2rec.experiments.report import write_report
-from h2rec.experiments.semantic_id_files import read_tokenized, write_audit, write_tokenized
-from h2rec.experiments.stages import Stage, StageStore
-from h2rec.files import atomic_folder, atomic_path, file_hash, read_json, write_json
-from h2rec.models.build import ItemFeatures, build_model
+from h2rec.experiments.stages import Stage
+from h2rec.files import atomic_folder, read_json, write_json
+from h2rec.models.build import build_model
 from h2rec.models.scorer import CatalogueScorer
 from h2rec.models.settings import ModelSettings
 from h2rec.retrieval.bundle import BundleParts, write_bundle
-from h2rec.runtime import random_stream, select_device, set_threads
-from h2rec.semantic_ids.codes import SemanticIds
-from h2rec.semantic_ids.tokenize import tokenize
-from h2rec.text.embed import embed
-from h2rec.text.fields import item_texts
+from h2rec.runtime import random_stream
 from h2rec.training.checkpoint import load_weights, weights_of
 from h2rec.training.objective import TrainingObjective
 from h2rec.training.trainer import Trainer, Validator, Watch
@@ -48,19 +39,9 @@ logger = logging.getLogger(__name__)
 
 EVALUATION_SEED = 0
 """Seed of the sampled negatives: the same for every model and every training seed, so that ranks pair up."""
-TOKENIZER_SEED = 0
-"""Seed of the tokenizer: training seeds vary on the same codes."""
 
 
-@dataclass(frozen=True, eq=False)
-class Embeddings:
-    """Text embeddings of the catalogue, `[N, m]`, and the folder of the encoder that made them."""
-
-    vectors: npt.NDArray[np.float32]
-    encoder_folder: Path
-
-
-class Pipeline:
+class Pipeline(Preparation):
     """One configuration, carried out as far as asked.
 
     Parameters
@@ -78,143 +59,10 @@ class Pipeline:
     def __init__(
         self, config: RunConfig, out: Path, stages: Path | None = None, watch: Watch | None = None
     ) -> None:
-        self.config = config
+        super().__init__(config, out, stages)
         self.watch = watch
-        self.out = out
-        self.store = StageStore(stages or out / "stages")
-        self.stages: dict[str, Stage] = {}
-        set_threads(config.runtime.threads)
-        self.device = select_device(config.runtime.device)
-        config.save(out / "config.yaml")
-
-    # -- data ------------------------------------------------------------------------------------
-
-    @cached_property
-    def data_stage(self) -> Stage:
-        """Interactions and items, cleaned and indexed."""
-        settings = self.config.data
-        return self._run("data", input_fingerprint(settings), lambda folder: prepare(settings).save(folder))
-
-    @cached_property
-    def dataset(self) -> Dataset:
-        """The prepared data set."""
-        return Dataset.load(self.data_stage.folder)
-
-    @cached_property
-    def split(self) -> Split:
-        """Training histories and held-out cases."""
-        return split(self.dataset, self.config.data.split, test_share=self.config.data.test_share)
-
-    @cached_property
-    def head(self) -> npt.NDArray[np.bool_]:
-        """Which items are head items, `[N + 1]`, by training counts alone."""
-        return head_items(self.split.train_counts, self.config.data.head_share)
-
-    # -- text ------------------------------------------------------------------------------------
-
-    @cached_property
-    def embeddings(self) -> Embeddings | None:
-        """Text embeddings, or None for a catalogue without any text."""
-        items = self.dataset.items
-        texts = item_texts(items, self.config.text.fields)
-        settings = self.config.text
-        if not any(texts) and not settings.precomputed:
-            logger.warning("no item has text: text embeddings and warm starts are left out")
-            return None
-        depends = {"data": self.data_stage.key, "text": settings.model_dump(mode="json")}
-        if settings.precomputed:
-            depends["file"] = _hash_of(Path(settings.encoder), "text.encoder")
-
-        def work(folder: Path) -> None:
-            rows = self.dataset.item_file_index
-            embedded = embed(items, settings, item_file_index=None if rows is None else rows.to_numpy())
-            np.save(folder / "vectors.npy", embedded.vectors)
-            (folder / "encoder").mkdir()
-            embedded.encoder.save(folder / "encoder")
-
-        folder = self._run("text", depends, work).folder
-        return Embeddings(np.load(folder / "vectors.npy", allow_pickle=False), folder / "encoder")
-
-    # -- semantic IDs ----------------------------------------------------------------------------
-
-    @cached_property
-    def semantic_id_stage(self) -> Stage | None:
-        """Codes, the fitted quantizer and the audit; None without text and without a code file."""
-        settings = self.config.semantic_ids
-        embeddings = self.embeddings
-        from_file = settings.quantizer.endswith(".json")
-        if embeddings is None and not from_file:
-            if self.config.model.name == "h2rec":
-                raise ConfigError(
-                    "the items have no text to make semantic IDs from",
-                    "give data.items a file with text columns, or semantic_ids.quantizer a file of codes",
-                )
-            return None
-        depends: dict[str, Any] = {
-            "data": self.data_stage.key,
-            "semantic_ids": settings.model_dump(mode="json"),
-        }
-        if from_file:
-            depends["file"] = _hash_of(Path(settings.quantizer), "semantic_ids.quantizer")
-        if embeddings is not None:
-            depends["text"] = self.stages["text"].key
-
-        vectors = None if embeddings is None else embeddings.vectors
-        item_ids = self.dataset.items["item_id"].to_list()
-        key = self.store.key("semantic_ids", depends)
-        checkpoint = self.out / "checkpoints" / f"semantic_ids-{key}.safetensors"
-
-        def work(folder: Path) -> None:
-            found = tokenize(vectors, item_ids, settings, seed=TOKENIZER_SEED, checkpoint=checkpoint)
-            write_tokenized(folder, found, item_ids)
-
-        stage = self._run("semantic_ids", depends, work)
-        checkpoint.unlink(missing_ok=True)
-        return stage
-
-    @cached_property
-    def audit_stage(self) -> Stage:
-        """The audit of the semantic IDs, as figures and as a page."""
-        made = self.semantic_id_stage
-        assert made is not None
-        fields = self.config.text.fields
-        embeddings = self.embeddings
-
-        def work(folder: Path) -> None:
-            vectors = None if embeddings is None else embeddings.vectors
-            write_audit(
-                folder, made.folder, self.dataset.items, item_texts(self.dataset.items, fields), vectors
-            )
-
-        return self._run("audit", {"semantic_ids": made.key, "fields": fields}, work)
-
-    @cached_property
-    def semantic_ids(self) -> SemanticIds | None:
-        """The codes of the catalogue."""
-        stage = self.semantic_id_stage
-        if stage is None:
-            return None
-        return read_tokenized(stage.folder)
-
-    def tokenized(self) -> Path | None:
-        """Carry the pipeline out up to the semantic IDs and their audit, publish them, and return the codes' file."""
-        stage = self.semantic_id_stage
-        if stage is None:
-            return None
-        _publish(stage.folder / "semantic_ids.json", self.out / "semantic_ids.json")
-        for name in ("audit.json", "audit.html"):
-            _publish(self.audit_stage.folder / name, self.out / name)
-        return self.out / "semantic_ids.json"
 
     # -- training --------------------------------------------------------------------------------
-
-    @cached_property
-    def features(self) -> ItemFeatures:
-        """What the model may know of the items beforehand."""
-        text = None if self.embeddings is None else self.embeddings.vectors
-        return ItemFeatures(
-            self.dataset.item_count, self.semantic_ids, text, self.split.train_counts, self.split.train
-        )
 
     @cached_property
     def train_stage(self) -> Stage:
@@ -252,7 +100,7 @@ class Pipeline:
                 },
             )
 
-        return self._run("train", depends, work)
+        return self.stage("train", depends, work)
 
     def _check_evaluation(self) -> None:
         # What can't be evaluated is refused before the slow stages, not after them.
@@ -332,7 +180,7 @@ class Pipeline:
             )
             write_json(folder / "blend.json", found)
 
-        found: dict[str, Any] = read_json(self._run("blend", depends, work).folder / "blend.json")
+        found: dict[str, Any] = read_json(self.stage("blend", depends, work).folder / "blend.json")
         return found
 
     @property
@@ -392,12 +240,12 @@ class Pipeline:
             pl.concat(ranks).write_parquet(folder / "ranks.parquet")
             write_json(folder / "metrics.json", metrics)
 
-        return self._run("evaluate", depends, work)
+        return self.stage("evaluate", depends, work)
 
     def evaluated(self) -> dict[str, Any]:
         """Carry the pipeline out up to the metrics, publish them, and return the content of `metrics.json`."""
         stage = self.evaluation_stage
-        _publish(stage.folder / "ranks.parquet", self.out / "ranks.parquet")
+        publish(stage.folder / "ranks.parquet", self.out / "ranks.parquet")
         training = read_json(self.train_stage.folder / "training.json")
         training.pop("log")
         metrics: dict[str, Any] = read_json(stage.folder / "metrics.json")
@@ -444,15 +292,10 @@ class Pipeline:
                 ),
             )
 
-        stage = self._run("bundle", depends, work)
+        stage = self.stage("bundle", depends, work)
         with atomic_folder(self.out / "bundle") as fresh:
             shutil.copytree(stage.folder / "bundle", fresh, dirs_exist_ok=True)
         return self.out / "bundle"
-
-    def _run(self, name: str, depends_on: dict[str, Any], work: Any) -> Stage:
-        stage = self.store.run(name, depends_on, work)
-        self.stages[name] = stage
-        return stage
 
 
 def _selection_settings(settings: EvaluateSettings, select: str) -> EvaluateSettings:
@@ -472,14 +315,3 @@ def _sample(cases: Holdout, most: int | None) -> Holdout:
         return cases
     rows = np.sort(random_stream(EVALUATION_SEED, "validation").choice(len(cases), most, replace=False))
     return Holdout(cases.users[rows], cases.histories.select(rows), cases.targets[rows])
-
-
-def _publish(source: Path, target: Path) -> None:
-    with atomic_path(target) as temporary:
-        shutil.copyfile(source, temporary)
-
-
-def _hash_of(path: Path, key: str) -> str:
-    if not path.is_file():
-        raise ConfigError(f"{key}: {path}: no such file")
-    return file_hash(path)
