@@ -79,10 +79,23 @@ def business(found: dict[str, Any], data: str) -> str:
         rows.append([model, *map(_figure, [*of_groups, row["ndcg@10"], row["hit@500"]])])
     told = [f"{GROUPS[kind]} {name} ({cases:,})" for kind, name, cases in names]
     return (
-        f"\n### {found['suite']}: {data}, who is shown\n\n{markdown(['row', *heads], exposure)}"
+        f"{weights(found, data)}\n### {found['suite']}: {data}, who is shown\n\n{markdown(['row', *heads], exposure)}"
         f"\n### {found['suite']}: {data}, who is served: NDCG@10 by group of the target (cases)\n\n"
         f"{markdown(['row', *told, 'head, weighted by popularity', 'the same, hit@500'], rows)}"
     )
+
+
+def weights(found: dict[str, Any], data: str) -> str:
+    """What validation chose for the branches to weigh beside the HID branch's 1, a figure a seed."""
+    blends = {b["model"]: b["weights"] for b in found.get("blend", []) if b["data"] == data}
+    if not blends:
+        return ""
+    branches = ["sid", "hybrid", "popularity"]
+    rows = [
+        [name, *(", ".join(map(str, of_row[b])) if b in of_row else "–" for b in branches)]
+        for name, of_row in blends.items()
+    ]
+    return f"\n### {found['suite']}: {data}, weights chosen on validation\n\n{markdown(['row', *branches], rows)}"
 
 
 GROUPS = {"popularity": "popularity", "code_collision": "codes"}

@@ -73,6 +73,18 @@ def test_records_are_means_over_seeds_with_tests_against_the_tested_row(tiny):
     assert json.loads((tiny.out / "results.json").read_text()) == json.loads(json.dumps(found))
 
 
+def test_the_weights_that_validation_chose_are_told_for_every_seed(tiny):
+    blends = {of_row["model"]: of_row["weights"] for of_row in evidence(tiny)["blend"]}
+    assert set(blends) == {"H2Rec, no alignment", "H2Rec"}
+    runs = [
+        json.loads((job.folder / "metrics.json").read_text())["blend"]["weights"]
+        for job in tiny.finished()
+        if job.model == "H2Rec"
+    ]
+    assert blends["H2Rec"] == {branch: [of_run[branch] for of_run in runs] for branch in runs[0]}
+    assert len(runs) == 2
+
+
 def test_places_follow_the_means(tiny):
     records = evidence(tiny)["records"]
     for metric in ("hit@10", "ndcg@10"):

@@ -20,11 +20,12 @@ def context(suite: Suite) -> dict[str, Any]:
     dict
         ``data``: sizes of the data sets. ``rows``: model, swept key and value of every row. ``groups``: means over
         seeds by popularity, history length and code collision; ``weighted_head``: the head weighted by popularity.
-        ``exposure``: who gets shown. ``intent``: alpha by level. ``codes``: use of the codebooks. ``curves``: loss
-        and validation by epoch. ``cost``, ``failures`` and ``provenance``.
+        ``exposure``: who gets shown. ``blend``: weights that validation chose for H2Rec's branches, one a seed.
+        ``intent``: alpha by level. ``codes``: use of the codebooks. ``curves``: loss and validation by epoch.
+        ``cost``, ``failures`` and ``provenance``.
     """
     found: dict[str, list[Record]] = {
-        name: [] for name in ("groups", "weighted_head", "exposure", "intent", "codes", "curves")
+        name: [] for name in ("groups", "weighted_head", "exposure", "blend", "intent", "codes", "curves")
     }
     sizes = {}
     finished = suite.finished()
@@ -41,6 +42,7 @@ def context(suite: Suite) -> dict[str, Any]:
                 origin | block for block in _weighted_head(metrics, suite.settings.metrics)
             ]
             found["exposure"] += [origin | block for block in _exposure(metrics)]
+            found["blend"] += [origin | block for block in _blend(metrics)]
             found["intent"] += [origin | block for block in _intent(jobs)]
             found["codes"] += [origin | block for block in _codes(jobs[0])]
             found["curves"] += [
@@ -90,6 +92,12 @@ def _exposure(metrics: Sequence[Record]) -> Iterable[Record]:
     ]
     if same:
         yield _means(same, list(same[0]))
+
+
+def _blend(metrics: Sequence[Record]) -> Iterable[Record]:
+    found = [of_run["blend"]["weights"] for of_run in metrics if "blend" in of_run]
+    if found:
+        yield {"weights": {branch: [weights.get(branch, 0.0) for weights in found] for branch in found[0]}}
 
 
 def _intent(jobs: Sequence[Job]) -> Iterable[Record]:
