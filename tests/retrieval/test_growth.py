@@ -49,6 +49,7 @@ def test_each_item_has_a_told_outcome(grown):
         {"backbone": "bert4rec"},
         {"residual": {"enabled": True}, "score": {"maturity": True}},
         {"score": {"kind": "inner"}},
+        {"score": {"popularity": 0.3}},
     ],
     ids=str,
 )

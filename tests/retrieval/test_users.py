@@ -16,6 +16,7 @@ MODELS = [
     {"backbone": "gru4rec"},
     {"intent": "last"},
     {"fusion": "mean_history"},
+    {"score": {"popularity": 0.3}},
     {"name": "sasrec"},
     {"name": "two_hid"},
     {"name": "llm_esr"},
