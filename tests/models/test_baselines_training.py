@@ -38,6 +38,17 @@ def trainer(values, loss=None, **train):
     return Trainer(model, objective, RING, settings)
 
 
+@pytest.mark.parametrize(
+    "values", [*BASELINES, {"name": "h2rec"}], ids=lambda v: "-".join(map(str, v.values()))
+)
+def test_every_model_trains_with_its_tables_updated_lazily(values):
+    made = trainer(values, epochs=1, lazy_rows=1)
+    start = {name: tensor.clone() for name, tensor in made.model.state_dict().items()}
+    made.fit()
+    moved = [name for name, t in made.model.state_dict().items() if not torch.equal(t, start[name])]
+    assert any("weight" in name for name in moved)
+
+
 @pytest.mark.parametrize("values", BASELINES, ids=lambda v: "-".join(map(str, v.values())))
 def test_every_baseline_learns_the_ring(values):
     made = trainer(values)

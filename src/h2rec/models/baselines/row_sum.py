@@ -42,7 +42,11 @@ class RowSum(nn.Module):
         """Vectors of items: `[...]` to `[..., d]`."""
         rows = self.rows[items]
         summed = F.embedding_bag(
-            rows.reshape(-1, rows.shape[-1]), self.vectors.weight, mode="sum", padding_idx=0
+            rows.reshape(-1, rows.shape[-1]),
+            self.vectors.weight,
+            mode="sum",
+            padding_idx=0,
+            sparse=self.vectors.sparse,  # switched on by the optimiser for a large table
         )
         return summed.view(*rows.shape[:-1], -1)
 
