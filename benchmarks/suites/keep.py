@@ -26,6 +26,8 @@ def kept(found: dict[str, Any]) -> dict[str, Any]:
 def without_paths(command: str) -> str:
     """The command with folders left out: where a run was kept does not change it."""
     command = re.sub(r" --(out|stages)[ =]\S+", "", command)
+    # What was searched lies there once it is kept.
+    command = re.sub(r" --tuned[ =]\S+", " --tuned configs/tuned", command)
     return re.sub(r"(?<=[ =])(?:/|\.\./|~/)\S*/(?=[^/\s]+)", "", command)
 
 
