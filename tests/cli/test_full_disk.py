@@ -14,7 +14,7 @@ from h2rec.experiments.stages import StageStore
 from h2rec.training import trainer
 from made_shop import write_shop
 
-STAGES = ("data", "text", "semantic_ids", "audit", "train", "evaluate")
+STAGES = ("data", "text", "semantic_ids", "audit", "train", "blend", "evaluate")
 
 
 @contextmanager
