@@ -4,10 +4,9 @@ Run:  python -m benchmarks.parity.keep runs/parity/scientific [runs/parity/beaut
       python -m benchmarks.parity.table
 """
 
-import argparse
 from pathlib import Path
 
-from benchmarks.suites.keep import without_paths
+from benchmarks.keeping import asked_folders, without_paths
 
 from h2rec.files import read_json, write_json
 
@@ -15,11 +14,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("folders", nargs="+", type=Path, help="Output folders of compare.py.")
-    for folder in parser.parse_args().folders:
+    for folder in asked_folders(__doc__):
         found = read_json(folder / "parity.json")
         found["provenance"]["command"] = without_paths(found["provenance"]["command"])
         RESULTS.mkdir(exist_ok=True)

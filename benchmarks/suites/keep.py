@@ -4,10 +4,10 @@ Run:  python -m benchmarks.suites.keep runs/main [runs/ablation ..]
       python -m benchmarks.suites.table
 """
 
-import argparse
-import re
 from pathlib import Path
 from typing import Any
+
+from benchmarks.keeping import asked_folders, without_paths
 
 from h2rec.files import read_json, write_json
 
@@ -23,20 +23,8 @@ def kept(found: dict[str, Any]) -> dict[str, Any]:
     return found | {"curves": curves, "provenance": origin}
 
 
-def without_paths(command: str) -> str:
-    """The command with folders left out: where a run was kept does not change it."""
-    command = re.sub(r" --(out|stages)[ =]\S+", "", command)
-    # What was searched lies there once it is kept.
-    command = re.sub(r" --tuned[ =]\S+", " --tuned configs/tuned", command)
-    return re.sub(r"(?<=[ =])(?:/|\.\./|~/)\S*/(?=[^/\s]+)", "", command)
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("folders", nargs="+", type=Path, help="Folders of suites.")
-    for folder in parser.parse_args().folders:
+    for folder in asked_folders(__doc__):
         found = read_json(folder / "results.json")
         RESULTS.mkdir(exist_ok=True)
         write_json(RESULTS / f"{found['suite']}.json", kept(found))

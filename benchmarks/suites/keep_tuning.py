@@ -3,11 +3,10 @@
 Run:  python -m benchmarks.suites.keep_tuning runs/tune-main
 """
 
-import argparse
 import shutil
 from pathlib import Path
 
-from benchmarks.suites.keep import without_paths
+from benchmarks.keeping import asked_folders, without_paths
 
 from h2rec.files import read_json, write_json
 
@@ -16,13 +15,11 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "tuned"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("folder", type=Path, help="Folder of the searches.")
-    folder = parser.parse_args().folder
     TRIALS.mkdir(exist_ok=True)
-    for data in sorted(path for path in (folder / "tuned").iterdir() if path.is_dir()):
+    found_in = [
+        (folder, data) for folder in asked_folders(__doc__) for data in sorted((folder / "tuned").iterdir())
+    ]
+    for folder, data in found_in:
         (CONFIGS / data.name).mkdir(parents=True, exist_ok=True)
         searches = {}
         for settings in sorted(data.glob("*.yaml")):

@@ -326,6 +326,8 @@ def test_a_search_tries_what_was_found_elsewhere(suite_file, tmp_path):
     assert settings[0]["model.dropout"] == 0.3
     assert (settings[1]["model.dropout"], settings[1]["train.learning_rate"]) == (0.25, 0.005)
     assert "train.epochs" not in settings[1]
+    with pytest.raises(ConfigError, match="holds no settings of a row"):
+        tune_suite(suite, 2, only=["weak"], also=tmp_path / "tuned" / "mistyped")
 
 
 def test_a_folder_without_tuned_settings_is_an_error(suite_file, tmp_path, capsys):

@@ -21,6 +21,7 @@ from h2rec.evaluation.settings import FULL, sampled_negatives
 from h2rec.models.h2rec import H2Rec
 from h2rec.models.scorer import CatalogueScorer
 from h2rec.models.scoring import joint_score, saturation_ceiling
+from h2rec.models.settings import ModelSettings
 from h2rec.settings import Settings
 
 Ranks = npt.NDArray[np.int32]
@@ -48,9 +49,9 @@ class Blend:
     popularity: float = 0.0
 
 
-def can_be_fitted(model: Any) -> bool:
+def can_be_fitted(settings: ModelSettings) -> bool:
     """Whether a model is a sum of branches whose weights can be chosen."""
-    return isinstance(model, H2Rec) and len(model.branches) > 1
+    return settings.name == "h2rec" and settings.branches == "both"
 
 
 def fit_weights(

@@ -46,12 +46,8 @@ class Pipeline(Preparation):
 
     Parameters
     ----------
-    config
-        The resolved configuration.
-    out
-        Folder of the run; its files follow the contract of the documentation.
-    stages
-        Folder of finished stages; by default ``stages`` inside `out`. Runs that share it share work.
+    config, out, stages
+        See `Preparation`.
     watch
         Told every validation of the training, which it may end by what it raises.
     """
@@ -155,12 +151,8 @@ class Pipeline(Preparation):
     def blend(self) -> dict[str, Any] | None:
         """What each branch weighs, chosen on validation (see `fit_weights`); None where nothing is chosen."""
         config = self.config
-        if not config.blend.fit:
+        if not config.blend.fit or not can_be_fitted(config.model):
             return None
-        trained = self._trained(config.model.with_branch_weights({"popularity": 0.0}))
-        if not can_be_fitted(trained):
-            return None
-        cases = _sample(self.split.valid, config.train.evaluate_users)
         depends = {
             "train": self.train_stage.key,
             "blend": config.blend.model_dump(mode="json"),
@@ -169,8 +161,8 @@ class Pipeline(Preparation):
 
         def work(folder: Path) -> None:
             found = fit_weights(
-                trained,
-                cases,
+                self._trained(config.model.with_branch_weights({"popularity": 0.0})),
+                _sample(self.split.valid, config.train.evaluate_users),
                 config.blend,
                 select=config.train.select,
                 head=self.head,

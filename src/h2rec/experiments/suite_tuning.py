@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from h2rec.errors import H2RecError
+from h2rec.errors import ConfigError, H2RecError
 from h2rec.experiments.search_space import default_space, value_at
 from h2rec.experiments.suite import Job, Suite, end_with_parent, with_threads
 from h2rec.experiments.suite_files import Values, flat, merged, nested, read_tuned, tuned_file
@@ -39,12 +39,19 @@ def tune_suite(
     also
         Folder of settings by row, ``ROW.yaml``, such as what was found on another data set: the second trial of a row.
 
+    Raises
+    ------
+    ConfigError
+        If there is no such row, or `also` holds nothing of the rows.
+
     Returns
     -------
     dict
         Data sets and rows whose search failed, and what went wrong.
     """
     wanted = [job for job in suite.chosen(only) if _is_searched(job, suite)]
+    if also is not None and not any(tuned_file(also.parent, also.name, job.model).exists() for job in wanted):
+        raise ConfigError(f"--also {also}: holds no settings of a row that is searched, ROW.yaml")
     threads = max(1, available_cores() // jobs)
     failures: dict[tuple[str, str], str] = {}
     context = multiprocessing.get_context("spawn")
