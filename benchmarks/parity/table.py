@@ -17,7 +17,7 @@ The same training sequences, sizes, learning rate, epochs and loss (full softmax
 products, nothing selected: the state after the last epoch, by its test ranks in the full protocol, one seed. `+` marks
 metrics in which ours is better than the row, `-` in which it is worse, at p < 0.05 in both the paired bootstrap over
 users and the paired t test. What can't be made equal stands in `benchmarks/parity/README.md`. Seconds are those of an
-epoch, one thread.
+epoch, one thread; wall time is told where nothing else kept the process waiting.
 """
 NAMES = {
     "sasrec": "SASRec",
@@ -27,6 +27,8 @@ NAMES = {
     "recbole": "RecBole",
     "rectools": "RecTools",
 }
+UNDISTURBED = 1.2
+"""A process of one thread that took more wall time than this times its CPU time shared its core or was stopped."""
 METRICS = ("hit@10", "ndcg@10", "hit@100", "hit@500")
 
 
@@ -57,7 +59,8 @@ def _row(row: dict[str, Any]) -> list[str]:
         test = row.get("ours_minus_theirs", {}).get(metric)
         mark = "" if test is None or test["p"] >= 0.05 else " +" if test["difference"] > 0 else " -"
         cells.append(f"{row[metric]:.4f}{mark}")
-    return [*cells, f"{row['cpu_seconds_per_epoch']:.1f}", f"{row['seconds_per_epoch']:.1f}"]
+    cpu, wall = row["cpu_seconds_per_epoch"], row["seconds_per_epoch"]
+    return [*cells, f"{cpu:.1f}", f"{wall:.1f}" if wall < UNDISTURBED * cpu else "–"]
 
 
 if __name__ == "__main__":
