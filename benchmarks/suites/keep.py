@@ -1,5 +1,7 @@
 """Keep a suite's results: its `results.json` without what only the report needs, and without paths of the machine.
 
+A file for the data sets of one run, so that another data set can be added later without running the first one again.
+
 Run:  python -m benchmarks.suites.keep runs/main [runs/ablation ..]
       python -m benchmarks.suites.table
 """
@@ -27,8 +29,9 @@ def main() -> None:
     for folder in asked_folders(__doc__):
         found = read_json(folder / "results.json")
         RESULTS.mkdir(exist_ok=True)
-        write_json(RESULTS / f"{found['suite']}.json", kept(found))
-        print(RESULTS / f"{found['suite']}.json")
+        path = RESULTS / f"{'-'.join([found['suite'], *found['data']])}.json"
+        write_json(path, kept(found))
+        print(path)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,9 @@
 Run:  python -m benchmarks.suites.table [--check]
 """
 
+from collections.abc import Sequence
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +32,25 @@ BUSINESS = ("main", "popularity")
 
 
 def suites() -> str:
-    """All kept suites, those that are read first in front."""
+    """All kept suites, those that are read first in front; the files of a suite, each of other data sets, together."""
     found = [read_json(path) for path in sorted(RESULTS.glob("*.json"))]
-    found.sort(key=lambda f: ORDER.index(f["suite"]) if f["suite"] in ORDER else len(ORDER))
-    return "\n".join(section(of_suite) for of_suite in found)
+    found.sort(key=lambda f: (ORDER.index(f["suite"]) if f["suite"] in ORDER else len(ORDER), f["suite"]))
+    return "\n".join(section(list(of_suite)) for _, of_suite in groupby(found, itemgetter("suite")))
 
 
-def section(found: dict[str, Any]) -> str:
-    """One suite: what it says in sentences, its tables, what it cost and where it comes from."""
-    parts = [f"## {found['title'] or found['suite']}\n\n"]
-    parts += [f"- {sentence}.\n" for sentence in verdicts(found)]
-    for data, protocol in blocks_of(found):
-        parts.append(f"\n### {found['suite']}: {data}, {protocol}\n\n{table(found, data, protocol)}")
+def section(parts: Sequence[dict[str, Any]]) -> str:
+    """One suite: what it says in sentences, then its data sets."""
+    first = parts[0]
+    sentences = "".join(f"- {sentence}.\n" for found in parts for sentence in verdicts(found))
+    return f"## {first['title'] or first['suite']}\n\n{sentences}" + "".join(map(of_data_sets, parts))
+
+
+def of_data_sets(found: dict[str, Any]) -> str:
+    """The tables of one results file, what it cost and where it comes from."""
+    parts = [
+        f"\n### {found['suite']}: {data}, {protocol}\n\n{table(found, data, protocol)}"
+        for data, protocol in blocks_of(found)
+    ]
     if found["suite"] in BUSINESS:
         parts += [business(found, data) for data in found["data"]]
     for failure in found["failures"]:
