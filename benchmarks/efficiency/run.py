@@ -37,7 +37,12 @@ from h2rec.training.settings import TrainSettings
 from h2rec.training.trainer import Trainer
 
 RESULTS = Path(__file__).parent / "results" / "efficiency.json"
-MODELS = ("sasrec", "llm_esr", "h2rec")
+MODELS: dict[str, dict[str, Any]] = {
+    "sasrec": {"name": "sasrec"},
+    "llm_esr": {"name": "llm_esr"},
+    "h2rec": {"name": "h2rec"},
+    "h2rec_hybrid": {"name": "h2rec", "residual": {"enabled": True, "branch": "own", "shrink": 0.0}},
+}
 ITEMS = (10_000, 100_000, 1_000_000)
 LENGTHS = (20, 50, 200)
 TARGETS = 100_000
@@ -63,13 +68,15 @@ def measure(model: str, items: int, length: int, targets: int) -> dict[str, Any]
     train = made_histories(users, length, items, random)
     codes = SemanticIds(random.integers(0, 128, (items, 4)).astype(np.int32), (128,) * 4)
     text = random.standard_normal((items, TEXT_SIZE), dtype=np.float32) if model == "llm_esr" else None
+    asked = MODELS[model]
+    of_codes = asked["name"] == "h2rec"
     settings = ModelSettings.parse(
         # Where tables start from changes nothing of what they cost.
-        {"name": model, "max_length": length, "warm_start": {"hid": False, "codes": False}}
+        {**asked, "max_length": length, "warm_start": {"hid": False, "codes": False}}
     )
-    features = ItemFeatures(items, codes if model == "h2rec" else None, text, train.counts(items), train)
+    features = ItemFeatures(items, codes if of_codes else None, text, train.counts(items), train)
     built = build_model(settings, features, seed=0)
-    objective = TrainingObjective(LossSettings(), train, items, codes.padded() if model == "h2rec" else None)
+    objective = TrainingObjective(LossSettings(), train, items, codes.padded() if of_codes else None)
     ends = []
 
     def validated() -> dict[str, float]:
@@ -113,7 +120,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--models", action="append", choices=MODELS)
+    parser.add_argument("--models", action="append", choices=list(MODELS))
     parser.add_argument("--items", action="append", type=int)
     parser.add_argument("--lengths", action="append", type=int)
     parser.add_argument("--targets", type=int, default=TARGETS)

@@ -16,7 +16,12 @@ TEXT = """## What the models cost
 Made catalogues and histories of one length; every model with the same sizes, 512 shared negatives, one thread. Times
 are CPU seconds. Peak memory is that of the whole process, Python and torch included.
 """
-NAMES = {"sasrec": "SASRec", "llm_esr": "LLM-ESR", "h2rec": "H2Rec"}
+NAMES = {
+    "sasrec": "SASRec",
+    "llm_esr": "LLM-ESR",
+    "h2rec": "H2Rec",
+    "h2rec_hybrid": "H2Rec with a hybrid branch",
+}
 
 
 def efficiency() -> str:

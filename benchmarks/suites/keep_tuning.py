@@ -21,13 +21,15 @@ def main() -> None:
     ]
     for folder, data in found_in:
         (CONFIGS / data.name).mkdir(parents=True, exist_ok=True)
-        searches = {}
+        kept = TRIALS / f"{data.name}.json"
+        # Rows that were searched elsewhere stay.
+        searches = read_json(kept) if kept.exists() else {}
         for settings in sorted(data.glob("*.yaml")):
             shutil.copyfile(settings, CONFIGS / data.name / settings.name)
             found = read_json(folder / "search" / data.name / settings.stem / "trials.json")
             found["provenance"]["command"] = without_paths(found["provenance"]["command"])
             searches[settings.stem] = found
-        write_json(TRIALS / f"{data.name}.json", searches)
+        write_json(kept, searches)
         print(f"{data.name}: {len(searches)} rows")
 
 

@@ -58,7 +58,7 @@ def test_the_best_on_validation_is_the_result_and_the_record_says_so(shop, found
     assert best == result.best
     assert Pipeline(best, out / "again", stages).validation_value() == result.value
     record = json.loads((out / "trials.json").read_text())
-    assert record["selected_by"] == "valid full.overall.ndcg@10"
+    assert record["selected_by"] == "valid full.overall.ndcg@100"
     assert [trial["value"] for trial in record["trials"]] == [trial.value for trial in result.trials]
     assert record["provenance"]["seed"] == config.train.seed
 

@@ -109,6 +109,7 @@ def cold_start(
             for way, scorer in _ways(pipeline, new, first=seed == seeds[0]):
                 ranks.setdefault(way, []).append(_ranks(scorer, cold.cases, pipeline.dataset.item_count))
     found = {
+        "data": config.data.source or Path(config.data.interactions or "").stem,
         "tested": TESTED,
         "metrics": list(METRICS),
         "records": list(_records(ranks)),

@@ -39,8 +39,10 @@ class TrainSettings(Settings):
     evaluate_users: int | None = Field(10_000, ge=1)
     """Users that are ranked in a validation during training, at most; null for all."""
     select: str = Field(
-        "full.overall.ndcg@10", pattern=r"^(full|sampled\d+)\.(overall|head|tail)\.(mrr|(hit|ndcg)@[1-9]\d*)$"
+        "full.overall.ndcg@100",
+        pattern=r"^(full|sampled\d+)\.(overall|head|tail)\.(mrr|(hit|ndcg)@[1-9]\d*)$",
     )
-    """Validation metric that picks the state to keep."""
+    """Validation metric that picks the state to keep: by default what a recall stage is for, the order of a hundred
+    candidates."""
     patience: int | None = Field(5, ge=1)
     """Stop after this many validations without a better one; null trains all epochs."""

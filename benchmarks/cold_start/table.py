@@ -1,0 +1,48 @@
+"""Write the cold-start tables of docs/results.md from the results files that `keep` left.
+
+Run:  python -m benchmarks.cold_start.table [--check]
+"""
+
+from pathlib import Path
+from typing import Any
+
+from benchmarks.pages import update
+from benchmarks.suites.table import table
+
+from h2rec.experiments.cold_start import SCOPES
+from h2rec.files import read_json
+
+RESULTS = Path(__file__).parent / "results"
+TEXT = """## Items that training never saw
+
+A share of the items is withheld from training wholly; the cases are the users' interactions with them, each after the
+known items before it. Every way of scoring such an item ranks the same cases, among all items and among the withheld
+ones alone.
+"""
+
+
+def cold_start() -> str:
+    """All kept data sets."""
+    found = [read_json(path) for path in sorted(RESULTS.glob("*.json"))]
+    return "".join([f"{TEXT}", *map(section, found)]) if found else ""
+
+
+def section(found: dict[str, Any]) -> str:
+    """One data set: ranked among all items, then among cold ones, and where it comes from."""
+    parts = [
+        f"\n### Cold start: {found['data']}, {title}\n\n{table(found, 'cold start', title)}"
+        for title in SCOPES.values()
+    ]
+    levels = ", ".join(f"{n} share {level}" for level, n in enumerate(found["shared_levels"]) if n)
+    origin = found["provenance"]
+    machine = origin["machine"]
+    parts.append(
+        f"\n{found['withheld_items']} items withheld, {found['known_items']} known, {found['cases']} cases; leading "
+        f"codes in common with a known item: {levels}. All against {found['tested']}. `{origin['command']}`, commit "
+        f"{origin['commit']}, seeds {', '.join(map(str, origin['seeds']))}, torch {machine['torch']}.\n"
+    )
+    return "".join(parts)
+
+
+if __name__ == "__main__":
+    update("results.md", {"cold start": cold_start})
