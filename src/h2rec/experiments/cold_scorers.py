@@ -27,10 +27,7 @@ class FirstBranch:
 
     def score(self, histories: Histories, rows: IntArray) -> torch.Tensor:
         """Scores of all items, `[n, N + 1]`."""
-        with torch.inference_mode():
-            width = self.scorer.model.item_vectors(torch.zeros(1, dtype=torch.int64))[0].shape[1]
-            users = self.scorer.user_vectors(histories, rows)
-            return users[:, :width] @ self.scorer.item_matrix[:, :width].T
+        return self.scorer.branch_scores(histories, rows)[0]
 
 
 @dataclass(frozen=True, eq=False)

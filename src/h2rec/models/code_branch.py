@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from h2rec.models.backbones import Backbone
+from h2rec.models.branch_items import CodedItems
 from h2rec.models.code_scores import code_scores
 from h2rec.models.code_table import CodeTable, weighted_sum
 from h2rec.models.identity import ItemResidual
@@ -48,17 +49,18 @@ class CodeBranch:
         return fused if self.residual is None else fused + self.residual(items)
 
     def user(self, state: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
-        """``[alpha_1 u; ..; alpha_L u]``, and `u` behind it where there is a residual, as wide as `item`."""
+        """``[alpha_1 u; ..; alpha_L u]``, and `u` behind it where there is a residual, as wide as an item's vector."""
         user = user_side(state, self.score, self.weight)
         weighted = (alpha[..., None] * user[:, None]).flatten(1)
         return weighted if self.residual is None else torch.cat([weighted, user], dim=1)
 
-    def item(self, items: torch.Tensor) -> torch.Tensor:
-        """``[e^1; ..; e^L]``, and the residual behind it where there is one, `[M, L d]` or `[M, (L + 1) d]`."""
-        parts = self._vectors()[self.table.rows(items)]  # [M, L, d]
-        if self.residual is not None:
-            parts = torch.cat([parts, self._residual(items)[:, None]], dim=1)
-        return (parts * self._scales(items)[..., None]).flatten(1) if self._by_item else parts.flatten(1)
+    def items(self, items: torch.Tensor) -> CodedItems:
+        """Items `[M]` as their codes, and the residual behind them where there is one."""
+        residual = None if self.residual is None else self._residual(items)
+        scale = self._scales(items) if self._by_item else None
+        sizes = [size + 1 for size in self.table.codebook_sizes]
+        # A copy: what scores a catalogue stays as it is while training goes on.
+        return CodedItems(self.table.rows(items), self._vectors().clone(), sizes, residual, scale)
 
     def scores(
         self, state: torch.Tensor, alpha: torch.Tensor, targets: torch.Tensor, items: torch.Tensor

@@ -5,6 +5,7 @@ from torch import nn
 
 from h2rec.data.histories import IntArray
 from h2rec.models.backbones import Backbone, make_backbone
+from h2rec.models.branch_items import BranchItems, DenseItems
 from h2rec.models.code_branch import CodeBranch
 from h2rec.models.code_table import CodeTable, weighted_sum
 from h2rec.models.cross_attention import MultiGranularityCrossAttention
@@ -170,15 +171,19 @@ class H2Rec(nn.Module):
 
         The hybrid branch's, between them, are codes and residual, `[M, (L + 1) d]`.
         """
-        vectors = [branch.item(items) for branch in self.code_branches]
+        return tuple(branch.vectors() for branch in self.branch_items(items))
+
+    def branch_items(self, items: torch.Tensor) -> tuple[BranchItems, ...]:
+        """Items `[M]` of every branch, those made of codes as codes: `item_vectors` in the form that scores fastest."""
+        found: list[BranchItems] = [branch.items(items) for branch in self.code_branches]
         if self.uses_hid:
-            vectors.append(item_side(self.hid(items), self.settings.score))
+            found.append(DenseItems(item_side(self.hid(items), self.settings.score)))
         if self._balanced:
             sid_scale, hid_scale = self.maturity(items)
-            vectors[0], vectors[-1] = vectors[0] * sid_scale, vectors[-1] * hid_scale
+            found[0], found[-1] = found[0].scaled(sid_scale), found[-1].scaled(hid_scale)
         if self.settings.score.popularity:
-            vectors.append(self.popularity.item(items))
-        return tuple(vectors)
+            found.append(DenseItems(self.popularity.item(items)))
+        return tuple(found)
 
     def score_targets(
         self, states: UserStates, targets: torch.Tensor, items: torch.Tensor
