@@ -47,7 +47,8 @@ def section(data: str, found: dict[str, Any]) -> str:
     machine = origin["machine"]
     return (
         f"### {data}\n\n{markdown(heads, [_row(row) for row in found['rows']], text_columns=2)}\n{told}. "
-        f"`{origin['command']}`, commit {origin['commit']}, seed {settings['seed']}, {machine['cores']} cores, "
+        f"`{origin['command']}`, commit {origin['commit']}, seed {settings['seed']}, "
+        f"{machine['cores']} core{'s' * (machine['cores'] > 1)}, "
         f"torch {machine['torch']}.\n"
     )
 
