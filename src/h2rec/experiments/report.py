@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import yaml
 
 from h2rec.experiments.config import RunConfig
 from h2rec.experiments.tables import SLICES
 from h2rec.files import write_text
+from h2rec.templates import page_templates
 
 
 def write_report(
@@ -30,9 +30,7 @@ def write_report(
     audit
         Content of `audit.json`, or None for a run without semantic IDs.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("h2rec.experiments"), autoescape=True, undefined=jinja2.StrictUndefined
-    )
+    environment = page_templates("h2rec.experiments")
     page = environment.get_template("run.html.j2").render(
         title=f"{config.model.name} on {_data_name(config)}",
         metrics=metrics,

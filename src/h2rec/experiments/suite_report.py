@@ -4,13 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from h2rec.errors import MissingExtraError
 from h2rec.experiments.comparison import blocks_of, column_of, lead_metric, significant, standing
 from h2rec.experiments.tables import SLICES
 from h2rec.files import write_text
+from h2rec.templates import page_templates
 
 Record = dict[str, Any]
 
@@ -35,13 +35,7 @@ def write_suite_report(path: Path, found: Mapping[str, Any]) -> None:
     except ImportError:
         raise MissingExtraError("a suite's report.html", "report") from None
     templates = Path(__file__).parent / "templates"
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("h2rec.experiments"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_templates("h2rec.experiments")
     # Rows stand in the suite's order, which sorted keys would lose.
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
     lead = lead_metric(found["metrics"])

@@ -4,13 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
-
 from h2rec.files import write_text
 from h2rec.semantic_ids.audit import Audit
 from h2rec.semantic_ids.audit.branches import Branch, Theme
 from h2rec.semantic_ids.audit.tables import collision_sentence
 from h2rec.semantic_ids.audit.treemap import Rectangle, squarify
+from h2rec.templates import page_templates
 
 WIDTH, HEIGHT = 1400, 900
 HEADING = 20
@@ -43,13 +42,7 @@ class Region:
 
 def write_html(path: Path, found: Audit, title: str) -> None:
     """Write the audit as a page; item texts are escaped."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("h2rec.semantic_ids.audit"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_templates("h2rec.semantic_ids.audit")
     page = environment.get_template("audit.html.j2").render(
         title=title,
         audit=found,
