@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from h2rec.files import write_text
 
@@ -33,6 +34,12 @@ def replaced(page: str, name: str, table: str) -> str:
     if not found or not mark:
         raise SystemExit(f"the page has no marks for '{name}'")
     return f"{before}{start}{table}{mark}{after}"
+
+
+def cores(machine: Mapping[str, Any]) -> str:
+    """How many cores a machine gave: ``1 core``, ``2 cores``."""
+    count = machine["cores"]
+    return f"{count} core" if count == 1 else f"{count} cores"
 
 
 def markdown(heads: Sequence[str], rows: Sequence[Sequence[str]], *, text_columns: int = 1) -> str:

@@ -18,7 +18,7 @@ def main() -> None:
     for folder in asked_folders(__doc__):
         found = read_json(folder / "cold_start.json")
         found["provenance"]["command"] = without_paths(found["provenance"]["command"])
-        write_json(RESULTS / f"{found['data']}.json", found)
+        write_json(RESULTS / f"{Path(found['data']).stem}.json", found)
 
 
 if __name__ == "__main__":

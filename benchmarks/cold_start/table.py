@@ -23,14 +23,14 @@ ones alone.
 
 def cold_start() -> str:
     """All kept data sets."""
-    found = [read_json(path) for path in sorted(RESULTS.glob("*.json"))]
-    return "".join([f"{TEXT}", *map(section, found)]) if found else ""
+    paths = sorted(RESULTS.glob("*.json"))
+    return "".join([TEXT, *(section(path.stem, read_json(path)) for path in paths)]) if paths else ""
 
 
-def section(found: dict[str, Any]) -> str:
+def section(data: str, found: dict[str, Any]) -> str:
     """One data set: ranked among all items, then among cold ones, and where it comes from."""
     parts = [
-        f"\n### Cold start: {found['data']}, {title}\n\n{table(found, 'cold start', title)}"
+        f"\n### Cold start: {data}, {title}\n\n{table(found, 'cold start', title)}"
         for title in SCOPES.values()
     ]
     levels = ", ".join(f"{n} share {level}" for level, n in enumerate(found["shared_levels"]) if n)

@@ -6,7 +6,7 @@ Run:  python -m benchmarks.efficiency.table [--check]
 from pathlib import Path
 from typing import Any
 
-from benchmarks.pages import markdown, update
+from benchmarks.pages import cores, markdown, update
 
 from h2rec.files import read_json
 
@@ -44,7 +44,7 @@ def efficiency() -> str:
     rows = [_row(cell, plain.get((cell["items"], cell["length"]))) for cell in cells]
     origin = found["provenance"]
     machine = origin["machine"]
-    told = f"`{origin['command']}`, commit {origin['commit']}, {machine['cores']} cores, torch {machine['torch']}."
+    told = f"`{origin['command']}`, commit {origin['commit']}, {cores(machine)}, torch {machine['torch']}."
     return f"{TEXT}\n{markdown(heads, rows, text_columns=0)}\n{told}\n"
 
 

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.pages import markdown, update
+from benchmarks.pages import cores, markdown, update
 
 from h2rec.files import read_json
 
@@ -48,7 +48,7 @@ def source(runs: list[dict[str, Any]]) -> str:
     commits = ", ".join(sorted({str(origin["commit"]) for origin in origins}))
     machine = origins[0]["machine"]
     return (
-        f"`{origins[0]['command']}`, commit {commits}, seed {origins[0]['seed']}, {machine['cores']} cores, "
+        f"`{origins[0]['command']}`, commit {commits}, seed {origins[0]['seed']}, {cores(machine)}, "
         f"{machine['threads']} thread, torch {machine['torch']}."
     )
 

@@ -6,7 +6,7 @@ Run:  python -m benchmarks.parity.table [--check]
 from pathlib import Path
 from typing import Any
 
-from benchmarks.pages import markdown, update
+from benchmarks.pages import cores, markdown, update
 
 from h2rec.files import read_json
 
@@ -48,7 +48,7 @@ def section(data: str, found: dict[str, Any]) -> str:
     return (
         f"### {data}\n\n{markdown(heads, [_row(row) for row in found['rows']], text_columns=2)}\n{told}. "
         f"`{origin['command']}`, commit {origin['commit']}, seed {settings['seed']}, "
-        f"{machine['cores']} core{'s' * (machine['cores'] > 1)}, "
+        f"{cores(machine)}, "
         f"torch {machine['torch']}.\n"
     )
 

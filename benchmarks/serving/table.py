@@ -6,7 +6,7 @@ Run:  python -m benchmarks.serving.table [--check]
 from pathlib import Path
 from typing import Any
 
-from benchmarks.pages import markdown, update
+from benchmarks.pages import cores, markdown, update
 
 from h2rec.files import read_json
 
@@ -16,7 +16,7 @@ RESULTS = Path(__file__).parent / "results"
 def source(result: dict[str, Any]) -> str:
     machine = result["hardware"]
     return (
-        f"`{result['command']}`, commit {result['commit'][:12]}, seed {result['seed']}, {machine['cores']} cores "
+        f"`{result['command']}`, commit {result['commit'][:12]}, seed {result['seed']}, {cores(machine)} "
         f"({machine['processor']}), torch {machine['torch']}.\n"
     )
 

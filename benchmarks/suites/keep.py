@@ -25,10 +25,22 @@ def kept(found: dict[str, Any]) -> dict[str, Any]:
     return found | {"curves": curves, "provenance": origin}
 
 
+def refuse_twice(found: dict[str, Any]) -> None:
+    """Stop where another file holds one of the data sets already: the page would show it twice."""
+    for path in RESULTS.glob("*.json"):
+        known = read_json(path)
+        both = known["data"].keys() & found["data"].keys()
+        if known["suite"] == found["suite"] and both and known["data"].keys() != found["data"].keys():
+            raise SystemExit(
+                f"{path.name} holds {', '.join(sorted(both))} of this suite already: remove it first"
+            )
+
+
 def main() -> None:
     for folder in asked_folders(__doc__):
         found = read_json(folder / "results.json")
         RESULTS.mkdir(exist_ok=True)
+        refuse_twice(found)
         path = RESULTS / f"{'-'.join([found['suite'], *found['data']])}.json"
         write_json(path, kept(found))
         print(path)

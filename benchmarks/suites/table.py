@@ -9,7 +9,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from benchmarks.pages import markdown, update
+from benchmarks.pages import cores, markdown, update
 
 from h2rec.experiments.comparison import blocks_of, column_of, significant, verdicts
 from h2rec.experiments.tables import SLICES
@@ -133,7 +133,7 @@ def source(found: dict[str, Any]) -> str:
     return (
         f"{cost['runs_finished']} of {cost['runs']} runs, {cost['cpu_hours']:.1f} CPU hours; all against "
         f"{found['tested']}. {commands}, commit {', '.join(origin['commits'])}, "
-        f"seeds {', '.join(map(str, origin['seeds']))}, {machine['cores']} cores, torch {machine['torch']}."
+        f"seeds {', '.join(map(str, origin['seeds']))}, {cores(machine)}, torch {machine['torch']}."
     )
 
 

@@ -6,7 +6,7 @@ Run:  python -m benchmarks.training.table [--check]
 from pathlib import Path
 from typing import Any
 
-from benchmarks.pages import markdown, update
+from benchmarks.pages import cores, markdown, update
 
 from h2rec.files import read_json
 
@@ -109,7 +109,7 @@ def origin(found: dict[str, Any]) -> str:
     machine = made["machine"]
     return (
         f"\n`{made['command']}`, commit `{made['commit']}`, seed {made['seed']}, {made['date'][:10]}, "
-        f"{machine['cores']} cores, torch {machine['torch']}.\n"
+        f"{cores(machine)}, torch {machine['torch']}.\n"
     )
 
 

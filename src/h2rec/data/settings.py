@@ -57,6 +57,14 @@ class DataSettings(Settings):
             raise ValueError("'items' goes with 'interactions'; a named data set brings its own items")
         return self
 
+    @property
+    def name(self) -> str:
+        """What the data set is called: the named one, or the file of the interactions."""
+        if self.source is not None:
+            return self.source
+        assert self.interactions is not None
+        return self.interactions.name
+
     def resolved(self, base: Path) -> Self:
         """Return the settings with relative paths taken from `base`."""
         paths = {"interactions": self.interactions, "items": self.items}

@@ -72,8 +72,8 @@ def cold_start(
     -------
     dict
         Written to `cold_start.json`: ``records`` as those of `comparison.evidence`, with the protocols "among all
-        items" (those of the history are left out) and "among cold items"; counts; ``shared_levels``: how many
-        withheld items share that many leading codes with a known one.
+        items" (those of the history are left out) and "among cold items"; the name of the data set and counts;
+        ``shared_levels``: how many withheld items share that many leading codes with a known one.
 
     Raises
     ------
@@ -109,7 +109,7 @@ def cold_start(
             for way, scorer in _ways(pipeline, new, first=seed == seeds[0]):
                 ranks.setdefault(way, []).append(_ranks(scorer, cold.cases, pipeline.dataset.item_count))
     found = {
-        "data": config.data.source or Path(config.data.interactions or "").stem,
+        "data": config.data.name,
         "tested": TESTED,
         "metrics": list(METRICS),
         "records": list(_records(ranks)),

@@ -32,7 +32,7 @@ def write_report(
     """
     environment = page_templates("h2rec.experiments")
     page = environment.get_template("run.html.j2").render(
-        title=f"{config.model.name} on {_data_name(config)}",
+        title=f"{config.model.name} on {config.data.name}",
         metrics=metrics,
         slices=SLICES,
         leading=_leading,
@@ -48,13 +48,6 @@ def _leading(block: Mapping[str, Any]) -> list[str]:
     """Metrics of a block, those that are read first in front."""
     first = [name for name in ("hit@10", "ndcg@10", "hit@100", "hit@500", "mrr") if name in block]
     return first + [name for name in block if name not in first and name != "cases"]
-
-
-def _data_name(config: RunConfig) -> str:
-    if config.data.source is not None:
-        return config.data.source
-    assert config.data.interactions is not None
-    return config.data.interactions.name
 
 
 def _curves(log: Sequence[Mapping[str, Any]], select: str) -> list[dict[str, Any]]:
