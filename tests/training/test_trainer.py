@@ -138,7 +138,7 @@ def test_the_best_validated_state_is_kept_and_patience_stops():
 
     def validate():
         states.append(weights_of(made.model))
-        return {"full.overall.ndcg@10": next(values)}
+        return {"full.overall.ndcg@100": next(values)}
 
     made = trainer({"name": "sasrec"}, validate=validate, epochs=20, evaluate_every=1, patience=2)
     result = made.fit()
@@ -223,7 +223,7 @@ def test_the_best_state_is_written_once_and_kept_over_checkpoints(tmp_path, monk
 
     def validate():
         states.append(weights_of(made.model))
-        return {"full.overall.ndcg@10": next(values)}
+        return {"full.overall.ndcg@100": next(values)}
 
     def save_and_look(folder, *arguments):
         checkpoint.save_checkpoint(folder, *arguments)
