@@ -4,6 +4,7 @@ import pytest
 import torch
 from baseline_cases import BASELINES, ON_OTHER_BACKBONES
 
+from h2rec.models.backbones.dropout import Dropout
 from h2rec.models.protocol import branch_scores, paired_branch_scores, scores_of_targets
 
 BACKBONES = ["sasrec", "bert4rec", "gru4rec"]
@@ -376,3 +377,27 @@ def test_scores_by_codes_are_those_of_the_static_item_vectors_with_their_gradien
         torch.testing.assert_close(
             gradient, its_gradients[name], rtol=1e-3, atol=1e-3, msg=lambda m, n=name: f"{n}: {m}"
         )
+
+
+@pytest.mark.parametrize("values", [{"name": "h2rec", "residual": HYBRID}, {"name": "two_hid"}], ids=name_of)
+def test_branches_of_codes_have_their_own_dropout_and_temperature(make_model, values):
+    def model(**score):
+        return make_model(**values, dropout=0.5, sid_dropout=0.2, score={"temperature": 0.1} | score)
+
+    plain, sharp = model(), model(sid_temperature=0.05)
+    encoders = [part for name, part in plain.named_modules() if name.endswith("encoder")]
+    shares = [{part.p for part in encoder.modules() if isinstance(part, Dropout)} for encoder in encoders]
+    if values["name"] == "h2rec":
+        by_name = dict(
+            zip([name for name, _ in plain.named_children() if name.endswith("encoder")], shares, strict=True)
+        )
+        assert by_name == {"hid_encoder": {0.5}, "sid_encoder": {0.2}, "hybrid_encoder": {0.2}}
+    else:
+        assert shares == [{0.2}, {0.5}]
+    items = torch.arange(1, 20)
+    before, after = (
+        branch_scores(encode(m, [[3, 7, 9]]).vectors, m.item_vectors(items)) for m in (plain, sharp)
+    )
+    for one, other in zip(before[:-1], after[:-1], strict=True):
+        torch.testing.assert_close(2 * one, other)
+    torch.testing.assert_close(before[-1], after[-1])

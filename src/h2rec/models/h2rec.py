@@ -84,14 +84,14 @@ class H2Rec(nn.Module):
         settings = self.settings
         if self.uses_hid and settings.share_encoder:
             return self.hid_encoder
-        return make_backbone(settings.backbone, settings, settings.sid_layers)
+        return make_backbone(settings.backbone, settings.of_codes, settings.sid_layers)
 
     @property
     def code_branches(self) -> tuple[CodeBranch, ...]:
         """The branches made of codes: the SID branch, and the hybrid one if there is one."""
         if not self.uses_sid:
             return ()
-        score = self.settings.score
+        score = self.settings.of_codes.score
         residual = self.residual if self.settings.residual.enabled else None
         in_sid = None if self.uses_hybrid else residual
         sid = CodeBranch(self.codes, self.sid_encoder, in_sid, score, score.normalise, score.sid_weight)

@@ -35,6 +35,8 @@ class ScoreSettings(Settings):
     """inner product (the paper) or cosine over a temperature, branch by branch."""
     temperature: float = Field(0.08, gt=0)
     """Divides the cosine; unused by the inner product."""
+    sid_temperature: float | None = Field(None, gt=0)
+    """That of h2rec's branches of codes, and of the first branch of its control, two_hid; null: `temperature`."""
     normalise: Normalise = "level"
     """Cosine only: every level's code vector to unit length, or an item's codes together, which keeps the
     levels' own proportions. Either way the item vector stays static."""
@@ -81,6 +83,9 @@ class ModelSettings(Settings):
     """Attention heads of the backbone."""
     dropout: float = Field(0.3, ge=0, lt=1)
     """Dropout on the inputs and inside the backbone."""
+    sid_dropout: float | None = Field(None, ge=0, lt=1)
+    """Beyond the paper: that of h2rec's branches of codes, where they have a backbone of their own, and of the first
+    branch of its control, two_hid; null: `dropout`."""
     max_length: int = Field(50, ge=2)
     """Positions that the backbone sees; older history is cut."""
     share_encoder: bool = False
@@ -115,6 +120,16 @@ class ModelSettings(Settings):
     """Of spm_sid alone."""
     llm_esr: LlmEsrSettings = LlmEsrSettings()
     """Of llm_esr alone."""
+
+    @property
+    def of_codes(self) -> Self:
+        """The settings as h2rec's branches of codes have them: with their own dropout and temperature."""
+        dropout, temperature = self.sid_dropout, self.score.sid_temperature
+        found = self if dropout is None else self.model_copy(update={"dropout": dropout})
+        if temperature is None:
+            return found
+        score = found.score.model_copy(update={"temperature": temperature})
+        return found.model_copy(update={"score": score})
 
     def with_branch_weights(self, weights: Mapping[str, float]) -> Self:
         """Return the settings in which h2rec's branches ``sid``, ``hybrid`` and ``popularity`` weigh something else."""

@@ -1,7 +1,8 @@
 """Two HID branches: the control that any two-branch claim needs.
 
 Two backbones that differ in the seed alone, each trained by its own ranking loss, their scores added. Whatever a
-second branch with another view of the items gains must be more than what a second seed gains.
+second branch with another view of the items gains must be more than what a second seed gains. Where H2Rec's branches of
+codes have a dropout and a temperature of their own, so has the first branch here.
 """
 
 import torch
@@ -24,7 +25,7 @@ class TwoHid(nn.Module):
         self.settings = settings
         self.item_count = item_count
         self.max_length = settings.max_length
-        self.first = HidModel(settings, settings.backbone, item_count)
+        self.first = HidModel(settings.of_codes, settings.backbone, item_count)
         self.second = HidModel(settings, settings.backbone, item_count)
         self.objective, self.mask_item = self.first.objective, self.first.mask_item
 
