@@ -3,7 +3,7 @@
 Run:  python -m benchmarks.suites.table [--check]
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -29,6 +29,8 @@ ORDER = (
 
 BUSINESS = ("main", "popularity")
 """Suites under which an operator's questions are answered."""
+SUMMED_UP = {"main": ("ndcg@10", "hit@500")}
+"""Suites whose data sets are shown side by side, too, and by what: the top and the depth of a recall stage's list."""
 
 
 def suites() -> str:
@@ -42,7 +44,27 @@ def section(parts: Sequence[dict[str, Any]]) -> str:
     """One suite: what it says in sentences, then its data sets."""
     first = parts[0]
     sentences = "".join(f"- {sentence}.\n" for found in parts for sentence in verdicts(found))
-    return f"## {first['title'] or first['suite']}\n\n{sentences}" + "".join(map(of_data_sets, parts))
+    summary = across(parts) if first["suite"] in SUMMED_UP else ""
+    return f"## {first['title'] or first['suite']}\n\n{sentences}{summary}" + "".join(map(of_data_sets, parts))
+
+
+def across(parts: Sequence[dict[str, Any]]) -> str:
+    """All data sets of a suite side by side, a table for each protocol and metric that sums it up."""
+    protocols = list(dict.fromkeys(protocol for found in parts for _, protocol in blocks_of(found)))
+    tables = []
+    for protocol in protocols:
+        for metric in SUMMED_UP[parts[0]["suite"]]:
+            columns = {
+                f"{data} {part}": {r["model"]: r for r in column}
+                for found in parts
+                for data in found["data"]
+                for part in SLICES
+                if (column := column_of(found, data, protocol, part, metric))
+            }
+            if columns:
+                title = f"\n### {parts[0]['suite']}: all data sets, {protocol}, {metric}\n\n"
+                tables.append(title + by_row(columns, [name for found in parts for name in found["rows"]]))
+    return "".join(tables)
 
 
 def of_data_sets(found: dict[str, Any]) -> str:
@@ -68,9 +90,15 @@ def table(found: dict[str, Any], data: str, protocol: str) -> str:
         for metric in found["metrics"]
         if (column := column_of(found, data, protocol, part, metric))
     ]
-    names = list(dict.fromkeys(name for _, _, column in columns for name in column))
-    heads = ["row", *(f"{part} {metric}" for part, metric, _ in columns)]
-    return markdown(heads, [[name, *(_cell(column[name]) for _, _, column in columns)] for name in names])
+    names = [name for _, _, column in columns for name in column]
+    return by_row({f"{part} {metric}": column for part, metric, column in columns}, names)
+
+
+def by_row(columns: Mapping[str, Mapping[str, dict[str, Any]]], names: Iterable[str]) -> str:
+    """Columns of records by row as a table, the rows in the order of `names`; a dash where one is not there."""
+    shown = [name for name in dict.fromkeys(names) if any(name in column for column in columns.values())]
+    rows = [[name, *(_cell(column.get(name)) for column in columns.values())] for name in shown]
+    return markdown(["row", *columns], rows)
 
 
 def business(found: dict[str, Any], data: str) -> str:
@@ -115,8 +143,8 @@ def _figure(value: float | None) -> str:
     return "–" if value is None else f"{value:.4f}"
 
 
-def _cell(record: dict[str, Any]) -> str:
-    if record["mean"] is None:
+def _cell(record: dict[str, Any] | None) -> str:
+    if record is None or record["mean"] is None:
         return "–"
     text = f"{record['mean']:.4f}"
     text = {1: f"**{text}**", 2: f"*{text}*"}.get(record["place"], text)
