@@ -45,7 +45,9 @@ def section(parts: Sequence[dict[str, Any]]) -> str:
     first = parts[0]
     sentences = "".join(f"- {sentence}.\n" for found in parts for sentence in verdicts(found))
     summary = across(parts) if first["suite"] in SUMMED_UP else ""
-    return f"## {first['title'] or first['suite']}\n\n{sentences}{summary}" + "".join(map(of_data_sets, parts))
+    return f"## {first['title'] or first['suite']}\n\n{sentences}{summary}" + "".join(
+        map(of_data_sets, parts)
+    )
 
 
 def across(parts: Sequence[dict[str, Any]]) -> str:

@@ -189,6 +189,14 @@ def test_the_default_space_fits_every_model(shop, name):
             with_values(config, {key: value})
 
 
+def test_the_control_is_searched_over_what_branches_may_have_of_their_own_as_h2rec_is(shop):
+    def searched(name):
+        return {key for key in default_space(with_values(shop[0], {"model.name": name})) if "sid_" in key}
+
+    assert searched("two_hid") == searched("h2rec") == {"model.sid_dropout", "model.score.sid_temperature"}
+    assert not searched("sasrec")
+
+
 def test_popularity_is_tuned_without_training(shop, tmp_path):
     config, stages = shop
     result = tune(with_values(config, {"model.name": "pop"}), 2, tmp_path, stages=stages)
@@ -229,7 +237,7 @@ def test_what_is_drawn_is_rounded_to_what_a_person_would_write(found):
 
 def test_the_default_space_knows_what_a_configuration_does_not_use(shop):
     inner = with_values(shop[0], {"model.name": "h2rec", "model.score.kind": "inner"})
-    assert "model.score.temperature" not in default_space(inner)
+    assert not [key for key in default_space(inner) if key.startswith("model.score")]
     without = with_values(shop[0], {"model.name": "h2rec", "loss.beta": 0.0})
     assert "loss.beta" not in default_space(without)
     cloze = with_values(shop[0], {"model.name": "h2rec", "model.backbone": "bert4rec"})

@@ -24,10 +24,11 @@ def tune_suite_command(
         Path | None, typer.Option("--out", help="Folder of the searches; default runs/tune-NAME-OF-SUITE.")
     ] = None,
     also: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Option(
             "--also",
-            help="Folder of settings by row to try second, as found on another data set: tuned/beauty.",
+            help="Folder of settings by row to try next to the row's own, as found on another data set: "
+            "tuned/beauty (repeatable).",
         ),
     ] = None,
     stages: StagesOption = None,
@@ -37,7 +38,7 @@ def tune_suite_command(
     """Search the settings of every row of a suite on every data set, on validation; the same command resumes."""
     folder = out or Path("runs") / f"tune-{suite_path(suite).stem}"
     opened = Suite.load(suite, folder, data=data or [], overrides=overrides or [], stages=stages)
-    failures = tune_suite(opened, trials, jobs=jobs, only=only or [], also=also)
+    failures = tune_suite(opened, trials, jobs=jobs, only=only or [], also=also or [])
     console = Console()
     for (name, row), error in failures.items():
         console.print(f"failed: {name}, {row}: {error}", markup=False)

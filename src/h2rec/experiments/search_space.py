@@ -53,8 +53,14 @@ SHARED: dict[str, Range] = {
     "model.score.temperature": Range(low=0.05, high=0.15, log=True),
 }
 """What decides most for every model; wider ranges need more trials than one can spare for twenty models."""
+OF_BRANCHES: dict[str, Range] = {
+    "model.sid_dropout": Range(choices=[None, 0.2, 0.3, 0.4, 0.5]),
+    "model.score.sid_temperature": Range(choices=[None, 0.05, 0.06, 0.08, 0.1]),
+}
+"""What two branches may have of their own; None is what the other branch has."""
 OF_MODEL: dict[str, dict[str, Range]] = {
-    "h2rec": {"loss.beta": Range(choices=[0.0, 0.1, 0.5])},
+    "h2rec": {"loss.beta": Range(choices=[0.0, 0.1, 0.5])} | OF_BRANCHES,
+    "two_hid": OF_BRANCHES,
     "bert4rec": {"model.mask_share": Range(low=0.1, high=0.6)},
     "llm_esr": {
         "model.llm_esr.distillation": Range(low=0.01, high=1.0, log=True),
@@ -76,7 +82,7 @@ def default_space(config: RunConfig) -> SearchSpace:
     if model.name == "h2rec" and model.backbone == "bert4rec":
         space |= OF_MODEL["bert4rec"]
     if model.score.kind == "inner":
-        del space["model.score.temperature"]
+        space = {key: among for key, among in space.items() if not key.endswith("temperature")}
     return space
 
 

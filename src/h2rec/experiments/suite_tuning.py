@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 def tune_suite(
-    suite: Suite, trials: int, *, jobs: int = 1, only: Sequence[str] = (), also: Path | None = None
+    suite: Suite, trials: int, *, jobs: int = 1, only: Sequence[str] = (), also: Sequence[Path] = ()
 ) -> dict[tuple[str, str], str]:
     """Search every row of a suite that is trained, with its first seed and the default space of its model.
 
@@ -37,12 +37,13 @@ def tune_suite(
     only
         Rows to search; all if empty.
     also
-        Folder of settings by row, ``ROW.yaml``, such as what was found on another data set: the second trial of a row.
+        Folders of settings by row, ``ROW.yaml``, such as what was found on another data set: a row's next trials after
+        the first one.
 
     Raises
     ------
     ConfigError
-        If there is no such row, or `also` holds nothing of the rows.
+        If there is no such row, or a folder of `also` holds nothing of the rows.
 
     Returns
     -------
@@ -50,8 +51,9 @@ def tune_suite(
         Data sets and rows whose search failed, and what went wrong.
     """
     wanted = [job for job in suite.chosen(only) if _is_searched(job, suite)]
-    if also is not None and not any(tuned_file(also.parent, also.name, job.model).exists() for job in wanted):
-        raise ConfigError(f"--also {also}: holds no settings of a row that is searched, ROW.yaml")
+    for folder in also:
+        if not any(tuned_file(folder.parent, folder.name, job.model).exists() for job in wanted):
+            raise ConfigError(f"--also {folder}: holds no settings of a row that is searched, ROW.yaml")
     threads = max(1, available_cores() // jobs)
     failures: dict[tuple[str, str], str] = {}
     context = multiprocessing.get_context("spawn")
@@ -82,13 +84,12 @@ def _is_searched(job: Job, suite: Suite) -> bool:
 
 
 def _search(  # noqa: PLR0917 - handed to a pool
-    job: Job, out: Path, stages: Path, trials: int, threads: int, also: Path | None
+    job: Job, out: Path, stages: Path, trials: int, threads: int, also: Sequence[Path]
 ) -> float:
     folder = tuned_file(out / "search", job.data, job.model).with_suffix("")
-    tried = {} if also is None else flat(read_tuned(also.parent, also.name, job.model))
-    found = tune(
-        with_threads(job.config, threads), trials, folder, also=[tried] if tried else [], stages=stages
-    )
+    elsewhere = [flat(read_tuned(known.parent, known.name, job.model)) for known in also]
+    tried = [settings for settings in elsewhere if settings]
+    found = tune(with_threads(job.config, threads), trials, folder, also=tried, stages=stages)
     write_text(tuned_file(out / "tuned", job.data, job.model), _as_yaml(job, found))
     return found.value
 
