@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import failing_runs
 from h2rec.cli.main import main
 from h2rec.errors import ConfigError
 from h2rec.experiments.comparison import evidence
@@ -182,6 +183,66 @@ def test_a_failing_run_does_not_stop_the_others_and_only_what_is_asked_for_runs(
     assert found["provenance"]["machines"][0]["cores"] == 1
     with pytest.raises(ConfigError, match="no row 'strong'"):
         suite.run(only=["strong"])
+
+
+def test_a_process_that_is_killed_or_fails_oddly_does_not_stop_the_others(suite_file, tmp_path, monkeypatch):
+    weak = yaml.safe_load(suite_file.read_text())["models"]["weak"]
+    rows = {"killed": weak, "odd": weak, "one": weak, "two": weak}
+    suite = Suite.load(rewritten(suite_file, models=rows), tmp_path / "out")
+    monkeypatch.setattr("h2rec.experiments.suite._run", failing_runs.run)
+    failures = {job.model: error for job, error in suite.run(jobs=2).items()}
+    assert set(failures) == {"killed", "odd"}
+    assert "its process was killed" in failures["killed"]
+    assert failures["odd"] == "ValueError: nobody expected this"
+    assert {job.model for job in suite.finished()} == {"one", "two"}
+    assert {job.model for job in suite.failed()} == {"killed", "odd"}
+
+
+def test_figures_made_with_other_settings_are_left_out(suite_file, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert Suite.load(suite_file, out).run() == {}
+    changed = ["train.learning_rate=0.02"]
+    suite = Suite.load(suite_file, out, overrides=changed)
+    assert suite.finished() == []
+    assert {job.model for job in suite.stale()} == {"weak", "H2Rec"}
+    assert suite.run(only=["weak"]) == {}
+    with pytest.raises(SystemExit):
+        main(["compare", str(suite_file), "--out", str(out), "--tables", "--set", changed[0]])
+    assert {r["model"] for r in json.loads((out / "results.json").read_text())["records"]} == {"weak"}
+    assert "left out, made with other settings: 1 runs" in capsys.readouterr().out
+    # Where files lie, and how many threads work on them, makes no other experiment.
+    elsewhere = suite.jobs[0].config
+    assert elsewhere.data.interactions is not None
+    moved = Path("/elsewhere") / elsewhere.data.interactions.name
+    data = elsewhere.data.model_copy(update={"interactions": moved})
+    runtime = elsewhere.runtime.model_copy(update={"threads": 7})
+    assert elsewhere.model_copy(update={"data": data, "runtime": runtime}).key == elsewhere.key
+
+
+def test_a_figure_comes_from_the_command_that_trained_and_costs_what_that_cost(
+    suite_file, tmp_path, monkeypatch
+):
+    stages = tmp_path / "stages"
+    monkeypatch.setattr(sys, "argv", ["h2rec", "compare", "first"])
+    assert Suite.load(suite_file, tmp_path / "one", stages=stages).run() == {}
+    monkeypatch.setattr(sys, "argv", ["h2rec", "compare", "second"])
+    again = Suite.load(suite_file, tmp_path / "other", stages=stages)
+    assert again.run() == {}
+    first, other = evidence(Suite.load(suite_file, tmp_path / "one", stages=stages)), evidence(again)
+    assert other["provenance"]["commands"] == ["h2rec compare first"]
+    assert other["cost"] == first["cost"]
+    shared = {
+        path.name: json.loads((path / "stage.json").read_text()) for path in stages.iterdir() if path.is_dir()
+    }
+    spent = {
+        name: stage["made"]["cpu_seconds"]
+        for name, stage in shared.items()
+        if not name.startswith(("tests", "intent"))
+    }
+    assert other["cost"]["cpu_hours"] == pytest.approx(sum(spent.values()) / 3600)
+    assert min(spent.values()) > 0
+    # What two rows share is counted once.
+    assert len([name for name in spent if name.startswith("data-")]) == 1
 
 
 def test_a_wrong_key_names_the_run(suite_file, tmp_path):

@@ -66,7 +66,7 @@ def compare(
     if not opened.finished():
         if failures:
             raise H2RecError(f"every run of {suite} failed, the first: {next(iter(failures.values()))}")
-        raise H2RecError(f"no run of {suite} is finished yet", "run it without --tables")
+        raise H2RecError(f"no run of {suite} is finished yet with these settings", "run it without --tables")
     found = evidence(opened)
     console = Console()
     for name, protocol in dict.fromkeys((r["data"], r["protocol"]) for r in found["records"]):
@@ -78,6 +78,8 @@ def compare(
         f"{cost['runs_finished']} of {cost['runs']} runs finished, {cost['cpu_hours']:.2f} CPU hours spent",
         soft_wrap=True,
     )
+    if stale := opened.stale():
+        console.print(f"left out, made with other settings: {len(stale)} runs", soft_wrap=True)
     for job, error in opened.failed().items():
         console.print(f"failed: {job.data}, {job.model}, seed {job.seed}: {error}", markup=False)
     console.print(f"figures and tests: {folder / 'results.json'}", soft_wrap=True)

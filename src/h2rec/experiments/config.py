@@ -10,7 +10,7 @@ from h2rec.data.settings import DataSettings
 from h2rec.errors import ConfigError
 from h2rec.evaluation.settings import EvaluateSettings
 from h2rec.experiments.blend import BlendSettings
-from h2rec.files import write_text
+from h2rec.files import content_key, write_text
 from h2rec.losses.settings import LossSettings
 from h2rec.models.settings import ModelSettings
 from h2rec.runtime import RuntimeSettings
@@ -64,9 +64,25 @@ class RunConfig(Settings):
         changes = {"data": self.data.resolved(base), "text": self.text.resolved(base), "semantic_ids": ids}
         return self.model_copy(update=changes)
 
+    @property
+    def key(self) -> str:
+        """Key of all that decides the figures: two configurations that share it are the same experiment.
+
+        Files count by their names, not by where they lie, and `runtime` does not count.
+        """
+        return content_key({"settings": _names_of_files(self.model_dump(mode="json", exclude={"runtime"}))})
+
     def save(self, path: Path) -> None:
         """Write the resolved configuration as YAML."""
         write_text(path, yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
+
+
+def _names_of_files(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _names_of_files(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_names_of_files(inner) for inner in value]
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -68,7 +68,9 @@ class Pipeline(Preparation):
         config = self.config
         sections = ("model", "loss", "train", "evaluate")
         depends = {name: getattr(config, name).model_dump(mode="json") for name in sections}
-        del depends["model"]["score"]["popularity"]  # no loss knows it
+        # No loss knows these: what is trained by its own loss does not depend on what it will weigh.
+        for name in ("popularity", "hid_weights"):
+            del depends["model"]["score"][name]
         # Protocols and groups of the final evaluation do not change a training; the selection metric does.
         depends["evaluate"] = {"exclude_history": config.evaluate.exclude_history}
         depends["data"] = self.data_stage.key
@@ -248,7 +250,9 @@ class Pipeline(Preparation):
             metrics["blend"] = self.blend
         metrics["data"] = self.dataset.report
         metrics["provenance"] = provenance(self.config.train.seed) | {
-            "stages": {stage.name: stage.key for stage in self.stages.values()}
+            "settings": self.config.key,
+            "stages": {stage.name: stage.key for stage in self.stages.values()},
+            "made": {stage.name: dict(stage.made) for stage in self.stages.values()},
         }
         write_json(self.out / "head.json", self.head.tolist())
         write_json(self.out / "metrics.json", metrics)

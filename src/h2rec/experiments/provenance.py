@@ -4,6 +4,7 @@ import shlex
 import subprocess
 import sys
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,12 @@ from h2rec.runtime import describe_machine
 
 
 def provenance(seed: int) -> dict[str, Any]:
-    """Command, software version and commit, seed, machine and date of the present run."""
+    """Where a result of the present run comes from: `origin`, and the seed."""
+    return origin() | {"seed": seed}
+
+
+def origin() -> dict[str, Any]:
+    """Command, software version and commit, machine and date of the present run."""
     name = Path(sys.argv[0]).name
     # `python -m h2rec` is the same command under another name.
     command = ["h2rec" if name == "__main__.py" else name, *sys.argv[1:]]
@@ -20,13 +26,14 @@ def provenance(seed: int) -> dict[str, Any]:
         "command": shlex.join(command),
         "h2rec": __version__,
         "commit": _commit(),
-        "seed": seed,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": describe_machine(),
     }
 
 
+@cache
 def _commit() -> str | None:
+    """The commit of the code that this process has loaded: asked once, since a checkout may move on under it."""
     # Only a checkout of this project counts: an installed package may lie inside somebody else's repository.
     root = Path(__file__).resolve().parents[3]
     if not (root / ".git").exists():

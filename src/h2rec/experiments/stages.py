@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from h2rec import __version__
 from h2rec.errors import DataError
+from h2rec.experiments.cost import metered, spent
+from h2rec.experiments.provenance import origin
 from h2rec.files import atomic_folder, content_key, read_json, write_json
 
 logger = logging.getLogger(__name__)
@@ -33,6 +34,8 @@ class Stage:
         What it took when it was done.
     reused
         Whether it was there already.
+    made
+        Where it comes from, whoever made it: command, commit, machine, date and ``cpu_seconds``.
     """
 
     name: str
@@ -40,6 +43,7 @@ class Stage:
     folder: Path
     seconds: float
     reused: bool
+    made: Mapping[str, Any]
 
 
 class StageStore:
@@ -73,30 +77,35 @@ class StageStore:
         record = folder / "stage.json"
         if record.exists():
             try:
-                seconds = float(read_json(record)["seconds"])
+                known = read_json(record)
+                seconds = float(known["seconds"])
                 logger.info("%s: reused (%s)", name, folder.name)
-                return Stage(name, key, folder, seconds, reused=True)
+                return Stage(name, key, folder, seconds, reused=True, made=known.get("made", {}))
             except (DataError, KeyError, TypeError, ValueError):
                 logger.warning("%s: %s is damaged and made again", name, folder.name)
                 shutil.rmtree(folder)
         logger.info("%s: running", name)
         started = time.perf_counter()
+        # Beside the folder, not in it: what a killed attempt has cost is part of what the stage costs.
+        cost = self.root / f".{name}-{key}.cost.json"
         with atomic_folder(folder) as fresh:
-            work(fresh)
+            with metered(cost):
+                work(fresh)
             seconds = time.perf_counter() - started
-            finished = datetime.now(UTC).isoformat(timespec="seconds")
+            made = origin() | {"cpu_seconds": spent(cost)}
             write_json(
                 fresh / "stage.json",
                 {
                     "stage": name,
                     "key": key,
                     "seconds": seconds,
-                    "finished": finished,
+                    "made": made,
                     "depends_on": dict(depends_on),
                 },
             )
+        cost.unlink(missing_ok=True)
         logger.info("%s: done in %.1f s (%s)", name, seconds, folder.name)
-        return Stage(name, key, folder, seconds, reused=False)
+        return Stage(name, key, folder, seconds, reused=False, made=made)
 
 
 @contextmanager

@@ -4,8 +4,9 @@ import logging
 import multiprocessing
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -14,7 +15,6 @@ from pydantic import Field, model_validator
 
 from h2rec.errors import ConfigError, H2RecError
 from h2rec.experiments.config import RunConfig
-from h2rec.experiments.cost import metered
 from h2rec.experiments.intent import intent_by_popularity
 from h2rec.experiments.pipeline import Pipeline
 from h2rec.experiments.suite_files import Values, merged, nested, read_suite, read_tuned, suite_path
@@ -205,28 +205,55 @@ class Suite:
         wanted = self.chosen(only)
         threads = max(1, (len(cores) if cores else available_cores()) // jobs)
         failures: dict[Job, str] = {}
+        with progress_bar("suite", len(wanted), "runs") as advance:
+
+            def tell(job: Job, error: BaseException | None) -> None:
+                if error is None:
+                    logger.info("finished: %s, %s, seed %d", job.data, job.model, job.seed)
+                else:
+                    told = str(error) if isinstance(error, H2RecError) else f"{type(error).__name__}: {error}"
+                    failures[job] = told
+                    write_json(job.folder / "failure.json", {"error": told})
+                    logger.error(
+                        "%s, %s, seed %d failed: %s",
+                        job.data,
+                        job.model,
+                        job.seed,
+                        told,
+                        exc_info=None if isinstance(error, H2RecError) else error,
+                    )
+                advance(1)
+
+            killed = self._run_side_by_side(wanted, jobs, threads, cores, tell)
+            # A killed process (by the system, for want of memory) takes its pool along: whose it was shows by itself.
+            for job in killed:
+                if self._run_side_by_side([job], 1, threads, cores, tell):
+                    tell(job, H2RecError("its process was killed", "was there enough memory?"))
+        return failures
+
+    def _run_side_by_side(
+        self,
+        wanted: Sequence[Job],
+        jobs: int,
+        threads: int,
+        cores: Sequence[int] | None,
+        tell: Callable[[Job, BaseException | None], None],
+    ) -> list[Job]:
+        """Carry runs out and tell how each ended; return those that ended with their pool."""
         # Spawned, not forked: a forked child would inherit the thread pools of the numerical libraries.
         context = multiprocessing.get_context("spawn")
-        with (
-            ProcessPoolExecutor(jobs, mp_context=context, initializer=end_with_parent) as pool,
-            progress_bar("suite", len(wanted), "runs") as advance,
-        ):
+        killed = []
+        with ProcessPoolExecutor(jobs, mp_context=context, initializer=end_with_parent) as pool:
             futures: dict[Future[None], Job] = {
                 pool.submit(_run, job, self.stages, threads, cores): job for job in wanted
             }
             for future in as_completed(futures):
-                job = futures[future]
                 error = future.exception()
-                if isinstance(error, H2RecError):
-                    failures[job] = str(error)
-                    write_json(job.folder / "failure.json", {"error": str(error)})
-                    logger.error("%s, %s, seed %d failed: %s", job.data, job.model, job.seed, error)
-                elif error is not None:
-                    raise error
+                if isinstance(error, BrokenProcessPool):
+                    killed.append(futures[future])
                 else:
-                    logger.info("finished: %s, %s, seed %d", job.data, job.model, job.seed)
-                advance(1)
-        return failures
+                    tell(futures[future], error)
+        return killed
 
     def chosen(self, only: Sequence[str]) -> list[Job]:
         """Return the runs of some rows, all if none is named.
@@ -242,8 +269,17 @@ class Suite:
         return [job for job in self.jobs if not only or job.model in only]
 
     def finished(self) -> list[Job]:
-        """Runs whose figures are there, whether or not all are."""
-        return [job for job in self.jobs if (job.folder / "metrics.json").exists()]
+        """Runs whose figures are there, whether or not all are; those of other settings are not (see `stale`)."""
+        return [job for job in self.jobs if self._made_with(job) == job.config.key]
+
+    def stale(self) -> list[Job]:
+        """Runs whose figures were made with other settings than the suite asks for now."""
+        return [job for job in self.jobs if self._made_with(job) not in (None, job.config.key)]
+
+    @staticmethod
+    def _made_with(job: Job) -> str | None:
+        path = job.folder / "metrics.json"
+        return str(read_json(path)["provenance"].get("settings")) if path.exists() else None
 
     def failed(self) -> dict[Job, str]:
         """Runs that ended with an error when they were last tried, and the error."""
@@ -269,10 +305,9 @@ def _run(job: Job, stages: Path, threads: int, cores: Sequence[int] | None) -> N
             os.sched_setaffinity(0, cores)
         except OSError:
             raise ConfigError(f"--cores: this process may not use all of the cores {list(cores)}") from None
-    with metered(job.folder / "cost.json"):
-        pipeline = Pipeline(with_threads(job.config, threads), job.folder, stages)
-        pipeline.evaluated()
-        intent_by_popularity(pipeline)
+    pipeline = Pipeline(with_threads(job.config, threads), job.folder, stages)
+    pipeline.evaluated()
+    intent_by_popularity(pipeline)
     (job.folder / "failure.json").unlink(missing_ok=True)
 
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from h2rec.experiments.cost import spent
 from h2rec.experiments.suite import Job, Suite
 from h2rec.files import read_json
 
@@ -142,29 +141,39 @@ def _means(blocks: Sequence[Record], names: Sequence[str]) -> Record:
 
 
 def _cost(suite: Suite, finished: Sequence[Job]) -> Record:
-    seconds = {job: spent(job.folder / "cost.json") for job in suite.jobs}
-    by_row = {
-        row: sum(value for job, value in seconds.items() if job.model == row) / 3600
-        for row in suite.settings.rows
-    }
+    """CPU hours of all stages that the runs stand on, whoever made them; what rows share counts for the first one."""
+    seconds = dict.fromkeys(suite.settings.rows, 0.0)
+    counted = set()
+    for job in finished:
+        origin = read_json(job.folder / "metrics.json")["provenance"]
+        for name, key in origin["stages"].items():
+            if (name, key) not in counted:
+                counted.add((name, key))
+                seconds[job.model] += origin["made"][name]["cpu_seconds"]
     return {
         "runs": len(suite.jobs),
         "runs_finished": len(finished),
         "cpu_hours": sum(seconds.values()) / 3600,
-        "cpu_hours_by_row": by_row,
+        "cpu_hours_by_row": {row: value / 3600 for row, value in seconds.items()},
     }
 
 
 def _provenance(finished: Sequence[Job]) -> Record:
-    """What the runs have in common or not: each fact as the list of its different values."""
-    origins = [read_json(job.folder / "metrics.json")["provenance"] for job in finished]
+    """What the runs have in common or not: each fact as the list of its different values.
+
+    Of the stages that decide the figures, that is, not of the command that collected them: a stage may be another's.
+    """
+    runs = [read_json(job.folder / "metrics.json")["provenance"] for job in finished]
+    origins = [
+        made for run in runs for name, made in run["made"].items() if name in ("train", "blend", "evaluate")
+    ]
     dates = sorted(origin["date"] for origin in origins)
     machines = {tuple(origin["machine"].items()) for origin in origins}
     return {
         "commands": sorted({origin["command"] for origin in origins}),
         "commits": sorted({str(origin["commit"]) for origin in origins}),
         "h2rec": sorted({origin["h2rec"] for origin in origins}),
-        "seeds": sorted({origin["seed"] for origin in origins}),
+        "seeds": sorted({run["seed"] for run in runs}),
         "machines": [dict(facts) for facts in sorted(machines, key=str)],
         "first": dates[0] if dates else None,
         "last": dates[-1] if dates else None,
