@@ -50,10 +50,14 @@ def measured(model, select, **changes):
 
 
 @pytest.mark.parametrize("select", ["full.overall.ndcg@10", "sampled20.tail.hit@10", "full.head.mrr"])
-@pytest.mark.parametrize("model", [{}, {"residual": HYBRID}, {"score": {"saturate_at": 20}}])
+@pytest.mark.parametrize(
+    "model",
+    [{}, {"residual": HYBRID}, {"score": {"saturate_at": 20}}, {"name": "two_hid"}, {"name": "three_hid"}],
+)
 def test_the_weights_are_the_best_of_all_combinations_as_the_evaluation_measures_them(select, model):
     found = fit_weights(made(**model), CASES, GRID, select=select, head=HEAD, train_counts=COUNTS)
-    branches = [name for name in found["weights"] if name != "hid"]
+    *branches, last = found["weights"]
+    assert found["weights"][last] == 1.0
     tried = [{}]
     for name in branches:
         tried = [{**one, name: weight} for one in tried for weight in GRID.weights]
@@ -85,7 +89,14 @@ def test_a_branch_that_was_not_trained_gets_no_weight():
 def test_one_branch_has_nothing_to_weigh():
     assert can_be_fitted(made().settings)
     assert not can_be_fitted(made(branches="sid").settings)
-    assert not can_be_fitted(ModelSettings.parse({"name": "two_hid"}))
+    assert not can_be_fitted(ModelSettings.parse({"name": "sasrec"}))
+
+
+def test_the_controls_are_fitted_as_h2rec_is_and_no_model_gets_a_weight_of_popularity_unless_asked():
+    assert all(
+        can_be_fitted(ModelSettings.parse({"name": name})) for name in ("h2rec", "two_hid", "three_hid")
+    )
+    assert BlendSettings().popularity == []
 
 
 @pytest.mark.parametrize("tolerance", [0.0, 0.5])

@@ -10,6 +10,7 @@ BASELINES = [
     {"name": "hid_sid_add"},
     {"name": "hid_sid_concat"},
     {"name": "two_hid"},
+    {"name": "three_hid"},
 ]
 ON_OTHER_BACKBONES = [
     {"name": name, "backbone": backbone}

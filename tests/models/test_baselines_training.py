@@ -91,6 +91,26 @@ def test_the_controls_branches_differ_and_their_scores_add_up():
     torch.testing.assert_close(joint, one + other, rtol=1e-5, atol=1e-5)
 
 
+def test_three_branches_add_up_by_their_weights():
+    settings = ModelSettings.parse(
+        {"name": "three_hid", "dim": 16, "max_length": 12, "score": {"hid_weights": [0.5, 2.0]}}
+    )
+    model = build_model(settings, FEATURES, seed=1).eval()
+    first, second, third, joint = (
+        CatalogueScorer(part).score(RING, np.arange(5))
+        for part in (model.first, model.second, model.third, model)
+    )
+    torch.testing.assert_close(joint, 0.5 * first + 2 * second + third, rtol=1e-5, atol=1e-5)
+    objective = TrainingObjective(LossSettings.parse({"negatives": {"count": 20}}), RING, ITEMS)
+    windows = cut_windows(RING, 12)
+    terms, _ = objective(model, next_item_batch(windows, np.arange(5)), np.random.default_rng(0))
+    assert {name for name in terms.values if terms.weights[name]} == {
+        "ranking_first",
+        "ranking_second",
+        "ranking_third",
+    }
+
+
 def test_popularity_passes_the_trainer_untouched():
     made = trainer({"name": "pop"})
     before = weights_of(made.model)

@@ -379,6 +379,18 @@ def test_scores_by_codes_are_those_of_the_static_item_vectors_with_their_gradien
         )
 
 
+@pytest.mark.parametrize("backbone", ["sasrec", "bert4rec", "gru4rec"])
+def test_a_branch_alone_is_as_sharp_as_its_temperature_whatever_it_would_weigh_beside_another(
+    make_model, backbone
+):
+    def users(branches, weight):
+        model = make_model(name="h2rec", backbone=backbone, branches=branches, score={"sid_weight": weight})
+        return encode(model, [[3, 7, 9]]).vectors[0]
+
+    torch.testing.assert_close(users("sid", 0.3), users("sid", 1.0))
+    torch.testing.assert_close(users("both", 0.3), 0.3 * users("both", 1.0))
+
+
 @pytest.mark.parametrize("values", [{"name": "h2rec", "residual": HYBRID}, {"name": "two_hid"}], ids=name_of)
 def test_branches_of_codes_have_their_own_dropout_and_temperature(make_model, values):
     def model(**score):

@@ -1,4 +1,4 @@
-"""After training: what each branch of H2Rec weighs in the sum, chosen on validation.
+"""After training: what each branch of H2Rec, or of its controls, weighs in the sum, chosen on validation.
 
 With losses of their own the branches do not depend on their weights, so any weights can be tried on one trained model.
 """
@@ -18,6 +18,7 @@ from h2rec.evaluation.metrics import per_case
 from h2rec.evaluation.negatives import draw_negatives
 from h2rec.evaluation.ranking import SCORES_AT_ONCE, full_ranks, sampled_ranks
 from h2rec.evaluation.settings import FULL, sampled_negatives
+from h2rec.models.baselines.hid_branches import HidBranches
 from h2rec.models.h2rec import H2Rec
 from h2rec.models.scorer import CatalogueScorer
 from h2rec.models.scoring import joint_score, saturation_ceiling
@@ -26,17 +27,21 @@ from h2rec.settings import Settings
 
 Ranks = npt.NDArray[np.int32]
 
+CONTROLS = ("two_hid", "three_hid")
+
 
 class BlendSettings(Settings):
     """How the branches' weights are chosen once the branches are trained."""
 
     fit: bool = True
-    """Choose the weights of h2rec's branches on validation, by the metric that selects the epoch, and then that of
-    popularity; false keeps `model.score.sid_weight`, `model.residual.weight` and `model.score.popularity`."""
+    """Choose the weights of h2rec's branches, and of its controls' (two_hid, three_hid), on validation, by the
+    metric that selects the epoch; false keeps `model.score.sid_weight`, `model.residual.weight`,
+    `model.score.hid_weights` and `model.score.popularity`."""
     weights: list[NonNegativeFloat] = Field([0.0, 0.15, 0.3, 0.5, 0.8, 1.2], min_length=1)
-    """Weights to try for every branch made of codes, beside those that are configured."""
-    popularity: list[float] = Field([0.0, 0.1, 0.2, 0.3, 0.45])
-    """Weights to try for popularity, beside none; an empty list leaves it out."""
+    """Weights to try for every branch but the last, beside those that are configured."""
+    popularity: list[float] = Field([])
+    """h2rec alone: weights to try for popularity, beside none; without any it is left out. No other model is given
+    one, so comparisons leave it out. ``[0.1, 0.2, 0.3, 0.45]`` are worth a try where head and tail must both gain."""
     tolerance: float = Field(0.005, ge=0, lt=1)
     """Share of the best value that sharing the gain out between head and tail may cost."""
 
@@ -51,11 +56,11 @@ class Blend:
 
 def can_be_fitted(settings: ModelSettings) -> bool:
     """Whether a model is a sum of branches whose weights can be chosen."""
-    return settings.name == "h2rec" and settings.branches == "both"
+    return (settings.name == "h2rec" and settings.branches == "both") or settings.name in CONTROLS
 
 
 def fit_weights(
-    model: H2Rec,
+    model: H2Rec | HidBranches,
     cases: Holdout,
     settings: BlendSettings,
     *,
@@ -121,7 +126,8 @@ def fit_weights(
         "tried": len(tried),
         "selected_by": select,
     }
-    if part == "overall" and settings.popularity and of_head.any() and not of_head.all():
+    weighable = isinstance(model, H2Rec) and settings.popularity
+    if part == "overall" and weighable and of_head.any() and not of_head.all():
         alone = Blend(tuple(float(branch == "hid") for branch in model.branches))
         priors = [Blend(tried[best].weights, weight) for weight in sorted({0.0, *settings.popularity})]
         of_alone, *of_priors = values([alone, *priors])
@@ -132,9 +138,9 @@ def fit_weights(
     return found
 
 
-def _combinations(model: H2Rec, settings: BlendSettings) -> Iterator[Blend]:
+def _combinations(model: H2Rec | HidBranches, settings: BlendSettings) -> Iterator[Blend]:
     def of(branch: str, configured: float) -> list[float]:
-        if branch == "hid":
+        if branch == model.branches[-1]:
             return [1.0]
         # A branch that weighs nothing has not been trained.
         return sorted(settings.weights) if configured else [0.0]
@@ -156,7 +162,7 @@ def _most_even(alone: Mapping[str, float], found: Sequence[Mapping[str, float]],
 
 
 def _ranks(
-    model: H2Rec,
+    model: H2Rec | HidBranches,
     cases: Holdout,
     tried: Sequence[Blend],
     train_counts: npt.NDArray[np.integer],
@@ -189,12 +195,13 @@ def _ranks(
     return ranks
 
 
-def _added(model: H2Rec, parts: list[torch.Tensor], weights: tuple[float, ...]) -> torch.Tensor:
+def _added(model: H2Rec | HidBranches, parts: list[torch.Tensor], weights: tuple[float, ...]) -> torch.Tensor:
     """Add branches up with other weights than those that are in their scores already."""
     scaled = [
         part * (weight / configured) if configured else part
         for part, weight, configured in zip(parts, weights, model.branch_weights, strict=True)
     ]
-    if model.saturate_at is None:
+    rank = getattr(model, "saturate_at", None)
+    if rank is None:
         return joint_score(scaled)
-    return joint_score(scaled, saturation_ceiling(scaled[0][:, 1:], model.saturate_at, model.item_count))
+    return joint_score(scaled, saturation_ceiling(scaled[0][:, 1:], rank, model.item_count))

@@ -61,12 +61,14 @@ OF_BRANCHES: dict[str, Range] = {
 OF_MODEL: dict[str, dict[str, Range]] = {
     "h2rec": {"loss.beta": Range(choices=[0.0, 0.1, 0.5])} | OF_BRANCHES,
     "two_hid": OF_BRANCHES,
+    "three_hid": OF_BRANCHES,
     "bert4rec": {"model.mask_share": Range(low=0.1, high=0.6)},
     "llm_esr": {
         "model.llm_esr.distillation": Range(low=0.01, high=1.0, log=True),
         "model.llm_esr.residual": Range(choices=[True, False]),
     },
-    "pg_sid": {"model.pg_sid.rows": Range(choices=[16_384, 65_536, 262_144])},
+    # Tables that are updated alike (lazily, above `train.lazy_rows`) and large enough for most prefixes to have a row.
+    "pg_sid": {"model.pg_sid.rows": Range(choices=[131_072, 262_144, 1_048_576])},
     "pop": {"model.pop.window": Range(choices=[None, 0.1, 0.2, 0.4])},
 }
 

@@ -18,7 +18,7 @@ class AlignmentSettings(Settings):
     items: int = Field(512, ge=2)
     """In-batch items that the loss compares, at most; its memory is the square of this."""
     shared_levels: int = Field(3, ge=1)
-    """p: items that share at least this many levels are positives of each other."""
+    """p: items that share at least this many levels, or all where there are fewer, are positives of each other."""
     rule: Literal["prefix", "any"] = "prefix"
     """What sharing p levels means: the first p, or any p."""
     window: int = Field(1, ge=0)

@@ -10,6 +10,7 @@ from torch import nn
 
 from h2rec.data.histories import Histories, IntArray
 from h2rec.errors import ConfigError
+from h2rec.models.baselines.hid_branches import HidBranches
 from h2rec.models.baselines.hid_sid import HidConcatSid, HidPlusSid
 from h2rec.models.baselines.llm_esr import LlmEsr
 from h2rec.models.baselines.pg_sid import prefix_rows
@@ -19,7 +20,6 @@ from h2rec.models.baselines.sid_sum import CodeSum
 from h2rec.models.baselines.spm_sid import learned_pieces
 from h2rec.models.baselines.text_table import HidPlusText
 from h2rec.models.baselines.tied import TiedModel
-from h2rec.models.baselines.two_hid import TwoHid
 from h2rec.models.code_table import CodeTable
 from h2rec.models.h2rec import H2Rec
 from h2rec.models.hid import HidModel
@@ -27,7 +27,7 @@ from h2rec.models.settings import ModelSettings, WarmStartSettings
 from h2rec.models.warm_start import code_vectors, start_codes, start_rows, text_vectors
 from h2rec.semantic_ids.codes import SemanticIds
 
-Model = HidModel | H2Rec | TiedModel | TwoHid | LlmEsr | Pop
+Model = HidModel | H2Rec | TiedModel | HidBranches | LlmEsr | Pop
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +165,8 @@ BUILDERS: dict[str, Callable[[ModelSettings, ItemFeatures], Model]] = {
     "spm_sid": _spm_sid,
     "hid_sid_add": lambda s, f: _tied(s, f, HidPlusSid(_codes(s, f), s.dim)),
     "hid_sid_concat": lambda s, f: _tied(s, f, HidConcatSid(_codes(s, f), s.dim)),
-    "two_hid": lambda s, f: TwoHid(s, f.item_count),
+    "two_hid": lambda s, f: HidBranches(s, f.item_count, 2),
+    "three_hid": lambda s, f: HidBranches(s, f.item_count, 3),
 }
 
 

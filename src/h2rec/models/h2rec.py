@@ -47,8 +47,10 @@ class H2Rec(nn.Module):
         if settings.score.popularity:
             self.branches += ("popularity",)
             self.popularity = PopularityPrior(item_count, train_counts, settings.score.popularity)
+        # Alone, a branch is weighed against nothing: its score is as sharp as the temperature says.
+        self.sid_weight = settings.score.sid_weight if settings.branches == "both" else 1.0
         weights = {
-            "sid": settings.score.sid_weight,
+            "sid": self.sid_weight,
             "hybrid": settings.residual.weight,
             "hid": 1.0,
             "popularity": settings.score.popularity,
@@ -94,7 +96,7 @@ class H2Rec(nn.Module):
         score = self.settings.of_codes.score
         residual = self.residual if self.settings.residual.enabled else None
         in_sid = None if self.uses_hybrid else residual
-        sid = CodeBranch(self.codes, self.sid_encoder, in_sid, score, score.normalise, score.sid_weight)
+        sid = CodeBranch(self.codes, self.sid_encoder, in_sid, score, score.normalise, self.sid_weight)
         if not self.uses_hybrid:
             return (sid,)
         weight = self.settings.residual.weight

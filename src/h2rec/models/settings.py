@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, NonNegativeFloat, model_validator
 
 from h2rec.models.baselines.settings import (
     LlmEsrSettings,
@@ -36,12 +36,15 @@ class ScoreSettings(Settings):
     temperature: float = Field(0.08, gt=0)
     """Divides the cosine; unused by the inner product."""
     sid_temperature: float | None = Field(None, gt=0)
-    """That of h2rec's branches of codes, and of the first branch of its control, two_hid; null: `temperature`."""
+    """That of h2rec's branches of codes, and of the first branch of its controls, two_hid and three_hid; null:
+    `temperature`."""
     normalise: Normalise = "level"
     """Cosine only: every level's code vector to unit length, or an item's codes together, which keeps the
     levels' own proportions. Either way the item vector stays static."""
     sid_weight: float = Field(0.3, ge=0)
     """Weight of the SID branch's score beside the HID branch's."""
+    hid_weights: tuple[NonNegativeFloat, NonNegativeFloat] = (1.0, 1.0)
+    """Weights of the first branch of two_hid and three_hid, and of the second of three_hid, beside the last one's."""
     popularity: float = 0.0
     """Beyond the paper: what is added for every unit of ``log(1 + training interactions)`` of an item, in h2rec's
     rankings alone and in no loss. It moves weight between head and tail; the stage `blend` chooses it."""
@@ -70,7 +73,7 @@ class ModelSettings(Settings):
 
     name: str = "h2rec"
     """h2rec, or a baseline: pop, sasrec, bert4rec, gru4rec, sasrec_text, llm_esr, sid_sum, pg_sid, spm_sid,
-    hid_sid_add, hid_sid_concat, two_hid."""
+    hid_sid_add, hid_sid_concat, two_hid, three_hid."""
     backbone: BackboneName = "sasrec"
     """The sequence encoder under h2rec and under every baseline that is not a backbone itself."""
     dim: int = Field(64, ge=1)
@@ -85,7 +88,7 @@ class ModelSettings(Settings):
     """Dropout on the inputs and inside the backbone."""
     sid_dropout: float | None = Field(None, ge=0, lt=1)
     """Beyond the paper: that of h2rec's branches of codes, where they have a backbone of their own, and of the first
-    branch of its control, two_hid; null: `dropout`."""
+    branch of its controls, two_hid and three_hid; null: `dropout`."""
     max_length: int = Field(50, ge=2)
     """Positions that the backbone sees; older history is cut."""
     share_encoder: bool = False
@@ -132,8 +135,15 @@ class ModelSettings(Settings):
         return found.model_copy(update={"score": score})
 
     def with_branch_weights(self, weights: Mapping[str, float]) -> Self:
-        """Return the settings in which h2rec's branches ``sid``, ``hybrid`` and ``popularity`` weigh something else."""
+        """Return the settings in which branches weigh something else.
+
+        h2rec has ``sid``, ``hybrid`` and ``popularity``, its controls ``first`` and ``second``; a model's last branch
+        always weighs 1.
+        """
         score, residual = self.score, self.residual
+        first, second = score.hid_weights
+        of_hid = (weights.get("first", first), weights.get("second", second))
+        score = score.model_copy(update={"hid_weights": of_hid})
         for branch, key in (("sid", "sid_weight"), ("popularity", "popularity")):
             if branch in weights:
                 score = score.model_copy(update={key: weights[branch]})

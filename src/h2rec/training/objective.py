@@ -226,7 +226,8 @@ class TrainingObjective:
         if len(items) > settings.items:
             items = np.sort(random.choice(items, settings.items, replace=False))
         assert self.codes is not None
-        positives = share_levels(self.codes[items], settings.shared_levels, settings.rule)
+        codes = self.codes[items]
+        positives = share_levels(codes, min(settings.shared_levels, codes.shape[1]), settings.rule)
         if self.neighbours is not None:
             positives |= neighbours_within(self.neighbours, items)
         positives = positives.to(targets.device)
