@@ -27,7 +27,7 @@ TEXT = RANDOM.normal(size=(ITEMS, 24)).astype(np.float32)
 FEATURES = ItemFeatures(ITEMS, CODES, TEXT, RING.counts(ITEMS), RING)
 
 
-def trainer(values, loss=None, **train):
+def trainer(values, loss=None, checkpoint=None, **train):
     sizes = {"dim": 16, "max_length": 12, "dropout": 0.1}
     model = build_model(ModelSettings.parse({**sizes, **values}), FEATURES, seed=1)
     loss = LossSettings.parse({"negatives": {"count": 20}} if loss is None else loss)
@@ -35,7 +35,7 @@ def trainer(values, loss=None, **train):
     settings = TrainSettings.parse(
         {"epochs": 30, "learning_rate": 0.01, "schedule": "constant", "batch_tokens": 64, **train}
     )
-    return Trainer(model, objective, RING, settings)
+    return Trainer(model, objective, RING, settings, checkpoint=checkpoint)
 
 
 @pytest.mark.parametrize(
@@ -43,10 +43,30 @@ def trainer(values, loss=None, **train):
 )
 def test_every_model_trains_with_its_tables_updated_lazily(values):
     made = trainer(values, epochs=1, lazy_rows=1)
-    start = {name: tensor.clone() for name, tensor in made.model.state_dict().items()}
+    tables = {
+        name: (module, module.weight.detach().clone())
+        for name, module in made.model.named_modules()
+        if isinstance(module, torch.nn.Embedding) and module.weight.requires_grad
+    }
+    assert tables
     made.fit()
-    moved = [name for name, t in made.model.state_dict().items() if not torch.equal(t, start[name])]
-    assert any("weight" in name for name in moved)
+    for name, (table, start) in tables.items():
+        assert (table.weight != start).any(1).sum() >= 3, name
+
+
+@pytest.mark.parametrize(
+    "values",
+    [*BASELINES, {"name": "h2rec"}, {"name": "h2rec", "share_encoder": True}],
+    ids=lambda v: "-".join(map(str, v.values())),
+)
+def test_every_model_goes_on_from_a_checkpoint_as_if_it_had_not_been_stopped(values, tmp_path):
+    whole = trainer(values, epochs=2)
+    whole.fit()
+    trainer(values, epochs=1, checkpoint=tmp_path).fit()
+    again = trainer(values, epochs=2, checkpoint=tmp_path)
+    again.fit()
+    for name, tensor in weights_of(whole.model).items():
+        assert torch.equal(tensor, weights_of(again.model)[name]), name
 
 
 @pytest.mark.parametrize("values", BASELINES, ids=lambda v: "-".join(map(str, v.values())))

@@ -100,11 +100,11 @@ def load_checkpoint(
         return None
     folder = newest
     try:
-        model.load_state_dict(load_file(folder / "model.safetensors"))
+        load_weights(model, load_file(folder / "model.safetensors"))
         _restore_optimizer(model, optimizer, load_file(folder / "optimizer.safetensors"))
         best = load_file(folder / "best.safetensors") if (folder / "best.safetensors").exists() else None
         progress = Progress(**read_json(folder / "progress.json"))
-    except (OSError, SafetensorError, RuntimeError, KeyError, TypeError) as error:
+    except (OSError, SafetensorError, RuntimeError, KeyError, TypeError, H2RecError) as error:
         raise H2RecError(
             f"{folder}: this checkpoint can't be resumed ({str(error).splitlines()[0]})",
             "delete the folder to train from the start",
