@@ -45,9 +45,8 @@ def section(parts: Sequence[dict[str, Any]]) -> str:
     first = parts[0]
     sentences = "".join(f"- {sentence}.\n" for found in parts for sentence in verdicts(found))
     summary = across(parts) if first["suite"] in SUMMED_UP else ""
-    return f"## {first['title'] or first['suite']}\n\n{sentences}{summary}" + "".join(
-        map(of_data_sets, parts)
-    )
+    tables = "".join(map(of_data_sets, parts))
+    return f"## {first['title'] or first['suite']}\n\n{sentences}{summary}{tables}"
 
 
 def across(parts: Sequence[dict[str, Any]]) -> str:
@@ -65,7 +64,8 @@ def across(parts: Sequence[dict[str, Any]]) -> str:
             }
             if columns:
                 title = f"\n### {parts[0]['suite']}: all data sets, {protocol}, {metric}\n\n"
-                tables.append(title + by_row(columns, [name for found in parts for name in found["rows"]]))
+                names = [name for found in parts for name in found["rows"]]
+                tables.append(title + by_row(columns, names, spread=True))
     return "".join(tables)
 
 
@@ -96,10 +96,14 @@ def table(found: dict[str, Any], data: str, protocol: str) -> str:
     return by_row({f"{part} {metric}": column for part, metric, column in columns}, names)
 
 
-def by_row(columns: Mapping[str, Mapping[str, dict[str, Any]]], names: Iterable[str]) -> str:
+def by_row(
+    columns: Mapping[str, Mapping[str, dict[str, Any]]], names: Iterable[str], *, spread: bool = False
+) -> str:
     """Columns of records by row as a table, the rows in the order of `names`; a dash where one is not there."""
     shown = [name for name in dict.fromkeys(names) if any(name in column for column in columns.values())]
-    rows = [[name, *(_cell(column.get(name)) for column in columns.values())] for name in shown]
+    rows = [
+        [name, *(_cell(column.get(name), spread=spread) for column in columns.values())] for name in shown
+    ]
     return markdown(["row", *columns], rows)
 
 
@@ -145,10 +149,12 @@ def _figure(value: float | None) -> str:
     return "–" if value is None else f"{value:.4f}"
 
 
-def _cell(record: dict[str, Any] | None) -> str:
+def _cell(record: dict[str, Any] | None, *, spread: bool = False) -> str:
     if record is None or record["mean"] is None:
         return "–"
     text = f"{record['mean']:.4f}"
+    if spread and record["spread"] is not None:
+        text += f" ±{record['spread']:.4f}"
     text = {1: f"**{text}**", 2: f"*{text}*"}.get(record["place"], text)
     if significant(record):
         text += " +" if record["difference"] > 0 else " -"
@@ -160,10 +166,16 @@ def source(found: dict[str, Any]) -> str:
     origin, cost = found["provenance"], found["cost"]
     machine = origin["machines"][0]
     commands = ", ".join(f"`{command}`" for command in origin["commands"])
+    shown = {(r["data"], r["model"]) for r in found["records"]}
+    searched = {(data, row) for data, rows in found.get("tuned", {}).items() for row in rows}
+    default = dict.fromkeys(
+        row for row in found["rows"] for data in found["data"] if (data, row) in shown - searched
+    )
+    settings = f" At default settings: {', '.join(default)}." if searched and default else ""
     return (
         f"{cost['runs_finished']} of {cost['runs']} runs, {cost['cpu_hours']:.1f} CPU hours; all against "
         f"{found['tested']}. {commands}, commit {', '.join(origin['commits'])}, "
-        f"seeds {', '.join(map(str, origin['seeds']))}, {cores(machine)}, torch {machine['torch']}."
+        f"seeds {', '.join(map(str, origin['seeds']))}, {cores(machine)}, torch {machine['torch']}.{settings}"
     )
 
 

@@ -77,7 +77,10 @@ def test_without_plotly_the_extra_is_named(found, tmp_path, monkeypatch):
 
 
 def test_standing_compares_with_the_best_other_row(found):
-    of_tail = next(s for s in standing(found) if (s["protocol"], s["slice"]) == ("full", "tail"))
+    def place(s):
+        return s["protocol"], s["slice"], s["metric"]
+
+    of_tail = next(s for s in standing(found) if place(s) == ("full", "tail", "ndcg@10"))
     column = {
         r["model"]: r["mean"]
         for r in found["records"]
@@ -87,8 +90,17 @@ def test_standing_compares_with_the_best_other_row(found):
     assert of_tail["rival"] == max(column, key=column.get)
     assert of_tail["gain"] == pytest.approx(ours / max(column.values()) - 1)
     assert of_tail["place"] == 1 + sum(value > ours for value in column.values())
-    said = next(s for s in verdicts(found) if s.startswith("made-shop, full, tail: "))
+    said = next(s for s in verdicts(found) if re.match(r"made-shop, full, tail: .* in ndcg@10,", s))
     assert f"{of_tail['gain']:+.1%} against {of_tail['rival']}" in said
+
+
+def test_sentences_lead_with_the_metric_that_selected_where_it_is_reported(found):
+    told = [s["metric"] for s in standing(found) if (s["protocol"], s["slice"]) == ("full", "head")]
+    assert told == ["ndcg@10"]
+    curves = [curve | {"selected_by": "full.overall.hit@10"} for curve in found["curves"]]
+    chosen = standing(found | {"curves": curves})
+    told = [(s["protocol"], s["metric"]) for s in chosen if s["slice"] == "head"]
+    assert told == [("full", "hit@10"), ("full", "ndcg@10"), ("sampled100", "ndcg@10")]
 
 
 @pytest.mark.parametrize("width", [1280, 390])

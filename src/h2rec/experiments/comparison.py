@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,17 @@ def lead_metric(metrics: Sequence[str]) -> str:
     return next((name for name in metrics if name.startswith("ndcg")), metrics[0])
 
 
+def told_metrics(found: Mapping[str, Any], protocol: str) -> list[str]:
+    """Metrics that sentences speak of in a protocol.
+
+    They are the one that selected the models, if it is of this protocol and reported, and `lead_metric`.
+    """
+    reported = [r["metric"] for r in found["records"] if r["protocol"] == protocol]
+    selected = [str(curve["selected_by"]).split(".") for curve in found["curves"]]
+    of_protocol = [by[-1] for by in selected if by[0] == protocol and by[-1] in reported]
+    return list(dict.fromkeys([*of_protocol, lead_metric(list(dict.fromkeys(reported)))]))
+
+
 def comparison_table(found: dict[str, Any], data: str, protocol: str) -> Table:
     """Table of one data set and protocol, a block a slice, a row a model.
 
@@ -203,32 +215,34 @@ def _gain(record: Record) -> str:
 
 def verdicts(found: Mapping[str, Any]) -> Iterator[str]:
     """One sentence for each entry of `standing`."""
-    lead, tested = lead_metric(found["metrics"]), found["tested"]
+    tested = found["tested"]
     for s in standing(found):
         place = "best" if s["place"] == 1 else f"number {s['place']} of {s['rows']}"
-        sentence = f"{s['data']}, {s['protocol']}, {s['slice']}: {tested} is {place} in {lead}"
+        sentence = f"{s['data']}, {s['protocol']}, {s['slice']}: {tested} is {place} in {s['metric']}"
         if s["gain"] is None or s["p"] is None:
             yield sentence
             continue
         p = "p < 0.001" if s["p"] < 0.001 else f"p = {s['p']:.3f}"
         told = p if s["tone"] else f"{p}, not significant"
+        if s["effect"] is not None:
+            told += f", d {s['effect']:+.3f}"
         yield f"{sentence}, {s['gain']:+.1%} against {s['rival']} ({told})"
 
 
 def standing(found: Mapping[str, Any]) -> Iterator[Record]:
-    """Where the tested row stands in the leading metric, by data set, protocol and slice.
+    """Where the tested row stands, by data set, protocol, metric (see `told_metrics`) and slice.
 
     Yields
     ------
     dict
-        ``data, protocol, slice, place, rows, mean``, the best other row as ``rival`` and ``rival_mean``, the
+        ``data, protocol, metric, slice, place, rows, mean``, the best other row as ``rival`` and ``rival_mean``, the
         ``gain`` over it, ``p`` (the larger corrected one), ``effect`` (d_z) and ``tone``: good or bad where the
         difference is significant, else empty.
     """
-    lead, tested = lead_metric(found["metrics"]), found["tested"]
+    tested = found["tested"]
     for data, protocol in blocks_of(found):
-        for part in SLICES:
-            column = [r for r in column_of(found, data, protocol, part, lead) if r["mean"] is not None]
+        for metric, part in product(told_metrics(found, protocol), SLICES):
+            column = [r for r in column_of(found, data, protocol, part, metric) if r["mean"] is not None]
             ours = next((r for r in column if r["model"] == tested), None)
             others = [r for r in column if r["model"] != tested]
             if ours is None or not others:
@@ -238,6 +252,7 @@ def standing(found: Mapping[str, Any]) -> Iterator[Record]:
             yield {
                 "data": data,
                 "protocol": protocol,
+                "metric": metric,
                 "slice": part,
                 "place": ours["place"],
                 "rows": len(column),

@@ -133,6 +133,8 @@ class Suite:
         self.out = out
         self.stages = stages or out / "stages"
         self.name = name
+        self.searched: list[tuple[str, str]] = []
+        """Data sets and rows that have settings in `tuned`."""
         self.jobs = list(self._jobs())
 
     @classmethod
@@ -164,6 +166,7 @@ class Suite:
             for data in self.settings.data
             for name in self.settings.rows
         }
+        self.searched = [place for place, values in found.items() if values]
         if self.tuned is not None and not any(found.values()):
             raise ConfigError(f"{self.tuned}: holds no tuned settings of a row of this suite, DATA/ROW.yaml")
         for seed in self.settings.seeds:

@@ -21,7 +21,7 @@ def context(suite: Suite) -> dict[str, Any]:
         seeds by popularity, history length and code collision; ``weighted_head``: the head weighted by popularity.
         ``exposure``: who gets shown. ``blend``: weights that validation chose for H2Rec's branches, one a seed.
         ``intent``: alpha by level. ``codes``: use of the codebooks. ``curves``: loss and validation by epoch.
-        ``cost``, ``failures`` and ``provenance``.
+        ``tuned``: by data set, rows whose settings were searched. ``cost``, ``failures`` and ``provenance``.
     """
     found: dict[str, list[Record]] = {
         name: [] for name in ("groups", "weighted_head", "exposure", "blend", "intent", "codes", "curves")
@@ -54,6 +54,7 @@ def context(suite: Suite) -> dict[str, Any]:
             name: {"model": row.model, "key": row.key, "value": row.value} for name, row in rows.items()
         },
         **found,
+        "tuned": {data: [row for where, row in suite.searched if where == data] for data in sizes},
         "cost": _cost(suite, finished),
         "failures": [
             {"data": job.data, "model": job.model, "seed": job.seed, "error": error}
