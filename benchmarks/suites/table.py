@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.pages import cores, markdown, update
 
-from h2rec.experiments.comparison import blocks_of, column_of, significant, verdicts
+from h2rec.experiments.comparison import blocks_of, changes_along, column_of, significant, verdicts
 from h2rec.experiments.tables import SLICES
 from h2rec.files import read_json
 
@@ -25,10 +25,17 @@ ORDER = (
     "sweep_codes",
     "sweep_beta",
     "sweep_gamma",
+    "sweep_p",
+    "sweep_w",
+    "text_noise",
+    "text_noise_drop",
+    "text_noise_replace",
 )
 
 BUSINESS = ("main", "popularity")
 """Suites under which an operator's questions are answered."""
+NOISE = "text_noise"
+"""Suites under which it is told how fast each model falls."""
 SUMMED_UP = {"main": ("ndcg@10", "hit@500")}
 """Suites whose data sets are shown side by side, too, and by what: the top and the depth of a recall stage's list."""
 
@@ -75,6 +82,8 @@ def of_data_sets(found: dict[str, Any]) -> str:
         f"\n### {found['suite']}: {data}, {protocol}\n\n{table(found, data, protocol)}"
         for data, protocol in blocks_of(found)
     ]
+    if found["suite"].startswith(NOISE):
+        parts += [falls(found, data, metric) for data in found["data"] for metric in ("ndcg@10", "hit@500")]
     if found["suite"] in BUSINESS:
         parts += [business(found, data) for data in found["data"]]
     for failure in found["failures"]:
@@ -126,6 +135,21 @@ def business(found: dict[str, Any], data: str) -> str:
         f"{weights(found, data)}\n### {found['suite']}: {data}, who is shown\n\n{markdown(['row', *heads], exposure)}"
         f"\n### {found['suite']}: {data}, who is served: NDCG@10 by group of the target (cases)\n\n"
         f"{markdown(['row', *told, 'head, weighted by popularity', 'the same, hit@500'], rows)}"
+    )
+
+
+def falls(found: dict[str, Any], data: str, metric: str) -> str:
+    """How far each model falls along a sweep, in the full protocol, from where it starts."""
+    rows: dict[tuple[str, str], dict[str, str]] = {}
+    for change in changes_along(found, metric):
+        if (change["data"], change["protocol"]) == (data, "full") and change["relative"] is not None:
+            row = rows.setdefault((change["model"], change["slice"]), {})
+            row[str(change["value"])] = f"{change['relative']:+.1%}"
+    values = list(dict.fromkeys(value for row in rows.values() for value in row))
+    return f"\n### {found['suite']}: {data}, change of {metric} from share {values[0]}\n\n" + markdown(
+        ["model", "items", *values],
+        [[*place, *(row.get(value, "–") for value in values)] for place, row in rows.items()],
+        text_columns=2,
     )
 
 

@@ -11,7 +11,7 @@ import yaml
 import failing_runs
 from h2rec.cli.main import main
 from h2rec.errors import ConfigError
-from h2rec.experiments.comparison import evidence
+from h2rec.experiments.comparison import changes_along, evidence
 from h2rec.experiments.config import RunConfig
 from h2rec.experiments.search_space import value_at
 from h2rec.experiments.suite import Suite, SuiteSettings
@@ -274,6 +274,24 @@ def test_a_sweep_makes_a_row_of_each_value(suite_file, tmp_path):
     assert suite.settings.tested == "H2Rec, window 2"
 
 
+def test_changes_along_a_sweep_are_those_of_each_model_from_its_first_value():
+    rows = {
+        f"{model}, share {share}": {"model": model, "key": "text.noise.share", "value": share}
+        for model in ("one", "other")
+        for share in (0.0, 0.2, 0.4)
+    }
+    means = dict(zip(rows, [0.4, 0.3, 0.1, 0.0, 0.2, 0.1], strict=True))
+    place = {"data": "shop", "protocol": "full", "slice": "tail", "metric": "hit@5"}
+    records = [place | {"model": row, "mean": mean} for row, mean in means.items()]
+    records += [record | {"metric": "mrr", "mean": 9.0} for record in records]
+    changes = changes_along({"rows": rows, "records": records}, "hit@5")
+    told = {(c["model"], c["value"]): c["relative"] for c in changes}
+    assert [told["one", share] for share in (0.0, 0.2, 0.4)] == pytest.approx([0, -0.25, -0.75])
+    assert [told["other", share] for share in (0.0, 0.2, 0.4)] == [None] * 3
+    plain = {row: facts | {"key": None} for row, facts in rows.items()}
+    assert changes_along({"rows": plain, "records": records}, "hit@5") == []
+
+
 def test_skipped_rows_are_not_run(suite_file, tmp_path):
     suite = Suite.load(rewritten(suite_file, skip={"shop": ["weak"]}), tmp_path)
     assert {job.model for job in suite.jobs} == {"H2Rec"}
@@ -308,16 +326,14 @@ def test_every_shipped_suite_is_valid(monkeypatch, tmp_path):
         "sweep_codes",
         "quantizers",
     ]
-    names += ["backbones", "popularity", "text_noise", "tiny"]
+    names += ["backbones", "popularity", "text_noise", "text_noise_drop", "text_noise_replace", "tiny"]
     assert set(shipped_suites()) == set(names)
     for name in names:
         suite = Suite.load(name, tmp_path / "out")
         assert suite.settings.tested in {job.model for job in suite.jobs}
         # No two rows are the same experiment, but for the two sweeps of the codes that cross.
-        configs = [
-            job.config.model_dump_json() for job in suite.jobs if job.seed == 0 and job.data != "instruments"
-        ]
-        assert len(set(configs)) >= len(configs) - (3 if name == "sweep_codes" else 0)
+        configs = [job.config.model_dump_json() for job in suite.jobs if job.seed == 0]
+        assert len(set(configs)) == len(configs) - (3 if name == "sweep_codes" else 0)
     main_rows = {job.model for job in Suite.load("main", tmp_path).jobs if job.data == "instruments"}
     assert "LLM-ESR" not in main_rows
     codes = Suite.load("main", tmp_path).jobs

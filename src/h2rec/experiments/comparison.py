@@ -266,6 +266,28 @@ def standing(found: Mapping[str, Any]) -> Iterator[Record]:
             }
 
 
+def changes_along(found: Mapping[str, Any], metric: str) -> list[Record]:
+    """How a metric of every model changes along a swept key, relative to that model at the key's first value.
+
+    Returns
+    -------
+    list
+        ``data, protocol, slice, model, key, value, relative``; `relative` is None where the first value found nothing.
+    """
+    first: dict[tuple[str, ...], float] = {}
+    changes = []
+    for record in found["records"]:
+        row = found["rows"][record["model"]]
+        if record["metric"] != metric or row["key"] is None or record["mean"] is None:
+            continue
+        place = {name: record[name] for name in ("data", "protocol", "slice")}
+        place |= {"model": row["model"], "key": row["key"]}
+        start = first.setdefault(tuple(place.values()), record["mean"])
+        relative = record["mean"] / start - 1 if start else None
+        changes.append(place | {"value": row["value"], "relative": relative})
+    return changes
+
+
 def blocks_of(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Data sets and protocols that figures are there for."""
     return list(dict.fromkeys((r["data"], r["protocol"]) for r in found["records"]))
