@@ -396,9 +396,8 @@ def test_a_search_tries_what_was_found_elsewhere(suite_file, tmp_path):
     elsewhere = tmp_path / "tuned" / "other"
     elsewhere.mkdir(parents=True)
     (elsewhere / "weak.yaml").write_text("{model: {dropout: 0.25}, train: {learning_rate: 0.005, epochs: 7}}")
-    third = tmp_path / "tuned" / "third"
-    third.mkdir()
-    (third / "weak.yaml").write_text("{model: {dropout: 0.35}}")
+    third = tmp_path / "third.yaml"
+    third.write_text("{model: {dropout: 0.35}}")
     suite = Suite.load(suite_file, tmp_path / "out")
     assert tune_suite(suite, 3, only=["weak"], also=[elsewhere, third]) == {}
     trials = json.loads((tmp_path / "out/search/shop/weak/trials.json").read_text())["trials"]
@@ -406,7 +405,8 @@ def test_a_search_tries_what_was_found_elsewhere(suite_file, tmp_path):
     assert settings[0]["model.dropout"] == 0.3
     assert (settings[1]["model.dropout"], settings[1]["train.learning_rate"]) == (0.25, 0.005)
     assert "train.epochs" not in settings[1]
-    assert settings[2]["model.dropout"] == 0.35
+    # What is not named stays as it is in the row.
+    assert settings[2] == settings[0] | {"model.dropout": 0.35}
     with pytest.raises(ConfigError, match="holds no settings of a row"):
         tune_suite(suite, 2, only=["weak"], also=[elsewhere, tmp_path / "tuned" / "mistyped"])
 

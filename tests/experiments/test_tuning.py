@@ -120,14 +120,26 @@ def test_a_failed_training_is_on_record_and_the_search_goes_on(shop, tmp_path, m
 
 def test_a_training_that_falls_behind_is_stopped_and_is_on_record(shop, tmp_path, monkeypatch):
     config = with_values(shop[0], {"train.epochs": 6, "train.evaluate_every": 1})
-    drawn = iter([1e-2, 1e-2, 1e-2, 1e-6, 1e-2])
+    drawn = iter([1e-2, 1.1e-2, 9e-3, 1e-6, 1.2e-2])
     monkeypatch.setattr(tuning, "_suggest", lambda trial, key, space: next(drawn))
     space = {"train.learning_rate": Range(low=1e-7, high=3e-2, log=True)}
     result = tune(config, 5, tmp_path, space=space, stages=shop[1])
     # Until a third of the epochs nothing is stopped, and what learns nothing is stopped then.
     assert [trial.stopped_after for trial in result.trials] == [None, None, None, 2, None]
     assert result.trials[3].value is None
-    assert result.best.train.learning_rate == 1e-2
+    assert result.best.train.learning_rate >= 9e-3
+
+
+def test_nothing_is_tried_twice_as_long_as_there_is_something_else(shop, tmp_path):
+    config, stages = shop
+    space = {"loss.negatives.count": Range(choices=[10, 20, 30])}
+    config = with_values(config, {"loss.negatives.count": 20})
+    also = [{"loss.negatives.count": 20}, {"loss.negatives.count": 30}]
+    result = tune(config, 4, tmp_path, space=space, also=also, stages=stages)
+    tried = [trial.settings["loss.negatives.count"] for trial in result.trials]
+    assert tried[:2] == [20, 30]
+    assert set(tried[:3]) == {10, 20, 30}
+    assert len(tried) == 4
 
 
 def test_what_a_killed_training_had_shown_still_counts(shop, tmp_path, monkeypatch):

@@ -27,8 +27,8 @@ def tune_suite_command(
         list[Path] | None,
         typer.Option(
             "--also",
-            help="Folder of settings by row to try next to the row's own, as found on another data set: "
-            "tuned/beauty (repeatable).",
+            help="What to try next to a row's own settings: a folder of settings by row, as found on another "
+            "data set (tuned/beauty), or a file of settings for all rows (repeatable).",
         ),
     ] = None,
     stages: StagesOption = None,

@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 
 from h2rec.errors import ConfigError, H2RecError
+from h2rec.experiments.config import read_yaml
 from h2rec.experiments.search_space import default_space, value_at
 from h2rec.experiments.suite import Job, Suite, end_with_parent, with_threads
 from h2rec.experiments.suite_files import Values, flat, merged, nested, read_tuned, tuned_file
@@ -37,13 +38,13 @@ def tune_suite(
     only
         Rows to search; all if empty.
     also
-        Folders of settings by row, ``ROW.yaml``, such as what was found on another data set: a row's next trials after
-        the first one.
+        Settings for a row's next trials after the first one: folders of settings by row, ``ROW.yaml``, such as what was
+        found on another data set, or files of settings for all rows alike.
 
     Raises
     ------
     ConfigError
-        If there is no such row, or a folder of `also` holds nothing of the rows.
+        If there is no such row, or a folder of `also` holds nothing of the rows, or a file can't be read.
 
     Returns
     -------
@@ -51,9 +52,9 @@ def tune_suite(
         Data sets and rows whose search failed, and what went wrong.
     """
     wanted = [job for job in suite.chosen(only) if _is_searched(job, suite)]
-    for folder in also:
-        if not any(tuned_file(folder.parent, folder.name, job.model).exists() for job in wanted):
-            raise ConfigError(f"--also {folder}: holds no settings of a row that is searched, ROW.yaml")
+    for known in also:
+        if not any(_known(known, job.model) for job in wanted):
+            raise ConfigError(f"--also {known}: holds no settings of a row that is searched, ROW.yaml")
     threads = max(1, available_cores() // jobs)
     failures: dict[tuple[str, str], str] = {}
     context = multiprocessing.get_context("spawn")
@@ -87,11 +88,15 @@ def _search(  # noqa: PLR0917 - handed to a pool
     job: Job, out: Path, stages: Path, trials: int, threads: int, also: Sequence[Path]
 ) -> float:
     folder = tuned_file(out / "search", job.data, job.model).with_suffix("")
-    elsewhere = [flat(read_tuned(known.parent, known.name, job.model)) for known in also]
-    tried = [settings for settings in elsewhere if settings]
+    tried = [settings for known in also if (settings := _known(known, job.model))]
     found = tune(with_threads(job.config, threads), trials, folder, also=tried, stages=stages)
     write_text(tuned_file(out / "tuned", job.data, job.model), _as_yaml(job, found))
     return found.value
+
+
+def _known(path: Path, row: str) -> Values:
+    """Settings of a row by dotted key, from a file for all rows or a folder of one for each; maybe none."""
+    return flat(read_yaml(path) if path.is_file() else read_tuned(path.parent, path.name, row))
 
 
 def _as_yaml(job: Job, found: TuningResult) -> str:

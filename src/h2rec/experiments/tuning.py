@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 STARTUP_TRIALS = 4
 """Trials drawn at random before the sampler learns from what it saw."""
+ATTEMPTS = 10
+"""Draws for one trial; the last may be one that was tried before, where there is little to choose from."""
 WHOLE_TRIALS = 3
 """Trials that are trained to their end whatever they show; later ones stop where the median of the others is better."""
 SPARED_SHARE = 1 / 3
@@ -88,7 +90,7 @@ def tune(
         Ranges by dotted key; None takes the default for the model.
     also
         Settings to try next, by dotted key, such as what was best on other data; keys that are not searched are
-        passed over, and missing ones are drawn.
+        passed over, and missing ones keep the configuration's value.
     stages
         Folder of finished stages, to share data, text and codes with other runs; by default inside `out`.
 
@@ -106,14 +108,13 @@ def tune(
     space = default_space(config) if space is None else space
     start = {key: value_at(config, key) for key in space}
     out.mkdir(parents=True, exist_ok=True)
-    also = [{key: value for key, value in tried.items() if key in space} for tried in also]
+    also = [start | {key: value for key, value in tried.items() if key in space} for tried in also]
     _claim(out, config, space, also)
     study = _open_study(out, config.train.epochs)
     _take_up_again(study)
-    if not study.trials and all(space[key].holds(value) for key, value in start.items()):
-        study.enqueue_trial(start)
-        for tried in also:
-            if start | dict(tried) != start:
+    if not study.trials:
+        for tried in [start, *also]:
+            if all(space[key].holds(value) for key, value in tried.items()):
                 study.enqueue_trial(dict(tried))
 
     def opened(tried: RunConfig, watch: Watch) -> Pipeline:
@@ -121,7 +122,7 @@ def tune(
 
     records = _records(study)
     while len(records) < trials:
-        records.append(_run_trial(study, config, space, len(records), opened))
+        records.append(_run_trial(study, config, space, records, opened))
         write_json(out / "trials.json", _report(config, records))
     done = [record for record in records if record.value is not None]
     if not done:
@@ -137,16 +138,23 @@ def _run_trial(
     study: "optuna.Study",
     config: RunConfig,
     space: SearchSpace,
-    number: int,
+    records: Sequence[TrialRecord],
     opened: Callable[[RunConfig, Watch], Pipeline],
 ) -> TrialRecord:
     import optuna
 
-    # A sampler of its own for each trial: a search that was stopped draws what it would have drawn.
-    seed = int(random_stream(config.train.seed, "tune", number).integers(2**31))
-    study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP_TRIALS)
-    trial = study.ask()
-    settings = {key: _suggest(trial, key, space) for key in space}
+    number = len(records)
+    for attempt in range(ATTEMPTS):
+        # A sampler of its own for each trial: a search that was stopped draws what it would have drawn.
+        stream = (number, attempt) if attempt else (number,)
+        seed = int(random_stream(config.train.seed, "tune", *stream).integers(2**31))
+        study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP_TRIALS)
+        trial = study.ask()
+        settings = {key: _suggest(trial, key, space) for key in space}
+        if attempt == ATTEMPTS - 1 or settings not in [record.settings for record in records]:
+            break
+        # What was tried already is no trial.
+        study.tell(trial, state=optuna.trial.TrialState.FAIL)
     tried = with_values(config, settings)
     # What a training had shown before it was killed counts as if it had not been.
     shown = {int(epoch): value for epoch, value in trial.user_attrs.get("shown", {}).items()}
