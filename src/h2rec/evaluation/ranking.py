@@ -25,6 +25,10 @@ SCORES_AT_ONCE = 2**25
 """Scores in memory at once, at most (128 MiB): a chunk holds fewer users where the catalogue is large."""
 
 
+EXACT_IN_FLOAT32 = 2**24
+"""Whole numbers up to here are exact in float32."""
+
+
 @dataclass(frozen=True, eq=False)
 class Ranks:
     """Ranks of the targets of a holdout.
@@ -124,7 +128,13 @@ def full_ranks(scores: torch.Tensor, targets: torch.Tensor, exclude: Histories |
         int64 `[n]`, 1 is best.
     """
     target_scores = scores.gather(1, targets[:, None])
-    behind = (scores[:, 1:] < target_scores).sum(dim=1, dtype=torch.int32).long()
+    candidates_scores = scores[:, 1:]
+    if candidates_scores.dtype == torch.float32 and candidates_scores.shape[1] < EXACT_IN_FLOAT32:
+        # Several times faster on CPUs than comparing into booleans and counting these.
+        lower = torch.lt(candidates_scores, target_scores, out=torch.empty_like(candidates_scores))
+        behind = lower.sum(dim=1).long()
+    else:
+        behind = (candidates_scores < target_scores).sum(dim=1)
     candidates = torch.full_like(behind, scores.shape[1] - 1)
     if exclude is not None:
         rows, items = _distinct_pairs(exclude, targets, scores.shape[1])
@@ -138,6 +148,15 @@ def sampled_ranks(scores: torch.Tensor, targets: torch.Tensor, negatives: torch.
     """Rank targets among given negatives, int64 `[n, negatives]`, with the rules of `full_ranks`."""
     lower = scores.gather(1, negatives) < scores.gather(1, targets[:, None])
     return negatives.shape[1] + 1 - lower.sum(dim=1)
+
+
+def drop_excluded(scores: torch.Tensor, targets: torch.Tensor, exclude: Histories) -> None:
+    """Put what is excluded behind everything, in place: ranks of `scores` are then those of the candidates alone.
+
+    For scores that are ranked many times over: which items these are is found out once.
+    """
+    rows, items = _distinct_pairs(exclude, targets, scores.shape[1])
+    scores[rows, items] = -torch.inf
 
 
 def _distinct_pairs(

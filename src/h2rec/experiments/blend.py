@@ -16,7 +16,7 @@ from pydantic import Field, NonNegativeFloat
 from h2rec.data.splits import Holdout
 from h2rec.evaluation.metrics import per_case
 from h2rec.evaluation.negatives import draw_negatives
-from h2rec.evaluation.ranking import SCORES_AT_ONCE, full_ranks, sampled_ranks
+from h2rec.evaluation.ranking import SCORES_AT_ONCE, drop_excluded, full_ranks, sampled_ranks
 from h2rec.evaluation.settings import FULL, sampled_negatives
 from h2rec.models.baselines.hid_branches import HidBranches
 from h2rec.models.h2rec import H2Rec
@@ -27,6 +27,8 @@ from h2rec.settings import Settings
 
 Ranks = npt.NDArray[np.int32]
 
+SCORES_IN_CACHE = 2**17
+"""Scores of a branch that are added up and compared at once on a CPU: half a megabyte."""
 CONTROLS = ("two_hid", "three_hid")
 
 
@@ -172,36 +174,51 @@ def _ranks(
 ) -> Ranks:
     """Rank every target with all blends, `[tried, cases]`: among all items, or among negatives `[cases, n]`.
 
-    Scores of a branch are computed once for all of them.
+    Scores of a branch are computed once for all of them, and then added up a few users at a time: what is read again
+    for every blend has to stay in the processor's cache.
     """
     scorer = CatalogueScorer(model)
     log_count = torch.from_numpy(np.log1p(train_counts)).float().to(scorer.device)
     ranks = np.empty((len(tried), len(cases)), dtype=np.int32)
-    chunk = max(1, SCORES_AT_ONCE // ((model.item_count + 1) * len(model.branches)))
-    for start in range(0, len(cases), chunk):
-        rows = np.arange(start, min(start + chunk, len(cases)))
-        targets = torch.from_numpy(cases.targets[rows].astype(np.int64)).to(scorer.device)
-        excluded = cases.histories.select(rows) if exclude_history else None
-        parts = scorer.branch_scores(cases.histories, rows)
-        for place, blend in enumerate(tried):
-            scores = _added(model, parts, blend.weights)
-            if blend.popularity:
-                scores = scores + blend.popularity * log_count
-            if negatives is None:
-                found = full_ranks(scores, targets, excluded)
-            else:
-                found = sampled_ranks(scores, targets, negatives[rows].to(scores.device))
-            ranks[place, rows] = found.cpu().numpy()
+    width = model.item_count + 1
+    chunk = max(1, SCORES_AT_ONCE // (width * len(model.branches)))
+    few = max(1, SCORES_IN_CACHE // width) if scorer.device.type == "cpu" else chunk
+    # Histories of like length together: they are padded little.
+    order = np.argsort(cases.histories.lengths, kind="stable")
+    with torch.inference_mode():
+        for start in range(0, len(cases), chunk):
+            of_chunk = order[start : start + chunk]
+            scored = scorer.branch_scores(cases.histories, of_chunk)
+            for first in range(0, len(of_chunk), few):
+                rows = of_chunk[first : first + few]
+                targets = torch.from_numpy(cases.targets[rows].astype(np.int64)).to(scorer.device)
+                parts = [part[first : first + few].contiguous() for part in scored]
+                if exclude_history and negatives is None:
+                    # In the branch that no blend leaves out.
+                    drop_excluded(parts[-1], targets, cases.histories.select(rows))
+                for place, blend in enumerate(tried):
+                    scores = _added(model, parts, blend.weights)
+                    if blend.popularity:
+                        scores = scores + blend.popularity * log_count
+                    if negatives is None:
+                        found = full_ranks(scores, targets)
+                    else:
+                        found = sampled_ranks(scores, targets, negatives[rows].to(scores.device))
+                    ranks[place, rows] = found.cpu().numpy()
     return ranks
 
 
 def _added(model: H2Rec | HidBranches, parts: list[torch.Tensor], weights: tuple[float, ...]) -> torch.Tensor:
     """Add branches up with other weights than those that are in their scores already."""
-    scaled = [
-        part * (weight / configured) if configured else part
-        for part, weight, configured in zip(parts, weights, model.branch_weights, strict=True)
+    factors = [
+        weight / configured if configured else 1.0
+        for weight, configured in zip(weights, model.branch_weights, strict=True)
     ]
     rank = getattr(model, "saturate_at", None)
     if rank is None:
-        return joint_score(scaled)
+        total = parts[0] * factors[0]
+        for part, factor in zip(parts[1:], factors[1:], strict=True):
+            total.add_(part, alpha=factor)
+        return total
+    scaled = [part * factor for part, factor in zip(parts, factors, strict=True)]
     return joint_score(scaled, saturation_ceiling(scaled[0][:, 1:], rank, model.item_count))
