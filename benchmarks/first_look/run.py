@@ -38,7 +38,7 @@ def config(data: str, name: str, epochs: int) -> RunConfig:
     values = {
         "data": {"interactions": str(folder / f"{data}.inter"), "items": str(folder / f"{data}.item")},
         # All epochs are trained; the state with the best validation NDCG@10 is kept.
-        "train": {"epochs": epochs, "patience": None},
+        "train": {"epochs": epochs, "patience": None, "select": "full.overall.ndcg@10"},
         "runtime": {"threads": 1},
         **MODELS[name],
     }

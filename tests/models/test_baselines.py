@@ -10,11 +10,12 @@ from baseline_cases import BASELINES, ON_OTHER_BACKBONES
 
 from h2rec.data.histories import Histories
 from h2rec.errors import ConfigError, MissingExtraError
+from h2rec.models.baselines import spm_sid
 from h2rec.models.baselines.pg_sid import prefix_rows
 from h2rec.models.baselines.pop import latest_counts
 from h2rec.models.baselines.row_sum import fitted_rows
 from h2rec.models.baselines.settings import SubPieceSettings
-from h2rec.models.baselines.spm_sid import code_words, learned_pieces
+from h2rec.models.baselines.spm_sid import code_words, learned_pieces, scaled_to
 from h2rec.models.build import BUILDERS, ItemFeatures, build_model, model_for_weights
 from h2rec.models.scorer import CatalogueScorer
 from h2rec.models.settings import ModelSettings
@@ -205,6 +206,20 @@ def test_distinct_prefixes_collide_as_rarely_as_chance_allows():
 def some_codes(items=300):
     random = np.random.default_rng(3)
     return SemanticIds(random.integers(0, 4, (items, 4)).astype(np.int32), (4, 4, 4, 4))
+
+
+def test_many_interactions_are_scaled_down_and_no_item_is_left_without_pieces(monkeypatch):
+    counts = np.array([900_000, 90_000, 1, 10_000])
+    assert scaled_to(counts, 10_000_000) is counts
+    scaled = scaled_to(counts, 1000)
+    assert scaled.tolist() == [899, 89, 1, 9]
+    ids = SemanticIds(np.arange(240, dtype=np.int32).reshape(60, 4) % 7, (7, 7, 7, 7))
+    settings = ModelSettings.parse({"name": "spm_sid", "spm_sid": {"vocabulary": 60}}).spm_sid
+    monkeypatch.setattr(spm_sid, "MOST_WORDS", 100)
+    train_counts = np.append(0, np.full(60, 1000))
+    rows, pieces = learned_pieces(ids, train_counts, settings)
+    for word, row in zip(code_words(ids), rows, strict=True):
+        assert "".join(pieces[piece - 1] for piece in row if piece) == word
 
 
 def test_the_pieces_of_an_item_spell_its_codes():

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.decomposition import PCA
 from torch import nn
 
 from h2rec.data.histories import Histories, IntArray
@@ -75,20 +74,6 @@ class SameForAll:
     def score(self, histories: Histories, rows: IntArray) -> torch.Tensor:
         """Scores of all items, `[n, N + 1]`."""
         return torch.from_numpy(np.concatenate([[0.0], self.scores])).expand(len(rows), -1)
-
-
-def text_start(known: Vectors, new: Vectors, dim: int, std: float) -> Vectors:
-    """Where the warm start of an item table would put new items, `[M, dim]`.
-
-    Parameters
-    ----------
-    known, new
-        Text embeddings `[N, m]`, which the projection is fitted on as for the warm start, and `[M, m]`.
-    """
-    pca = PCA(dim, svd_solver="covariance_eigh").fit(known.astype(np.float64))
-    scale = std / pca.transform(known.astype(np.float64)).std()
-    projected: Vectors = (pca.transform(new.astype(np.float64)) * scale).astype(np.float32)
-    return projected
 
 
 def with_new_hids(model: nn.Module, rows: Vectors) -> None:

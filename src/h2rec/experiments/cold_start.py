@@ -17,13 +17,14 @@ from h2rec.evaluation.scorer import Restricted, Scorer
 from h2rec.evaluation.settings import FULL, EvaluateSettings
 from h2rec.evaluation.significance import compare_models
 from h2rec.experiments.cold_data import ColdCases, cold_cases, withheld_items, write_warm_files
-from h2rec.experiments.cold_scorers import FirstBranch, SameForAll, TextNeighbours, text_start, with_new_hids
-from h2rec.experiments.comparison import mark_places, tests_against
+from h2rec.experiments.cold_scorers import FirstBranch, SameForAll, TextNeighbours, with_new_hids
+from h2rec.experiments.comparison import mark_places, over_seeds, tests_against
 from h2rec.experiments.config import RunConfig
 from h2rec.experiments.pipeline import EVALUATION_SEED, Pipeline
 from h2rec.experiments.provenance import provenance
 from h2rec.files import write_json
 from h2rec.models.scorer import CatalogueScorer
+from h2rec.models.warm_start import text_vectors
 from h2rec.retrieval.growth import grown_model
 from h2rec.retrieval.new_items import NearestGroups, nearest_groups
 from h2rec.semantic_ids.codes import SemanticIds
@@ -138,7 +139,7 @@ def _ways(pipeline: Pipeline, new: NewItems, *, first: bool) -> Iterator[tuple[s
     """Every way to score a catalogue with new items; those without training once only."""
     settings, embeddings = pipeline.model_settings, pipeline.embeddings
     assert embeddings is not None
-    of_text = text_start(embeddings.vectors, new.vectors, settings.dim, settings.warm_start.std)
+    of_text = text_vectors(embeddings.vectors, settings.dim, settings.warm_start.std, new=new.vectors)
     grown: Any = grown_model(pipeline.model, settings, new.ids, new.groups)
     name = "H2Rec" if settings.name == "h2rec" else "SASRec"
     # A scorer keeps the item vectors as they are when it is made, so one model serves all of them by turns.
@@ -189,9 +190,7 @@ def _records(ranks: Mapping[str, Sequence[pl.DataFrame]]) -> Iterator[dict[str, 
                         "slice": "overall",
                         "metric": metric,
                         "model": way,
-                        "mean": float(np.mean(values)),
-                        "spread": float(np.std(values, ddof=1)) if len(values) > 1 else None,
-                        "seeds": len(values),
+                        **over_seeds(values),
                         **tests.get(f"overall/{metric}/{way}", {}),
                     }
                 )

@@ -66,7 +66,6 @@ def _records(suite: Suite, data: str, jobs: Sequence[Job]) -> list[Record]:
                     found = [
                         metrics[job]["test"][protocol][part][metric] for job in jobs if job.model == name
                     ]
-                    values = [value for value in found if value is not None]
                     column.append(
                         {
                             "data": data,
@@ -74,15 +73,23 @@ def _records(suite: Suite, data: str, jobs: Sequence[Job]) -> list[Record]:
                             "slice": part,
                             "metric": metric,
                             "model": name,
-                            "mean": float(np.mean(values)) if values else None,
-                            "spread": float(np.std(values, ddof=1)) if len(values) > 1 else None,
-                            "seeds": len(found),
+                            **over_seeds(found),
                             **tests.get(f"{part}/{metric}/{name}", {}),
                         }
                     )
                 mark_places(column)
                 records += column
     return records
+
+
+def over_seeds(values: Sequence[float | None]) -> Record:
+    """``mean`` and ``spread`` (standard deviation) of one figure over ``seeds``; None where nothing is to be told."""
+    known = [value for value in values if value is not None]
+    return {
+        "mean": float(np.mean(known)) if known else None,
+        "spread": float(np.std(known, ddof=1)) if len(known) > 1 else None,
+        "seeds": len(values),
+    }
 
 
 def mark_places(column: Sequence[Record]) -> None:

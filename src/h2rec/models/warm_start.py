@@ -11,8 +11,11 @@ from h2rec.semantic_ids.codes import CodeArray
 Vectors = npt.NDArray[np.float32]
 
 
-def text_vectors(embeddings: Vectors, dim: int, std: float) -> Vectors:
+def text_vectors(embeddings: Vectors, dim: int, std: float, new: Vectors | None = None) -> Vectors:
     """Project text embeddings `[N, m]` on their first `dim` principal components, scaled to `std` overall.
+
+    With the embeddings of `new` items `[M, m]` it is these that are projected, as if they had been among the others
+    without a say in the components and the scale: `[M, dim]`.
 
     Raises
     ------
@@ -24,8 +27,12 @@ def text_vectors(embeddings: Vectors, dim: int, std: float) -> Vectors:
             f"model.dim: {dim} is more than a PCA of text embeddings {embeddings.shape} can start",
             "lower model.dim, or set model.warm_start.hid and model.warm_start.codes to false",
         )
-    projected = PCA(dim, svd_solver="covariance_eigh").fit_transform(embeddings.astype(np.float64))
-    scaled: Vectors = (projected * (std / projected.std())).astype(np.float32)
+    components = PCA(dim, svd_solver="covariance_eigh")
+    projected = components.fit_transform(embeddings.astype(np.float64))
+    scale = std / projected.std()
+    if new is not None:
+        projected = components.transform(new.astype(np.float64))
+    scaled: Vectors = (projected * scale).astype(np.float32)
     return scaled
 
 

@@ -32,17 +32,22 @@ class TransformerBackbone(nn.Module):
     def forward(self, vectors: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Encode `[B, T, d]` padded on the right to `[B, T, d]`."""
         steps = torch.arange(vectors.shape[1], device=vectors.device)
-        # Counted from the end, the next item is always asked for at the same position.
-        from_end = (self.positions.num_embeddings - lengths[:, None] + steps).clamp(
-            max=self.positions.num_embeddings - 1
-        )
-        x = self.dropout(self.entry_norm(vectors + self.positions(from_end)))
+        positions = self.positions(places_from_end(lengths, steps, self.positions.num_embeddings))
+        x = self.dropout(self.entry_norm(vectors + positions))
         # Right padding comes after every real position: the causal mask alone hides it.
         visible = None if self.causal else (steps < lengths[:, None])[:, None, None, :]
         with mixed_precision(self, x.device):
             for block in self.blocks:
                 x = block(x, visible, self.causal)
         return self.exit_norm(x.float())  # type: ignore[no-any-return]
+
+
+def places_from_end(lengths: torch.Tensor, steps: torch.Tensor, most: int) -> torch.Tensor:
+    """Places of the steps of sequences padded on the right, int64 `[B, T]`, the last step's being ``most - 1``.
+
+    Counted from the end, the next item is always asked for at the same place. Padding has the last step's.
+    """
+    return (most - lengths[:, None] + steps).clamp(max=most - 1)
 
 
 class _Block(nn.Module):

@@ -6,10 +6,12 @@ hash IDs that start from a PCA of the text (section 3.2). Each view reads the ot
 vectors of both views are concatenated, and so are the items'. A user's vector is drawn to the mean of those of
 similar users, found by the text of their histories (section 3.3, retrieval-augmented self-distillation).
 
-Where this departs from the authors' code: a view is kept beside what it reads from the other (`residual: false`
-replaces it, as theirs does); all positions are trained in one pass, so the cross-attention is causal wherever the
-backbone is (theirs sees the whole input, which predicts one item only); and similar users are found by the mean text
-embedding of their histories instead of an embedding of a prompt that lists them.
+Where this departs from the authors' code: users and items meet in one cosine over both views (`score: {kind: inner}`
+takes their inner product); 16 sequences of a batch are distilled, not all (`sequences`); a view is kept beside what it
+reads from the other (`residual: false` replaces it, as theirs does); all positions are trained in one pass, so the
+cross-attention is causal wherever the backbone is (theirs sees the whole input, which predicts one item only); and
+similar users are found by the mean text embedding of their histories instead of an embedding of a prompt that lists
+them.
 """
 
 import numpy as np
@@ -23,6 +25,7 @@ from torch.nn import functional as F
 from h2rec.batching.sequences import Batch, history_batch, pack
 from h2rec.data.histories import Histories, IntArray
 from h2rec.models.backbones import make_backbone
+from h2rec.models.backbones.transformer import places_from_end
 from h2rec.models.baselines.text_table import frozen_text
 from h2rec.models.hid import hid_table, reading_of
 from h2rec.models.protocol import BranchVectors, UserStates, positions_read, read
@@ -132,10 +135,9 @@ class LlmEsr(nn.Module):
     def _cross(
         self, hid: torch.Tensor, text: torch.Tensor, lengths: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        # Attention alone knows no order; positions count from the end, as in the backbone.
-        most = self.positions.num_embeddings
+        # Attention alone knows no order.
         steps = torch.arange(hid.shape[1], device=hid.device)
-        position = self.positions((most - lengths[:, None] + steps).clamp(max=most - 1))
+        position = self.positions(places_from_end(lengths, steps, self.positions.num_embeddings))
         hid, text = hid + position, text + position
         # The one view asks, the other answers: the answer is made of the view it stands for (equation 4).
         new_hid = self.hid_reads_text(text, hid, lengths)

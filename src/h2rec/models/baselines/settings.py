@@ -40,7 +40,7 @@ class LlmEsrSettings(Settings):
     cross_heads: int = Field(2, ge=1)
     """Heads of that cross-attention."""
     residual: bool = True
-    """Keep each view beside what it reads from the other; the paper replaces it, which is much weaker here."""
+    """Keep each view beside what it reads from the other; the paper replaces it."""
     share_encoder: bool = True
     """One backbone for both views (as the paper), or one each."""
     distillation: float = Field(0.1, ge=0)

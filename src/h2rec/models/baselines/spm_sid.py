@@ -19,6 +19,10 @@ FIRST_LETTER = 0xF0000
 """Start of a private plane of 65,534 characters: one letter for every code of every level."""
 
 
+MOST_WORDS = 2_000_000
+"""Words that pieces are learned from, about; more interactions tell the same shares at a higher cost."""
+
+
 def learned_pieces(
     semantic_ids: SemanticIds, train_counts: IntArray | None, settings: SubPieceSettings
 ) -> tuple[RowArray, list[str]]:
@@ -54,10 +58,11 @@ def learned_pieces(
             f"model.spm_sid.vocabulary: {vocabulary} pieces can't hold the {len(letters)} codes in use",
             "raise it well above their number, or leave it null",
         )
-    counts = np.ones(len(words), dtype=np.int64)
+    counts: IntArray = np.ones(len(words), dtype=np.int64)
     if settings.weighting == "interactions" and train_counts is not None:
         # An item that never occurs in training still has to be cut into pieces.
         counts = np.maximum(train_counts[1:], 1)
+    counts = scaled_to(counts, MOST_WORDS)
     corpus = (word for word, count in zip(words, counts.tolist(), strict=True) for _ in range(count))
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
@@ -74,7 +79,7 @@ def learned_pieces(
         split_by_whitespace=False,
         split_by_number=False,
         max_sentencepiece_length=max(2, semantic_ids.levels),
-        input_sentence_size=2_000_000,
+        input_sentence_size=0,
         shuffle_input_sentence=False,
         num_threads=1,
         unk_id=0,
@@ -89,6 +94,12 @@ def learned_pieces(
     for item, pieces in enumerate(encoded):
         rows[item, : len(pieces)] = pieces  # piece 0 is the unknown one: rows count from 1
     return rows, [processor.id_to_piece(piece) for piece in range(1, processor.get_piece_size())]
+
+
+def scaled_to(counts: IntArray, most: int) -> IntArray:
+    """Counts in the same proportions that add up to about `most`, where they add up to more; none falls below one."""
+    total = int(counts.sum())
+    return counts if total <= most else np.maximum(counts * most // total, 1)
 
 
 def code_words(semantic_ids: SemanticIds) -> list[str]:
