@@ -132,7 +132,8 @@ def business(found: dict[str, Any], data: str) -> str:
         rows.append([model, *map(_figure, [*of_groups, row["ndcg@10"], row["hit@500"]])])
     told = [f"{GROUPS[kind]} {name} ({cases:,})" for kind, name, cases in names]
     return (
-        f"{weights(found, data)}\n### {found['suite']}: {data}, who is shown\n\n{markdown(['row', *heads], exposure)}"
+        f"{weights(found, data)}{inside(found, data)}"
+        f"\n### {found['suite']}: {data}, who is shown\n\n{markdown(['row', *heads], exposure)}"
         f"\n### {found['suite']}: {data}, who is served: NDCG@10 by group of the target (cases)\n\n"
         f"{markdown(['row', *told, 'head, weighted by popularity', 'the same, hit@500'], rows)}"
     )
@@ -166,6 +167,41 @@ def weights(found: dict[str, Any], data: str) -> str:
     return f"\n### {found['suite']}: {data}, weights chosen on validation\n\n{markdown(['row', *branches], rows)}"
 
 
+def inside(found: dict[str, Any], data: str) -> str:
+    """Who gives the score along the lists and by popularity of what comes next, and the failure signs of training."""
+    shares = [s for s in found.get("shares", []) if s["data"] == data]
+    if not shares:
+        return ""
+    signs = {d["model"]: d for d in found["diagnosis"] if d["data"] == data}
+    places = list(shares[0]["by_rank"])
+    groups = list(dict.fromkeys(group for s in shares for group in s["by_popularity"]))
+    columns = [("by_rank", place) for place in places] + [("by_popularity", group) for group in groups]
+    rows = []
+    for s in shares:
+        cells = [
+            " / ".join(f"{100 * share:.0f}" for share in s[kind][name]) if name in s[kind] else "–"
+            for kind, name in columns
+        ]
+        told = signs.get(s["model"], {})
+        rows.append(
+            [s["model"], " / ".join(s["branches"]), *cells, *(_figure(told.get(sign)) for sign in SIGNS)]
+        )
+    heads = [
+        "row",
+        "branches",
+        *(f"places {p}" for p in places),
+        *(f"popularity {g}" for g in groups),
+        *SIGNS.values(),
+    ]
+    title = f"\n### {found['suite']}: {data}, who gives the score (% by branch), and signs of failure\n\n"
+    return title + markdown(heads, rows, text_columns=2)
+
+
+SIGNS = {
+    "alpha_entropy": "entropy of alpha",
+    "mca_to_hid_norm": "cross-attention to HID",
+    "positives_per_item": "positives of an item",
+}
 GROUPS = {"popularity": "popularity", "code_collision": "codes"}
 
 

@@ -10,7 +10,7 @@ from h2rec.experiments.comparison import evidence, standing, verdicts
 from h2rec.experiments.suite_report import write_suite_report
 
 PLOTS = ("sweep-0", "seesaw", "popularity", "gains", "exposure")
-PLOTS += ("sharing", "alpha", "codes", "training", "loss")
+PLOTS += ("sharing", "alpha", "shares-rank", "shares-popularity", "codes", "training", "loss")
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def wide(found):
     """The same figures as of a sweep on two data sets, with a failure and without the last run."""
     other = json.loads(json.dumps(found))
     other["data"]["other shop"] = other["data"]["made-shop"]
-    for name in ("records", "groups", "weighted_head", "exposure", "intent", "codes", "curves"):
+    for name in ("records", "groups", "weighted_head", "exposure", "intent", "shares", "codes", "curves"):
         other[name] += [entry | {"data": "other shop"} for entry in other[name]]
     for value, name in enumerate(("H2Rec, no alignment", "H2Rec")):
         other["rows"][name] |= {"model": "H2Rec", "key": "loss.beta", "value": value / 2}

@@ -129,7 +129,7 @@ class Pipeline(Preparation):
 
     def _validator(self, model: Any) -> Validator:
         select = self.config.train.select
-        cases = _sample(self.split.valid, self.config.train.evaluate_users)
+        cases = sample_of(self.split.valid, self.config.train.evaluate_users)
         settings = _selection_settings(self.config.evaluate, select)
 
         def validate() -> dict[str, float]:
@@ -164,7 +164,7 @@ class Pipeline(Preparation):
         def work(folder: Path) -> None:
             found = fit_weights(
                 self._trained(config.model.with_branch_weights({"popularity": 0.0})),
-                _sample(self.split.valid, config.train.evaluate_users),
+                sample_of(self.split.valid, config.train.evaluate_users),
                 config.blend,
                 select=config.train.select,
                 head=self.head,
@@ -306,7 +306,8 @@ def _selection_settings(settings: EvaluateSettings, select: str) -> EvaluateSett
     return settings.model_copy(update=changes)
 
 
-def _sample(cases: Holdout, most: int | None) -> Holdout:
+def sample_of(cases: Holdout, most: int | None) -> Holdout:
+    """Cases drawn at random, `most` of them, the same ones whatever the seed of a training; None takes all."""
     if most is None or len(cases) <= most:
         return cases
     rows = np.sort(random_stream(EVALUATION_SEED, "validation").choice(len(cases), most, replace=False))

@@ -17,6 +17,7 @@ from h2rec.errors import ConfigError, H2RecError
 from h2rec.experiments.config import RunConfig
 from h2rec.experiments.intent import intent_by_popularity
 from h2rec.experiments.pipeline import Pipeline
+from h2rec.experiments.shares import branch_shares
 from h2rec.experiments.suite_files import Values, merged, nested, read_suite, read_tuned, suite_path
 from h2rec.files import read_json, write_json
 from h2rec.progress import progress_bar
@@ -311,6 +312,7 @@ def _run(job: Job, stages: Path, threads: int, cores: Sequence[int] | None) -> N
     pipeline = Pipeline(with_threads(job.config, threads), job.folder, stages)
     pipeline.evaluated()
     intent_by_popularity(pipeline)
+    branch_shares(pipeline)
     (job.folder / "failure.json").unlink(missing_ok=True)
 
 

@@ -20,11 +20,24 @@ def context(suite: Suite) -> dict[str, Any]:
         ``data``: sizes of the data sets. ``rows``: model, swept key and value of every row. ``groups``: means over
         seeds by popularity, history length and code collision; ``weighted_head``: the head weighted by popularity.
         ``exposure``: who gets shown. ``blend``: weights that validation chose for H2Rec's branches, one a seed.
-        ``intent``: alpha by level. ``codes``: use of the codebooks. ``curves``: loss and validation by epoch.
+        ``intent``: alpha by level. ``shares``: what each branch gives to the scores. ``diagnosis``: the failure signs
+        of the last epoch of training, means over seeds. ``codes``: use of the codebooks. ``curves``: loss and validation
+        by epoch.
         ``tuned``: by data set, rows whose settings were searched. ``cost``, ``failures`` and ``provenance``.
     """
     found: dict[str, list[Record]] = {
-        name: [] for name in ("groups", "weighted_head", "exposure", "blend", "intent", "codes", "curves")
+        name: []
+        for name in (
+            "groups",
+            "weighted_head",
+            "exposure",
+            "blend",
+            "intent",
+            "shares",
+            "diagnosis",
+            "codes",
+            "curves",
+        )
     }
     sizes = {}
     finished = suite.finished()
@@ -43,6 +56,8 @@ def context(suite: Suite) -> dict[str, Any]:
             found["exposure"] += [origin | block for block in _exposure(metrics)]
             found["blend"] += [origin | block for block in _blend(metrics)]
             found["intent"] += [origin | block for block in _intent(jobs)]
+            found["shares"] += [origin | block for block in _shares(jobs)]
+            found["diagnosis"] += [origin | block for block in _diagnosis(suite, metrics)]
             found["codes"] += [origin | block for block in _codes(jobs[0])]
             found["curves"] += [
                 origin | _curve(suite, job, of_job) for job, of_job in zip(jobs, metrics, strict=True)
@@ -107,6 +122,38 @@ def _intent(jobs: Sequence[Job]) -> Iterable[Record]:
         yield {"alpha": {part: np.mean([f[part] for f in found], axis=0).tolist() for part in found[0]}}
 
 
+def _shares(jobs: Sequence[Job]) -> Iterable[Record]:
+    found = [read_json(path) for job in jobs if (path := job.folder / "shares.json").exists()]
+    found = [of_run for of_run in found if of_run is not None]
+    if found:
+        yield {"branches": found[0]["branches"]} | {
+            kind: {
+                name: np.mean(
+                    [of_run[kind][name] for of_run in found if name in of_run[kind]], axis=0
+                ).tolist()
+                for name in found[0][kind]
+            }
+            for kind in ("by_rank", "by_popularity")
+        }
+
+
+SIGNS = ("alpha_entropy", "mca_to_hid_norm", "positives_per_item")
+"""What a training's log tells of the ways in which two branches fail."""
+
+
+def _diagnosis(suite: Suite, metrics: Sequence[Record]) -> Iterable[Record]:
+    logs = [_training(suite, of_run)["log"] for of_run in metrics]
+    last = [log[-1] for log in logs if log and SIGNS[0] in log[-1]]
+    if last:
+        yield {name: float(np.mean([epoch[name] for epoch in last])) for name in SIGNS if name in last[0]}
+
+
+def _training(suite: Suite, metrics: Record) -> Record:
+    path = suite.stages / f"train-{metrics['provenance']['stages']['train']}" / "training.json"
+    found: Record = read_json(path) if path.exists() else {"log": [], "selected_by": None}
+    return found
+
+
 def _codes(job: Job) -> Iterable[Record]:
     path = job.folder / "audit.json"
     if path.exists():
@@ -119,8 +166,7 @@ def _codes(job: Job) -> Iterable[Record]:
 
 
 def _curve(suite: Suite, job: Job, metrics: Record) -> Record:
-    stage = suite.stages / f"train-{metrics['provenance']['stages']['train']}" / "training.json"
-    trained = read_json(stage) if stage.exists() else {"log": [], "selected_by": None}
+    trained = _training(suite, metrics)
     select = trained["selected_by"]
     return {
         "seed": job.seed,

@@ -172,6 +172,16 @@ function alpha() {
   draw("alpha", traces, { barmode: "group", yaxis: { title: { text: "mean alpha" }, rangemode: "tozero" }, xaxis: { type: "multicategory", tickfont: { size: 10 } }, legend: { orientation: "h", y: 1.02, yanchor: "bottom" } }, 420);
 }
 
+function shares(id, kind, label) { // rows of one branch have nothing to share
+  const own = found.shares.filter((s) => s.data === chosen.data && Object.keys(s[kind]).length);
+  const names = [...new Set(own.flatMap((s) => s.branches))];
+  draw(id, names.map((branch, number) => {
+    const x = [[], []], y = [];
+    own.filter((s) => s.branches.includes(branch)).forEach((s) => Object.entries(s[kind]).forEach(([place, values]) => { x[0].push(s.model); x[1].push(label(place)); y.push(100 * values[s.branches.indexOf(branch)]); }));
+    return { type: "bar", name: branch, x, y, marker: { color: PALETTE[number % PALETTE.length] }, hovertemplate: `%{x}, ${branch}<br>%{y:.1f} %<extra></extra>` };
+  }), { barmode: "relative", bargap: 0.25, yaxis: { ticksuffix: " %" }, xaxis: { type: "multicategory", tickfont: { size: 10 } }, legend: { orientation: "h", y: 1.02, yanchor: "bottom" } }, 420);
+}
+
 function codes() {
   // Rows on the same codes are one bar.
   const distinct = new Map();
@@ -208,6 +218,8 @@ function show() {
     block.hidden = block.dataset.data !== chosen.data || (block.dataset.protocol !== undefined && block.dataset.protocol !== chosen.protocol);
   });
   seesaw(); popularity(); gains(); sweeps(); exposure(); sharing(); alpha(); codes();
+  shares("shares-rank", "by_rank", (place) => place);
+  shares("shares-popularity", "by_popularity", (place) => String(Number(place) + 1));
   curves("training", "valid", (c) => (c ? `validation ${c.selected_by}` : ""));
   curves("loss", "loss", () => "loss");
   document.body.dataset.drawn = `${chosen.data} ${chosen.protocol} ${chosen.metric}`;

@@ -1,0 +1,52 @@
+"""The branches' shares of the scores, against the same sums written out user by user."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from h2rec.data.popularity import popularity_groups
+from h2rec.experiments.pipeline import Pipeline
+from h2rec.experiments.shares import branch_shares
+from h2rec.models.scorer import CatalogueScorer
+
+
+@pytest.fixture(scope="module")
+def pipelines(tiny):
+    return {
+        job.model: Pipeline(job.config, job.folder, tiny.stages) for job in tiny.finished() if job.seed == 0
+    }
+
+
+def test_shares_are_those_of_sums_over_users(pipelines):
+    pipeline = pipelines["H2Rec"]
+    found = branch_shares(pipeline)
+    assert json.loads((pipeline.out / "shares.json").read_text()) == found
+    assert found["branches"] == ["sid", "hid"]
+    cases, scorer = pipeline.split.test, CatalogueScorer(pipeline.model)
+    assert len(cases) < 2000
+    group_of = popularity_groups(pipeline.split.train_counts, pipeline.config.data.popularity_groups)
+    by_rank, by_group = {}, {}
+    for user in range(len(cases)):
+        rows = np.array([user])
+        leads = torch.cat([part - part[:, 1:].mean() for part in scorer.branch_scores(cases.histories, rows)])
+        total = scorer.score(cases.histories, rows)[0]
+        history = set(cases.histories[user].tolist())
+        shown = [i for i in total[1:].argsort(descending=True).add(1).tolist() if i not in history]
+        for name, places in (("1-10", shown[:10]), ("11-100", shown[10:100]), ("101-500", shown[100:500])):
+            by_rank[name] = by_rank.get(name, 0) + leads[:, places].sum(1)
+        target = cases.targets[user]
+        name = str(group_of[target])
+        by_group[name] = by_group.get(name, 0) + leads[:, target]
+    for kind, sums in (("by_rank", by_rank), ("by_popularity", by_group)):
+        expected = {name: (value / value.sum()).tolist() for name, value in sums.items() if value.sum()}
+        assert found[kind].keys() == expected.keys()
+        for name, shares in expected.items():
+            assert found[kind][name] == pytest.approx(shares, rel=1e-3)
+            assert sum(found[kind][name]) == pytest.approx(1)
+
+
+def test_one_branch_has_nothing_to_share(pipelines):
+    assert branch_shares(pipelines["SASRec, warm"]) is None
+    assert branch_shares(pipelines["Pop"]) is None
