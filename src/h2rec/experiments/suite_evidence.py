@@ -21,8 +21,8 @@ def context(suite: Suite) -> dict[str, Any]:
         seeds by popularity, history length and code collision; ``weighted_head``: the head weighted by popularity.
         ``exposure``: who gets shown. ``blend``: weights that validation chose for H2Rec's branches, one a seed.
         ``intent``: alpha by level. ``shares``: what each branch gives to the scores. ``diagnosis``: the failure signs
-        of the last epoch of training, means over seeds. ``codes``: use of the codebooks. ``curves``: loss and validation
-        by epoch.
+        of the last epoch of training, means over seeds. ``codes``: use of the codebooks. ``curves``: loss and
+        validation by epoch.
         ``tuned``: by data set, rows whose settings were searched. ``cost``, ``failures`` and ``provenance``.
     """
     found: dict[str, list[Record]] = {
