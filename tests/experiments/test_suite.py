@@ -411,6 +411,27 @@ def test_a_search_tries_what_was_found_elsewhere(suite_file, tmp_path):
         tune_suite(suite, 2, only=["weak"], also=[elsewhere, tmp_path / "tuned" / "mistyped"])
 
 
+def test_several_suites_share_their_stages_and_an_index(suite_file, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    other = tmp_path / "other.yaml"
+    other.write_text("extends: small.yaml\ntitle: A < B\nmodels: {H2Rec: {loss: {beta: 0.1}}}\n")
+    with pytest.raises(SystemExit) as ended:
+        main(["compare", str(suite_file), str(other), "--out", "all"])
+    assert ended.value.code == 0
+    assert "all suites: all/index.html" in capsys.readouterr().out
+    # The row that both have was trained once.
+    assert len(list((tmp_path / "all" / "stages").glob("train-*"))) == 3
+    page = (tmp_path / "all" / "index.html").read_text()
+    for name in ("small", "other"):
+        assert f'href="{name}/report.html"' in page
+        assert (tmp_path / "all" / name / "report.html").exists()
+    assert "A &lt; B" in page
+    assert "shop, full, tail: H2Rec is" in page
+    with pytest.raises(SystemExit):
+        main(["compare", str(suite_file), str(suite_file)])
+    assert "called alike" in capsys.readouterr().err
+
+
 def test_a_folder_without_tuned_settings_is_an_error(suite_file, tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["compare", str(suite_file), "--tuned", str(tmp_path / "nothing")])

@@ -1,7 +1,7 @@
 """``h2rec compare``: a suite of models, data sets and seeds, as tables with tests."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -11,12 +11,10 @@ from h2rec.errors import ConfigError, H2RecError, MissingExtraError
 from h2rec.experiments.comparison import comparison_table, evidence, verdicts
 from h2rec.experiments.suite import Suite
 from h2rec.experiments.suite_files import shipped_suites, suite_path
-from h2rec.experiments.suite_report import write_suite_report
+from h2rec.experiments.suite_report import write_index, write_suite_report
 
-SuiteArgument = Annotated[
-    str,
-    typer.Argument(metavar="SUITE", help="A YAML file, or a shipped suite: " + ", ".join(shipped_suites())),
-]
+SUITE_HELP = "A YAML file, or a shipped suite: " + ", ".join(shipped_suites())
+SuiteArgument = Annotated[str, typer.Argument(metavar="SUITE", help=SUITE_HELP)]
 OverridesOption = Annotated[
     list[str] | None, typer.Option("--set", help="Override a key for every run: --set train.epochs=10.")
 ]
@@ -37,12 +35,16 @@ OnlyOption = Annotated[list[str] | None, typer.Option("--only", help="Run this r
 
 
 def compare(
-    suite: SuiteArgument,
+    suites: Annotated[list[str], typer.Argument(metavar="SUITE..", help=SUITE_HELP)],
     overrides: OverridesOption = None,
     *,
     data: DataOption = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder of the suite; default runs/NAME-OF-SUITE.")
+        Path | None,
+        typer.Option(
+            "--out",
+            help="Folder of the suite, default runs/NAME-OF-SUITE; of several, the folder of all, default runs.",
+        ),
     ] = None,
     stages: StagesOption = None,
     tuned: Annotated[
@@ -58,17 +60,46 @@ def compare(
         bool, typer.Option("--tables", help="Run nothing: tables and report of what is finished.")
     ] = False,
 ) -> None:
-    """Run a suite, or go on with it: tables, tests, `results.json` and `report.html`; finished runs are reused."""
-    path = suite_path(suite)
-    folder = out or Path("runs") / path.stem
-    opened = Suite.load(suite, folder, data=data or [], overrides=overrides or [], stages=stages, tuned=tuned)
-    failures = {} if tables else opened.run(jobs, cores=_numbers(cores), only=only or [])
-    if not opened.finished():
-        if failures:
-            raise H2RecError(f"every run of {suite} failed, the first: {next(iter(failures.values()))}")
-        raise H2RecError(f"no run of {suite} is finished yet with these settings", "run it without --tables")
-    found = evidence(opened)
-    console = Console()
+    """Run suites, or go on with them: tables, tests, `results.json` and `report.html`; finished runs are reused.
+
+    Several suites share their stages, and get an `index.html` of what all of them say.
+    """
+    names = [suite_path(suite).stem for suite in suites]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"suites {', '.join(suites)}: two of them are called alike")
+    several = len(suites) > 1
+    parent = (out or Path("runs")) if several else None
+    folders = [out or Path("runs") / name if parent is None else parent / name for name in names]
+    shared = stages if parent is None else stages or parent / "stages"
+    # All are read before the first one runs: a wrong name is told at once.
+    opened = [
+        Suite.load(suite, folder, data=data or [], overrides=overrides or [], stages=shared, tuned=tuned)
+        for suite, folder in zip(suites, folders, strict=True)
+    ]
+    console, told, failed = Console(), [], False
+    for suite in opened:
+        failures = {} if tables else suite.run(jobs, cores=_numbers(cores), only=only or [])
+        failed = failed or bool(failures)
+        if suite.finished():
+            told.append(_tell(suite, console))
+        elif not several and failures:
+            raise H2RecError(f"every run of {suite.name} failed, the first: {next(iter(failures.values()))}")
+        elif not several:
+            raise H2RecError(
+                f"no run of {suite.name} is finished yet with these settings", "run it without --tables"
+            )
+        else:
+            console.print(f"no run of {suite.name} is finished", soft_wrap=True)
+    if parent is not None:
+        write_index(parent / "index.html", told)
+        console.print(f"all suites: {parent / 'index.html'}", soft_wrap=True)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _tell(suite: Suite, console: Console) -> dict[str, Any]:
+    """Print what is finished of a suite and write its report; return the evidence."""
+    found = evidence(suite)
     for name, protocol in dict.fromkeys((r["data"], r["protocol"]) for r in found["records"]):
         console.print(comparison_table(found, name, protocol))
     for sentence in verdicts(found):
@@ -78,18 +109,17 @@ def compare(
         f"{cost['runs_finished']} of {cost['runs']} runs finished, {cost['cpu_hours']:.2f} CPU hours spent",
         soft_wrap=True,
     )
-    if stale := opened.stale():
+    if stale := suite.stale():
         console.print(f"left out, made with other settings: {len(stale)} runs", soft_wrap=True)
-    for job, error in opened.failed().items():
+    for job, error in suite.failed().items():
         console.print(f"failed: {job.data}, {job.model}, seed {job.seed}: {error}", markup=False)
-    console.print(f"figures and tests: {folder / 'results.json'}", soft_wrap=True)
+    console.print(f"figures and tests: {suite.out / 'results.json'}", soft_wrap=True)
     try:
-        write_suite_report(folder / "report.html", found)
-        console.print(f"report: {folder / 'report.html'}", soft_wrap=True)
+        write_suite_report(suite.out / "report.html", found)
+        console.print(f"report: {suite.out / 'report.html'}", soft_wrap=True)
     except MissingExtraError as error:
         console.print(f"no report.html: {error.message}; {error.hint}", markup=False, soft_wrap=True)
-    if failures:
-        raise typer.Exit(1)
+    return found
 
 
 def _numbers(text: str | None) -> list[int] | None:

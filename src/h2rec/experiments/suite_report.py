@@ -7,7 +7,7 @@ from typing import Any
 from markupsafe import Markup
 
 from h2rec.errors import MissingExtraError
-from h2rec.experiments.comparison import blocks_of, column_of, lead_metric, significant, standing
+from h2rec.experiments.comparison import blocks_of, column_of, lead_metric, significant, standing, verdicts
 from h2rec.experiments.tables import SLICES
 from h2rec.files import write_text
 from h2rec.templates import page_templates
@@ -56,6 +56,14 @@ def write_suite_report(path: Path, found: Mapping[str, Any]) -> None:
         plotly=Markup(get_plotlyjs()),
     )
     write_text(path, page)
+
+
+def write_index(path: Path, all_found: Sequence[Mapping[str, Any]]) -> None:
+    """Write a page of what several suites say in sentences, with links to their reports in folders of their names."""
+    style = (Path(__file__).parent / "templates" / "suite.css").read_text(encoding="utf-8")
+    page = page_templates("h2rec.experiments").get_template("index.html.j2")
+    suites = [{**found, "sentences": list(verdicts(found))} for found in all_found]
+    write_text(path, page.render(suites=suites, style=Markup(style)))
 
 
 def _tables(found: Mapping[str, Any]) -> Iterator[Record]:
