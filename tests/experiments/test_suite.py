@@ -319,6 +319,7 @@ def test_every_shipped_suite_is_valid(monkeypatch, tmp_path):
     names = [
         "main",
         "ablation",
+        "ablation_hybrid",
         "sweep_beta",
         "sweep_gamma",
         "sweep_p",
