@@ -417,8 +417,9 @@ def test_several_suites_share_their_stages_and_an_index(suite_file, tmp_path, ca
     other = tmp_path / "other.yaml"
     other.write_text("extends: small.yaml\ntitle: A < B\nmodels: {H2Rec: {loss: {beta: 0.1}}}\n")
     with pytest.raises(SystemExit) as ended:
-        main(["compare", str(suite_file), str(other), "--out", "all"])
+        main(["compare", str(suite_file), str(other), "--out", "all", "--seeds", "4"])
     assert ended.value.code == 0
+    assert {path.name for path in Path("all").glob("*/runs/shop/*/*")} == {"seed-4"}
     assert "all suites: all/index.html" in capsys.readouterr().out
     # The row that both have was trained once.
     assert len(list((tmp_path / "all" / "stages").glob("train-*"))) == 3
@@ -431,6 +432,9 @@ def test_several_suites_share_their_stages_and_an_index(suite_file, tmp_path, ca
     with pytest.raises(SystemExit):
         main(["compare", str(suite_file), str(suite_file)])
     assert "called alike" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["compare", str(suite_file), "--seeds", "1,two"])
+    assert "--seeds 1,two: expected numbers" in capsys.readouterr().err
 
 
 def test_a_folder_without_tuned_settings_is_an_error(suite_file, tmp_path, capsys):

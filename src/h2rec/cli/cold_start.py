@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from h2rec.cli.numbers import read_numbers
 from h2rec.cli.run import ConfigArgument, SetOption, log_to
-from h2rec.errors import ConfigError
 from h2rec.experiments.cold_start import SCOPES, cold_start
 from h2rec.experiments.comparison import comparison_table
 from h2rec.experiments.config import RunConfig
@@ -27,16 +27,12 @@ def cold_start_command(
     ] = None,
 ) -> None:
     """Withhold a share of the items from training, and rank them by codes, text and popularity."""
-    numbers = [part.strip() for part in seeds.split(",")]
-    if not all(number.isdigit() for number in numbers):
-        raise ConfigError(f"--seeds {seeds}: expected numbers, such as 0,1,2")
+    numbers = read_numbers("--seeds", seeds)
     resolved = RunConfig.load(config, overrides or [])
     folder = out or Path("runs") / f"cold-start-{config.stem}"
     folder.mkdir(parents=True, exist_ok=True)
     log_to(folder / "cold_start.log")
-    found = cold_start(
-        resolved, folder, share=share, seeds=[int(number) for number in numbers], stages=stages
-    )
+    found = cold_start(resolved, folder, share=share, seeds=numbers, stages=stages)
     console = Console()
     for title in SCOPES.values():
         console.print(comparison_table(found, "cold start", title))

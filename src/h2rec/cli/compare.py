@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from h2rec.cli.numbers import read_numbers
 from h2rec.errors import ConfigError, H2RecError, MissingExtraError
 from h2rec.experiments.comparison import comparison_table, evidence, verdicts
 from h2rec.experiments.suite import Suite
@@ -56,6 +57,9 @@ def compare(
         str | None, typer.Option("--cores", help="CPU cores to run on, such as 0-3 or 0,2; default all.")
     ] = None,
     only: OnlyOption = None,
+    seeds: Annotated[
+        str | None, typer.Option("--seeds", help="Training seeds instead of the suite's own: 0,1,2 or 0-4.")
+    ] = None,
     tables: Annotated[
         bool, typer.Option("--tables", help="Run nothing: tables and report of what is finished.")
     ] = False,
@@ -73,12 +77,21 @@ def compare(
     shared = stages if parent is None else stages or parent / "stages"
     # All are read before the first one runs: a wrong name is told at once.
     opened = [
-        Suite.load(suite, folder, data=data or [], overrides=overrides or [], stages=shared, tuned=tuned)
+        Suite.load(
+            suite,
+            folder,
+            data=data or [],
+            overrides=overrides or [],
+            stages=shared,
+            tuned=tuned,
+            seeds=None if seeds is None else read_numbers("--seeds", seeds),
+        )
         for suite, folder in zip(suites, folders, strict=True)
     ]
+    on = None if cores is None else read_numbers("--cores", cores)
     console, told, failed = Console(), [], False
     for suite in opened:
-        failures = {} if tables else suite.run(jobs, cores=_numbers(cores), only=only or [])
+        failures = {} if tables else suite.run(jobs, cores=on, only=only or [])
         failed = failed or bool(failures)
         if suite.finished():
             told.append(_tell(suite, console))
@@ -120,16 +133,3 @@ def _tell(suite: Suite, console: Console) -> dict[str, Any]:
     except MissingExtraError as error:
         console.print(f"no report.html: {error.message}; {error.hint}", markup=False, soft_wrap=True)
     return found
-
-
-def _numbers(text: str | None) -> list[int] | None:
-    """Read core numbers such as ``0-3,6``."""
-    if text is None:
-        return None
-    found: set[int] = set()
-    for part in text.split(","):
-        first, _, last = part.partition("-")
-        if not first.strip().isdigit() or (last and not last.strip().isdigit()):
-            raise ConfigError(f"--cores {text}: expected numbers, such as 0-3 or 0,2")
-        found.update(range(int(first), int(last or first) + 1))
-    return sorted(found)

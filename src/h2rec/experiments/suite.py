@@ -148,8 +148,11 @@ class Suite:
         overrides: Sequence[str] = (),
         stages: Path | None = None,
         tuned: Path | None = None,
+        seeds: Sequence[int] | None = None,
     ) -> Self:
         """Read a suite by its file's path or a shipped suite by its name; see `suite_files.read_suite`.
+
+        Other `seeds` than the suite's own may be given.
 
         Raises
         ------
@@ -157,7 +160,8 @@ class Suite:
             Naming the file, and the run and key that can't be used.
         """
         path = suite_path(str(suite))
-        settings = SuiteSettings.parse(read_suite(path, data, overrides), source=str(suite))
+        values = read_suite(path, data, overrides) | ({} if seeds is None else {"seeds": list(seeds)})
+        settings = SuiteSettings.parse(values, source=str(suite))
         return cls(settings, out, stages, path.stem, tuned=tuned)
 
     def _jobs(self) -> Iterator[Job]:
