@@ -123,6 +123,21 @@ def test_a_change_does_again_what_depends_on_it_and_nothing_else(shop, finished,
     assert reused == {"data", "text", "semantic_ids", "audit"}
 
 
+def test_what_other_baselines_alone_have_does_not_make_a_training_another(shop, finished, tmp_path):
+    changes = ["model.pg_sid.rows=999", "model.llm_esr.similar_users=3"]
+    same = Pipeline(RunConfig.load(shop, changes), tmp_path / "same", stages=finished.out / "stages")
+    assert same.train_stage.key == finished.train_stage.key
+    keys = {
+        rows: Pipeline(
+            RunConfig.load(shop, ["model.name=pg_sid", "train.epochs=1", f"model.pg_sid.rows={rows}"]),
+            tmp_path / str(rows),
+            stages=finished.out / "stages",
+        ).train_stage.key
+        for rows in (99, 999)
+    }
+    assert keys[99] != keys[999]
+
+
 def test_a_changed_input_file_is_noticed(tmp_path):
     config = write_shop(tmp_path)
     key = Pipeline(RunConfig.load(config), tmp_path / "out").data_stage.key

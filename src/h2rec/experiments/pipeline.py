@@ -71,6 +71,8 @@ class Pipeline(Preparation):
         # No loss knows these: what is trained by its own loss does not depend on what it will weigh.
         for name in ("popularity", "hid_weights"):
             del depends["model"]["score"][name]
+        for other in {"pop", "pg_sid", "spm_sid", "llm_esr"} - {config.model.name}:
+            del depends["model"][other]
         # Protocols and groups of the final evaluation do not change a training; the selection metric does.
         depends["evaluate"] = {"exclude_history": config.evaluate.exclude_history}
         depends["data"] = self.data_stage.key

@@ -86,6 +86,8 @@ class ModelSettings(Settings):
     """Attention heads of the backbone."""
     dropout: float = Field(0.3, ge=0, lt=1)
     """Dropout on the inputs and inside the backbone."""
+    attention_dropout: float = Field(0.0, ge=0, lt=1)
+    """Dropout on the attention weights of a transformer backbone; it slows attention down on CPUs."""
     sid_dropout: float | None = Field(None, ge=0, lt=1)
     """Beyond the paper: that of h2rec's branches of codes, where they have a backbone of their own, and of the first
     branch of its controls, two_hid and three_hid; null: `dropout`."""

@@ -13,4 +13,10 @@ def make_backbone(name: str, settings: ModelSettings, layers: int | None = None)
     sizes = (settings.dim, layers or settings.layers, settings.dropout)
     if name == "gru4rec":
         return GRUBackbone(*sizes)
-    return TransformerBackbone(*sizes, settings.heads, settings.max_length, causal=name == "sasrec")
+    return TransformerBackbone(
+        *sizes,
+        settings.heads,
+        settings.max_length,
+        causal=name == "sasrec",
+        attention_dropout=settings.attention_dropout,
+    )

@@ -17,7 +17,15 @@ class TransformerBackbone(nn.Module):
     """Positions, dropout and self-attention blocks."""
 
     def __init__(
-        self, dim: int, layers: int, dropout: float, heads: int, max_length: int, *, causal: bool
+        self,
+        dim: int,
+        layers: int,
+        dropout: float,
+        heads: int,
+        max_length: int,
+        *,
+        causal: bool,
+        attention_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.causal = causal
@@ -26,7 +34,7 @@ class TransformerBackbone(nn.Module):
         nn.init.normal_(self.positions.weight, std=0.02)
         self.entry_norm = nn.LayerNorm(dim)
         self.dropout = Dropout(dropout)
-        self.blocks = nn.ModuleList(_Block(dim, heads, dropout) for _ in range(layers))
+        self.blocks = nn.ModuleList(_Block(dim, heads, dropout, attention_dropout) for _ in range(layers))
         self.exit_norm = nn.LayerNorm(dim)
 
     def forward(self, vectors: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
@@ -51,9 +59,10 @@ def places_from_end(lengths: torch.Tensor, steps: torch.Tensor, most: int) -> to
 
 
 class _Block(nn.Module):
-    def __init__(self, dim: int, heads: int, dropout: float) -> None:
+    def __init__(self, dim: int, heads: int, dropout: float, attention_dropout: float) -> None:
         super().__init__()
         self.heads = heads
+        self.attention_dropout = attention_dropout
         self.attention_norm = nn.LayerNorm(dim)
         self.query_key_value = nn.Linear(dim, 3 * dim)
         self.attention_out = nn.Linear(dim, dim)
@@ -68,6 +77,9 @@ class _Block(nn.Module):
             batch, steps, 3, self.heads, dim // self.heads
         )
         query, key, value = split.permute(2, 0, 3, 1, 4)
-        read = F.scaled_dot_product_attention(query, key, value, attn_mask=visible, is_causal=causal)
+        dropped = self.attention_dropout if self.training else 0.0
+        read = F.scaled_dot_product_attention(
+            query, key, value, attn_mask=visible, is_causal=causal, dropout_p=dropped
+        )
         x = x + self.dropout(self.attention_out(read.transpose(1, 2).reshape(batch, steps, dim)))
         return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))  # type: ignore[no-any-return]

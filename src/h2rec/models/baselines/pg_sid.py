@@ -2,7 +2,8 @@
 
 Zheng et al., "Enhancing Embedding Representation Stability in Recommendation Systems with Semantic ID", 2025
 (arXiv 2504.02137), prefix n-grams; after the n-grams of Singh et al., RecSys 2024 (arXiv 2306.08121). Items
-that share a prefix share its row on purpose; the hash adds collisions only as far as the table is too small.
+that share a prefix share its row on purpose; the hash adds accidental sharing: of ``n`` prefixes in ``R`` rows, ``n`` a
+good deal smaller, about ``n / R`` share one.
 """
 
 import numpy as np

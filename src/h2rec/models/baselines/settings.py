@@ -19,8 +19,8 @@ class PrefixNgramSettings(Settings):
 
     depth: int | None = Field(None, ge=1)
     """Longest prefix; null for all levels."""
-    rows: int = Field(65_536, ge=2)
-    """Rows of the table that prefixes are hashed to."""
+    rows: int = Field(262_144, ge=2)
+    """Rows of the table that prefixes are hashed to; several for each prefix, or many share a row by accident."""
 
 
 class SubPieceSettings(Settings):
