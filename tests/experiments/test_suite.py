@@ -15,7 +15,15 @@ from h2rec.experiments.comparison import changes_along, evidence
 from h2rec.experiments.config import RunConfig
 from h2rec.experiments.search_space import value_at
 from h2rec.experiments.suite import Suite, SuiteSettings
-from h2rec.experiments.suite_files import merged, read_suite, shipped_suites, suite_path
+from h2rec.experiments.suite_files import (
+    flat,
+    merged,
+    read_suite,
+    read_tuned,
+    shipped_suites,
+    suite_path,
+    tuned_file,
+)
 from h2rec.experiments.suite_tuning import tune_suite
 from made_shop import write_shop
 
@@ -307,7 +315,9 @@ def test_extending_adds_replaces_and_drops_rows(suite_file, tmp_path):
     assert suite.jobs[0].config.data.interactions == tmp_path / "interactions.csv"
 
 
-def test_every_shipped_suite_is_valid(monkeypatch, tmp_path):
+@pytest.fixture
+def data_sets(monkeypatch, tmp_path):
+    """Files where the shipped suites look for their data sets, with nothing in them."""
     for name in ("yelp", "beauty", "scientific"):
         (tmp_path / name).mkdir()
         for ending in (".inter", ".item"):
@@ -316,6 +326,21 @@ def test_every_shipped_suite_is_valid(monkeypatch, tmp_path):
     (tmp_path / "instruments" / "instruments.inter").touch()
     (tmp_path / "instruments" / "instruments.index.json").touch()
     monkeypatch.setenv("H2REC_DATASETS", str(tmp_path))
+
+
+def test_the_settings_that_were_searched_are_those_of_rows_of_the_main_suite(data_sets, tmp_path):
+    tuned = Path(__file__).parents[2] / "configs" / "tuned"
+    for folder in tuned.iterdir():
+        suite = Suite.load("main", tmp_path / "out", data=[folder.name], tuned=tuned)
+        files = {tuned_file(tuned, *place) for place in suite.searched}
+        assert files == set(folder.iterdir())
+        for job in suite.jobs:
+            searched = read_tuned(tuned, job.data, job.model)
+            found = {key: value_at(job.config, key) for key in flat(searched)}
+            assert found == flat(searched)
+
+
+def test_every_shipped_suite_is_valid(data_sets, tmp_path):
     names = [
         "main",
         "ablation",
