@@ -101,11 +101,13 @@ class ProductQuantizer:
         """Codes of embeddings `[n, m]`, int32 `[n, L]`."""
         check_embeddings(embeddings, self.dimension)
         codes = np.empty((len(embeddings), self.levels), dtype=np.int32)
+        # Codes may lie so close that a rounding in float32, which differs between one item and many, decides.
+        mean, rotation = self.mean.double(), self.rotation.double().T
         start = 0
         for chunk in chunks(embeddings):
-            rotated = (torch.from_numpy(chunk) - self.mean) @ self.rotation.T
+            rotated = (torch.from_numpy(chunk) - mean) @ rotation
             slices = rotated.chunk(self.levels, dim=1)
-            for level, (part, codebook) in enumerate(zip(slices, self.codebooks, strict=True)):
+            for level, (part, codebook) in enumerate(zip(slices, self.codebooks.double(), strict=True)):
                 codes[start : start + len(chunk), level] = nearest_codes(part, codebook).numpy()
             start += len(chunk)
         return codes

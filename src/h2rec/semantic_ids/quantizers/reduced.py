@@ -94,9 +94,11 @@ class ReducedQuantizer:
 
     def _reduce(self, embeddings: Embeddings) -> Embeddings:
         reduced = np.empty((len(embeddings), self.dimensions), dtype=np.float32)
+        # In float32 an item's point would depend, by a rounding, on how many others are reduced with it.
+        mean, directions = self.mean.double(), self.components.double().T
         start = 0
         for chunk in chunks(embeddings):
-            points = (torch.from_numpy(chunk) - self.mean) @ self.components.T
+            points = (torch.from_numpy(chunk) - mean) @ directions
             reduced[start : start + len(chunk)] = points.numpy()
             start += len(chunk)
         return reduced
