@@ -71,7 +71,8 @@ def across(parts: Sequence[dict[str, Any]]) -> str:
             }
             if columns:
                 title = f"\n### {parts[0]['suite']}: all data sets, {protocol}, {metric}\n\n"
-                names = [name for found in parts for name in found["rows"]]
+                longest_first = sorted(parts, key=lambda found: -len(found["rows"]))
+                names = [name for found in longest_first for name in found["rows"]]
                 tables.append(title + by_row(columns, names, spread=True))
     return "".join(tables)
 
