@@ -178,6 +178,13 @@ def test_a_damaged_stage_is_made_again(tmp_path):
     first = store.run("work", {}, lambda folder: (folder / "file").write_text("y"))
     (first.folder / "stage.json").write_text("{")
     assert not store.run("work", {}, lambda folder: (folder / "file").write_text("y")).reused
+    # One that older software left does not tell where it was made.
+    record = json.loads((first.folder / "stage.json").read_text())
+    del record["made"]
+    (first.folder / "stage.json").write_text(json.dumps(record))
+    again = store.run("work", {}, lambda folder: (folder / "file").write_text("y"))
+    assert not again.reused
+    assert again.made["cpu_seconds"] >= 0
 
 
 def test_a_plain_model_runs_without_any_text(tmp_path):

@@ -130,6 +130,13 @@ def test_a_training_that_falls_behind_is_stopped_and_is_on_record(shop, tmp_path
     assert result.best.train.learning_rate >= 9e-3
 
 
+def test_what_lies_outside_the_ranges_is_not_tried_and_that_is_said(shop, tmp_path, caplog):
+    config, stages = shop
+    result = tune(config, 2, tmp_path, space=SPACE, also=[{"model.dropout": 0.9}], stages=stages)
+    assert result.trials[1].settings["model.dropout"] <= 0.5
+    assert "model.dropout lies outside the ranges" in caplog.text
+
+
 def test_nothing_is_tried_twice_as_long_as_there_is_something_else(shop, tmp_path):
     config, stages = shop
     space = {"loss.negatives.count": Range(choices=[10, 20, 30])}

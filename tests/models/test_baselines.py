@@ -216,8 +216,15 @@ def test_many_interactions_are_scaled_down_and_no_item_is_left_without_pieces(mo
     ids = SemanticIds(np.arange(240, dtype=np.int32).reshape(60, 4) % 7, (7, 7, 7, 7))
     settings = ModelSettings.parse({"name": "spm_sid", "spm_sid": {"vocabulary": 60}}).spm_sid
     monkeypatch.setattr(spm_sid, "MOST_WORDS", 100)
+    seen = []
+    monkeypatch.setattr(
+        spm_sid,
+        "scaled_to",
+        lambda counts, most: seen.append((counts.sum(), most)) or scaled_to(counts, most),
+    )
     train_counts = np.append(0, np.full(60, 1000))
     rows, pieces = learned_pieces(ids, train_counts, settings)
+    assert seen == [(60_000, 100)]
     for word, row in zip(code_words(ids), rows, strict=True):
         assert "".join(pieces[piece - 1] for piece in row if piece) == word
 

@@ -78,11 +78,11 @@ class StageStore:
         if record.exists():
             try:
                 known = read_json(record)
-                seconds = float(known["seconds"])
+                seconds, made = float(known["seconds"]), known["made"]
                 logger.info("%s: reused (%s)", name, folder.name)
-                return Stage(name, key, folder, seconds, reused=True, made=known.get("made", {}))
+                return Stage(name, key, folder, seconds, reused=True, made=made)
             except (DataError, KeyError, TypeError, ValueError):
-                logger.warning("%s: %s is damaged and made again", name, folder.name)
+                logger.warning("%s: %s is damaged, or of older software, and made again", name, folder.name)
                 shutil.rmtree(folder)
         logger.info("%s: running", name)
         started = time.perf_counter()

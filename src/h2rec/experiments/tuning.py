@@ -114,7 +114,12 @@ def tune(
     _take_up_again(study)
     if not study.trials:
         for tried in [start, *also]:
-            if all(space[key].holds(value) for key, value in tried.items()):
+            outside = [key for key, value in tried.items() if not space[key].holds(value)]
+            if outside:
+                logger.warning(
+                    "%s lies outside the ranges of the search, and is not tried", ", ".join(outside)
+                )
+            else:
                 study.enqueue_trial(dict(tried))
 
     def opened(tried: RunConfig, watch: Watch) -> Pipeline:
