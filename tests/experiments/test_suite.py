@@ -12,7 +12,7 @@ import failing_runs
 from h2rec.cli.main import main
 from h2rec.errors import ConfigError
 from h2rec.experiments.comparison import changes_along, evidence
-from h2rec.experiments.config import RunConfig
+from h2rec.experiments.config import RunConfig, key_of_settings
 from h2rec.experiments.search_space import value_at
 from h2rec.experiments.suite import Suite, SuiteSettings
 from h2rec.experiments.suite_files import (
@@ -191,6 +191,31 @@ def test_a_failing_run_does_not_stop_the_others_and_only_what_is_asked_for_runs(
     assert found["provenance"]["machines"][0]["cores"] == 1
     with pytest.raises(ConfigError, match="no row 'strong'"):
         suite.run(only=["strong"])
+
+
+def test_figures_of_a_version_that_had_fewer_keys_are_taken(suite_file, tmp_path):
+    suite = Suite.load(suite_file, tmp_path / "out")
+    assert suite.run(only=["weak"]) == {}
+    (job,) = suite.finished()
+    config, metrics = job.folder / "config.yaml", job.folder / "metrics.json"
+    written, figures = yaml.safe_load(config.read_text()), json.loads(metrics.read_text())
+    del written["model"]["attention_dropout"]
+    older = key_of_settings(written)
+    assert older != job.config.key
+
+    def finished(values, key):
+        config.write_text(yaml.safe_dump(values))
+        figures["provenance"]["settings"] = key
+        metrics.write_text(json.dumps(figures))
+        return suite.finished()
+
+    assert finished(written, older) == [job]
+    # The file may be of a later run that did not come to its end, and the key that was left out may not be missed.
+    assert finished(written, "another") == []
+    written["model"]["dropout"] = 0.11
+    assert finished(written, key_of_settings(written)) == []
+    written["model"]["gone_since"] = 1
+    assert finished(written, key_of_settings(written)) == []
 
 
 def test_a_process_that_is_killed_or_fails_oddly_does_not_stop_the_others(suite_file, tmp_path, monkeypatch):

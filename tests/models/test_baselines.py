@@ -13,10 +13,10 @@ from h2rec.errors import ConfigError, MissingExtraError
 from h2rec.models.baselines import spm_sid
 from h2rec.models.baselines.pg_sid import prefix_rows
 from h2rec.models.baselines.pop import latest_counts
-from h2rec.models.baselines.row_sum import fitted_rows
 from h2rec.models.baselines.settings import SubPieceSettings
 from h2rec.models.baselines.spm_sid import code_words, learned_pieces, scaled_to
 from h2rec.models.build import BUILDERS, ItemFeatures, build_model, model_for_weights
+from h2rec.models.row_sum import fitted_rows
 from h2rec.models.scorer import CatalogueScorer
 from h2rec.models.settings import ModelSettings
 from h2rec.models.warm_start import code_vectors, text_vectors

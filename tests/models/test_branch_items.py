@@ -14,11 +14,13 @@ FORMS = [
     {},
     {"residual": HYBRID},
     {"residual": {**HYBRID, "branch": "sid"}},
+    {"residual": {**HYBRID, "codes": "prefixes"}},
     {"branches": "sid"},
     {"branches": "hid"},
     {"score": {"kind": "inner"}, "residual": HYBRID},
     {"score": {"normalise": "item"}},
     {"score": {"maturity": True, "popularity": 0.2}, "residual": HYBRID},
+    {"score": {"kind": "inner"}, "residual": {**HYBRID, "codes": "prefixes"}},
 ]
 
 

@@ -9,6 +9,7 @@ from h2rec.models.protocol import branch_scores, paired_branch_scores, scores_of
 
 BACKBONES = ["sasrec", "bert4rec", "gru4rec"]
 HYBRID = {"enabled": True, "branch": "own", "shrink": 0.0}
+TREE = {**HYBRID, "codes": "prefixes"}
 MODELS = [{"name": name} for name in BACKBONES] + [
     {"name": "h2rec", "backbone": backbone, **extra}
     for backbone in BACKBONES
@@ -19,6 +20,7 @@ MODELS = [{"name": name} for name in BACKBONES] + [
         {"share_encoder": True},
         {"sid_layers": 2},
         {"residual": HYBRID},
+        {"residual": TREE},
         {"score": {"kind": "inner"}},
     )
 ]
@@ -156,6 +158,35 @@ def test_the_hybrid_branch_scores_codes_and_residual_as_one_item_of_unit_length(
             fused = alpha @ codes + residual
             expected = 0.5 / 0.08 * (user / user.norm()) @ fused / (codes.mean(0) + residual).norm()
             assert hybrid[0, item - 1].item() == pytest.approx(float(expected), abs=1e-4)
+
+
+def test_an_item_is_the_sum_of_the_prefixes_of_its_codes_and_its_own_leaf(make_model, features):
+    model = make_model(name="h2rec", residual={**TREE, "weight": 0.5})
+    states = encode(model, [[3, 7, 9]], reads=torch.tensor([[False, False, True]]))
+    catalogue = torch.arange(1, model.item_count + 1)
+    of_prefix = {}
+    for item, codes in enumerate(features.semantic_ids.codes.tolist(), start=1):
+        for length, row in zip((1, 2), model.nodes.rows[item].tolist(), strict=True):
+            # A prefix has one row and a row is of one prefix, whichever item asks.
+            assert of_prefix.setdefault(row, tuple(codes[:length])) == tuple(codes[:length])
+    assert len(set(of_prefix.values())) == len(of_prefix) == len(model.nodes.vectors.weight) - 2
+    with torch.no_grad():
+        hybrid = branch_scores(states.vectors, model.item_vectors(catalogue))[1]
+        user = states.code_states[1][0]
+        for item in (1, 17, 40):
+            shared = model.nodes.vectors.weight[model.nodes.rows[item]].sum(0)
+            whole = shared + model.residual.table.weight[item] * model.residual.kept[item]
+            expected = 0.5 / 0.08 * (user / user.norm()) @ (whole / whole.norm())
+            assert hybrid[0, item - 1].item() == pytest.approx(float(expected), abs=1e-4)
+
+
+def test_the_layers_of_the_hybrid_branch_are_its_own(make_model):
+    def depth(**residual):
+        model = make_model(name="h2rec", sid_layers=3, residual={**TREE, **residual})
+        return len(model.hid_encoder.blocks), len(model.sid_encoder.blocks), len(model.hybrid_encoder.blocks)
+
+    assert depth() == (2, 3, 3)
+    assert depth(layers=1) == (2, 3, 1)
 
 
 def test_last_intent_is_the_last_items_alpha_everywhere(make_model):
@@ -313,6 +344,19 @@ def test_the_residual_shrinks_with_what_is_known(features):
         torch.testing.assert_close(whole * model.codes.levels, model.hid.weight[3:4], rtol=1e-4, atol=1e-5)
 
 
+def test_prefixes_and_leaf_start_as_the_warm_hash_id(features):
+    from h2rec.models.build import build_model
+    from h2rec.models.settings import ModelSettings
+
+    model = build_model(ModelSettings(name="h2rec", dim=8, residual=TREE), features, seed=0)
+    items = torch.arange(1, features.item_count + 1)
+    with torch.no_grad():
+        shared = model.nodes(items)
+        assert shared.norm() > 0.3 * model.hid(items).norm()
+        whole = shared + model.residual.table(items)
+        torch.testing.assert_close(whole, model.hid(items), rtol=1e-5, atol=1e-6)
+
+
 def test_an_extended_models_score_stays_an_inner_product(make_model):
     model = make_model(name="h2rec", residual={"enabled": True}, score={"maturity": True})
     states = encode(model, [[3, 7, 9]])
@@ -333,6 +377,7 @@ def test_an_extended_models_score_stays_an_inner_product(make_model):
         {"name": "h2rec", "residual": {"enabled": True}, "score": {"kind": "inner"}},
         {"name": "h2rec", "residual": HYBRID},
         {"name": "h2rec", "residual": HYBRID, "score": {"kind": "inner", "maturity": True}},
+        {"name": "h2rec", "residual": TREE},
         {"name": "h2rec", "branches": "sid"},
         {"name": "h2rec", "branches": "hid"},
         {"name": "h2rec", "backbone": "bert4rec"},

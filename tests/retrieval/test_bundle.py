@@ -58,6 +58,7 @@ def test_writing_again_gives_the_same_bytes(bundle_folder, tmp_path):
         {"share_encoder": True},
         {"sid_layers": 3},
         {"residual": {"enabled": True, "branch": "own"}},
+        {"residual": {"enabled": True, "branch": "own", "codes": "prefixes", "layers": 2}},
         {"score": {"kind": "inner"}},
         {"score": {"popularity": 0.3}},
     ],

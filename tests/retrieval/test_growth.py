@@ -48,6 +48,7 @@ def test_each_item_has_a_told_outcome(grown):
         {"name": "bert4rec"},
         {"backbone": "bert4rec"},
         {"residual": {"enabled": True}, "score": {"maturity": True}},
+        {"residual": {"enabled": True, "branch": "own", "codes": "prefixes"}},
         {"score": {"kind": "inner"}},
         {"score": {"popularity": 0.3}},
     ],
@@ -78,6 +79,21 @@ def test_a_new_item_has_its_codes_vectors_and_the_mean_identity_of_its_group(bun
         assert tuple(bundle.semantic_ids.codes[60 + place].tolist()) == codes
     torch.testing.assert_close(tables[1][-1], tables[0][-1], rtol=0, atol=0)
     torch.testing.assert_close(tables[1][:61], tables[0][:61], rtol=0, atol=0)
+
+
+def test_a_new_item_shares_the_prefixes_that_others_have_and_adds_none(tmp_path):
+    tree = {"enabled": True, "branch": "own", "codes": "prefixes"}
+    folder = make_bundle(tmp_path / "bundle", residual=tree)
+    add_items(Bundle.load(folder), NEW, tmp_path / "grown")
+    old, new = Bundle.load(folder).model, Bundle.load(tmp_path / "grown").model
+    count = len(old.nodes.vectors.weight) - 1
+    assert torch.equal(new.nodes.vectors.weight[:count], old.nodes.vectors.weight[:count])
+    assert torch.equal(new.nodes.vectors.weight[-1], old.nodes.vectors.weight[-1])
+    assert not new.nodes.vectors.weight[count:-1].any()
+    first = new.nodes.rows[61]
+    assert first[0] < count
+    shared = old.nodes.vectors.weight[first[first < count]].sum(0)
+    torch.testing.assert_close(new.nodes(torch.tensor([61]))[0], shared)
 
 
 def test_an_item_of_the_same_text_ranks_right_beside_its_twin(tmp_path):

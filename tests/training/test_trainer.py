@@ -35,6 +35,7 @@ MODELS = [{"name": name} for name in ("sasrec", "bert4rec", "gru4rec")] + [
     {"name": "h2rec", "intent": "last"},
     {"name": "h2rec", "branches": "sid"},
     {"name": "h2rec", "residual": {"enabled": True, "branch": "own"}},
+    {"name": "h2rec", "residual": {"enabled": True, "branch": "own", "codes": "prefixes"}},
 ]
 
 

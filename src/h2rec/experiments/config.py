@@ -1,6 +1,6 @@
 """The configuration of a run: one YAML file, validated, every component's settings in its place."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -70,11 +70,17 @@ class RunConfig(Settings):
 
         Files count by their names, not by where they lie, and `runtime` does not count.
         """
-        return content_key({"settings": _names_of_files(self.model_dump(mode="json", exclude={"runtime"}))})
+        return key_of_settings(self.model_dump(mode="json"))
 
     def save(self, path: Path) -> None:
         """Write the resolved configuration as YAML."""
         write_text(path, yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
+
+
+def key_of_settings(values: Mapping[str, Any]) -> str:
+    """Key of a configuration as it is written, by this version or an older one."""
+    counted = {name: value for name, value in values.items() if name != "runtime"}
+    return content_key({"settings": _names_of_files(counted)})
 
 
 def _names_of_files(value: Any) -> Any:

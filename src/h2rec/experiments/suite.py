@@ -14,7 +14,7 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 
 from h2rec.errors import ConfigError, H2RecError
-from h2rec.experiments.config import RunConfig
+from h2rec.experiments.config import RunConfig, key_of_settings, read_yaml
 from h2rec.experiments.intent import intent_by_popularity
 from h2rec.experiments.pipeline import Pipeline
 from h2rec.experiments.shares import branch_shares
@@ -287,7 +287,16 @@ class Suite:
     @staticmethod
     def _made_with(job: Job) -> str | None:
         path = job.folder / "metrics.json"
-        return str(read_json(path)["provenance"].get("settings")) if path.exists() else None
+        if not path.exists():
+            return None
+        told = str(read_json(path)["provenance"].get("settings"))
+        try:
+            written = read_yaml(job.folder / "config.yaml")
+            # As the figures' own settings are read today: keys that came later stand at their defaults, which change
+            # nothing of what was there before.
+            return RunConfig.parse(written, source="").key if key_of_settings(written) == told else told
+        except ConfigError:
+            return told
 
     def failed(self) -> dict[Job, str]:
         """Runs that ended with an error when they were last tried, and the error."""

@@ -15,7 +15,6 @@ from h2rec.models.baselines.hid_sid import HidConcatSid, HidPlusSid
 from h2rec.models.baselines.llm_esr import LlmEsr
 from h2rec.models.baselines.pg_sid import prefix_rows
 from h2rec.models.baselines.pop import Pop, latest_counts
-from h2rec.models.baselines.row_sum import RowArray, RowSum, fitted_rows
 from h2rec.models.baselines.sid_sum import CodeSum
 from h2rec.models.baselines.spm_sid import learned_pieces
 from h2rec.models.baselines.text_table import HidPlusText
@@ -23,8 +22,9 @@ from h2rec.models.baselines.tied import TiedModel
 from h2rec.models.code_table import CodeTable
 from h2rec.models.h2rec import H2Rec
 from h2rec.models.hid import HidModel
+from h2rec.models.row_sum import RowArray, RowSum, fitted_rows
 from h2rec.models.settings import ModelSettings, WarmStartSettings
-from h2rec.models.warm_start import code_vectors, start_codes, start_rows, text_vectors
+from h2rec.models.warm_start import Vectors, code_vectors, start_codes, start_rows, text_vectors
 from h2rec.semantic_ids.codes import SemanticIds
 
 Model = HidModel | H2Rec | TiedModel | HidBranches | LlmEsr | Pop
@@ -187,8 +187,17 @@ def _warm_start(model: nn.Module, settings: ModelSettings, features: ItemFeature
             rows, count = module.rows[1:-1].numpy(), module.vectors.num_embeddings - 2
             start_rows(module.vectors.weight, fitted_rows(vectors, rows, count))
     if start.codes and isinstance(model, H2Rec) and model.uses_sid and settings.residual.enabled:
-        assert features.semantic_ids is not None
-        ids = features.semantic_ids
-        _, left = code_vectors(vectors, ids.codes, ids.codebook_sizes)
-        # Equal weights fuse codes to 1/L of their sum: in the same proportion, codes and residual are the text.
-        start_rows(model.residual.table.weight, left / np.float32(ids.levels))
+        start_rows(model.residual.table.weight, _own_part(model, vectors, features))
+
+
+def _own_part(model: H2Rec, vectors: Vectors, features: ItemFeatures) -> Vectors:
+    """What an item's codes leave of its text, in the proportion in which the branch adds both up, `[N, d]`."""
+    if hasattr(model, "nodes"):
+        with torch.no_grad():
+            shared: Vectors = model.nodes(torch.arange(1, features.item_count + 1)).numpy()
+        return vectors - shared
+    assert features.semantic_ids is not None
+    ids = features.semantic_ids
+    _, left = code_vectors(vectors, ids.codes, ids.codebook_sizes)
+    # Equal weights fuse codes to 1/L of their sum.
+    return left / np.float32(ids.levels)

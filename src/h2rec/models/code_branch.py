@@ -5,10 +5,11 @@ from dataclasses import dataclass
 import torch
 
 from h2rec.models.backbones import Backbone
-from h2rec.models.branch_items import CodedItems
+from h2rec.models.branch_items import CodedItems, DenseItems
 from h2rec.models.code_scores import code_scores
 from h2rec.models.code_table import CodeTable, weighted_sum
 from h2rec.models.identity import ItemResidual
+from h2rec.models.row_sum import RowSum
 from h2rec.models.scoring import item_side, user_side
 from h2rec.models.settings import Normalise, ScoreSettings
 
@@ -96,3 +97,45 @@ class CodeBranch:
             whole = whole + self.residual(items)
         length: torch.Tensor = whole.norm(dim=-1, keepdim=True)
         return 1 / length.clamp(min=1e-6)
+
+
+@dataclass(frozen=True, eq=False)
+class TreeBranch:
+    """Items are leaves of the tree of their codes: static vectors, which alpha does not weigh.
+
+    Parameters
+    ----------
+    nodes
+        Vectors of the prefixes that an item's codes begin with, added up.
+    encoder, residual, score, weight
+        As in `CodeBranch`, whose methods these are; the residual is the leaf.
+    """
+
+    nodes: RowSum
+    encoder: Backbone
+    residual: ItemResidual
+    score: ScoreSettings
+    weight: float
+
+    def fused(self, items: torch.Tensor, rows: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
+        """What the encoder reads at each position, `[B, T, d]`."""
+        return self._vectors(items)
+
+    def user(self, state: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
+        """The user's side of the score, `[n, d]`."""
+        return user_side(state, self.score, self.weight)
+
+    def items(self, items: torch.Tensor) -> DenseItems:
+        """Items `[M]` as vectors."""
+        return DenseItems(item_side(self._vectors(items), self.score))
+
+    def scores(
+        self, state: torch.Tensor, alpha: torch.Tensor, targets: torch.Tensor, items: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Scores of each position's target, `[n]`, and of items that all share, `[n, M]`."""
+        user = self.user(state, alpha)
+        own = (user * item_side(self._vectors(targets), self.score)).sum(-1)
+        return own, user @ item_side(self._vectors(items), self.score).T
+
+    def _vectors(self, items: torch.Tensor) -> torch.Tensor:
+        return self.nodes(items) + self.residual(items)  # type: ignore[no-any-return]

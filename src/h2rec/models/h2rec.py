@@ -6,8 +6,9 @@ from torch import nn
 from h2rec.data.histories import IntArray
 from h2rec.models.backbones import Backbone, make_backbone
 from h2rec.models.branch_items import BranchItems, DenseItems
-from h2rec.models.code_branch import CodeBranch
+from h2rec.models.code_branch import CodeBranch, TreeBranch
 from h2rec.models.code_table import CodeTable, weighted_sum
+from h2rec.models.code_tree import prefix_nodes
 from h2rec.models.cross_attention import MultiGranularityCrossAttention
 from h2rec.models.fusion import FusionNetwork, intent_features
 from h2rec.models.hid import hid_table, reading_of
@@ -18,6 +19,7 @@ from h2rec.models.protocol import (
     positions_read,
     read,
 )
+from h2rec.models.row_sum import RowSum
 from h2rec.models.scoring import item_side, user_side
 from h2rec.models.settings import ModelSettings
 from h2rec.semantic_ids.codes import CodeArray
@@ -69,9 +71,12 @@ class H2Rec(nn.Module):
             self.fusion = FusionNetwork(self.codes.levels, settings.dim)
             self.sid_encoder = self._encoder_of_codes()
             if self.uses_hybrid:
-                # A table of its own: vectors that rank without a residual are not those that rank with one.
-                self.hybrid_codes = CodeTable(codes, codebook_sizes, settings.dim)
-                self.hybrid_encoder = self._encoder_of_codes()
+                if settings.residual.codes == "prefixes":
+                    self.nodes = RowSum(*prefix_nodes(codes[1:]), settings.dim, stored=False)
+                else:
+                    # A table of its own: vectors that rank without a residual are not those that rank with one.
+                    self.hybrid_codes = CodeTable(codes, codebook_sizes, settings.dim)
+                self.hybrid_encoder = self._encoder_of_codes(settings.residual.layers)
         if self.uses_mca:
             self.mca = MultiGranularityCrossAttention(settings.dim, settings.mca_heads)
         if self.uses_sid and settings.residual.enabled:
@@ -82,14 +87,14 @@ class H2Rec(nn.Module):
             self.sid_head = nn.Linear(settings.dim, settings.dim)
             self.hid_head = nn.Linear(settings.dim, settings.dim)
 
-    def _encoder_of_codes(self) -> Backbone:
+    def _encoder_of_codes(self, layers: int | None = None) -> Backbone:
         settings = self.settings
         if self.uses_hid and settings.share_encoder:
             return self.hid_encoder
-        return make_backbone(settings.backbone, settings.of_codes, settings.sid_layers)
+        return make_backbone(settings.backbone, settings.of_codes, layers or settings.sid_layers)
 
     @property
-    def code_branches(self) -> tuple[CodeBranch, ...]:
+    def code_branches(self) -> tuple[CodeBranch | TreeBranch, ...]:
         """The branches made of codes: the SID branch, and the hybrid one if there is one."""
         if not self.uses_sid:
             return ()
@@ -100,6 +105,8 @@ class H2Rec(nn.Module):
         if not self.uses_hybrid:
             return (sid,)
         weight = self.settings.residual.weight
+        if self.settings.residual.codes == "prefixes":
+            return sid, TreeBranch(self.nodes, self.hybrid_encoder, self.residual, score, weight)
         # Lengths tell how much of an item its codes are: only the whole can have unit length.
         return sid, CodeBranch(self.hybrid_codes, self.hybrid_encoder, residual, score, "item", weight)
 

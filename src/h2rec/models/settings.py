@@ -62,6 +62,11 @@ class ResidualSettings(Settings):
     """Give every item a residual vector beside its codes."""
     branch: Literal["sid", "own"] = "sid"
     """Where items have it: in the SID branch, or in a third, hybrid branch, and the SID branch is of codes alone."""
+    codes: Literal["levels", "prefixes"] = "levels"
+    """What a hybrid branch of its own makes of the codes beside the residual: a vector for every code of every level,
+    weighed by alpha; or one for every prefix of the codes, shared by the items that begin with it."""
+    layers: int | None = Field(None, ge=1)
+    """Layers of the hybrid branch's backbone; null: `sid_layers`."""
     weight: float = Field(0.3, ge=0)
     """Weight of the hybrid branch's score beside the HID branch's."""
     shrink: float = Field(5.0, ge=0)
@@ -165,6 +170,8 @@ class ModelSettings(Settings):
             raise ValueError(
                 f"residual.branch 'own' needs both other branches, and branches is '{self.branches}'"
             )
+        if self.residual.enabled and self.residual.branch != "own" and self.residual.codes == "prefixes":
+            raise ValueError("residual.codes 'prefixes' needs a hybrid branch: set residual.branch to 'own'")
         if self.name == "h2rec" and self.backbone == "bert4rec" and self.intent == "last":
             raise ValueError(
                 "intent 'last' predicts one next item a sequence; bert4rec predicts masked ones: use 'causal'"

@@ -192,7 +192,7 @@ def grown_model(
     Tables with one row an item are told by their growth: ``[N + 2, ..]`` (padding first, masked item last)
     or ``[N + 1, ..]``. A learned table's new rows are the means of the nearest code groups, and so is the popularity
     that a ranking may expect of an item; a fixed one's (counts and what follows from them) are the padding's, which
-    says: never seen.
+    says: never seen. Prefixes of codes that no item had before add nothing.
 
     Parameters
     ----------
@@ -207,6 +207,11 @@ def grown_model(
     weights = weights_of(model)
     for name, old in weights.items():
         if old.shape == wanted[name]:
+            continue
+        if name.startswith("nodes."):
+            # Of prefixes, not of items: those that items had keep their rows, and new ones come behind them.
+            fresh = old.new_zeros(wanted[name][0] - len(old), old.shape[1])
+            weights[name] = torch.cat([old[:-1], fresh, old[-1:]])
             continue
         items = old[1 : known + 1].numpy()
         rows = (

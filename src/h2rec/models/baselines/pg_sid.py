@@ -8,7 +8,7 @@ good deal smaller, about ``n / R`` share one.
 
 import numpy as np
 
-from h2rec.models.baselines.row_sum import RowArray
+from h2rec.models.row_sum import RowArray
 from h2rec.semantic_ids.codes import CodeArray
 
 PRIME = 2**31 - 1

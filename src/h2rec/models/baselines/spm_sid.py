@@ -11,8 +11,8 @@ import numpy as np
 
 from h2rec.data.histories import IntArray
 from h2rec.errors import ConfigError, MissingExtraError
-from h2rec.models.baselines.row_sum import RowArray
 from h2rec.models.baselines.settings import SubPieceSettings
+from h2rec.models.row_sum import RowArray
 from h2rec.semantic_ids.codes import SemanticIds
 
 FIRST_LETTER = 0xF0000
