@@ -212,7 +212,8 @@ def test_the_control_is_searched_over_what_branches_may_have_of_their_own_as_h2r
     def searched(name):
         return {key for key in default_space(with_values(shop[0], {"model.name": name})) if "sid_" in key}
 
-    assert searched("two_hid") == searched("h2rec") == {"model.sid_dropout", "model.score.sid_temperature"}
+    of_branches = {"model.sid_dropout", "model.score.sid_temperature", "train.sid_learning_rate"}
+    assert searched("two_hid") == searched("h2rec") == of_branches
     assert not searched("sasrec")
 
 

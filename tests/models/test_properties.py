@@ -436,6 +436,27 @@ def test_a_branch_alone_is_as_sharp_as_its_temperature_whatever_it_would_weigh_b
     torch.testing.assert_close(users("both", 0.3), 0.3 * users("both", 1.0))
 
 
+@pytest.mark.parametrize(
+    ("values", "others"),
+    [
+        ({"name": "h2rec"}, {"hid", "hid_encoder", "mca"}),
+        ({"name": "h2rec", "residual": HYBRID}, {"hid", "hid_encoder", "mca"}),
+        (
+            {"name": "h2rec", "residual": TREE, "projection_heads": True},
+            {"hid", "hid_encoder", "mca", "hid_head"},
+        ),
+        ({"name": "h2rec", "share_encoder": True}, {"hid", "hid_encoder", "mca"}),
+        ({"name": "h2rec", "branches": "sid"}, set()),
+        ({"name": "three_hid"}, {"second", "third"}),
+    ],
+    ids=str,
+)
+def test_a_model_tells_which_of_its_parts_learn_as_codes(make_model, values, others):
+    model = make_model(**values)
+    of_codes = {id(p) for module in model.modules_of_codes for p in module.parameters()}
+    assert {n.partition(".")[0] for n, p in model.named_parameters() if id(p) not in of_codes} == others
+
+
 @pytest.mark.parametrize("values", [{"name": "h2rec", "residual": HYBRID}, {"name": "two_hid"}], ids=name_of)
 def test_branches_of_codes_have_their_own_dropout_and_temperature(make_model, values):
     def model(**score):

@@ -65,3 +65,24 @@ def test_clipping_counts_lazy_and_dense_gradients_together(monkeypatch):
     assert watch(None) == pytest.approx(0.5, rel=1e-4)
     for lazy, dense in zip(seen[10], seen[None], strict=True):
         torch.testing.assert_close(lazy, dense)
+
+
+@pytest.mark.parametrize("lazy_rows", [None, 10])
+def test_codes_learn_at_a_rate_of_their_own_in_proportion_to_the_schedule(lazy_rows):
+    def moved(sid_learning_rate, *, rate=None):
+        model, start = Tables(), Tables()
+        # Both tables' rates: the large one is lazy or dense, the small one dense.
+        model.modules_of_codes = (model.large,)
+        optimizer = Optimizer(model, 0.1, 0.0, lazy_rows, sid_learning_rate)
+        if rate is not None:
+            optimizer.set_learning_rate(rate)
+        optimizer.step(model.loss(torch.tensor([3])))
+        # Adam's first step is the rate in every entry that has a gradient.
+        return [
+            (of_model.weight[3] - of_start.weight[3]).abs().mean().item()
+            for of_model, of_start in ((model.large, start.large), (model.small, start.small))
+        ]
+
+    assert moved(None) == pytest.approx([0.1, 0.1], rel=1e-3)
+    assert moved(0.3) == pytest.approx([0.3, 0.1], rel=1e-3)
+    assert moved(0.3, rate=0.05) == pytest.approx([0.15, 0.05], rel=1e-3)

@@ -56,6 +56,7 @@ SHARED: dict[str, Range] = {
 OF_BRANCHES: dict[str, Range] = {
     "model.sid_dropout": Range(choices=[None, 0.2, 0.3, 0.4, 0.5]),
     "model.score.sid_temperature": Range(choices=[None, 0.05, 0.06, 0.08, 0.1]),
+    "train.sid_learning_rate": Range(choices=[None, 0.002, 0.003, 0.0055, 0.01]),
 }
 """What two branches may have of their own; None is what the other branch has."""
 OF_MODEL: dict[str, dict[str, Range]] = {

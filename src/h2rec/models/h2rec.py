@@ -94,6 +94,14 @@ class H2Rec(nn.Module):
         return make_backbone(settings.backbone, settings.of_codes, layers or settings.sid_layers)
 
     @property
+    def modules_of_codes(self) -> tuple[nn.Module, ...]:
+        """What the branches of codes are made of; an encoder that all share is the HID branch's."""
+        names = ["codes", "fusion", "residual", "nodes", "hybrid_codes", "sid_head"]
+        if not (self.uses_hid and self.settings.share_encoder):
+            names += ["sid_encoder", "hybrid_encoder"]
+        return tuple(getattr(self, name) for name in names if hasattr(self, name))
+
+    @property
     def code_branches(self) -> tuple[CodeBranch | TreeBranch, ...]:
         """The branches made of codes: the SID branch, and the hybrid one if there is one."""
         if not self.uses_sid:

@@ -1,5 +1,6 @@
 """AdamW over all weights, lazily over the rows of large tables."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,10 +17,17 @@ class Optimizer:
     ----------
     model
         The model; its large tables are switched to sparse gradients.
+    sid_learning_rate
+        Learning rate of the modules that a model names in `modules_of_codes`; None for that of all others.
     """
 
     def __init__(
-        self, model: nn.Module, learning_rate: float, weight_decay: float, lazy_rows: int | None
+        self,
+        model: nn.Module,
+        learning_rate: float,
+        weight_decay: float,
+        lazy_rows: int | None,
+        sid_learning_rate: float | None = None,
     ) -> None:
         large = [
             module
@@ -33,21 +41,35 @@ class Optimizer:
             table.sparse = True
         lazy = {id(table.weight): table.weight for table in large}
         dense = [p for p in model.parameters() if p.requires_grad and id(p) not in lazy]
+        of_codes = {
+            id(parameter)
+            for module in getattr(model, "modules_of_codes", ())
+            for parameter in module.parameters()
+        }
+        scale = 1.0 if sid_learning_rate is None else sid_learning_rate / learning_rate
+
+        def groups(parameters: Sequence[torch.Tensor]) -> list[dict[str, Any]]:
+            apart = [p for p in parameters if scale != 1 and id(p) in of_codes]
+            others = [p for p in parameters if scale == 1 or id(p) not in of_codes]
+            split = [{"params": others, "scale": 1.0}, {"params": apart, "scale": scale}]
+            return [group for group in split if group["params"]]
+
         self.parts: list[torch.optim.Optimizer] = []
         if dense:
             self.parts.append(
-                torch.optim.AdamW(dense, lr=learning_rate, weight_decay=weight_decay, fused=True)
+                torch.optim.AdamW(groups(dense), lr=learning_rate, weight_decay=weight_decay, fused=True)
             )
         if lazy:
-            self.parts.append(torch.optim.SparseAdam(list(lazy.values()), lr=learning_rate))
+            self.parts.append(torch.optim.SparseAdam(groups(list(lazy.values())), lr=learning_rate))
+        self.set_learning_rate(learning_rate)
         self._parameters = dense
         self._lazy = list(lazy.values())
 
     def set_learning_rate(self, rate: float) -> None:
-        """Give every part the learning rate of the next step."""
+        """Give every part the learning rate of the next step, those of codes in proportion."""
         for part in self.parts:
             for group in part.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group["scale"]
 
     def step(self, loss: torch.Tensor, clip: float | None = None) -> None:
         """Take one step down the gradient of `loss`, its norm bounded by `clip` if given."""

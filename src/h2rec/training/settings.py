@@ -16,6 +16,9 @@ class TrainSettings(Settings):
     """Seed of everything random in the run."""
     learning_rate: float = Field(3e-3, gt=0)
     """AdamW's learning rate."""
+    sid_learning_rate: float | None = Field(None, gt=0)
+    """Beyond the paper: that of h2rec's branches of codes, and of the first branch of its controls, two_hid and
+    three_hid; null: `learning_rate`."""
     weight_decay: float = Field(0.0, ge=0)
     """AdamW's decoupled weight decay."""
     schedule: Literal["constant", "linear", "cosine"] = "linear"

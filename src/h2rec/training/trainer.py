@@ -98,7 +98,13 @@ class Trainer:
         self.device = next(model.parameters()).device
         self.head = None if head is None else torch.from_numpy(head).to(self.device)
         set_precision(model, settings.precision)
-        self.optimizer = Optimizer(model, settings.learning_rate, settings.weight_decay, settings.lazy_rows)
+        self.optimizer = Optimizer(
+            model,
+            settings.learning_rate,
+            settings.weight_decay,
+            settings.lazy_rows,
+            settings.sid_learning_rate,
+        )
 
     def fit(self) -> TrainingResult:
         """Train until the epochs are done or validation stops improving; put the best weights into the model.

@@ -2,8 +2,9 @@
 
 Backbones that differ in the seed alone, each trained by its own ranking loss, their scores added. Whatever a branch
 with another view of the items gains must be more than what another seed gains: two branches beside H2Rec's two, three
-beside its three. What H2Rec may choose the control may, too: where branches of codes have a dropout and a temperature
-of their own, so has the first branch here, and the weights of all but the last are chosen on validation.
+beside its three. What H2Rec may choose the control may, too: where branches of codes have a dropout, a temperature
+or a learning rate of their own, so has the first branch here, and the weights of all but the last are chosen on
+validation.
 """
 
 import torch
@@ -44,6 +45,11 @@ class HidBranches(nn.Module):
             self.add_module(name, HidModel(of_branch, settings.backbone, item_count))
         first = self._models[0]
         self.objective, self.mask_item = first.objective, first.mask_item
+
+    @property
+    def modules_of_codes(self) -> tuple[nn.Module, ...]:
+        """What learns as branches of codes do: the first branch."""
+        return (self._models[0],)
 
     @property
     def _models(self) -> tuple[HidModel, ...]:
