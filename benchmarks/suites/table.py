@@ -18,6 +18,7 @@ from h2rec.files import read_json
 RESULTS = Path(__file__).parent / "results"
 ORDER = (
     "main",
+    "branches_apart",
     "backbones",
     "ablation",
     "popularity",
