@@ -4,6 +4,7 @@ import pytest
 import torch
 from baseline_cases import BASELINES, ON_OTHER_BACKBONES
 
+from h2rec.errors import ConfigError
 from h2rec.models.backbones.dropout import Dropout
 from h2rec.models.protocol import branch_scores, paired_branch_scores, scores_of_targets
 
@@ -178,6 +179,19 @@ def test_an_item_is_the_sum_of_the_prefixes_of_its_codes_and_its_own_leaf(make_m
             whole = shared + model.residual.table.weight[item] * model.residual.kept[item]
             expected = 0.5 / 0.08 * (user / user.norm()) @ (whole / whole.norm())
             assert hybrid[0, item - 1].item() == pytest.approx(float(expected), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ({"branches": "sid", "residual": HYBRID}, "needs both other branches"),
+        ({"residual": {**TREE, "branch": "sid"}}, "needs a hybrid branch"),
+    ],
+    ids=["one branch", "no hybrid branch"],
+)
+def test_a_hybrid_branch_that_can_not_be_is_refused(make_model, values, complaint):
+    with pytest.raises(ConfigError, match=complaint):
+        make_model(name="h2rec", **values)
 
 
 def test_the_layers_of_the_hybrid_branch_are_its_own(make_model):
