@@ -185,9 +185,10 @@ def test_an_item_is_the_sum_of_the_prefixes_of_its_codes_and_its_own_leaf(make_m
     ("values", "complaint"),
     [
         ({"branches": "sid", "residual": HYBRID}, "needs both other branches"),
-        ({"residual": {**TREE, "branch": "sid"}}, "needs a hybrid branch"),
+        ({"residual": {**TREE, "branch": "sid"}}, "codes 'prefixes' needs a hybrid branch"),
+        ({"residual": {**HYBRID, "branch": "sid", "layers": 2}}, "layers needs a hybrid branch"),
     ],
-    ids=["one branch", "no hybrid branch"],
+    ids=["one branch", "prefixes without it", "layers without it"],
 )
 def test_a_hybrid_branch_that_can_not_be_is_refused(make_model, values, complaint):
     with pytest.raises(ConfigError, match=complaint):

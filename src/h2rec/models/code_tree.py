@@ -26,19 +26,11 @@ def prefix_nodes(codes: CodeArray) -> tuple[RowArray, int]:
         leaves.
     """
     depth = max(1, codes.shape[1] - 1)
-    # A node is told by the node above it and one more code: two whole numbers, whatever the levels and sizes.
-    above = np.zeros(len(codes), dtype=np.int64)
-    pairs = []
-    for level in range(depth):
-        _, first, inverse = np.unique(
-            np.stack([above, codes[:, level].astype(np.int64)], axis=1),
-            axis=0,
-            return_index=True,
-            return_inverse=True,
-        )
-        above = inverse.reshape(-1)
-        pairs.append(first[above])
-    # Told by the item that had it first, and its level: sorted by item, then by level.
-    by_item = np.stack(pairs, axis=1) * depth + np.arange(depth)
+    first_items = []
+    for length in range(1, depth + 1):
+        _, first, inverse = np.unique(codes[:, :length], axis=0, return_index=True, return_inverse=True)
+        first_items.append(first[inverse.reshape(-1)])
+    # A prefix is told by the item that had it first, and its length: numbered by item, then by length.
+    by_item = np.stack(first_items, axis=1) * depth + np.arange(depth)
     nodes, rows = np.unique(by_item, return_inverse=True)
     return rows.reshape(by_item.shape).astype(np.int64) + 1, len(nodes)

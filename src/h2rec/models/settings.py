@@ -66,7 +66,7 @@ class ResidualSettings(Settings):
     """What a hybrid branch of its own makes of the codes beside the residual: a vector for every code of every level,
     weighed by alpha; or one for every prefix of the codes, shared by the items that begin with it."""
     layers: int | None = Field(None, ge=1)
-    """Layers of the hybrid branch's backbone; null: `sid_layers`."""
+    """Layers of the hybrid branch's backbone, where it has one of its own; null: `sid_layers`."""
     weight: float = Field(0.3, ge=0)
     """Weight of the hybrid branch's score beside the HID branch's."""
     shrink: float = Field(5.0, ge=0)
@@ -170,8 +170,13 @@ class ModelSettings(Settings):
             raise ValueError(
                 f"residual.branch 'own' needs both other branches, and branches is '{self.branches}'"
             )
-        if self.residual.enabled and self.residual.branch != "own" and self.residual.codes == "prefixes":
-            raise ValueError("residual.codes 'prefixes' needs a hybrid branch: set residual.branch to 'own'")
+        if self.residual.enabled and self.residual.branch != "own":
+            if self.residual.codes == "prefixes":
+                raise ValueError(
+                    "residual.codes 'prefixes' needs a hybrid branch: set residual.branch to 'own'"
+                )
+            if self.residual.layers is not None:
+                raise ValueError("residual.layers needs a hybrid branch: set residual.branch to 'own'")
         if self.name == "h2rec" and self.backbone == "bert4rec" and self.intent == "last":
             raise ValueError(
                 "intent 'last' predicts one next item a sequence; bert4rec predicts masked ones: use 'causal'"

@@ -41,17 +41,16 @@ class Optimizer:
             table.sparse = True
         lazy = {id(table.weight): table.weight for table in large}
         dense = [p for p in model.parameters() if p.requires_grad and id(p) not in lazy]
-        of_codes = {
-            id(parameter)
-            for module in getattr(model, "modules_of_codes", ())
-            for parameter in module.parameters()
-        }
-        scale = 1.0 if sid_learning_rate is None else sid_learning_rate / learning_rate
+        modules = () if sid_learning_rate is None else getattr(model, "modules_of_codes", ())
+        of_codes = {id(parameter) for module in modules for parameter in module.parameters()}
 
         def groups(parameters: Sequence[torch.Tensor]) -> list[dict[str, Any]]:
-            apart = [p for p in parameters if scale != 1 and id(p) in of_codes]
-            others = [p for p in parameters if scale == 1 or id(p) not in of_codes]
-            split = [{"params": others, "scale": 1.0}, {"params": apart, "scale": scale}]
+            others = [p for p in parameters if id(p) not in of_codes]
+            apart = [p for p in parameters if id(p) in of_codes]
+            split = [
+                {"params": others, "scale": 1.0},
+                {"params": apart, "scale": (sid_learning_rate or learning_rate) / learning_rate},
+            ]
             return [group for group in split if group["params"]]
 
         self.parts: list[torch.optim.Optimizer] = []
