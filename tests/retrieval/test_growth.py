@@ -4,10 +4,13 @@ import pytest
 import torch
 
 from h2rec.errors import BundleError, DataError
+from h2rec.models.build import ItemFeatures, build_model
+from h2rec.models.settings import ModelSettings
 from h2rec.retrieval.bundle import Bundle
-from h2rec.retrieval.growth import add_items
+from h2rec.retrieval.growth import add_items, grown_model
 from h2rec.retrieval.new_items import nearest_groups
 from h2rec.retrieval.recommender import Recommender
+from h2rec.semantic_ids.codes import SemanticIds
 from h2rec.training.checkpoint import weights_of
 from made_bundles import made_items, make_bundle
 
@@ -81,19 +84,19 @@ def test_a_new_item_has_its_codes_vectors_and_the_mean_identity_of_its_group(bun
     torch.testing.assert_close(tables[1][:61], tables[0][:61], rtol=0, atol=0)
 
 
-def test_a_new_item_shares_the_prefixes_that_others_have_and_adds_none(tmp_path):
+def test_a_new_item_shares_the_prefixes_that_others_have_and_adds_none():
     tree = {"enabled": True, "branch": "own", "codes": "prefixes"}
-    folder = make_bundle(tmp_path / "bundle", residual=tree)
-    add_items(Bundle.load(folder), NEW, tmp_path / "grown")
-    old, new = Bundle.load(folder).model, Bundle.load(tmp_path / "grown").model
-    count = len(old.nodes.vectors.weight) - 1
-    assert torch.equal(new.nodes.vectors.weight[:count], old.nodes.vectors.weight[:count])
-    assert torch.equal(new.nodes.vectors.weight[-1], old.nodes.vectors.weight[-1])
-    assert not new.nodes.vectors.weight[count:-1].any()
-    first = new.nodes.rows[61]
-    assert first[0] < count
-    shared = old.nodes.vectors.weight[first[first < count]].sum(0)
-    torch.testing.assert_close(new.nodes(torch.tensor([61]))[0], shared)
+    settings = ModelSettings.parse({"name": "h2rec", "dim": 8, "residual": tree})
+    codes, fresh = np.array([[0, 0, 1], [0, 1, 1], [1, 0, 0]], np.int32), np.array([[0, 2, 0]], np.int32)
+    model = build_model(settings, ItemFeatures(3, SemanticIds(codes, (3, 3, 3))), seed=0)
+    ids = SemanticIds(np.concatenate([codes, fresh]), (3, 3, 3))
+    grown = grown_model(model, settings, ids, nearest_groups(codes, fresh))
+    old, new = model.nodes.vectors.weight, grown.nodes.vectors.weight
+    assert len(new) == len(old) + 1
+    assert torch.equal(new[: len(old) - 1], old[:-1])
+    assert torch.equal(new[-1], old[-1])
+    # Of its first code it has the vector that others have, of the first two together, which are new, it has none.
+    assert torch.equal(grown.nodes(torch.tensor([4]))[0], old[model.nodes.rows[1, 0]])
 
 
 def test_an_item_of_the_same_text_ranks_right_beside_its_twin(tmp_path):
