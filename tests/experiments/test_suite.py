@@ -210,6 +210,10 @@ def test_figures_of_a_version_that_had_fewer_keys_are_taken(suite_file, tmp_path
         return suite.finished()
 
     assert finished(written, older) == [job]
+    # What belongs to another model may have had another default: weak is no PG-SID.
+    assert written["model"]["name"] != "pg_sid"
+    written["model"]["pg_sid"]["rows"] *= 2
+    assert finished(written, key_of_settings(written)) == [job]
     # The file may be of a later run that did not come to its end, and the key that was left out may not be missed.
     assert finished(written, "another") == []
     written["model"]["dropout"] = 0.11

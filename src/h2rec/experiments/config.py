@@ -68,9 +68,9 @@ class RunConfig(Settings):
     def key(self) -> str:
         """Key of all that decides the figures: two configurations that share it are the same experiment.
 
-        Files count by their names, not by where they lie, and `runtime` does not count.
+        Files count by their names, not by where they lie; `runtime` and what belongs to other models do not count.
         """
-        return key_of_settings(self.model_dump(mode="json"))
+        return key_of_settings(self.model_dump(mode="json", exclude={"model": set(self.model.of_others)}))
 
     def save(self, path: Path) -> None:
         """Write the resolved configuration as YAML."""

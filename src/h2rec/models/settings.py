@@ -141,6 +141,11 @@ class ModelSettings(Settings):
         score = found.score.model_copy(update={"temperature": temperature})
         return found.model_copy(update={"score": score})
 
+    @property
+    def of_others(self) -> frozenset[str]:
+        """Names of the sections that belong to other models, and so decide nothing here."""
+        return frozenset({"pop", "pg_sid", "spm_sid", "llm_esr"} - {self.name})
+
     def with_branch_weights(self, weights: Mapping[str, float]) -> Self:
         """Return the settings in which branches weigh something else.
 
