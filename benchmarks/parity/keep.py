@@ -1,4 +1,4 @@
-"""Keep comparisons with the peers: their `parity.json` without paths of the machine, by data set.
+"""Keep comparisons with the peers: their `parity.json` without paths of the machine, by data set and seed.
 
 Run:  python -m benchmarks.parity.keep runs/parity/scientific [runs/parity/beauty ..]
       python -m benchmarks.parity.table
@@ -18,7 +18,9 @@ def main() -> None:
         found = read_json(folder / "parity.json")
         found["provenance"]["command"] = without_paths(found["provenance"]["command"])
         RESULTS.mkdir(exist_ok=True)
-        write_json(RESULTS / f"{Path(found['data']).stem}.json", found)
+        seed = found["settings"]["seed"]
+        name = Path(found["data"]).stem + (f"-seed-{seed}" if seed else "")
+        write_json(RESULTS / f"{name}.json", found)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ RESULTS = Path(__file__).parent / "results"
 TITLE = """## Beside RecBole and RecTools
 
 The same training sequences, sizes, learning rate, epochs and loss (full softmax), no text, no warm start, inner
-products, nothing selected: the state after the last epoch, by its test ranks in the full protocol, one seed. `+` marks
+products, nothing selected: the state after the last epoch, by its test ranks in the full protocol. `+` marks
 metrics in which ours is better than the row, `-` in which it is worse, at p < 0.05 in both the paired bootstrap over
 users and the paired t test. What can't be made equal stands in `benchmarks/parity/README.md`. Seconds are those of an
 epoch, one thread; wall time is told where nothing else kept the process waiting.
@@ -33,13 +33,13 @@ METRICS = ("hit@10", "ndcg@10", "hit@100", "hit@500")
 
 
 def parity() -> str:
-    """All kept comparisons, one table a data set."""
+    """All kept comparisons, one table a data set and seed."""
     paths = sorted(RESULTS.glob("*.json"))
-    return "\n".join([TITLE, *(section(path.stem, read_json(path)) for path in paths)]) if paths else ""
+    return "\n".join([TITLE, *(section(path.stem.replace("-seed-", ", seed "), read_json(path)) for path in paths)]) if paths else ""
 
 
 def section(data: str, found: dict[str, Any]) -> str:
-    """One data set: a row for each model and library."""
+    """One data set and seed: a row for each model and library."""
     heads = ["model", "library", *METRICS, "CPU s", "wall s"]
     settings, origin = found["settings"], found["provenance"]
     shown = ("dim", "layers", "max_length", "dropout", "learning_rate", "batch_targets", "epochs")
