@@ -35,7 +35,8 @@ METRICS = ("hit@10", "ndcg@10", "hit@100", "hit@500")
 def parity() -> str:
     """All kept comparisons, one table a data set and seed."""
     paths = sorted(RESULTS.glob("*.json"))
-    return "\n".join([TITLE, *(section(path.stem.replace("-seed-", ", seed "), read_json(path)) for path in paths)]) if paths else ""
+    sections = [section(path.stem.replace("-seed-", ", seed "), read_json(path)) for path in paths]
+    return "\n".join([TITLE, *sections]) if sections else ""
 
 
 def section(data: str, found: dict[str, Any]) -> str:

@@ -123,6 +123,26 @@ def test_a_change_does_again_what_depends_on_it_and_nothing_else(shop, finished,
     assert reused == {"data", "text", "semantic_ids", "audit"}
 
 
+def test_other_codes_measure_a_model_without_codes_anew_but_do_not_train_it_again(shop, tmp_path):
+    first = Pipeline(RunConfig.load(shop, ["model.name=sasrec"]), tmp_path / "a", stages=tmp_path / "stages")
+    first.evaluated()
+    finer = ["model.name=sasrec", "semantic_ids.levels=3"]
+    other = Pipeline(RunConfig.load(shop, finer), tmp_path / "b", stages=tmp_path / "stages")
+    other.evaluated()
+    assert other.semantic_id_stage.key != first.semantic_id_stage.key
+    assert {name for name, stage in other.stages.items() if stage.reused} == {"data", "text", "train"}
+    of_codes = [
+        Pipeline(
+            RunConfig.load(shop, [*changes, "train.epochs=1"]), tmp_path / name, stages=tmp_path / "stages"
+        )
+        for name, changes in {
+            "c": ["model.name=sid_sum"],
+            "d": ["model.name=sid_sum", "semantic_ids.levels=3"],
+        }.items()
+    ]
+    assert of_codes[0].train_stage.key != of_codes[1].train_stage.key
+
+
 def test_what_other_baselines_alone_have_does_not_make_a_training_another(shop, finished, tmp_path):
     changes = ["model.pg_sid.rows=999", "model.llm_esr.similar_users=3"]
     same = Pipeline(RunConfig.load(shop, changes), tmp_path / "same", stages=finished.out / "stages")

@@ -18,7 +18,7 @@ from h2rec.models.baselines.spm_sid import code_words, learned_pieces, scaled_to
 from h2rec.models.build import BUILDERS, ItemFeatures, build_model, model_for_weights
 from h2rec.models.row_sum import fitted_rows
 from h2rec.models.scorer import CatalogueScorer
-from h2rec.models.settings import ModelSettings
+from h2rec.models.settings import WITHOUT_CODES, ModelSettings
 from h2rec.models.warm_start import code_vectors, text_vectors
 from h2rec.semantic_ids.codes import SemanticIds
 from h2rec.training.checkpoint import load_weights, weights_of
@@ -84,6 +84,19 @@ def test_only_the_text_and_the_rows_are_frozen(make_model, values):
 def test_without_codes_it_is_a_clear_error(name):
     with pytest.raises(ConfigError, match=rf"model\.name: {name} needs semantic IDs"):
         build_model(ModelSettings(name=name, dim=8), ItemFeatures(10), seed=0)
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_who_reads_no_codes_is_the_same_without_them(name, features):
+    assert ModelSettings(name=name).reads_codes == (name in {*NEEDS_CODES, "h2rec"})
+    if name in WITHOUT_CODES:
+        settings = ModelSettings(name=name, dim=8)
+        one, other = (
+            weights_of(build_model(settings, found, seed=0))
+            for found in (features, dataclasses.replace(features, semantic_ids=None))
+        )
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[key], other[key]) for key in one)
 
 
 @pytest.mark.parametrize("name", NEEDS_TEXT)

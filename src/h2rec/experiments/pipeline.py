@@ -71,13 +71,14 @@ class Pipeline(Preparation):
         # No loss knows these: what is trained by its own loss does not depend on what it will weigh.
         for name in ("popularity", "hid_weights"):
             del depends["model"]["score"][name]
-        for other in {"pop", "pg_sid", "spm_sid", "llm_esr"} - {config.model.name}:
+        for other in config.model.of_others:
             del depends["model"][other]
         # Protocols and groups of the final evaluation do not change a training; the selection metric does.
         depends["evaluate"] = {"exclude_history": config.evaluate.exclude_history}
         depends["data"] = self.data_stage.key
         depends["split"] = config.data.model_dump(mode="json", include={"split", "test_share"})
-        depends |= {name: self.stages[name].key for name in ("text", "semantic_ids") if name in self.stages}
+        read = ("text", "semantic_ids") if config.model.reads_codes else ("text",)
+        depends |= {name: self.stages[name].key for name in read if name in self.stages}
         depends["device"] = self.device.type
         key = self.store.key("train", depends)
 
@@ -223,6 +224,8 @@ class Pipeline(Preparation):
             "train": self.train_stage.key,
             "evaluate": self.config.evaluate.model_dump(mode="json"),
             "groups": self.config.data.model_dump(mode="json", include={"head_share", "popularity_groups"}),
+            # Any model's cases are grouped by how many items share the target's codes.
+            "semantic_ids": self._key_of_codes,
         }
         if self.blend is not None:
             depends["weights"] = self.blend["weights"]
@@ -263,11 +266,17 @@ class Pipeline(Preparation):
         write_report(self.out / "report.html", self.config, metrics, log, audited)
         return metrics
 
+    @property
+    def _key_of_codes(self) -> str | None:
+        stage = self.semantic_id_stage
+        return None if stage is None else stage.key
+
     # -- bundle ----------------------------------------------------------------------------------
 
     def bundled(self) -> Path:
         """Carry the whole pipeline out and return the folder of the bundle."""
         depends: dict[str, Any] = {"train": self.train_stage.key, "head": self.config.data.head_share}
+        depends["semantic_ids"] = self._key_of_codes
         if self.blend is not None:
             depends["weights"] = self.blend["weights"]
 

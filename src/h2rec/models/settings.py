@@ -73,6 +73,12 @@ class ResidualSettings(Settings):
     """An item with c training interactions keeps ``c / (c + shrink)`` of its residual."""
 
 
+WITHOUT_CODES = frozenset(
+    {"pop", "sasrec", "bert4rec", "gru4rec", "sasrec_text", "llm_esr", "two_hid", "three_hid"}
+)
+"""Models that know nothing of semantic IDs."""
+
+
 class ModelSettings(Settings):
     """A model and its sizes; the paper's sections in brackets."""
 
@@ -140,6 +146,11 @@ class ModelSettings(Settings):
             return found
         score = found.score.model_copy(update={"temperature": temperature})
         return found.model_copy(update={"score": score})
+
+    @property
+    def reads_codes(self) -> bool:
+        """Whether the model knows items by their codes; any other is trained alike whatever the codes are."""
+        return self.name not in WITHOUT_CODES
 
     @property
     def of_others(self) -> frozenset[str]:
