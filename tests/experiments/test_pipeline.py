@@ -131,6 +131,10 @@ def test_other_codes_measure_a_model_without_codes_anew_but_do_not_train_it_agai
     other.evaluated()
     assert other.semantic_id_stage.key != first.semantic_id_stage.key
     assert {name for name, stage in other.stages.items() if stage.reused} == {"data", "text", "train"}
+    # A bundle holds the codes, whoever is in it.
+    first.bundled()
+    other.bundled()
+    assert not other.stages["bundle"].reused
     of_codes = [
         Pipeline(
             RunConfig.load(shop, [*changes, "train.epochs=1"]), tmp_path / name, stages=tmp_path / "stages"
