@@ -6,10 +6,16 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import yaml
 
 from h2rec.cli.main import main
+from h2rec.experiments.suite import Suite
+from h2rec.experiments.suite_files import merged
+from h2rec.models.settings import ResidualSettings
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+
+FILES = {"interactions": "purchases.parquet", "items": "products.csv"}
 
 
 def block(language, containing):
@@ -59,6 +65,31 @@ def test_the_example_runs_from_data_to_recommendations(shop, monkeypatch, capsys
     mentioned = re.search(r"`run` leaves (.*?)\. Run it again", README, re.DOTALL)
     for name in re.findall(r"`([\w./]+)`", mentioned.group(1)):
         assert (shop / "runs" / "shop" / name.rstrip("/")).exists(), name
+
+
+def test_the_form_that_leads_is_the_row_of_the_main_suite_and_runs(shop, monkeypatch):
+    shown = yaml.safe_load(block("yaml", "residual:"))
+    data = {"data": {name: str(shop / file) for name, file in FILES.items()}}
+    (shop / "data.yaml").write_text(yaml.safe_dump(data))
+    suite = Suite.load("main", shop / "suite", data=[f"shop={shop / 'data.yaml'}"])
+    row = next(job.config for job in suite.jobs if job.model == "H2Rec")
+    assert ResidualSettings.parse(shown["model"]["residual"]) == row.model.residual
+    assert shown["semantic_ids"]["quantizer"] == row.semantic_ids.quantizer
+    assert shown["loss"]["alignment"]["spare_head"] == row.loss.alignment.spare_head
+    config = merged(yaml.safe_load(block("yaml", "# shop.yaml")), shown)
+    (shop / "leading.yaml").write_text(yaml.safe_dump(config))
+    monkeypatch.chdir(shop)
+    run(
+        "run",
+        "leading.yaml",
+        "--out",
+        "runs/leading",
+        "--set",
+        "train.epochs=1",
+        "--set",
+        "runtime.threads=1",
+    )
+    assert (shop / "runs" / "leading" / "bundle").is_dir()
 
 
 def test_every_command_of_the_table_is_there(capsys):

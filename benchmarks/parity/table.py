@@ -34,21 +34,22 @@ METRICS = ("hit@10", "ndcg@10", "hit@100", "hit@500")
 
 def parity() -> str:
     """All kept comparisons, one table a data set and seed."""
-    paths = sorted(RESULTS.glob("*.json"))
-    sections = [section(path.stem.replace("-seed-", ", seed "), read_json(path)) for path in paths]
+    paths = sorted(RESULTS.glob("*.json"), key=lambda path: path.stem)
+    sections = [section(read_json(path)) for path in paths]
     return "\n".join([TITLE, *sections]) if sections else ""
 
 
-def section(data: str, found: dict[str, Any]) -> str:
+def section(found: dict[str, Any]) -> str:
     """One data set and seed: a row for each model and library."""
     heads = ["model", "library", *METRICS, "CPU s", "wall s"]
     settings, origin = found["settings"], found["provenance"]
     shown = ("dim", "layers", "max_length", "dropout", "learning_rate", "batch_targets", "epochs")
     told = ", ".join(f"{name.replace('_', ' ')} {settings[name]}" for name in shown)
-    machine = origin["machine"]
+    machine, seed = origin["machine"], settings["seed"]
+    title = Path(found["data"]).stem + (f", seed {seed}" if seed else "")
     return (
-        f"### {data}\n\n{markdown(heads, [_row(row) for row in found['rows']], text_columns=2)}\n{told}. "
-        f"`{origin['command']}`, commit {origin['commit']}, seed {settings['seed']}, "
+        f"### {title}\n\n{markdown(heads, [_row(row) for row in found['rows']], text_columns=2)}\n{told}. "
+        f"`{origin['command']}`, commit {origin['commit']}, seed {seed}, "
         f"{cores(machine)}, "
         f"torch {machine['torch']}.\n"
     )

@@ -228,6 +228,13 @@ def test_h2rec_without_text_or_codes_is_an_error(tmp_path):
         pipeline.evaluated()
 
 
+def test_a_model_that_there_is_not_is_refused_before_any_text_is_embedded(shop, tmp_path):
+    pipeline = Pipeline(RunConfig.load(shop, ["model.name=sasrek"]), tmp_path)
+    with pytest.raises(ConfigError, match="unknown model 'sasrek'"):
+        pipeline.evaluated()
+    assert not {"text", "semantic_ids"} & pipeline.stages.keys()
+
+
 def test_more_negatives_than_items_are_refused_before_anything_is_trained(tmp_path):
     pipeline = Pipeline(
         RunConfig.load(write_shop(tmp_path), ["evaluate.protocols=[sampled100]"]), tmp_path / "out"

@@ -26,7 +26,7 @@ from h2rec.experiments.provenance import provenance
 from h2rec.experiments.report import write_report
 from h2rec.experiments.stages import Stage
 from h2rec.files import atomic_folder, read_json, write_json
-from h2rec.models.build import build_model
+from h2rec.models.build import build_model, check_name
 from h2rec.models.scorer import CatalogueScorer
 from h2rec.models.settings import ModelSettings
 from h2rec.retrieval.bundle import BundleParts, write_bundle
@@ -63,6 +63,8 @@ class Pipeline(Preparation):
     @cached_property
     def train_stage(self) -> Stage:
         """The selected weights and the record of the training."""
+        # What can't be built or evaluated is refused before the slow stages, not after them.
+        check_name(self.config.model)
         self._check_evaluation()
         self.tokenized()
         config = self.config
@@ -104,7 +106,6 @@ class Pipeline(Preparation):
         return self.stage("train", depends, work)
 
     def _check_evaluation(self) -> None:
-        # What can't be evaluated is refused before the slow stages, not after them.
         split = self.split
         for protocol in self.config.evaluate.protocols:
             if protocol != FULL:

@@ -58,6 +58,19 @@ class ItemFeatures:
     pieces: tuple[RowArray, int] | None = None
 
 
+def check_name(settings: ModelSettings) -> None:
+    """Refuse a model that there is not.
+
+    Raises
+    ------
+    ConfigError
+        If the name is unknown.
+    """
+    if settings.name not in BUILDERS:
+        known = ", ".join(BUILDERS)
+        raise ConfigError(f"model.name: unknown model '{settings.name}', known are: {known}")
+
+
 def build_model(settings: ModelSettings, features: ItemFeatures, *, seed: int) -> Model:
     """Make a model and start its weights; the same seed gives the same weights.
 
@@ -66,10 +79,8 @@ def build_model(settings: ModelSettings, features: ItemFeatures, *, seed: int) -
     ConfigError
         If the name is unknown, or the model needs codes or text that the catalogue does not have.
     """
+    check_name(settings)
     torch.manual_seed(seed)
-    if settings.name not in BUILDERS:
-        known = ", ".join(BUILDERS)
-        raise ConfigError(f"model.name: unknown model '{settings.name}', known are: {known}")
     model = BUILDERS[settings.name](settings, features)
     _warm_start(model, settings, features)
     return model
