@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from h2rec.experiments.config import read_yaml
+from h2rec.experiments.suite_files import SHIPPED
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -35,6 +38,13 @@ def test_a_cell_measures_what_it_says(benchmark):
     # A larger catalogue costs each model one table row an item.
     assert {m: cell["parameters"] - 402 * 64 for m, cell in bigger.items()} == {m: tables[m] for m in bigger}
     assert cells["llm_esr"]["frozen_bytes"] >= 200 * 384 * 4
+
+
+def test_every_model_has_a_name_and_h2rec_is_that_of_the_main_suite(benchmark):
+    run, table = benchmark
+    assert list(table.NAMES) == list(run.MODELS)
+    row = read_yaml(SHIPPED / "main.yaml")["models"]["H2Rec"]["model"]
+    assert run.MODELS["h2rec_hybrid"] == row
 
 
 def test_finished_cells_are_kept_and_make_a_table(benchmark, tmp_path, monkeypatch, capfd):

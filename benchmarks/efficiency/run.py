@@ -1,7 +1,8 @@
-"""What SASRec, LLM-ESR and H2Rec cost, by catalogue size and history length: parameters, memory, training, ranking.
+"""What models cost by catalogue size and history length: parameters, memory, training, ranking.
 
 Run:  python -m benchmarks.efficiency.run [--items 10000 --items 100000] [--lengths 50] [--models h2rec]
 
+SASRec, LLM-ESR, two hash-ID branches, H2Rec's two branches and the main table's H2Rec.
 Catalogues, codes, texts and histories are made: what a step costs does not depend on what was learned. Every cell runs
 in a process of its own (its peak memory is its own), on one thread; times are CPU seconds of that process, which other
 work on the machine disturbs little. Finished cells are kept: the same command goes on where it was stopped.
@@ -40,8 +41,13 @@ RESULTS = Path(__file__).parent / "results" / "efficiency.json"
 MODELS: dict[str, dict[str, Any]] = {
     "sasrec": {"name": "sasrec"},
     "llm_esr": {"name": "llm_esr"},
+    "two_hid": {"name": "two_hid"},
     "h2rec": {"name": "h2rec"},
-    "h2rec_hybrid": {"name": "h2rec", "residual": {"enabled": True, "branch": "own", "shrink": 0.0}},
+    # The H2Rec of the suite `main`.
+    "h2rec_hybrid": {
+        "name": "h2rec",
+        "residual": {"enabled": True, "branch": "own", "codes": "prefixes", "layers": 2, "shrink": 0.0},
+    },
 }
 ITEMS = (10_000, 100_000, 1_000_000)
 LENGTHS = (20, 50, 200)

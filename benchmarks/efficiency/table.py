@@ -14,13 +14,15 @@ RESULTS = Path(__file__).parent / "results" / "efficiency.json"
 TEXT = """## What the models cost
 
 Made catalogues and histories of one length; every model with the same sizes, 512 shared negatives, one thread. Times
-are CPU seconds. Peak memory is that of the whole process, Python and torch included.
+are CPU seconds. Peak memory is that of the whole process, Python and torch included. Codes are drawn at random, so that
+items share fewer prefixes than real ones do: H2Rec's tables of prefixes are as large as they get.
 """
 NAMES = {
     "sasrec": "SASRec",
     "llm_esr": "LLM-ESR",
-    "h2rec": "H2Rec",
-    "h2rec_hybrid": "H2Rec with a hybrid branch",
+    "two_hid": "Two HID branches",
+    "h2rec": "H2Rec, two branches",
+    "h2rec_hybrid": "H2Rec",
 }
 
 
