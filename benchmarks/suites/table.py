@@ -11,7 +11,15 @@ from typing import Any
 
 from benchmarks.pages import cores, markdown, update
 
-from h2rec.experiments.comparison import blocks_of, changes_along, column_of, significant, verdicts
+from h2rec.experiments.comparison import (
+    blocks_of,
+    changes_along,
+    column_of,
+    contrast_rows,
+    gain,
+    significant,
+    verdicts,
+)
 from h2rec.experiments.tables import SLICES
 from h2rec.files import read_json
 
@@ -81,7 +89,8 @@ def across(parts: Sequence[dict[str, Any]]) -> str:
 def of_data_sets(found: dict[str, Any]) -> str:
     """The tables of one results file, what it cost and where it comes from."""
     parts = [
-        f"\n### {found['suite']}: {data}, {protocol}\n\n{table(found, data, protocol)}"
+        f"\n### {found['suite']}: {data}, {protocol}\n\n"
+        f"{table(found, data, protocol)}{contrasts(found, data, protocol)}"
         for data, protocol in blocks_of(found)
     ]
     if found["suite"].startswith(NOISE):
@@ -105,6 +114,19 @@ def table(found: dict[str, Any], data: str, protocol: str) -> str:
     ]
     names = [name for _, _, column in columns for name in column]
     return by_row({f"{part} {metric}": column for part, metric, column in columns}, names)
+
+
+def contrasts(found: dict[str, Any], data: str, protocol: str) -> str:
+    """Gains of the suite's further comparisons; bold where significant, corrected over those of the same row."""
+    pairs = contrast_rows(found, data, protocol)
+    if not pairs:
+        return ""
+    heads = ["row", "against", *(f"{part} {metric}" for part, metric in next(iter(pairs.values())))]
+    rows = [
+        [*pair, *(f"**{gain(r)}**" if significant(r) else gain(r) for r in cells.values())]
+        for pair, cells in pairs.items()
+    ]
+    return "\nGains over other rows, **bold** where significant:\n\n" + markdown(heads, rows, text_columns=2)
 
 
 def by_row(

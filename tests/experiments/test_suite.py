@@ -5,12 +5,14 @@ import sys
 import time
 from pathlib import Path
 
+import polars as pl
 import pytest
 import yaml
 
 import failing_runs
 from h2rec.cli.main import main
 from h2rec.errors import ConfigError
+from h2rec.evaluation.significance import compare_models
 from h2rec.experiments.comparison import changes_along, evidence
 from h2rec.experiments.config import RunConfig, key_of_settings
 from h2rec.experiments.search_space import value_at
@@ -82,6 +84,44 @@ def test_records_are_means_over_seeds_with_tests_against_the_tested_row(tiny):
     assert json.loads((tiny.out / "results.json").read_text()) == json.loads(json.dumps(found))
 
 
+def test_further_comparisons_are_tests_of_their_own(tiny):
+    found = evidence(tiny)
+    means = {
+        (r["model"], r["slice"], r["metric"]): r["mean"]
+        for r in found["records"]
+        if r["protocol"] == "sampled100"
+    }
+    told = [r for r in found["contrasts"] if r["protocol"] == "sampled100"]
+    assert {(r["model"], r["other"]) for r in told} == {("H2Rec, no alignment", "SASRec, warm")}
+    assert {(r["slice"], r["metric"]) for r in told} == {(part, metric) for _, part, metric in means}
+    for r in told:
+        ours, theirs = (means[r[row], r["slice"], r["metric"]] for row in ("model", "other"))
+        assert r["difference"] == pytest.approx(ours - theirs)
+    # A family of one: nothing to correct for, while the tested row is compared with three.
+    pair = ("H2Rec, no alignment", "SASRec, warm")
+    ranks = {
+        name: [
+            pl.read_parquet(job.folder / "ranks.parquet").filter(pl.col("split") == "test")
+            for job in tiny.finished()
+            if job.model == name
+        ]
+        for name in pair
+    }
+    apart = compare_models(ranks, pair[0], ["ndcg@10"], protocol="sampled100")
+    overall = next(r for r in told if (r["slice"], r["metric"]) == ("overall", "ndcg@10"))
+    assert overall["p_bootstrap"] == pytest.approx(apart["p_bootstrap"][0])
+    assert overall["p_t"] == pytest.approx(apart["p_t"][0])
+
+
+def test_contrasts_of_rows_without_figures_or_of_a_skipped_row_are_left_out(tiny, tmp_path):
+    planned = {"H2Rec, no alignment": ["Pop", "SASRec, warm"], "SASRec, warm": ["Pop"]}
+    settings = tiny.settings.model_copy(
+        update={"contrasts": planned, "skip": {"made-shop": ["SASRec, warm"]}}
+    )
+    found = evidence(Suite(settings, tiny.out, tiny.stages))
+    assert {(r["model"], r["other"]) for r in found["contrasts"]} == {("H2Rec, no alignment", "Pop")}
+
+
 def test_the_weights_that_validation_chose_are_told_for_every_seed(tiny):
     blends = {of_row["model"]: of_row["weights"] for of_row in evidence(tiny)["blend"]}
     assert set(blends) == {"H2Rec, no alignment", "H2Rec"}
@@ -129,6 +169,7 @@ def test_the_command_prints_tables_of_what_is_finished(tiny, capsys):
     assert "made-shop, test, full" in said
     assert " +" in said
     assert "made-shop, full, overall: H2Rec is" in said
+    assert "made-shop, test, full, gains of a row over another one" in said
     assert "8 of 8 runs finished" in said
 
 
@@ -292,6 +333,12 @@ def test_a_wrong_key_names_the_run(suite_file, tmp_path):
     ("changes", "message"),
     [
         ({"reference": "none"}, "reference 'none' is none of the rows"),
+        ({"contrasts": {"none": ["weak"]}}, "contrasts: 'none' is none of the rows"),
+        ({"contrasts": {"weak": ["none"]}}, "contrasts: 'none' is none of the rows"),
+        ({"contrasts": {"weak": ["H2Rec", "H2Rec"]}}, r"contrasts\.weak: expected other rows, each once"),
+        ({"contrasts": {"weak": ["weak"]}}, r"contrasts\.weak: expected other rows, each once"),
+        ({"contrasts": {"weak": "H2Rec"}}, r"contrasts\.weak"),
+        ({"contrasts": ["weak"]}, "contrasts: expected rows, and for each a list of rows"),
         ({"skip": {"shop": ["none"]}}, r"skip\.shop: 'none' is none of the models"),
         ({"models": ["weak"]}, "models: expected keys and values"),
         ({"extends": "small.yaml"}, "extends itself"),
@@ -340,6 +387,11 @@ def test_extending_adds_replaces_and_drops_rows(suite_file, tmp_path):
     child.write_text("extends: ../small.yaml\nmodels: {weak: , more: {loss: {beta: 0.1}}}\nseeds: [5]\n")
     suite = Suite.load(child, tmp_path)
     assert [(job.model, job.seed) for job in suite.jobs] == [("H2Rec", 5), ("more", 5)]
+    # A dropped row is dropped from contrasts, too, and a contrast may be dropped by itself.
+    rewritten(tmp_path / "small.yaml", contrasts={"H2Rec": ["weak"], "weak": ["H2Rec"]})
+    assert Suite.load(child, tmp_path).settings.contrasts == {"H2Rec": []}
+    rewritten(child, contrasts={"H2Rec": None, "more": ["H2Rec"]})
+    assert Suite.load(child, tmp_path).settings.contrasts == {"more": ["H2Rec"]}
     # Paths are those of the file that they stand in.
     assert suite.jobs[0].config.data.interactions == tmp_path / "interactions.csv"
 

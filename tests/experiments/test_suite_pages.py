@@ -43,6 +43,11 @@ def test_kept_results_make_the_same_page_and_name_no_folder(pages, tiny, tmp_pat
     assert f"**{best['mean']:.4f}**" in page
     assert "| Pop | 0.3267 + |" in page.replace("*", "")
     assert "8 of 8 runs" in page
+    told = next(
+        line for line in page.splitlines() if line.startswith("| H2Rec, no alignment | SASRec, warm |")
+    )
+    first = next(r for r in found["contrasts"] if r["protocol"] == "full")
+    assert told.split(" | ")[2].strip("*") == f"{first['relative']:+.1%}"
 
 
 def test_a_data_set_of_a_suite_is_kept_in_one_file_only(pages, tiny, tmp_path, monkeypatch):

@@ -23,7 +23,17 @@ def wide(found):
     """The same figures as of a sweep on two data sets, with a failure and without the last run."""
     other = json.loads(json.dumps(found))
     other["data"]["other shop"] = other["data"]["made-shop"]
-    for name in ("records", "groups", "weighted_head", "exposure", "intent", "shares", "codes", "curves"):
+    for name in (
+        "records",
+        "contrasts",
+        "groups",
+        "weighted_head",
+        "exposure",
+        "intent",
+        "shares",
+        "codes",
+        "curves",
+    ):
         other[name] += [entry | {"data": "other shop"} for entry in other[name]]
     for value, name in enumerate(("H2Rec, no alignment", "H2Rec")):
         other["rows"][name] |= {"model": "H2Rec", "key": "loss.beta", "value": value / 2}
@@ -44,6 +54,10 @@ def test_the_page_tells_what_the_evidence_says(page, wide):
     shown = text.partition('id="evidence"')[0]
     for record in wide["records"]:
         assert f"<span>{record['mean']:.4f}</span>" in shown
+    told = shown.partition('id="contrasts"')[2].partition("</section>")[0]
+    assert told.count('<th scope="row">SASRec, warm</th>') == 4
+    for record in wide["contrasts"]:
+        assert f"<span>{record['relative']:+.1%}</span>" in told
     for entry in wide["exposure"]:
         assert f"<td>{entry['coverage@10']:.3f}</td>" in shown
     assert shown.count("▲") > 5

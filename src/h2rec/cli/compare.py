@@ -9,7 +9,7 @@ from rich.markup import escape
 
 from h2rec.cli.numbers import read_numbers
 from h2rec.errors import ConfigError, H2RecError, MissingExtraError
-from h2rec.experiments.comparison import comparison_table, evidence, verdicts
+from h2rec.experiments.comparison import comparison_table, contrast_table, evidence, verdicts
 from h2rec.experiments.suite import Suite
 from h2rec.experiments.suite_files import shipped_suites, suite_path
 from h2rec.experiments.suite_report import write_index, write_suite_report
@@ -115,6 +115,8 @@ def _tell(suite: Suite, console: Console) -> dict[str, Any]:
     found = evidence(suite)
     for name, protocol in dict.fromkeys((r["data"], r["protocol"]) for r in found["records"]):
         console.print(comparison_table(found, name, protocol))
+        if (contrasts := contrast_table(found, name, protocol)) is not None:
+            console.print(contrasts)
     for sentence in verdicts(found):
         console.print(escape(sentence), soft_wrap=True)
     cost = found["cost"]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from rich.markup import escape
 from rich.table import Table
 
 from h2rec.evaluation.significance import compare_models
@@ -32,19 +33,24 @@ def evidence(suite: Suite) -> dict[str, Any]:
         ``records``: one for each data set, protocol, slice, metric and row: `mean` and `spread` (standard
         deviation) over `seeds`, `place` (1 best, 2 second), and against the tested row its `difference`, the
         `relative` one, its interval (`low`, `high`), Holm-corrected p-values and Cohen's d_z (`effect_size`).
-        Then what `suite_evidence.context` tells. Reports and documents are made of this and of nothing else.
+        ``contrasts``: the further tests of the suite, one for each data set, protocol, slice, metric, `model` and
+        `other`, with the same figures. Then what `suite_evidence.context` tells. Reports and documents are made
+        of this and of nothing else.
     """
     records: list[Record] = []
+    contrasts: list[Record] = []
     for data in suite.settings.data:
         jobs = [job for job in suite.finished() if job.data == data]
         if jobs:
             records += _records(suite, data, jobs)
+            contrasts += _contrasts(suite, data, jobs)
     found = {
         "suite": suite.name,
         "title": suite.settings.title,
         "tested": suite.settings.tested,
         "metrics": suite.settings.metrics,
         "records": records,
+        "contrasts": contrasts,
         **context(suite),
     }
     write_json(suite.out / "results.json", found)
@@ -57,8 +63,8 @@ def _records(suite: Suite, data: str, jobs: Sequence[Job]) -> list[Record]:
     first = metrics[jobs[0]]["test"]
     records = []
     for protocol, blocks in first.items():
-        reported = [metric for metric in suite.settings.metrics if metric in blocks["overall"]]
-        tests = _tests(suite, names, metrics, protocol=protocol, reported=reported)
+        reported = _reported(suite, blocks)
+        tests = _tests(suite, suite.settings.tested, names, metrics, protocol=protocol, reported=reported)
         for part in SLICES:
             for metric in reported:
                 column = []
@@ -82,6 +88,38 @@ def _records(suite: Suite, data: str, jobs: Sequence[Job]) -> list[Record]:
     return records
 
 
+def _contrasts(suite: Suite, data: str, jobs: Sequence[Job]) -> list[Record]:
+    """The further tests that the suite plans, among the rows that have figures; corrected over a row's others."""
+    metrics = {job: read_json(job.folder / "metrics.json") for job in jobs}
+    found = {job.model for job in jobs}
+    records = []
+    for protocol, blocks in metrics[jobs[0]]["test"].items():
+        reported = _reported(suite, blocks)
+        for model, planned in suite.settings.contrasts.items():
+            others = [name for name in planned if name in found]
+            of_pair = {job: figures for job, figures in metrics.items() if job.model in (model, *others)}
+            tests = _tests(suite, model, [*others, model], of_pair, protocol=protocol, reported=reported)
+            records += [
+                {
+                    "data": data,
+                    "protocol": protocol,
+                    "slice": part,
+                    "metric": metric,
+                    "model": model,
+                    "other": other,
+                    **tests[f"{part}/{metric}/{other}"],
+                }
+                for other, part, metric in product(others, SLICES, reported)
+                if f"{part}/{metric}/{other}" in tests
+            ]
+    return records
+
+
+def _reported(suite: Suite, blocks: Mapping[str, Any]) -> list[str]:
+    """The suite's metrics that a protocol has: a sample of 100 has no Hit@500."""
+    return [metric for metric in suite.settings.metrics if metric in blocks["overall"]]
+
+
 def over_seeds(values: Sequence[float | None]) -> Record:
     """``mean`` and ``spread`` (standard deviation) of one figure over ``seeds``; None where nothing is to be told."""
     known = [value for value in values if value is not None]
@@ -101,15 +139,16 @@ def mark_places(column: Sequence[Record]) -> None:
 
 def _tests(
     suite: Suite,
+    tested: str,
     names: Sequence[str],
-    metrics: dict[Job, Any],
+    metrics: Mapping[Job, Any],
     *,
     protocol: str,
     reported: list[str],
 ) -> dict[str, Record]:
-    """Tests of all rows against the tested one, by ``slice/metric/row``; done once for the same runs."""
-    tested, jobs = suite.settings.tested, list(metrics)
-    if tested not in names or len(names) < 2:
+    """Tests of rows against one of them, by ``slice/metric/row``; done once for the same runs."""
+    jobs = list(metrics)
+    if len(names) < 2 or all(job.model != tested for job in jobs):
         return {}
     keys = [[job.model, job.seed, metrics[job]["provenance"]["stages"]["evaluate"]] for job in jobs]
     depends = {"runs": keys, "tested": tested, "protocol": protocol, "metrics": reported}
@@ -148,7 +187,7 @@ def _test_ranks(path: Path) -> pl.DataFrame:
     return pl.read_parquet(path).filter(pl.col("split") == "test")
 
 
-def significant(record: Record) -> bool:
+def significant(record: Mapping[str, Any]) -> bool:
     """Whether both corrected tests tell the tested row and this one apart."""
     return "p_t" in record and max(record["p_bootstrap"], record["p_t"]) < LEVEL
 
@@ -197,6 +236,39 @@ def comparison_table(found: dict[str, Any], data: str, protocol: str) -> Table:
             gain = _gain(cells[name, lead])
             table.add_row(part if place == 0 else "", name, *row, gain, end_section=place == len(names) - 1)
     return table
+
+
+def contrast_table(found: Mapping[str, Any], data: str, protocol: str) -> Table | None:
+    """Gains of the suite's further comparisons, a row each; bold where significant; None where there are none."""
+    rows = contrast_rows(found, data, protocol)
+    if not rows:
+        return None
+    table = Table(title=f"{data}, test, {protocol}, gains of a row over another one", title_justify="left")
+    for name in ("row", "against"):
+        table.add_column(name)
+    for part, metric in next(iter(rows.values())):
+        table.add_column(f"{part} {metric}", justify="right")
+    for (model, other), cells in rows.items():
+        told = [f"[bold]{gain(r)}[/]" if significant(r) else gain(r) for r in cells.values()]
+        table.add_row(escape(model), escape(other), *told)
+    return table
+
+
+def contrast_rows(
+    found: Mapping[str, Any], data: str, protocol: str
+) -> dict[tuple[str, str], dict[tuple[str, str], Record]]:
+    """Further comparisons of a data set and protocol: by row and other row, then by slice and metric."""
+    rows: dict[tuple[str, str], dict[tuple[str, str], Record]] = {}
+    for record in found.get("contrasts", []):
+        if (record["data"], record["protocol"]) == (data, protocol):
+            cells = rows.setdefault((record["model"], record["other"]), {})
+            cells[record["slice"], record["metric"]] = record
+    return rows
+
+
+def gain(record: Mapping[str, Any]) -> str:
+    """A relative difference in words; a dash where the other row found nothing."""
+    return "–" if record["relative"] is None else f"{record['relative']:+.1%}"
 
 
 def _cell(record: Record) -> str:

@@ -56,6 +56,9 @@ class SuiteSettings(Settings):
     """Training seeds; codes and sampled negatives are the same for all of them."""
     reference: str | None = None
     """The row that all others are tested against; null takes the last."""
+    contrasts: dict[str, list[str]] = Field(default_factory=dict)
+    """Further tests that are planned: rows, and for each the rows that it is tested against as well. What a data set
+    skips is left out there."""
     metrics: list[str] = Field(["hit@10", "ndcg@10", "hit@100", "hit@500"], min_length=1)
     """Columns of the tables."""
 
@@ -63,6 +66,12 @@ class SuiteSettings(Settings):
     def _names_are_rows(self) -> Self:
         if self.reference is not None and self.reference not in self.rows:
             raise ValueError(f"reference '{self.reference}' is none of the rows {', '.join(self.rows)}")
+        for row, others in self.contrasts.items():
+            unknown = [name for name in (row, *others) if name not in self.rows]
+            if unknown:
+                raise ValueError(f"contrasts: '{unknown[0]}' is none of the rows {', '.join(self.rows)}")
+            if row in others or len(set(others)) < len(others):
+                raise ValueError(f"contrasts.{row}: expected other rows, each once")
         for data, names in self.skip.items():
             unknown = [name for name in names if name not in self.models]
             if unknown:

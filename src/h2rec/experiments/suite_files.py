@@ -62,7 +62,11 @@ def read_suite(path: Path, data: Sequence[str] = (), overrides: Sequence[str] = 
         If a file can't be read, extends itself, or a data set can't be found.
     """
     values = _extended(path, ())
-    values["models"] = {name: row for name, row in values.get("models", {}).items() if row is not None}
+    models = values.get("models", {})
+    dropped = {name for name, row in models.items() if row is None}
+    values["models"] = {name: row for name, row in models.items() if row is not None}
+    if contrasts := values.get("contrasts"):
+        values["contrasts"] = _without(contrasts, dropped, path)
     if data:
         values["data"] = dict(_named(option) for option in data)
     else:
@@ -93,6 +97,17 @@ def _extended(path: Path, below: tuple[Path, ...]) -> Values:
         return own
     beside = path.parent / str(parent)
     return merged(_extended(beside if beside.is_file() else suite_path(str(parent)), (*below, path)), own)
+
+
+def _without(contrasts: Any, dropped: set[str], path: Path) -> Values:
+    """Leave out contrasts that are given as null, and rows that the suite has dropped."""
+    if not isinstance(contrasts, Mapping):
+        raise ConfigError(f"{path}: contrasts: expected rows, and for each a list of rows")
+    return {
+        row: [name for name in others if name not in dropped] if isinstance(others, list) else others
+        for row, others in contrasts.items()
+        if others is not None and row not in dropped
+    }
 
 
 def _named(option: str) -> tuple[str, Values]:

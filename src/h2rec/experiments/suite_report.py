@@ -7,7 +7,16 @@ from typing import Any
 from markupsafe import Markup
 
 from h2rec.errors import MissingExtraError
-from h2rec.experiments.comparison import blocks_of, column_of, lead_metric, significant, standing, verdicts
+from h2rec.experiments.comparison import (
+    blocks_of,
+    column_of,
+    contrast_rows,
+    gain,
+    lead_metric,
+    significant,
+    standing,
+    verdicts,
+)
 from h2rec.experiments.tables import SLICES
 from h2rec.files import write_text
 from h2rec.templates import page_templates
@@ -46,6 +55,7 @@ def write_suite_report(path: Path, found: Mapping[str, Any]) -> None:
         protocols=list(dict.fromkeys(record["protocol"] for record in found["records"])),
         verdicts=list(standing(found)),
         tables=list(_tables(found)),
+        contrasts=list(_contrasts(found)),
         exposures=list(_exposures(found, lead)),
         exposure_names=EXPOSURE_NAMES,
         heads=list(_heads(found)),
@@ -84,17 +94,58 @@ def _tables(found: Mapping[str, Any]) -> Iterator[Record]:
 
 
 def _cell(record: Record) -> Record:
-    mark = ""
-    if significant(record):
-        mark = "▲" if record["difference"] > 0 else "▼"
     told = f"{record['seeds']} seeds"
     if record.get("relative") is not None:
-        told += (
-            f"; the tested row: {record['relative']:+.2%}, difference {record['difference']:+.5f} "
-            f"[{record['low']:+.5f}, {record['high']:+.5f}], p {record['p_bootstrap']:.4f} (bootstrap), "
-            f"{record['p_t']:.4f} (t), d_z {record['effect_size'] or 0:+.3f}"
-        )
-    return {name: record[name] for name in ("mean", "spread", "place")} | {"mark": mark, "told": told}
+        told += f"; the tested row: {_test(record)}"
+    return {name: record[name] for name in ("mean", "spread", "place")} | {
+        "mark": _mark(record),
+        "told": told,
+    }
+
+
+def _mark(record: Mapping[str, Any]) -> str:
+    """Whether the tested row is significantly better (▲) or worse (▼)."""
+    if not significant(record):
+        return ""
+    return "▲" if record["difference"] > 0 else "▼"
+
+
+def _test(record: Mapping[str, Any]) -> str:
+    return (
+        f"{record['relative']:+.2%}, difference {record['difference']:+.5f} "
+        f"[{record['low']:+.5f}, {record['high']:+.5f}], p {record['p_bootstrap']:.4f} (bootstrap), "
+        f"{record['p_t']:.4f} (t), d_z {record['effect_size'] or 0:+.3f}"
+    )
+
+
+def _contrasts(found: Mapping[str, Any]) -> Iterator[Record]:
+    """Tables of the suite's further comparisons, a row each."""
+    for data, protocol in blocks_of(found):
+        pairs = contrast_rows(found, data, protocol)
+        if not pairs:
+            continue
+        columns = list(next(iter(pairs.values())))
+        rows = [
+            {
+                "model": model,
+                "other": other,
+                "cells": [
+                    {
+                        "gain": gain(cells[column]),
+                        "mark": _mark(cells[column]),
+                        "told": "" if cells[column]["relative"] is None else _test(cells[column]),
+                    }
+                    for column in columns
+                ],
+            }
+            for (model, other), cells in pairs.items()
+        ]
+        yield {
+            "data": data,
+            "protocol": protocol,
+            "metrics": list(dict.fromkeys(m for _, m in columns)),
+            "rows": rows,
+        }
 
 
 def _exposures(found: Mapping[str, Any], lead: str) -> Iterator[Record]:
