@@ -92,7 +92,7 @@ def test_one_branch_has_nothing_to_weigh():
     assert not can_be_fitted(ModelSettings.parse({"name": "sasrec"}))
 
 
-def test_the_controls_are_fitted_as_h2rec_is_and_no_model_gets_a_weight_of_popularity_unless_asked():
+def test_the_controls_are_fitted_as_h2rec_is_and_popularity_is_weighed_only_where_asked():
     assert all(
         can_be_fitted(ModelSettings.parse({"name": name})) for name in ("h2rec", "two_hid", "three_hid")
     )
@@ -100,16 +100,19 @@ def test_the_controls_are_fitted_as_h2rec_is_and_no_model_gets_a_weight_of_popul
 
 
 @pytest.mark.parametrize("tolerance", [0.0, 0.5])
-def test_popularity_shares_the_gain_out_between_head_and_tail(tolerance):
+@pytest.mark.parametrize(("name", "other"), [("h2rec", "sid"), ("two_hid", "first")])
+def test_popularity_shares_the_gain_out_between_head_and_tail(name, other, tolerance):
     grid = BlendSettings(weights=[0.4], popularity=[-3.0, -0.5, 0.5, 3.0], tolerance=tolerance)
-    found = fit_weights(made(), CASES, grid, select="full.overall.mrr", head=HEAD, train_counts=COUNTS)
+    model = made(name=name)
+    found = fit_weights(model, CASES, grid, select="full.overall.mrr", head=HEAD, train_counts=COUNTS)
 
     def by_part(weights):
-        return {part: measured(made(weights), f"full.{part}.mrr") for part in ("overall", "head", "tail")}
+        ranked = made(weights, name=name)
+        return {part: measured(ranked, f"full.{part}.mrr") for part in ("overall", "head", "tail")}
 
-    alone = by_part({"sid": 1e-12})
+    alone = by_part({other: 1e-12})
     tried = {
-        weight: by_part({"sid": found["weights"]["sid"], "popularity": weight})
+        weight: by_part({other: found["weights"][other], "popularity": weight})
         for weight in (-3.0, -0.5, 0.0, 0.5, 3.0)
     }
     enough = max(one["overall"] for one in tried.values()) * (1 - tolerance)
@@ -121,7 +124,7 @@ def test_popularity_shares_the_gain_out_between_head_and_tail(tolerance):
     best = max(least, key=least.get)
     assert found["weights"]["popularity"] == best
     assert found["value"] == pytest.approx(tried[best]["overall"], abs=1e-9)
-    assert found["balance"]["hid_alone"] == pytest.approx(alone, abs=1e-9)
+    assert found["balance"]["last_alone"] == pytest.approx(alone, abs=1e-9)
     assert found["balance"]["final"] == pytest.approx(tried[best], abs=1e-9)
 
 
@@ -131,15 +134,16 @@ def test_where_one_slice_is_asked_for_popularity_has_no_say():
     assert "popularity" not in found["weights"]
 
 
-def test_popularity_is_a_branch_of_the_score_and_a_new_model_has_none():
-    model = made({"popularity": 0.7})
-    assert model.branches == ("sid", "hid", "popularity")
+@pytest.mark.parametrize(("name", "branches"), [("h2rec", ("sid", "hid")), ("two_hid", ("first", "second"))])
+def test_popularity_is_a_branch_of_the_score_and_a_new_model_has_none(name, branches):
+    model = made({"popularity": 0.7}, name=name)
+    assert model.branches == (*branches, "popularity")
     rows = np.arange(USERS)
-    plain = CatalogueScorer(made()).score(CASES.histories, rows)
+    plain = CatalogueScorer(made(name=name)).score(CASES.histories, rows)
     expected = plain + 0.7 * torch.from_numpy(np.log1p(COUNTS)).float()
     torch.testing.assert_close(CatalogueScorer(model).score(CASES.histories, rows), expected)
-    assert made().branches == ("sid", "hid")
-    assert not any("popularity" in name for name in made().state_dict())
+    assert made(name=name).branches == branches
+    assert not any("popularity" in key for key in made(name=name).state_dict())
 
 
 @pytest.fixture(scope="module")

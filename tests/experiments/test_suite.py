@@ -339,6 +339,9 @@ def test_a_wrong_key_names_the_run(suite_file, tmp_path):
         ({"contrasts": {"weak": ["weak"]}}, r"contrasts\.weak: expected other rows, each once"),
         ({"contrasts": {"weak": "H2Rec"}}, r"contrasts\.weak"),
         ({"contrasts": ["weak"]}, "contrasts: expected rows, and for each a list of rows"),
+        ({"tuned_as": {"weak": "none"}}, "tuned_as: 'none' is none of the rows"),
+        ({"tuned_as": {"none": "weak"}}, "tuned_as: 'none' is none of the rows"),
+        ({"tuned_as": {"weak": "weak"}}, r"tuned_as\.weak: 'weak' has no search of its own either"),
         ({"skip": {"shop": ["none"]}}, r"skip\.shop: 'none' is none of the models"),
         ({"models": ["weak"]}, "models: expected keys and values"),
         ({"extends": "small.yaml"}, "extends itself"),
@@ -413,10 +416,11 @@ def test_the_settings_that_were_searched_are_those_of_rows_of_the_main_suite(dat
     tuned = Path(__file__).parents[2] / "configs" / "tuned"
     for folder in tuned.iterdir():
         suite = Suite.load("main", tmp_path / "out", data=[folder.name], tuned=tuned)
-        files = {tuned_file(tuned, *place) for place in suite.searched}
+        as_other = suite.settings.tuned_as
+        files = {tuned_file(tuned, data, as_other.get(row, row)) for data, row in suite.searched}
         assert files == set(folder.iterdir())
         for job in suite.jobs:
-            searched = read_tuned(tuned, job.data, job.model)
+            searched = read_tuned(tuned, job.data, as_other.get(job.model, job.model))
             found = {key: value_at(job.config, key) for key in flat(searched)}
             assert found == flat(searched)
 
@@ -497,6 +501,29 @@ def test_every_trained_row_is_searched_and_compare_takes_what_was_found(suite_fi
     assert tuned[0].train.epochs == 1
     (recent,) = {job.config.model.dropout for job in suite.jobs if job.model == "Pop, recent"}
     assert recent == RunConfig.parse({"data": tuned[0].data.model_dump()}).model.dropout
+
+
+def test_a_row_may_take_what_was_searched_for_another_one(suite_file, tmp_path):
+    folder = tmp_path / "tuned"
+    (folder / "shop").mkdir(parents=True)
+    (folder / "shop" / "h2rec.yaml").write_text("model: {dropout: 0.25}")
+    models = {"weak": {"train": {"epochs": 1}}, "H2Rec": {"train": {"epochs": 1}}, "other": {}}
+    rewritten(suite_file, models=models, tuned_as={"weak": "H2Rec"})
+    suite = Suite.load(suite_file, tmp_path / "out", tuned=folder)
+    assert {job.model: job.config.model.dropout for job in suite.jobs} == {
+        "weak": 0.25,
+        "H2Rec": 0.25,
+        "other": 0.3,
+    }
+    assert suite.searched == [("shop", "weak"), ("shop", "H2Rec")]
+    assert tune_suite(suite, 1, only=["weak"]) == {}
+    assert not (tmp_path / "out" / "search").exists()
+    # Rows that a suite drops are no longer named.
+    child = tmp_path / "child.yaml"
+    child.write_text("{extends: small.yaml, models: {weak: }}")
+    assert Suite.load(child, tmp_path).settings.tuned_as == {}
+    child.write_text("{extends: small.yaml, models: {H2Rec: }}")
+    assert Suite.load(child, tmp_path).settings.tuned_as == {}
 
 
 def test_a_search_tries_what_was_found_elsewhere(suite_file, tmp_path):

@@ -61,6 +61,7 @@ def test_writing_again_gives_the_same_bytes(bundle_folder, tmp_path):
         {"residual": {"enabled": True, "branch": "own", "codes": "prefixes", "layers": 2}},
         {"score": {"kind": "inner"}},
         {"score": {"popularity": 0.3}},
+        {"name": "two_hid", "score": {"popularity": 0.3}},
     ],
     ids=str,
 )

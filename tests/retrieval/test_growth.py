@@ -54,6 +54,7 @@ def test_each_item_has_a_told_outcome(grown):
         {"residual": {"enabled": True, "branch": "own", "codes": "prefixes"}},
         {"score": {"kind": "inner"}},
         {"score": {"popularity": 0.3}},
+        {"name": "two_hid", "score": {"popularity": 0.3}},
     ],
     ids=str,
 )

@@ -17,6 +17,7 @@ MODELS = [
     {"intent": "last"},
     {"fusion": "mean_history"},
     {"score": {"popularity": 0.3}},
+    {"name": "two_hid", "score": {"popularity": 0.3}},
     {"name": "sasrec"},
     {"name": "two_hid"},
     {"name": "llm_esr"},

@@ -42,8 +42,8 @@ class BlendSettings(Settings):
     weights: list[NonNegativeFloat] = Field([0.0, 0.15, 0.3, 0.5, 0.8, 1.2], min_length=1)
     """Weights to try for every branch but the last, beside those that are configured."""
     popularity: list[float] = Field([])
-    """h2rec alone: weights to try for popularity, beside none; without any it is left out. No other model is given
-    one, so comparisons leave it out. ``[0.1, 0.2, 0.3, 0.45]`` are worth a try where head and tail must both gain."""
+    """Weights to try for popularity, beside none; without any it is left out. ``[0.1, 0.2, 0.3, 0.45]`` are worth a
+    try where head and tail must both gain."""
     tolerance: float = Field(0.005, ge=0, lt=1)
     """Share of the best value that sharing the gain out between head and tail may cost."""
 
@@ -75,9 +75,9 @@ def fit_weights(
     """Rank validation cases with all combinations of weights and then with all weights of popularity; return the best.
 
     First the branches: the weights with the best value; of equal ones the configured weights win, then the smaller
-    ones. Then, where the value is one over all cases, popularity: what the branches gain over the HID branch alone is
-    shared out between head and tail. The weight is taken with which the smaller of the two relative gains is largest,
-    among those that cost at most `settings.tolerance` of the best value.
+    ones. Then, where the value is one over all cases, popularity: what the branches gain over the last one alone
+    (h2rec's HID branch) is shared out between head and tail. The weight is taken with which the smaller of the two
+    relative gains is largest, among those that cost at most `settings.tolerance` of the best value.
 
     Parameters
     ----------
@@ -100,8 +100,8 @@ def fit_weights(
     -------
     dict
         ``weights`` by branch, their ``value``, ``value_as_configured`` and how many were ``tried``; and where
-        popularity was weighed, ``balance``: overall, head and tail of the HID branch alone, of the branches' sum and of
-        the final ranking.
+        popularity was weighed, ``balance``: overall, head and tail of the last branch alone, of the branches' sum and
+        of the final ranking.
     """
     protocol, part, metric = select.split(".")
     of_head = head[cases.targets]
@@ -128,15 +128,14 @@ def fit_weights(
         "tried": len(tried),
         "selected_by": select,
     }
-    weighable = isinstance(model, H2Rec) and settings.popularity
-    if part == "overall" and weighable and of_head.any() and not of_head.all():
-        alone = Blend(tuple(float(branch == "hid") for branch in model.branches))
+    if part == "overall" and settings.popularity and of_head.any() and not of_head.all():
+        alone = Blend(tuple(float(branch == model.branches[-1]) for branch in model.branches))
         priors = [Blend(tried[best].weights, weight) for weight in sorted({0.0, *settings.popularity})]
         of_alone, *of_priors = values([alone, *priors])
         place = _most_even(of_alone, of_priors, settings.tolerance)
         found["weights"]["popularity"] = priors[place].popularity
         found["value"] = of_priors[place]["overall"]
-        found["balance"] = {"hid_alone": of_alone, "sum": measured[best], "final": of_priors[place]}
+        found["balance"] = {"last_alone": of_alone, "sum": measured[best], "final": of_priors[place]}
     return found
 
 

@@ -52,6 +52,8 @@ class SuiteSettings(Settings):
     """Dotted keys and their values: every model becomes a row for each of them, one key at a time."""
     skip: dict[str, list[str]] = Field(default_factory=dict)
     """Models that are not run on a data set (because they need text and it has none)."""
+    tuned_as: dict[str, str] = Field(default_factory=dict)
+    """Rows that take the settings that were searched for another row, and have no search of their own."""
     seeds: list[int] = Field([0, 1, 2], min_length=1)
     """Training seeds; codes and sampled negatives are the same for all of them."""
     reference: str | None = None
@@ -72,6 +74,12 @@ class SuiteSettings(Settings):
                 raise ValueError(f"contrasts: '{unknown[0]}' is none of the rows {', '.join(self.rows)}")
             if row in others or len(set(others)) < len(others):
                 raise ValueError(f"contrasts.{row}: expected other rows, each once")
+        for row, other in self.tuned_as.items():
+            unknown = [name for name in (row, other) if name not in self.rows]
+            if unknown:
+                raise ValueError(f"tuned_as: '{unknown[0]}' is none of the rows {', '.join(self.rows)}")
+            if other in self.tuned_as:
+                raise ValueError(f"tuned_as.{row}: '{other}' has no search of its own either")
         for data, names in self.skip.items():
             unknown = [name for name in names if name not in self.models]
             if unknown:
@@ -126,7 +134,7 @@ class Suite:
         What the suite is called in its report.
     tuned
         Folder of tuned settings, ``DATA/ROW.yaml``: they win over the suite's own, row by row. Rows without a file
-        stay as they are.
+        stay as they are; see `SuiteSettings.tuned_as`.
     """
 
     def __init__(
@@ -176,7 +184,9 @@ class Suite:
     def _jobs(self) -> Iterator[Job]:
         # Seed by seed: a suite that is stopped early has whole tables of fewer seeds.
         found = {
-            (data, name): {} if self.tuned is None else read_tuned(self.tuned, data, name)
+            (data, name): {}
+            if self.tuned is None
+            else read_tuned(self.tuned, data, self.settings.tuned_as.get(name, name))
             for data in self.settings.data
             for name in self.settings.rows
         }

@@ -67,6 +67,10 @@ def read_suite(path: Path, data: Sequence[str] = (), overrides: Sequence[str] = 
     values["models"] = {name: row for name, row in models.items() if row is not None}
     if contrasts := values.get("contrasts"):
         values["contrasts"] = _without(contrasts, dropped, path)
+    if isinstance(tuned_as := values.get("tuned_as"), Mapping):
+        values["tuned_as"] = {
+            row: other for row, other in tuned_as.items() if dropped.isdisjoint((row, str(other)))
+        }
     if data:
         values["data"] = dict(_named(option) for option in data)
     else:

@@ -26,6 +26,8 @@ def tune_suite(
 ) -> dict[tuple[str, str], str]:
     """Search every row of a suite that is trained, with its first seed and the default space of its model.
 
+    Rows that take what is found for another one (`SuiteSettings.tuned_as`) are left out.
+
     A search lies in ``search/DATA/ROW`` below the suite's folder and goes on where it was stopped; what it finds is
     written to ``tuned/DATA/ROW.yaml``, the searched keys alone, as `Suite.load` takes them.
 
@@ -80,8 +82,9 @@ def tune_suite(
 
 
 def _is_searched(job: Job, suite: Suite) -> bool:
-    """Whether a job stands for its row: one seed a row, and popularity has nothing to train."""
-    return job.seed == suite.settings.seeds[0] and job.config.model.name != "pop"
+    """Whether a job stands for a row with a search: one seed a row, and popularity has nothing to train."""
+    first, own = job.seed == suite.settings.seeds[0], job.model not in suite.settings.tuned_as
+    return first and own and job.config.model.name != "pop"
 
 
 def _search(  # noqa: PLR0917 - handed to a pool

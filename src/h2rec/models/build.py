@@ -176,8 +176,8 @@ BUILDERS: dict[str, Callable[[ModelSettings, ItemFeatures], Model]] = {
     "spm_sid": _spm_sid,
     "hid_sid_add": lambda s, f: _tied(s, f, HidPlusSid(_codes(s, f), s.dim)),
     "hid_sid_concat": lambda s, f: _tied(s, f, HidConcatSid(_codes(s, f), s.dim)),
-    "two_hid": lambda s, f: HidBranches(s, f.item_count, 2),
-    "three_hid": lambda s, f: HidBranches(s, f.item_count, 3),
+    "two_hid": lambda s, f: HidBranches(s, f.item_count, 2, f.train_counts),
+    "three_hid": lambda s, f: HidBranches(s, f.item_count, 3, f.train_counts),
 }
 
 

@@ -46,8 +46,9 @@ class ScoreSettings(Settings):
     hid_weights: tuple[NonNegativeFloat, NonNegativeFloat] = (1.0, 1.0)
     """Weights of the first branch of two_hid and three_hid, and of the second of three_hid, beside the last one's."""
     popularity: float = 0.0
-    """Beyond the paper: what is added for every unit of ``log(1 + training interactions)`` of an item, in h2rec's
-    rankings alone and in no loss. It moves weight between head and tail; the stage `blend` chooses it."""
+    """Beyond the paper: what is added for every unit of ``log(1 + training interactions)`` of an item, in the
+    rankings of h2rec and of its controls, two_hid and three_hid, and in no loss. It moves weight between head and
+    tail; the stage `blend` chooses it."""
     saturate_at: int | None = Field(None, ge=1)
     """Beyond the paper: the SID score stops growing at the user's own score of this rank, so that codes choose
     the region and identity orders inside it; null for the paper's plain sum."""
@@ -160,8 +161,8 @@ class ModelSettings(Settings):
     def with_branch_weights(self, weights: Mapping[str, float]) -> Self:
         """Return the settings in which branches weigh something else.
 
-        h2rec has ``sid``, ``hybrid`` and ``popularity``, its controls ``first`` and ``second``; a model's last branch
-        always weighs 1.
+        h2rec has ``sid`` and ``hybrid``, its controls ``first`` and ``second``, all of them ``popularity``. The last
+        branch that reads histories (``hid`` in h2rec) always weighs 1.
         """
         score, residual = self.score, self.residual
         first, second = score.hid_weights
