@@ -199,3 +199,32 @@ def test_without_fitting_the_configured_weights_stay_and_the_training_is_the_sam
     assert "blend" not in metrics
     assert pipeline.model.branch_weights == (config.model.score.sid_weight, 1.0)
     assert pipeline.train_stage.key == Pipeline(config, tmp_path / "other", stages).train_stage.key
+
+
+@pytest.mark.parametrize("fit", [True, False])
+def test_other_weights_of_what_is_not_trained_are_other_figures_and_bundles(shop, tmp_path, fit):
+    config, stages = shop
+    ranked = {}
+    for weight in (0.0, 4.0):
+        model = config.model.with_branch_weights({"popularity": weight})
+        blend_settings = BlendSettings(fit=fit, weights=[0.3])
+        asked = config.model_copy(update={"model": model, "blend": blend_settings})
+        pipeline = Pipeline(asked, tmp_path / str(weight), stages)
+        pipeline.evaluated()
+        ranked[weight] = pl.read_parquet(tmp_path / str(weight) / "ranks.parquet")["rank_full"]
+        bundled = Recommender.load(pipeline.bundled()).bundle.model
+        assert ("popularity" in bundled.branches) == bool(weight)
+    assert not ranked[0.0].equals(ranked[4.0])
+
+
+def test_the_weights_of_a_control_are_part_of_what_its_figures_depend_on(shop, tmp_path):
+    config, stages = shop
+    keys = set()
+    for weights in ((1.0, 1.0), (0.2, 1.0)):
+        cold = {"hid": False, "codes": False}
+        asked = {"name": "two_hid", "score": {"hid_weights": weights}, "warm_start": cold}
+        changes = {"model": ModelSettings.parse(asked), "blend": BlendSettings(fit=False)}
+        pipeline = Pipeline(config.model_copy(update=changes), tmp_path / str(weights[0]), stages)
+        keys.add((pipeline.train_stage.key, pipeline.evaluation_stage.key))
+    assert len({train for train, _ in keys}) == 1
+    assert len(keys) == 2

@@ -339,6 +339,7 @@ def test_a_wrong_key_names_the_run(suite_file, tmp_path):
         ({"contrasts": {"weak": ["weak"]}}, r"contrasts\.weak: expected other rows, each once"),
         ({"contrasts": {"weak": "H2Rec"}}, r"contrasts\.weak"),
         ({"contrasts": ["weak"]}, "contrasts: expected rows, and for each a list of rows"),
+        ({"unswept": ["none"]}, "unswept: 'none' is none of the models"),
         ({"tuned_as": {"weak": "none"}}, "tuned_as: 'none' is none of the rows"),
         ({"tuned_as": {"none": "weak"}}, "tuned_as: 'none' is none of the rows"),
         ({"tuned_as": {"weak": "weak"}}, r"tuned_as\.weak: 'weak' has no search of its own either"),
@@ -359,6 +360,22 @@ def test_a_sweep_makes_a_row_of_each_value(suite_file, tmp_path):
     found = {job.model: (job.config.loss.beta, job.config.loss.alignment.window) for job in suite.jobs}
     assert found == {"H2Rec, beta 0.0": (0.0, 1), "H2Rec, beta 0.5": (0.5, 1), "H2Rec, window 2": (0.5, 2)}
     assert suite.settings.tested == "H2Rec, window 2"
+
+
+def test_a_sweep_stands_on_what_was_searched_for_its_model_and_beside_models_that_are_not_swept(
+    suite_file, tmp_path
+):
+    folder = tmp_path / "tuned"
+    (folder / "shop").mkdir(parents=True)
+    (folder / "shop" / "h2rec.yaml").write_text("{model: {dropout: 0.25}, loss: {beta: 0.9}}")
+    (folder / "shop" / "h2rec-beta-0-5.yaml").write_text("model: {dropout: 0.35}")
+    changes = {"sweep": {"loss.beta": [0.0, 0.5]}, "unswept": ["weak"]}
+    suite = Suite.load(rewritten(suite_file, **changes), tmp_path / "out", tuned=folder)
+    found = {job.model: (job.config.loss.beta, job.config.model.dropout) for job in suite.jobs}
+    # The swept value wins over what was searched; what was searched for a row of the sweep wins over its model's.
+    assert found == {"weak": (0.5, 0.3), "H2Rec, beta 0.0": (0.0, 0.25), "H2Rec, beta 0.5": (0.5, 0.35)}
+    rows = suite.settings.rows
+    assert (rows["weak"].key, rows["H2Rec, beta 0.5"].value) == (None, 0.5)
 
 
 def test_changes_along_a_sweep_are_those_of_each_model_from_its_first_value():
@@ -437,7 +454,15 @@ def test_every_shipped_suite_is_valid(data_sets, tmp_path):
         "sweep_codes",
         "quantizers",
     ]
-    names += ["backbones", "popularity", "text_noise", "text_noise_drop", "text_noise_replace", "tiny"]
+    names += [
+        "seesaw",
+        "backbones",
+        "popularity",
+        "text_noise",
+        "text_noise_drop",
+        "text_noise_replace",
+        "tiny",
+    ]
     assert set(shipped_suites()) == set(names)
     for name in names:
         suite = Suite.load(name, tmp_path / "out")

@@ -28,7 +28,7 @@ from h2rec.experiments.stages import Stage
 from h2rec.files import atomic_folder, read_json, write_json
 from h2rec.models.build import build_model, check_name
 from h2rec.models.scorer import CatalogueScorer
-from h2rec.models.settings import ModelSettings
+from h2rec.models.settings import ModelSettings, ScoreSettings
 from h2rec.retrieval.bundle import BundleParts, write_bundle
 from h2rec.runtime import random_stream
 from h2rec.training.checkpoint import load_weights, weights_of
@@ -228,8 +228,8 @@ class Pipeline(Preparation):
             # Any model's cases are grouped by how many items share the target's codes.
             "semantic_ids": self._key_of_codes,
         }
-        if self.blend is not None:
-            depends["weights"] = self.blend["weights"]
+        if weights := self._untrained_weights:
+            depends["weights"] = weights
 
         def work(folder: Path) -> None:
             metrics, ranks = {}, []
@@ -268,6 +268,17 @@ class Pipeline(Preparation):
         return metrics
 
     @property
+    def _untrained_weights(self) -> dict[str, Any]:
+        """What branches weigh that no training depends on: figures and bundles do."""
+        score = self.model_settings.score
+        weights: dict[str, Any] = {} if self.blend is None else dict(self.blend["weights"])
+        if score.popularity:
+            weights["popularity"] = score.popularity
+        if self.blend is None and score.hid_weights != ScoreSettings().hid_weights:
+            weights["hid_weights"] = list(score.hid_weights)
+        return weights
+
+    @property
     def _key_of_codes(self) -> str | None:
         stage = self.semantic_id_stage
         return None if stage is None else stage.key
@@ -278,8 +289,8 @@ class Pipeline(Preparation):
         """Carry the whole pipeline out and return the folder of the bundle."""
         depends: dict[str, Any] = {"train": self.train_stage.key, "head": self.config.data.head_share}
         depends["semantic_ids"] = self._key_of_codes
-        if self.blend is not None:
-            depends["weights"] = self.blend["weights"]
+        if weights := self._untrained_weights:
+            depends["weights"] = weights
 
         def work(folder: Path) -> None:
             semantic_stage = self.semantic_id_stage

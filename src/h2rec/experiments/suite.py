@@ -29,12 +29,17 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the tables: the keys of its configuration and, of a sweep, what was swept to which value."""
+    """A row of the tables: the keys of its model's configuration and, of a sweep, what is swept to which value."""
 
     values: Values
     model: str
     key: str | None = None
     value: Any = None
+
+    @property
+    def swept(self) -> Values:
+        """What a sweep asks for; it wins over all else."""
+        return {} if self.key is None else nested(self.key, self.value)
 
 
 class SuiteSettings(Settings):
@@ -50,10 +55,13 @@ class SuiteSettings(Settings):
     """Rows of the tables by name; in a file null drops a row of the suite that is extended."""
     sweep: dict[str, list[Any]] = Field(default_factory=dict)
     """Dotted keys and their values: every model becomes a row for each of them, one key at a time."""
+    unswept: list[str] = Field(default_factory=list)
+    """Models that stand beside a sweep as they are."""
     skip: dict[str, list[str]] = Field(default_factory=dict)
     """Models that are not run on a data set (because they need text and it has none)."""
     tuned_as: dict[str, str] = Field(default_factory=dict)
-    """Rows that take the settings that were searched for another row, and have no search of their own."""
+    """Rows, or of a sweep models, that take the settings that were searched for another one, and have no search of
+    their own."""
     seeds: list[int] = Field([0, 1, 2], min_length=1)
     """Training seeds; codes and sampled negatives are the same for all of them."""
     reference: str | None = None
@@ -74,10 +82,12 @@ class SuiteSettings(Settings):
                 raise ValueError(f"contrasts: '{unknown[0]}' is none of the rows {', '.join(self.rows)}")
             if row in others or len(set(others)) < len(others):
                 raise ValueError(f"contrasts.{row}: expected other rows, each once")
+        if unknown := [name for name in self.unswept if name not in self.models]:
+            raise ValueError(f"unswept: '{unknown[0]}' is none of the models {', '.join(self.models)}")
         for row, other in self.tuned_as.items():
-            unknown = [name for name in (row, other) if name not in self.rows]
-            if unknown:
-                raise ValueError(f"tuned_as: '{unknown[0]}' is none of the rows {', '.join(self.rows)}")
+            known = dict.fromkeys((*self.rows, *self.models))
+            if unknown := [name for name in (row, other) if name not in known]:
+                raise ValueError(f"tuned_as: '{unknown[0]}' is none of the rows {', '.join(known)}")
             if other in self.tuned_as:
                 raise ValueError(f"tuned_as.{row}: '{other}' has no search of its own either")
         for data, names in self.skip.items():
@@ -91,16 +101,15 @@ class SuiteSettings(Settings):
     @property
     def rows(self) -> dict[str, Row]:
         """Rows of the tables by name: the models, or with a sweep one for each model, key and value."""
-        if not self.sweep:
-            return {name: Row(values, name) for name, values in self.models.items()}
-        return {
-            f"{name}, {key.rpartition('.')[2].replace('_', ' ')} {value}": Row(
-                merged(values, nested(key, value)), name, key, value
-            )
-            for name, values in self.models.items()
-            for key, swept in self.sweep.items()
-            for value in swept
-        }
+        found = {}
+        for name, values in self.models.items():
+            if not self.sweep or name in self.unswept:
+                found[name] = Row(values, name)
+                continue
+            for key, swept in self.sweep.items():
+                of_key = key.rpartition(".")[2].replace("_", " ")
+                found |= {f"{name}, {of_key} {value}": Row(values, name, key, value) for value in swept}
+        return found
 
     @property
     def tested(self) -> str:
@@ -184,11 +193,9 @@ class Suite:
     def _jobs(self) -> Iterator[Job]:
         # Seed by seed: a suite that is stopped early has whole tables of fewer seeds.
         found = {
-            (data, name): {}
-            if self.tuned is None
-            else read_tuned(self.tuned, data, self.settings.tuned_as.get(name, name))
+            (data, name): self._tuned(data, name, row)
             for data in self.settings.data
-            for name in self.settings.rows
+            for name, row in self.settings.rows.items()
         }
         self.searched = [place for place, values in found.items() if values]
         if self.tuned is not None and not any(found.values()):
@@ -199,11 +206,23 @@ class Suite:
                     if row.model in self.settings.skip.get(data, []):
                         continue
                     values = merged(
-                        self.settings.base, of_data, row.values, found[data, name], {"train": {"seed": seed}}
+                        self.settings.base,
+                        of_data,
+                        row.values,
+                        found[data, name],
+                        row.swept,
+                        {"train": {"seed": seed}},
                     )
                     config = RunConfig.parse(values, source=f"{data}, {name}").resolved(Path.cwd())
                     folder = self.out / "runs" / data / _file_name(name) / f"seed-{seed}"
                     yield Job(data, name, seed, config, folder)
+
+    def _tuned(self, data: str, name: str, row: Row) -> Values:
+        """What was searched for a row; where a sweep's row has nothing of its own, for the model that is swept."""
+        if self.tuned is None:
+            return {}
+        asked = (self.settings.tuned_as.get(of, of) for of in dict.fromkeys((name, row.model)))
+        return next((values for of in asked if (values := read_tuned(self.tuned, data, of))), {})
 
     def run(
         self, jobs: int = 1, *, cores: Sequence[int] | None = None, only: Sequence[str] = ()
