@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -17,6 +18,7 @@ from h2rec.experiments.comparison import changes_along, evidence
 from h2rec.experiments.config import RunConfig, key_of_settings
 from h2rec.experiments.search_space import value_at
 from h2rec.experiments.suite import Suite, SuiteSettings
+from h2rec.experiments.suite_evidence import _shares
 from h2rec.experiments.suite_files import (
     flat,
     merged,
@@ -132,6 +134,27 @@ def test_the_weights_that_validation_chose_are_told_for_every_seed(tiny):
     ]
     assert blends["H2Rec"] == {branch: [of_run[branch] for of_run in runs] for branch in runs[0]}
     assert len(runs) == 2
+
+
+def test_shares_of_seeds_with_and_without_a_weight_of_popularity_are_averaged(tiny, tmp_path):
+    of_seeds = [
+        {"branches": ["sid", "hid"], "by_rank": {"1": [0.2, 0.8]}, "by_popularity": {"0": [0.5, 0.5]}},
+        {
+            "branches": ["sid", "hid", "popularity"],
+            "by_rank": {"1": [0.4, 0.5, 0.1]},
+            "by_popularity": {"0": [0.1, 0.7, 0.2], "1": [0.2, 0.2, 0.6]},
+        },
+    ]
+    jobs = [job for job in tiny.finished() if job.model == "H2Rec"]
+    moved = [replace(job, folder=tmp_path / str(job.seed)) for job in jobs]
+    for job, shares in zip(moved, of_seeds, strict=True):
+        job.folder.mkdir()
+        (job.folder / "shares.json").write_text(json.dumps(shares))
+    (found,) = _shares(moved)
+    assert found["branches"] == ["sid", "hid", "popularity"]
+    assert found["by_rank"]["1"] == pytest.approx([0.3, 0.65, 0.05])
+    assert found["by_popularity"]["0"] == pytest.approx([0.3, 0.6, 0.1])
+    assert found["by_popularity"]["1"] == pytest.approx([0.2, 0.2, 0.6])
 
 
 def test_places_follow_the_means(tiny):

@@ -125,16 +125,23 @@ def _intent(jobs: Sequence[Job]) -> Iterable[Record]:
 def _shares(jobs: Sequence[Job]) -> Iterable[Record]:
     found = [read_json(path) for job in jobs if (path := job.folder / "shares.json").exists()]
     found = [of_run for of_run in found if of_run is not None]
-    if found:
-        yield {"branches": found[0]["branches"]} | {
-            kind: {
-                name: np.mean(
-                    [of_run[kind][name] for of_run in found if name in of_run[kind]], axis=0
-                ).tolist()
-                for name in found[0][kind]
-            }
-            for kind in ("by_rank", "by_popularity")
-        }
+    if not found:
+        return
+    # Popularity is a branch of those seeds alone whose validation gave it a weight: others' scores have none of it.
+    branches = list(dict.fromkeys(branch for of_run in found for branch in of_run["branches"]))
+    told: Record = {"branches": branches}
+    for kind in ("by_rank", "by_popularity"):
+        told[kind] = {}
+        for name in dict.fromkeys(name for of_run in found for name in of_run[kind]):
+            given = [
+                dict(zip(of_run["branches"], of_run[kind][name], strict=True))
+                for of_run in found
+                if name in of_run[kind]
+            ]
+            told[kind][name] = [
+                float(np.mean([of_run.get(branch, 0.0) for of_run in given])) for branch in branches
+            ]
+    yield told
 
 
 SIGNS = ("alpha_entropy", "mca_to_hid_norm", "positives_per_item")
