@@ -239,17 +239,21 @@ def comparison_table(found: dict[str, Any], data: str, protocol: str) -> Table:
 
 
 def contrast_table(found: Mapping[str, Any], data: str, protocol: str) -> Table | None:
-    """Gains of the suite's further comparisons, a row each; bold where significant; None where there are none."""
+    """Gains of the suite's further comparisons in `told_metrics`, a row each; a star where significant.
+
+    None where there are none.
+    """
     rows = contrast_rows(found, data, protocol)
     if not rows:
         return None
     table = Table(title=f"{data}, test, {protocol}, gains of a row over another one", title_justify="left")
     for name in ("row", "against"):
         table.add_column(name)
-    for part, metric in next(iter(rows.values())):
+    columns = list(product(SLICES, told_metrics(found, protocol)))
+    for part, metric in columns:
         table.add_column(f"{part} {metric}", justify="right")
     for (model, other), cells in rows.items():
-        told = [f"[bold]{gain(r)}[/]" if significant(r) else gain(r) for r in cells.values()]
+        told = [gain(r) + (" *" if significant(r) else "  ") for r in map(cells.__getitem__, columns)]
         table.add_row(escape(model), escape(other), *told)
     return table
 
