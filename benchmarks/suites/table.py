@@ -26,7 +26,6 @@ from h2rec.files import read_json
 RESULTS = Path(__file__).parent / "results"
 ORDER = (
     "main",
-    "branches_apart",
     "backbones",
     "ablation",
     "popularity",
