@@ -26,6 +26,7 @@ from h2rec.files import read_json
 RESULTS = Path(__file__).parent / "results"
 ORDER = (
     "main",
+    "seesaw",
     "backbones",
     "ablation",
     "popularity",
