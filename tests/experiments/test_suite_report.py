@@ -147,3 +147,18 @@ def test_a_browser_draws_it_offline_and_follows_the_choices(page, wide, width):
         bar = f"document.getElementById('gains').data.every(t => t.x.every((v, i) => {sides}))"
         assert tab.evaluate(bar)
     assert problems == []
+
+
+def test_a_sweep_is_drawn_in_its_order_even_where_the_first_model_has_only_a_later_value(found, tmp_path):
+    partial = json.loads(json.dumps(found))
+    sweep = {"SASRec, warm": ("first", 0.5), "H2Rec, no alignment": ("H2Rec", 0.0), "H2Rec": ("H2Rec", 0.5)}
+    partial["rows"]["Pop"] |= {"model": "first", "key": "loss.beta", "value": 0.0}
+    for name, (model, value) in sweep.items():
+        partial["rows"][name] |= {"model": model, "key": "loss.beta", "value": value}
+    partial["records"] = [r for r in partial["records"] if r["model"] != "Pop"]
+    path = tmp_path / "report.html"
+    write_suite_report(path, partial)
+    with opened(path, 1280) as (tab, _):
+        tab.wait_for_selector("body[data-drawn]")
+        drawn = "document.getElementById('sweep-0')._fullLayout.xaxis._categories"
+        assert tab.evaluate(drawn) == ["0", "0.5"]

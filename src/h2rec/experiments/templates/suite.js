@@ -126,6 +126,8 @@ function sweeps() {
   keys.forEach((key, place) => {
     const own = rows.filter((row) => found.rows[row].key === key);
     const models = [...new Set(own.map((row) => found.rows[row].model))];
+    // The order of the sweep, whatever of it the first model has.
+    const values = [...new Set(own.map((row) => String(found.rows[row].value)))];
     const traces = [];
     SLICES.forEach((part, panel) => models.forEach((model, number) => {
       const points = own.filter((row) => found.rows[row].model === model).map((row) => [found.rows[row].value, record(row, part)]).filter(([, r]) => r && r.mean != null);
@@ -137,7 +139,7 @@ function sweeps() {
     const axes = {};
     SLICES.forEach((part, panel) => {
       const suffix = panel ? String(panel + 1) : "";
-      axes[`xaxis${suffix}`] = { type: "category", title: { text: part }, gridcolor: "#e9edf4", automargin: true, anchor: `y${suffix}`, domain: stacked ? [0, 1] : [panel / 3 + (panel ? 0.05 : 0), (panel + 1) / 3 - 0.01] };
+      axes[`xaxis${suffix}`] = { type: "category", categoryorder: "array", categoryarray: values, title: { text: part }, gridcolor: "#e9edf4", automargin: true, anchor: `y${suffix}`, domain: stacked ? [0, 1] : [panel / 3 + (panel ? 0.05 : 0), (panel + 1) / 3 - 0.01] };
       axes[`yaxis${suffix}`] = { gridcolor: "#e9edf4", automargin: true, anchor: `x${suffix}`, domain: stacked ? [1 - (panel + 1) / 3 + 0.09, 1 - panel / 3] : [0, 1] };
     });
     draw(`sweep-${place}`, traces, { ...axes, legend: { orientation: "h", y: stacked ? -0.06 : -0.25 } }, stacked ? 760 : 360);
