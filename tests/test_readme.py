@@ -12,6 +12,7 @@ from h2rec.cli.main import main
 from h2rec.experiments.suite import Suite
 from h2rec.experiments.suite_files import merged
 from h2rec.models.settings import ResidualSettings
+from h2rec.retrieval.recommender import Recommender
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
@@ -59,6 +60,10 @@ def test_the_example_runs_from_data_to_recommendations(shop, monkeypatch, capsys
     run(*commands[0][1:], "--set", "train.epochs=1", "--set", "runtime.threads=1")
     run(*commands[1][1:])
     assert "model" in capsys.readouterr().out
+    moved = re.search(r"`--set (model\.score\.popularity=\S+)`", README).group(1)
+    run(*commands[0][1:], "--set", "train.epochs=1", "--set", "runtime.threads=1", "--set", moved)
+    assert len(list((shop / "runs" / "shop").glob("stages/train-*"))) == 1
+    assert "popularity" in Recommender.load(shop / "runs" / "shop" / "bundle").bundle.model.branches
     names: dict[str, object] = {}
     exec(block("python", "Recommender.load"), names)
     assert len(names["answer"].items) == 10
