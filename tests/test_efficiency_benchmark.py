@@ -66,6 +66,8 @@ def test_finished_cells_are_kept_and_make_a_table(benchmark, tmp_path, monkeypat
     monkeypatch.setattr(sys, "argv", words)
     run.main()
     first = out.read_text()
+    assert json.loads(first)["commands"] == ["run.py --items 200 --lengths 6 --targets 300 --models sasrec"]
+    assert str(tmp_path) not in first
     assert "'model': 'sasrec'" in capfd.readouterr().out
     run.main()
     assert out.read_text() == first

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from benchmarks.keeping import without_paths
 
 from h2rec.batching.sequences import cut_windows
 from h2rec.data.histories import Histories, offsets_of
@@ -153,6 +154,8 @@ def main() -> None:
                 measured = json.loads(done.stdout.splitlines()[-1])
                 found["cells"].append({"asked": cell, **measured})
                 found["provenance"] = provenance(0) | {"torch": torch.__version__}
+                command = without_paths(found["provenance"].pop("command"))
+                found["commands"] = list(dict.fromkeys([*found.get("commands", []), command]))
                 write_json(options.out, found)
                 print(measured, flush=True)
 

@@ -46,7 +46,8 @@ def efficiency() -> str:
     rows = [_row(cell, plain.get((cell["items"], cell["length"]))) for cell in cells]
     origin = found["provenance"]
     machine = origin["machine"]
-    told = f"`{origin['command']}`, commit {origin['commit']}, {cores(machine)}, torch {machine['torch']}."
+    commands = ", ".join(f"`{command}`" for command in found["commands"])
+    told = f"{commands}, commit {origin['commit']}, {cores(machine)}, torch {machine['torch']}."
     return f"{TEXT}\n{markdown(heads, rows, text_columns=0)}\n{told}\n"
 
 
