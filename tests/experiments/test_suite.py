@@ -14,7 +14,7 @@ import failing_runs
 from h2rec.cli.main import main
 from h2rec.errors import ConfigError
 from h2rec.evaluation.significance import compare_models
-from h2rec.experiments.comparison import changes_along, evidence
+from h2rec.experiments.comparison import changes_along, contrast_table, evidence
 from h2rec.experiments.config import RunConfig, key_of_settings
 from h2rec.experiments.search_space import value_at
 from h2rec.experiments.suite import Suite, SuiteSettings
@@ -113,6 +113,14 @@ def test_further_comparisons_are_tests_of_their_own(tiny):
     overall = next(r for r in told if (r["slice"], r["metric"]) == ("overall", "ndcg@10"))
     assert overall["p_bootstrap"] == pytest.approx(apart["p_bootstrap"][0])
     assert overall["p_t"] == pytest.approx(apart["p_t"][0])
+
+
+def test_further_comparisons_of_a_slice_without_cases_are_left_out_of_the_table(tiny):
+    found = evidence(tiny)
+    found["contrasts"] = [r for r in found["contrasts"] if r["slice"] != "head"]
+    told = contrast_table(found, "made-shop", "full")
+    assert [column.header for column in told.columns] == ["row", "against", "overall ndcg@10", "tail ndcg@10"]
+    assert contrast_table(found | {"contrasts": []}, "made-shop", "full") is None
 
 
 def test_contrasts_of_rows_without_figures_or_of_a_skipped_row_are_left_out(tiny, tmp_path):
@@ -554,10 +562,17 @@ def test_every_trained_row_is_searched_and_compare_takes_what_was_found(suite_fi
 def test_a_row_may_take_what_was_searched_for_another_one(suite_file, tmp_path):
     folder = tmp_path / "tuned"
     (folder / "shop").mkdir(parents=True)
-    (folder / "shop" / "h2rec.yaml").write_text("model: {dropout: 0.25}")
-    models = {"weak": {"train": {"epochs": 1}}, "H2Rec": {"train": {"epochs": 1}}, "other": {}}
+    (folder / "shop" / "h2rec.yaml").write_text("{model: {dropout: 0.25}, loss: {beta: 0.9}}")
+    less, trained = {"loss": {"beta": 0.1}}, {"train": {"epochs": 1}}
+    models = {"weak": less | trained, "H2Rec": less | trained, "other": less}
     rewritten(suite_file, models=models, tuned_as={"weak": "H2Rec"})
     suite = Suite.load(suite_file, tmp_path / "out", tuned=folder)
+    # What was searched for a row wins over its own keys; a row that takes it keeps what it differs by.
+    assert {job.model: job.config.loss.beta for job in suite.jobs} == {
+        "weak": 0.1,
+        "H2Rec": 0.9,
+        "other": 0.1,
+    }
     assert {job.model: job.config.model.dropout for job in suite.jobs} == {
         "weak": 0.25,
         "H2Rec": 0.25,
@@ -566,6 +581,13 @@ def test_a_row_may_take_what_was_searched_for_another_one(suite_file, tmp_path):
     assert suite.searched == [("shop", "weak"), ("shop", "H2Rec")]
     assert tune_suite(suite, 1, only=["weak"]) == {}
     assert not (tmp_path / "out" / "search").exists()
+    # So do all rows of a model that is swept.
+    rewritten(suite_file, models=models, tuned_as={"weak": "H2Rec"}, sweep={"loss.beta": [0.0, 0.5]})
+    swept = Suite.load(suite_file, tmp_path / "swept", tuned=folder)
+    assert {job.config.model.dropout for job in swept.jobs if job.model.startswith("weak")} == {0.25}
+    assert tune_suite(swept, 1, only=["weak, beta 0.0"]) == {}
+    assert not (tmp_path / "swept" / "search").exists()
+    rewritten(suite_file, models=models, tuned_as={"weak": "H2Rec"}, sweep={})
     # Rows that a suite drops are no longer named.
     child = tmp_path / "child.yaml"
     child.write_text("{extends: small.yaml, models: {weak: }}")

@@ -249,7 +249,9 @@ def contrast_table(found: Mapping[str, Any], data: str, protocol: str) -> Table 
     table = Table(title=f"{data}, test, {protocol}, gains of a row over another one", title_justify="left")
     for name in ("row", "against"):
         table.add_column(name)
-    columns = list(product(SLICES, told_metrics(found, protocol)))
+    # A slice of fewer than two cases has no tests.
+    tested = next(iter(rows.values()))
+    columns = [column for column in product(SLICES, told_metrics(found, protocol)) if column in tested]
     for part, metric in columns:
         table.add_column(f"{part} {metric}", justify="right")
     for (model, other), cells in rows.items():

@@ -60,8 +60,8 @@ class SuiteSettings(Settings):
     skip: dict[str, list[str]] = Field(default_factory=dict)
     """Models that are not run on a data set (because they need text and it has none)."""
     tuned_as: dict[str, str] = Field(default_factory=dict)
-    """Rows, or of a sweep models, that take the settings that were searched for another one, and have no search of
-    their own."""
+    """Rows, or of a sweep models, that take the settings that were searched for another one, but for keys that they
+    set themselves, and have no search of their own."""
     seeds: list[int] = Field([0, 1, 2], min_length=1)
     """Training seeds; codes and sampled negatives are the same for all of them."""
     reference: str | None = None
@@ -205,14 +205,11 @@ class Suite:
                 for name, row in self.settings.rows.items():
                     if row.model in self.settings.skip.get(data, []):
                         continue
-                    values = merged(
-                        self.settings.base,
-                        of_data,
-                        row.values,
-                        found[data, name],
-                        row.swept,
-                        {"train": {"seed": seed}},
-                    )
+                    # What a row takes from another one is where it stands; its own keys are what it differs by.
+                    parts = [row.values, found[data, name]]
+                    if not self.settings.tuned_as.keys().isdisjoint((name, row.model)):
+                        parts.reverse()
+                    values = merged(self.settings.base, of_data, *parts, row.swept, {"train": {"seed": seed}})
                     config = RunConfig.parse(values, source=f"{data}, {name}").resolved(Path.cwd())
                     folder = self.out / "runs" / data / _file_name(name) / f"seed-{seed}"
                     yield Job(data, name, seed, config, folder)

@@ -83,7 +83,9 @@ def tune_suite(
 
 def _is_searched(job: Job, suite: Suite) -> bool:
     """Whether a job stands for a row with a search: one seed a row, and popularity has nothing to train."""
-    first, own = job.seed == suite.settings.seeds[0], job.model not in suite.settings.tuned_as
+    settings = suite.settings
+    first = job.seed == settings.seeds[0]
+    own = settings.tuned_as.keys().isdisjoint((job.model, settings.rows[job.model].model))
     return first and own and job.config.model.name != "pop"
 
 
