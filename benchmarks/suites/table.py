@@ -28,6 +28,7 @@ ORDER = (
     "main",
     "seesaw",
     "backbones",
+    "ablation_hybrid",
     "ablation",
     "popularity",
     "quantizers",
