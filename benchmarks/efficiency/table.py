@@ -15,7 +15,7 @@ TEXT = """## What the models cost
 
 Made catalogues and histories of one length; every model with the same sizes, 512 shared negatives, one thread. Times
 are CPU seconds. Peak memory is that of the whole process, Python and torch included. Codes are drawn at random, so that
-items share fewer prefixes than real ones do: H2Rec's tables of prefixes are as large as they get.
+items share fewer prefixes than real ones do: H2Rec's tables of prefixes are larger here.
 """
 NAMES = {
     "sasrec": "SASRec",
@@ -47,7 +47,7 @@ def efficiency() -> str:
     origin = found["provenance"]
     machine = origin["machine"]
     commands = ", ".join(f"`{command}`" for command in found["commands"])
-    told = f"{commands}, commit {origin['commit']}, {cores(machine)}, torch {machine['torch']}."
+    told = f"{commands}, commit {origin['commit']}, seed {origin['seed']}, {cores(machine)}, torch {machine['torch']}."
     return f"{TEXT}\n{markdown(heads, rows, text_columns=0)}\n{told}\n"
 
 

@@ -7,6 +7,7 @@ import torch
 
 from h2rec.data.histories import Histories
 from h2rec.data.splits import Holdout
+from h2rec.errors import ConfigError
 from h2rec.evaluation.evaluate import evaluate
 from h2rec.evaluation.metrics import metric_value
 from h2rec.evaluation.settings import EvaluateSettings
@@ -228,3 +229,8 @@ def test_the_weights_of_a_control_are_part_of_what_its_figures_depend_on(shop, t
         keys.add((pipeline.train_stage.key, pipeline.evaluation_stage.key))
     assert len({train for train, _ in keys}) == 1
     assert len(keys) == 2
+
+
+def test_a_weight_of_popularity_is_refused_where_no_score_has_one():
+    with pytest.raises(ConfigError, match=r"score.popularity is a weight of h2rec, .*, and name is 'sasrec'"):
+        ModelSettings.parse({"name": "sasrec", "score": {"popularity": 0.3}})

@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import subprocess
@@ -9,15 +10,17 @@ from pathlib import Path
 import polars as pl
 import pytest
 import yaml
+from rich.console import Console
 
 import failing_runs
 from h2rec.cli.main import main
 from h2rec.errors import ConfigError
 from h2rec.evaluation.significance import compare_models
-from h2rec.experiments.comparison import changes_along, contrast_table, evidence
+from h2rec.experiments.comparison import changes_along, evidence
+from h2rec.experiments.comparison_tables import comparison_table, contrast_table
 from h2rec.experiments.config import RunConfig, key_of_settings
 from h2rec.experiments.search_space import value_at
-from h2rec.experiments.suite import Suite, SuiteSettings
+from h2rec.experiments.suite import Suite
 from h2rec.experiments.suite_evidence import _shares
 from h2rec.experiments.suite_files import (
     flat,
@@ -28,6 +31,7 @@ from h2rec.experiments.suite_files import (
     suite_path,
     tuned_file,
 )
+from h2rec.experiments.suite_settings import SuiteSettings
 from h2rec.experiments.suite_tuning import tune_suite
 from made_shop import write_shop
 
@@ -121,6 +125,14 @@ def test_further_comparisons_of_a_slice_without_cases_are_left_out_of_the_table(
     told = contrast_table(found, "made-shop", "full")
     assert [column.header for column in told.columns] == ["row", "against", "overall ndcg@10", "tail ndcg@10"]
     assert contrast_table(found | {"contrasts": []}, "made-shop", "full") is None
+
+
+def test_names_of_rows_stand_in_the_tables_as_they_are(tiny):
+    found = json.loads(json.dumps(evidence(tiny)).replace('"SASRec, warm"', '"SASRec [bold]"'))
+    console = Console(width=200, record=True, file=io.StringIO())
+    for made in (comparison_table, contrast_table):
+        console.print(made(found, "made-shop", "full"))
+    assert console.export_text().count("SASRec [bold]") == 4
 
 
 def test_contrasts_of_rows_without_figures_or_of_a_skipped_row_are_left_out(tiny, tmp_path):
@@ -369,7 +381,10 @@ def test_a_wrong_key_names_the_run(suite_file, tmp_path):
         ({"contrasts": {"weak": ["H2Rec", "H2Rec"]}}, r"contrasts\.weak: expected other rows, each once"),
         ({"contrasts": {"weak": ["weak"]}}, r"contrasts\.weak: expected other rows, each once"),
         ({"contrasts": {"weak": "H2Rec"}}, r"contrasts\.weak"),
-        ({"contrasts": ["weak"]}, "contrasts: expected rows, and for each a list of rows"),
+        ({"contrasts": ["weak"]}, "contrasts"),
+        ({"tuned_as": "none"}, "tuned_as: 'none' is none of the rows"),
+        ({"tuned_as": ["weak"]}, "tuned_as"),
+        ({"unswept": "weak"}, "unswept"),
         ({"unswept": ["none"]}, "unswept: 'none' is none of the models"),
         ({"tuned_as": {"weak": "none"}}, "tuned_as: 'none' is none of the rows"),
         ({"tuned_as": {"none": "weak"}}, "tuned_as: 'none' is none of the rows"),
@@ -438,11 +453,16 @@ def test_extending_adds_replaces_and_drops_rows(suite_file, tmp_path):
     child.write_text("extends: ../small.yaml\nmodels: {weak: , more: {loss: {beta: 0.1}}}\nseeds: [5]\n")
     suite = Suite.load(child, tmp_path)
     assert [(job.model, job.seed) for job in suite.jobs] == [("H2Rec", 5), ("more", 5)]
-    # A dropped row is dropped from contrasts, too, and a contrast may be dropped by itself.
+    # A dropped row is dropped wherever it is named, and what is said of a row may be dropped by itself.
     rewritten(tmp_path / "small.yaml", contrasts={"H2Rec": ["weak"], "weak": ["H2Rec"]})
     assert Suite.load(child, tmp_path).settings.contrasts == {"H2Rec": []}
     rewritten(child, contrasts={"H2Rec": None, "more": ["H2Rec"]})
     assert Suite.load(child, tmp_path).settings.contrasts == {"more": ["H2Rec"]}
+    rewritten(tmp_path / "small.yaml", tuned_as={"H2Rec": "weak"}, unswept=["weak", "H2Rec"])
+    found = Suite.load(child, tmp_path).settings
+    assert (found.tuned_as, found.unswept) == ({}, ["H2Rec"])
+    rewritten(child, models={"more": {}}, tuned_as={"H2Rec": None, "more": "weak"})
+    assert Suite.load(child, tmp_path).settings.tuned_as == {"more": "weak"}
     # Paths are those of the file that they stand in.
     assert suite.jobs[0].config.data.interactions == tmp_path / "interactions.csv"
 
@@ -587,7 +607,10 @@ def test_a_row_may_take_what_was_searched_for_another_one(suite_file, tmp_path):
     assert {job.config.model.dropout for job in swept.jobs if job.model.startswith("weak")} == {0.25}
     assert tune_suite(swept, 1, only=["weak, beta 0.0"]) == {}
     assert not (tmp_path / "swept" / "search").exists()
-    rewritten(suite_file, models=models, tuned_as={"weak": "H2Rec"}, sweep={})
+    # The name of one row stands for all others.
+    rewritten(suite_file, models=models, tuned_as="H2Rec", sweep={})
+    assert Suite.load(suite_file, tmp_path).settings.tuned_as == {"weak": "H2Rec", "other": "H2Rec"}
+    rewritten(suite_file, models=models, tuned_as={"weak": "H2Rec"})
     # Rows that a suite drops are no longer named.
     child = tmp_path / "child.yaml"
     child.write_text("{extends: small.yaml, models: {weak: }}")

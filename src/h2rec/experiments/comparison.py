@@ -1,15 +1,13 @@
 """Figures and tests of a suite: means and spread over seeds, paired tests against one row, best and second."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-from rich.markup import escape
-from rich.table import Table
 
 from h2rec.evaluation.significance import compare_models
 from h2rec.experiments.stages import StageStore
@@ -42,8 +40,9 @@ def evidence(suite: Suite) -> dict[str, Any]:
     for data in suite.settings.data:
         jobs = [job for job in suite.finished() if job.data == data]
         if jobs:
-            records += _records(suite, data, jobs)
-            contrasts += _contrasts(suite, data, jobs)
+            metrics = {job: read_json(job.folder / "metrics.json") for job in jobs}
+            records += _records(suite, data, metrics)
+            contrasts += _contrasts(suite, data, metrics)
     found = {
         "suite": suite.name,
         "title": suite.settings.title,
@@ -57,12 +56,10 @@ def evidence(suite: Suite) -> dict[str, Any]:
     return found
 
 
-def _records(suite: Suite, data: str, jobs: Sequence[Job]) -> list[Record]:
-    metrics = {job: read_json(job.folder / "metrics.json") for job in jobs}
-    names = [name for name in suite.settings.rows if any(job.model == name for job in jobs)]
-    first = metrics[jobs[0]]["test"]
+def _records(suite: Suite, data: str, metrics: Mapping[Job, Any]) -> list[Record]:
+    names = [name for name in suite.settings.rows if any(job.model == name for job in metrics)]
     records = []
-    for protocol, blocks in first.items():
+    for protocol, blocks in _blocks(metrics):
         reported = _reported(suite, blocks)
         tests = _tests(suite, suite.settings.tested, names, metrics, protocol=protocol, reported=reported)
         for part in SLICES:
@@ -70,7 +67,9 @@ def _records(suite: Suite, data: str, jobs: Sequence[Job]) -> list[Record]:
                 column = []
                 for name in names:
                     found = [
-                        metrics[job]["test"][protocol][part][metric] for job in jobs if job.model == name
+                        of_run["test"][protocol][part][metric]
+                        for job, of_run in metrics.items()
+                        if job.model == name
                     ]
                     column.append(
                         {
@@ -88,12 +87,11 @@ def _records(suite: Suite, data: str, jobs: Sequence[Job]) -> list[Record]:
     return records
 
 
-def _contrasts(suite: Suite, data: str, jobs: Sequence[Job]) -> list[Record]:
+def _contrasts(suite: Suite, data: str, metrics: Mapping[Job, Any]) -> list[Record]:
     """The further tests that the suite plans, among the rows that have figures; corrected over a row's others."""
-    metrics = {job: read_json(job.folder / "metrics.json") for job in jobs}
-    found = {job.model for job in jobs}
+    found = {job.model for job in metrics}
     records = []
-    for protocol, blocks in metrics[jobs[0]]["test"].items():
+    for protocol, blocks in _blocks(metrics):
         reported = _reported(suite, blocks)
         for model, planned in suite.settings.contrasts.items():
             others = [name for name in planned if name in found]
@@ -113,6 +111,12 @@ def _contrasts(suite: Suite, data: str, jobs: Sequence[Job]) -> list[Record]:
                 if f"{part}/{metric}/{other}" in tests
             ]
     return records
+
+
+def _blocks(metrics: Mapping[Job, Any]) -> Iterable[tuple[str, Any]]:
+    """Protocols and their figures in the first run: all runs of a data set report alike."""
+    first: Mapping[str, Any] = next(iter(metrics.values()))["test"]
+    return first.items()
 
 
 def _reported(suite: Suite, blocks: Mapping[str, Any]) -> list[str]:
@@ -208,58 +212,6 @@ def told_metrics(found: Mapping[str, Any], protocol: str) -> list[str]:
     return list(dict.fromkeys([*of_protocol, lead_metric(list(dict.fromkeys(reported)))]))
 
 
-def comparison_table(found: dict[str, Any], data: str, protocol: str) -> Table:
-    """Table of one data set and protocol, a block a slice, a row a model.
-
-    Bold is the best mean of its column and slice, underlined the second; ``+`` or ``-`` tells that the tested row
-    is better or worse than this one, corrected p < 0.05 in both tests. The last column is the tested row's gain
-    over this one in the leading metric, and its effect size d_z.
-    """
-    chosen = [r for r in found["records"] if r["data"] == data and r["protocol"] == protocol]
-    tested = found["tested"]
-    seeds = "/".join(str(n) for n in sorted({r["seeds"] for r in chosen}))
-    table = Table(
-        title=f"{data}, test, {protocol}, {seeds} seeds, all against {tested}", title_justify="left"
-    )
-    table.add_column("items")
-    table.add_column("model")
-    shown = list(dict.fromkeys(r["metric"] for r in chosen))
-    for metric in shown:
-        table.add_column(metric, justify="right")
-    lead = lead_metric(shown)
-    table.add_column(f"gain, {lead}", justify="right")
-    names = list(dict.fromkeys(r["model"] for r in chosen))
-    for part in dict.fromkeys(r["slice"] for r in chosen):
-        cells = {(r["model"], r["metric"]): r for r in chosen if r["slice"] == part}
-        for place, name in enumerate(names):
-            row = [_cell(cells[name, metric]) for metric in shown]
-            gain = _gain(cells[name, lead])
-            table.add_row(part if place == 0 else "", name, *row, gain, end_section=place == len(names) - 1)
-    return table
-
-
-def contrast_table(found: Mapping[str, Any], data: str, protocol: str) -> Table | None:
-    """Gains of the suite's further comparisons in `told_metrics`, a row each; a star where significant.
-
-    None where there are none.
-    """
-    rows = contrast_rows(found, data, protocol)
-    if not rows:
-        return None
-    table = Table(title=f"{data}, test, {protocol}, gains of a row over another one", title_justify="left")
-    for name in ("row", "against"):
-        table.add_column(name)
-    # A slice of fewer than two cases has no tests.
-    tested = next(iter(rows.values()))
-    columns = [column for column in product(SLICES, told_metrics(found, protocol)) if column in tested]
-    for part, metric in columns:
-        table.add_column(f"{part} {metric}", justify="right")
-    for (model, other), cells in rows.items():
-        told = [gain(r) + (" *" if significant(r) else "  ") for r in map(cells.__getitem__, columns)]
-        table.add_row(escape(model), escape(other), *told)
-    return table
-
-
 def contrast_rows(
     found: Mapping[str, Any], data: str, protocol: str
 ) -> dict[tuple[str, str], dict[tuple[str, str], Record]]:
@@ -275,27 +227,6 @@ def contrast_rows(
 def gain(record: Mapping[str, Any]) -> str:
     """A relative difference in words; a dash where the other row found nothing."""
     return "–" if record["relative"] is None else f"{record['relative']:+.1%}"
-
-
-def _cell(record: Record) -> str:
-    if record["mean"] is None:
-        return "–  "
-    text = f"{record['mean']:.4f}"
-    if record["spread"] is not None:
-        text += f" ±{record['spread']:.4f}"
-    style = {1: "bold", 2: "underline"}.get(record["place"])
-    if style:
-        text = f"[{style}]{text}[/]"
-    if not significant(record):
-        return text + "  "
-    return text + (" +" if record["difference"] > 0 else " -")
-
-
-def _gain(record: Record) -> str:
-    if record.get("relative") is None:
-        return ""
-    effect = record["effect_size"]
-    return f"{record['relative']:+.1%}" + ("" if effect is None else f", d {effect:+.3f}")
 
 
 def verdicts(found: Mapping[str, Any]) -> Iterator[str]:

@@ -65,12 +65,7 @@ def read_suite(path: Path, data: Sequence[str] = (), overrides: Sequence[str] = 
     models = values.get("models", {})
     dropped = {name for name, row in models.items() if row is None}
     values["models"] = {name: row for name, row in models.items() if row is not None}
-    if contrasts := values.get("contrasts"):
-        values["contrasts"] = _without(contrasts, dropped, path)
-    if isinstance(tuned_as := values.get("tuned_as"), Mapping):
-        values["tuned_as"] = {
-            row: other for row, other in tuned_as.items() if dropped.isdisjoint((row, str(other)))
-        }
+    _leave_out(values, dropped)
     if data:
         values["data"] = dict(_named(option) for option in data)
     else:
@@ -103,15 +98,17 @@ def _extended(path: Path, below: tuple[Path, ...]) -> Values:
     return merged(_extended(beside if beside.is_file() else suite_path(str(parent)), (*below, path)), own)
 
 
-def _without(contrasts: Any, dropped: set[str], path: Path) -> Values:
-    """Leave out contrasts that are given as null, and rows that the suite has dropped."""
-    if not isinstance(contrasts, Mapping):
-        raise ConfigError(f"{path}: contrasts: expected rows, and for each a list of rows")
-    return {
-        row: [name for name in others if name not in dropped] if isinstance(others, list) else others
-        for row, others in contrasts.items()
-        if others is not None and row not in dropped
-    }
+def _leave_out(values: Values, dropped: set[str]) -> None:
+    """Take rows that a suite drops out of what names rows, and contrasts and the like that are given as null."""
+    for part in ("contrasts", "tuned_as"):
+        if isinstance(asked := values.get(part), Mapping):
+            values[part] = {
+                row: [name for name in others if name not in dropped] if isinstance(others, list) else others
+                for row, others in asked.items()
+                if others is not None and row not in dropped and others not in tuple(dropped)
+            }
+    if isinstance(unswept := values.get("unswept"), list):
+        values["unswept"] = [name for name in unswept if name not in dropped]
 
 
 def _named(option: str) -> tuple[str, Values]:

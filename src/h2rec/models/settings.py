@@ -80,6 +80,10 @@ WITHOUT_CODES = frozenset(
 """Models that know nothing of semantic IDs."""
 
 
+WITH_POPULARITY = frozenset({"h2rec", "two_hid", "three_hid"})
+"""Models whose score may have a weight of popularity."""
+
+
 class ModelSettings(Settings):
     """A model and its sizes; the paper's sections in brackets."""
 
@@ -176,7 +180,10 @@ class ModelSettings(Settings):
         return self.model_copy(update={"score": score, "residual": residual})
 
     @model_validator(mode="after")
-    def _sizes_fit(self) -> "ModelSettings":
+    def _parts_fit(self) -> "ModelSettings":
+        if self.score.popularity and self.name not in WITH_POPULARITY:
+            having = ", ".join(sorted(WITH_POPULARITY))
+            raise ValueError(f"score.popularity is a weight of {having}, and name is '{self.name}'")
         by_name = {"heads": self.heads, "mca_heads": self.mca_heads}
         if self.name == "llm_esr":
             by_name["llm_esr.cross_heads"] = self.llm_esr.cross_heads

@@ -65,6 +65,7 @@ class HidBranches(nn.Module):
     def forward(self, items: torch.Tensor, lengths: torch.Tensor, reads: torch.Tensor) -> UserStates:
         """Encode `[B, T]` once a branch and read `n` positions of each."""
         users = [model(items, lengths, reads).vectors[0] for model in self._models]
+        # What popularity weighs, the last of the weights, stands in its own vectors.
         weighed = tuple(user * w for user, w in zip(users, self.branch_weights, strict=False))
         if self.settings.score.popularity:
             weighed += (self.popularity.user(weighed[0]),)

@@ -1,0 +1,108 @@
+"""What a suite's file asks for: models, data sets and seeds, and which rows are compared."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from pydantic import Field, model_validator
+
+from h2rec.experiments.suite_files import Values, nested
+from h2rec.settings import Settings
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the tables: the keys of its model's configuration and, of a sweep, what is swept to which value."""
+
+    values: Values
+    model: str
+    key: str | None = None
+    value: Any = None
+
+    @property
+    def swept(self) -> Values:
+        """What a sweep asks for; it wins over all else."""
+        return {} if self.key is None else nested(self.key, self.value)
+
+
+class SuiteSettings(Settings):
+    """What a suite compares. Every part holds the keys of a run's configuration; later parts win."""
+
+    title: str = ""
+    """What the suite shows, in a line."""
+    base: Values = Field(default_factory=dict)
+    """What all runs share."""
+    data: dict[str, Values] = Field(min_length=1)
+    """Data sets by name. In a file null stands for the data set of that name; see `suite_files.located`."""
+    models: dict[str, Values] = Field(min_length=1)
+    """Rows of the tables by name; in a file null drops a row of the suite that is extended."""
+    sweep: dict[str, list[Any]] = Field(default_factory=dict)
+    """Dotted keys and their values: every model becomes a row for each of them, one key at a time."""
+    unswept: list[str] = Field(default_factory=list)
+    """Models that stand beside a sweep as they are."""
+    skip: dict[str, list[str]] = Field(default_factory=dict)
+    """Models that are not run on a data set (because they need text and it has none)."""
+    tuned_as: dict[str, str] = Field(default_factory=dict)
+    """Rows, or of a sweep models, that take the settings that were searched for another one, but for keys that they
+    set themselves, and have no search of their own. In a file the name of one row says so of all others."""
+    seeds: list[int] = Field([0, 1, 2], min_length=1)
+    """Training seeds; codes and sampled negatives are the same for all of them."""
+    reference: str | None = None
+    """The row that all others are tested against; null takes the last."""
+    contrasts: dict[str, list[str]] = Field(default_factory=dict)
+    """Further tests that are planned: rows, and for each the rows that it is tested against as well. What a data set
+    skips is left out there."""
+    metrics: list[str] = Field(["hit@10", "ndcg@10", "hit@100", "hit@500"], min_length=1)
+    """Columns of the tables."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _all_are_tuned_as_one(cls, values: Any) -> Any:
+        whole = values.get("tuned_as") if isinstance(values, Mapping) else None
+        if isinstance(whole, str) and isinstance(values.get("models"), Mapping):
+            return {**values, "tuned_as": {row: whole for row in values["models"] if row != whole}}
+        return values
+
+    @model_validator(mode="after")
+    def _names_are_rows(self) -> Self:
+        if self.reference is not None and self.reference not in self.rows:
+            raise ValueError(f"reference '{self.reference}' is none of the rows {', '.join(self.rows)}")
+        for row, others in self.contrasts.items():
+            unknown = [name for name in (row, *others) if name not in self.rows]
+            if unknown:
+                raise ValueError(f"contrasts: '{unknown[0]}' is none of the rows {', '.join(self.rows)}")
+            if row in others or len(set(others)) < len(others):
+                raise ValueError(f"contrasts.{row}: expected other rows, each once")
+        if unknown := [name for name in self.unswept if name not in self.models]:
+            raise ValueError(f"unswept: '{unknown[0]}' is none of the models {', '.join(self.models)}")
+        for row, other in self.tuned_as.items():
+            known = dict.fromkeys((*self.rows, *self.models))
+            if unknown := [name for name in (row, other) if name not in known]:
+                raise ValueError(f"tuned_as: '{unknown[0]}' is none of the rows {', '.join(known)}")
+            if other in self.tuned_as:
+                raise ValueError(f"tuned_as.{row}: '{other}' has no search of its own either")
+        for data, names in self.skip.items():
+            unknown = [name for name in names if name not in self.models]
+            if unknown:
+                raise ValueError(
+                    f"skip.{data}: '{unknown[0]}' is none of the models {', '.join(self.models)}"
+                )
+        return self
+
+    @property
+    def rows(self) -> dict[str, Row]:
+        """Rows of the tables by name: the models, or with a sweep one for each model, key and value."""
+        found = {}
+        for name, values in self.models.items():
+            if not self.sweep or name in self.unswept:
+                found[name] = Row(values, name)
+                continue
+            for key, swept in self.sweep.items():
+                of_key = key.rpartition(".")[2].replace("_", " ")
+                found |= {f"{name}, {of_key} {value}": Row(values, name, key, value) for value in swept}
+        return found
+
+    @property
+    def tested(self) -> str:
+        """Name of the row that all others are tested against."""
+        return self.reference or list(self.rows)[-1]
