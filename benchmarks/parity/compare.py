@@ -104,6 +104,8 @@ def ours(options: argparse.Namespace, model: str) -> RunConfig:
                 "learning_rate": options.learning_rate,
                 "schedule": "constant",
                 "batch_tokens": options.batch_targets,
+                # As the peers draw theirs.
+                "bucketed": False,
                 # One validation, after the last epoch: nothing is selected.
                 "evaluate_every": options.epochs,
                 "patience": None,

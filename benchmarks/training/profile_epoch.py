@@ -41,7 +41,7 @@ def main() -> None:
         origin = provenance(SEED)
         head = (
             f"{VARIANTS[name].says}, Beauty, one epoch\n"
-            f"{seconds:.2f} s ({cpu:.2f} s of CPU), {made.windows.target_count:,} targets, "
+            f"{seconds:.2f} s ({cpu:.2f} s of CPU), {made.batches.windows.target_count:,} targets, "
             f"commit {origin['commit']}, {origin['date'][:10]}, torch {origin['machine']['torch']}, one thread\n"
             f"command: python benchmarks/training/{origin['command']}\n"
         )

@@ -3,7 +3,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from h2rec.batching.sequences import cloze_batch, cut_windows, history_batch, next_item_batch, pack
+from h2rec.batching.sequences import (
+    cloze_batch,
+    cut_windows,
+    history_batch,
+    next_item_batch,
+    pack,
+    shuffled,
+)
 from h2rec.data.histories import Histories
 
 ROWS = st.lists(st.lists(st.integers(1, 50), max_size=23), min_size=1, max_size=12).filter(
@@ -70,6 +77,31 @@ def test_padding_stays_under_a_tenth():
     batches = pack(lengths, 2048, np.random.default_rng(1))
     padded = sum(len(rows) * lengths[rows].max() for rows in batches)
     assert lengths.sum() / padded > 0.9
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=300), st.integers(1, 400), st.integers(0, 5))
+def test_shuffled_batches_take_every_sequence_once_and_are_as_full_as_can_be(lengths, budget, seed):
+    lengths = np.array(lengths)
+    batches = shuffled(lengths, budget, np.random.default_rng(seed))
+    assert sorted(np.concatenate(batches).tolist()) == list(range(len(lengths)))
+    tokens = [int(lengths[rows].sum()) for rows in batches]
+    assert all(n <= budget or len(rows) == 1 for n, rows in zip(tokens, batches, strict=True))
+    assert all((np.diff(lengths[rows]) >= 0).all() for rows in batches)
+    # The first sequence of a batch had no room in the one before; rows are sorted, so the longest is asked.
+    for n, rows in zip(tokens, batches[1:], strict=False):
+        assert n + lengths[rows].max() > budget
+
+
+def test_shuffled_batches_mix_lengths_and_buckets_do_not():
+    lengths = np.random.default_rng(0).geometric(0.15, 20_000).clip(1, 50)
+
+    def spread(batches):
+        return float(np.std([lengths[rows].mean() for rows in batches]))
+
+    mixed, bucketed = (make(lengths, 2048, np.random.default_rng(1)) for make in (shuffled, pack))
+    assert spread(mixed) < 0.1 * spread(bucketed)
+    assert len(mixed) < len(bucketed)
 
 
 def test_cloze_masks_only_real_items_and_keeps_something():

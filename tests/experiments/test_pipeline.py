@@ -14,6 +14,7 @@ from h2rec.errors import ConfigError, H2RecError
 from h2rec.experiments.config import RunConfig
 from h2rec.experiments.pipeline import Pipeline
 from h2rec.experiments.stages import StageStore
+from h2rec.files import read_json
 from h2rec.retrieval.recommender import Recommender
 from made_shop import ITEMS, write_shop
 
@@ -145,6 +146,18 @@ def test_other_codes_measure_a_model_without_codes_anew_but_do_not_train_it_agai
         }.items()
     ]
     assert of_codes[0].train_stage.key != of_codes[1].train_stage.key
+
+
+def test_batches_drawn_at_random_make_another_training_and_the_setting_no_other(shop, finished, tmp_path):
+    """What was trained before there was a choice is the same training still: its key knows nothing of it."""
+    config = RunConfig.load(shop, ["model.name=sasrec", "train.epochs=1", "train.bucketed=false"])
+    other = Pipeline(config, tmp_path / "other", stages=finished.out / "stages")
+    known = [
+        read_json(pipeline.train_stage.folder / "stage.json")["depends_on"]["train"]
+        for pipeline in (finished, other)
+    ]
+    assert known[1]["bucketed"] is False
+    assert known[1].keys() - known[0].keys() == {"bucketed"}
 
 
 def test_what_other_baselines_alone_have_does_not_make_a_training_another(shop, finished, tmp_path):

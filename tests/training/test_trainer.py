@@ -14,8 +14,9 @@ from h2rec.models.build import ItemFeatures, build_model
 from h2rec.models.scorer import CatalogueScorer
 from h2rec.models.settings import ModelSettings
 from h2rec.semantic_ids.codes import SemanticIds
-from h2rec.training import checkpoint
+from h2rec.training import batches, checkpoint
 from h2rec.training import trainer as training
+from h2rec.training.batches import TrainingBatches
 from h2rec.training.checkpoint import load_checkpoint, weights_of
 from h2rec.training.objective import TrainingObjective
 from h2rec.training.schedule import learning_rate
@@ -87,6 +88,33 @@ def test_every_model_learns_the_ring(values):
     assert found > (0.7 if cloze else 0.85)
 
 
+@pytest.mark.parametrize(
+    "values", [MODELS[0], MODELS[5], MODELS[6]], ids=lambda v: "-".join(map(str, v.values()))
+)
+def test_batches_drawn_at_random_teach_the_ring_too(values):
+    made = trainer(values, epochs=30, bucketed=False)
+    made.fit()
+    assert float((ranks_of_the_next_on_the_ring(made.model) <= 1).float().mean()) > 0.85
+    # The same windows, in batches of other make-up.
+    bucketed = trainer(values).batches
+    assert len(bucketed.windows) == len(made.batches.windows)
+    one, other = (drawn.draw(np.random.default_rng(0)) for drawn in (made.batches, bucketed))
+    assert sorted(np.concatenate(one)) == sorted(np.concatenate(other))
+    assert [rows.tolist() for rows in one] != [rows.tolist() for rows in other]
+
+
+def test_only_batches_drawn_at_random_are_encoded_in_blocks(monkeypatch):
+    monkeypatch.setitem(batches.BLOCK_OVERHEAD, "cpu", 0)
+    train = Histories.from_lists([[1, 2], [1, 2, 3, 4, 5], [3, 4, 5, 6, 7, 8, 9]])
+    for bucketed, widths in ((False, [1, 4, 6]), (True, [])):
+        settings = TrainSettings(bucketed=bucketed)
+        drawn = TrainingBatches(trainer(MODELS[0]).model, train, settings, torch.device("cpu"))
+        (rows,) = drawn.draw(np.random.default_rng(0))
+        made = drawn.make(rows, np.random.default_rng(0))
+        assert [block.width for block in made.blocks] == widths
+        assert made.lengths.tolist() == [1, 4, 6]
+
+
 @pytest.mark.parametrize("ranking", ["sampled_softmax", "softmax", "bpr", "bce", "gbce"])
 @pytest.mark.parametrize("shared", [True, False])
 def test_every_ranking_loss_learns_the_ring(ranking, shared):
@@ -96,15 +124,16 @@ def test_every_ranking_loss_learns_the_ring(ranking, shared):
     assert float((ranks_of_the_next_on_the_ring(made.model) <= 3).float().mean()) > 0.9
 
 
-@pytest.mark.parametrize("lazy_rows", [None, 10])
+@pytest.mark.parametrize(("lazy_rows", "bucketed"), [(None, True), (10, True), (None, False)])
 @pytest.mark.parametrize(
     "values", [MODELS[0], MODELS[3], MODELS[4]], ids=lambda v: "-".join(map(str, v.values()))
 )
-def test_a_stopped_training_ends_with_the_same_bytes(values, lazy_rows, tmp_path):
-    whole = trainer(values, epochs=5, lazy_rows=lazy_rows)
+def test_a_stopped_training_ends_with_the_same_bytes(values, lazy_rows, bucketed, tmp_path):
+    settings = {"epochs": 5, "lazy_rows": lazy_rows, "bucketed": bucketed}
+    whole = trainer(values, **settings)
     assert len(whole.optimizer.parts) == (2 if lazy_rows else 1)
     unbroken = whole.fit()
-    first = trainer(values, tmp_path, epochs=5, lazy_rows=lazy_rows)
+    first = trainer(values, tmp_path, **settings)
     steps = iter(range(1000))
     step = first._step
 
@@ -116,7 +145,7 @@ def test_a_stopped_training_ends_with_the_same_bytes(values, lazy_rows, tmp_path
     first._step = killed_in_the_third_epoch
     with pytest.raises(KeyboardInterrupt):
         first.fit()
-    second = trainer(values, tmp_path, epochs=5, lazy_rows=lazy_rows)
+    second = trainer(values, tmp_path, **settings)
     result = second.fit()
     assert result.progress.epoch == 5
     assert same_weights(weights_of(whole.model), weights_of(second.model))

@@ -75,6 +75,9 @@ class Pipeline(Preparation):
             del depends["model"]["score"][name]
         for other in config.model.of_others:
             del depends["model"][other]
+        # What was trained before there was a choice was bucketed, and is the same training still.
+        if config.train.bucketed:
+            del depends["train"]["bucketed"]
         # Protocols and groups of the final evaluation do not change a training; the selection metric does.
         depends["evaluate"] = {"exclude_history": config.evaluate.exclude_history}
         depends["data"] = self.data_stage.key

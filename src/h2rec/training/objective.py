@@ -14,6 +14,7 @@ from h2rec.losses.contrastive import info_nce, multi_positive_info_nce
 from h2rec.losses.positives import share_levels
 from h2rec.losses.ranking import bce_loss, bpr_loss, gbce_loss, sampled_softmax_loss, softmax_loss
 from h2rec.losses.settings import AlignmentSettings, LossSettings, MaskingSettings
+from h2rec.models import blocks
 from h2rec.models.h2rec import H2Rec
 from h2rec.models.protocol import SequenceModel, UserStates, paired_branch_scores, scores_of_targets
 from h2rec.models.scoring import joint_score, saturation_ceiling
@@ -90,7 +91,7 @@ class TrainingObjective:
         are there if asked for.
         """
         reads = batch.targets > 0
-        states = model(batch.items, batch.lengths, reads)
+        states = blocks.encode(model, batch, reads)
         targets = batch.targets[reads]
         values, found = self._ranking(model, states, targets, random, margins)
         joint, own = self._ranking_weights(model)
@@ -252,7 +253,7 @@ class TrainingObjective:
         steps = torch.arange(reads.shape[1], device=reads.device)
         at = torch.where(reads, steps, -1).max(1).values
         level = self._masked_level(states.alpha[torch.arange(len(at), device=at.device), at], random)
-        view = model.masked_view(batch.items, batch.lengths, states.alpha, level, at)
+        view = blocks.masked_view(model, batch, states.alpha, level, at)
         return info_nce(plain, view, self.settings.masking.temperature)
 
     def _masked_level(self, alpha: torch.Tensor, random: np.random.Generator) -> torch.Tensor:

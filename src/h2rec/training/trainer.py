@@ -12,12 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from h2rec.batching.sequences import Batch, Windows, cloze_batch, cut_windows, next_item_batch, pack
+from h2rec.batching.sequences import Batch
 from h2rec.data.histories import Histories
 from h2rec.errors import H2RecError
 from h2rec.models.backbones.precision import set_precision
 from h2rec.progress import progress_bar
 from h2rec.runtime import random_stream
+from h2rec.training.batches import TrainingBatches
 from h2rec.training.checkpoint import (
     Progress,
     Tensors,
@@ -92,11 +93,11 @@ class Trainer:
         self.settings = settings
         self.validate = validate
         self.checkpoint = checkpoint
-        self.windows = _windows_for(model, train, settings)
-        if len(self.windows) == 0:
+        device = next(model.parameters()).device
+        self.batches = TrainingBatches(model, train, settings, device)
+        if len(self.batches.windows) == 0:
             raise H2RecError("no user has two training interactions: there is nothing to learn an order from")
-        self.device = next(model.parameters()).device
-        self.head = None if head is None else torch.from_numpy(head).to(self.device)
+        self.head = None if head is None else torch.from_numpy(head).to(device)
         set_precision(model, settings.precision)
         self.optimizer = Optimizer(
             model,
@@ -143,12 +144,13 @@ class Trainer:
         epoch = progress.epoch + 1
         random = random_stream(self.settings.seed, "epoch", epoch)
         torch.manual_seed(int(random.integers(2**62)))
-        batches = pack(self.windows.lengths, self.settings.batch_tokens, random)
+        batches = self.batches.draw(random)
+        target_count = self.batches.windows.target_count
         diagnosis = Diagnosis(self.head)
         self.model.train()
-        with progress_bar(f"epoch {epoch}", self.windows.target_count, "targets") as advance:
+        with progress_bar(f"epoch {epoch}", target_count, "targets") as advance:
             for rows in batches:
-                batch = self._batch(rows, random).to(self.device)
+                batch = self.batches.make(rows, random)
                 self._step(batch, random, progress.step, len(batches), diagnosis)
                 progress.step += 1
                 advance(int((batch.targets > 0).sum()))
@@ -163,7 +165,7 @@ class Trainer:
             logger.warning("epoch %d: %s", epoch, warning)
         seconds = time.perf_counter() - started
         progress.seconds += seconds
-        return {"epoch": epoch, "seconds": seconds, "targets": self.windows.target_count, **summary}
+        return {"epoch": epoch, "seconds": seconds, "targets": target_count, **summary}
 
     def _step(
         self, batch: Batch, random: np.random.Generator, step: int, steps_per_epoch: int, diagnosis: Diagnosis
@@ -177,12 +179,6 @@ class Trainer:
             diagnosis.add_gradients(terms, [p for p in self.model.parameters() if p.requires_grad])
         self.optimizer.step(terms.total, self.settings.clip)
         diagnosis.add(terms, states, batch.targets)
-
-    def _batch(self, rows: np.ndarray[Any, Any], random: np.random.Generator) -> Batch:
-        if self.model.objective == "cloze":
-            share = self.model.settings.mask_share
-            return cloze_batch(self.windows, rows, self.model.mask_item, share, random)
-        return next_item_batch(self.windows, rows, last_only=self.model.objective == "last")
 
     def _select(self, progress: Progress, record: dict[str, Any], best: Tensors | None) -> Tensors | None:
         settings = self.settings
@@ -205,12 +201,6 @@ class Trainer:
 
     def _out_of_patience(self, progress: Progress) -> bool:
         return self.settings.patience is not None and progress.stale >= self.settings.patience
-
-
-def _windows_for(model: Any, train: Histories, settings: TrainSettings) -> Windows:
-    # A cloze batch holds the whole window, its last item too.
-    room = model.max_length - 1 if model.objective == "cloze" else model.max_length
-    return cut_windows(train, room, prefixes=settings.prefixes and model.objective == "last")
 
 
 def _one_line(record: dict[str, Any]) -> str:

@@ -1,0 +1,58 @@
+"""The batches of an epoch: which windows go together, and what each asks of the model."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from h2rec.batching.blocks import like_length_blocks
+from h2rec.batching.sequences import Batch, cloze_batch, cut_windows, next_item_batch, pack, shuffled
+from h2rec.data.histories import Histories, IntArray
+from h2rec.training.settings import TrainSettings
+
+BLOCK_OVERHEAD = {"cpu": 256}
+"""What encoding one more block costs, in padded positions, by type of device."""
+BLOCK_OVERHEAD_ELSEWHERE = 16_384
+"""On an accelerator launching the kernels costs more than the padding does."""
+
+
+class TrainingBatches:
+    """Draws a model's batches from the training histories.
+
+    Parameters
+    ----------
+    model
+        The model; what it predicts decides what a batch asks.
+    train
+        Training histories; those of less than two interactions give no window.
+    settings
+        Size of the batches, and how they are drawn.
+    device
+        Where they go.
+    """
+
+    def __init__(self, model: Any, train: Histories, settings: TrainSettings, device: torch.device) -> None:
+        self._model = model
+        self._settings = settings
+        self._device = device
+        self._overhead = BLOCK_OVERHEAD.get(device.type, BLOCK_OVERHEAD_ELSEWHERE)
+        # A cloze batch holds the whole window, its last item too.
+        room = model.max_length - 1 if model.objective == "cloze" else model.max_length
+        self.windows = cut_windows(train, room, prefixes=settings.prefixes and model.objective == "last")
+
+    def draw(self, random: np.random.Generator) -> list[IntArray]:
+        """Rows of the windows in each batch of an epoch."""
+        draw = pack if self._settings.bucketed else shuffled
+        return draw(self.windows.lengths, self._settings.batch_tokens, random)
+
+    def make(self, rows: IntArray, random: np.random.Generator) -> Batch:
+        """Return the batch of some windows."""
+        if self._model.objective == "cloze":
+            share = self._model.settings.mask_share
+            batch = cloze_batch(self.windows, rows, self._model.mask_item, share, random)
+        else:
+            batch = next_item_batch(self.windows, rows, last_only=self._model.objective == "last")
+        if not self._settings.bucketed:
+            batch = replace(batch, blocks=like_length_blocks(batch.lengths.numpy(), self._overhead))
+        return batch.to(self._device)
