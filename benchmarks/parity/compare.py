@@ -28,6 +28,7 @@ from h2rec.files import read_json, write_json
 HERE = Path(__file__).parent
 PEERS = {"recbole": ("sasrec", "gru4rec", "bert4rec"), "rectools": ("sasrec", "bert4rec")}
 MODELS = ("sasrec", "gru4rec", "bert4rec")
+BUCKETED = "h2rec_bucketed"
 KS = [10, 100, 500]
 
 
@@ -36,22 +37,33 @@ def main() -> None:
     out = options.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     settings = {name: getattr(options, name) for name in SETTINGS}
-    pipelines = {
-        model: Pipeline(ours(options, model), out / "h2rec" / model, out / "stages") for model in MODELS
-    }
-    save_cases(pipelines["sasrec"], out / "cases.npz")
+
+    def pipeline(model: str, library: str, *, bucketed: bool = False) -> Pipeline:
+        return Pipeline(ours(options, model, bucketed=bucketed), out / library / model, out / "stages")
+
+    save_cases(pipeline("sasrec", "h2rec"), out / "cases.npz")
     rows = []
     for model in options.models:
-        ranks, took = our_figures(pipelines[model])
+        ranks, took = our_figures(pipeline(model, "h2rec"))
         rows.append({"library": "h2rec", "model": model, **summarize(ranks, KS), **took})
         print(rows[-1], flush=True)
+        if options.bucketed:
+            other, took = our_figures(pipeline(model, BUCKETED, bucketed=True))
+            found = {**summarize(other, KS), **took, **against(other, ranks)}
+            rows.append({"library": BUCKETED, "model": model, **found})
+            print(rows[-1], flush=True)
         for peer in options.peers:
             if model in PEERS[peer]:
                 theirs, took = peer_figures(peer, model, settings, out, options.envs.resolve())
                 found = {**summarize(theirs, KS), **took, **against(theirs, ranks)}
                 rows.append({"library": peer, "model": model, **found})
                 print(rows[-1], flush=True)
-    record = {"data": options.interactions.name, "settings": settings, "rows": rows}
+    record = {
+        "data": options.interactions.name,
+        "models": options.models,
+        "settings": {**settings, "bucketed": False},
+        "rows": rows,
+    }
     write_json(out / "parity.json", {"provenance": provenance(options.seed), **record})
 
 
@@ -81,13 +93,16 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--peers", nargs="*", choices=list(PEERS), default=list(PEERS))
     parser.add_argument("--models", nargs="*", choices=MODELS, default=list(MODELS))
+    parser.add_argument(
+        "--bucketed", action="store_true", help="Ours with batches of like length, too, as a row more."
+    )
     for name, value in SETTINGS.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
     return parser.parse_args()
 
 
-def ours(options: argparse.Namespace, model: str) -> RunConfig:
-    """The peers' settings in our words."""
+def ours(options: argparse.Namespace, model: str, *, bucketed: bool = False) -> RunConfig:
+    """The peers' settings in our words; they draw their batches at random."""
     sizes = {
         name: getattr(options, name)
         for name in ("dim", "layers", "heads", "dropout", "max_length", "mask_share")
@@ -104,8 +119,7 @@ def ours(options: argparse.Namespace, model: str) -> RunConfig:
                 "learning_rate": options.learning_rate,
                 "schedule": "constant",
                 "batch_tokens": options.batch_targets,
-                # As the peers draw theirs.
-                "bucketed": False,
+                "bucketed": bucketed,
                 # One validation, after the last epoch: nothing is selected.
                 "evaluate_every": options.epochs,
                 "patience": None,

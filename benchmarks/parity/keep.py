@@ -1,16 +1,26 @@
-"""Keep comparisons with the peers: their `parity.json` without paths of the machine, by data set and seed.
+"""Keep comparisons with the peers: their `parity.json` without paths of the machine, by data set, models and seed.
 
 Run:  python -m benchmarks.parity.keep runs/parity/scientific [runs/parity/beauty ..]
       python -m benchmarks.parity.table
 """
 
 from pathlib import Path
+from typing import Any
 
 from benchmarks.keeping import asked_folders, without_paths
 
 from h2rec.files import read_json, write_json
 
+MODELS = ("sasrec", "gru4rec", "bert4rec")
 RESULTS = Path(__file__).parent / "results"
+
+
+def title_of(found: dict[str, Any]) -> list[str]:
+    """What tells a comparison from others: its data, its models unless it has all, its seed unless it is 0."""
+    seed = found["settings"]["seed"]
+    models = found.get("models", MODELS)
+    some = [] if set(models) == set(MODELS) else models
+    return [Path(found["data"]).stem, *some, *([f"seed {seed}"] if seed else [])]
 
 
 def main() -> None:
@@ -18,9 +28,7 @@ def main() -> None:
         found = read_json(folder / "parity.json")
         found["provenance"]["command"] = without_paths(found["provenance"]["command"])
         RESULTS.mkdir(exist_ok=True)
-        seed = found["settings"]["seed"]
-        name = Path(found["data"]).stem + (f"-seed-{seed}" if seed else "")
-        write_json(RESULTS / f"{name}.json", found)
+        write_json(RESULTS / f"{'-'.join(title_of(found))}.json".replace(" ", "-"), found)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.pages import cores, markdown, update
+from benchmarks.parity.keep import title_of
 
 from h2rec.files import read_json
 
@@ -24,6 +25,7 @@ NAMES = {
     "gru4rec": "GRU4Rec",
     "bert4rec": "BERT4Rec",
     "h2rec": "h2rec",
+    "h2rec_bucketed": "h2rec, like lengths",
     "recbole": "RecBole",
     "rectools": "RecTools",
 }
@@ -45,8 +47,10 @@ def section(found: dict[str, Any]) -> str:
     settings, origin = found["settings"], found["provenance"]
     shown = ("dim", "layers", "max_length", "dropout", "learning_rate", "batch_targets", "epochs")
     told = ", ".join(f"{name.replace('_', ' ')} {settings[name]}" for name in shown)
+    if settings.get("bucketed", True):
+        told += ", ours in batches of like length"
     machine, seed = origin["machine"], settings["seed"]
-    title = Path(found["data"]).stem + (f", seed {seed}" if seed else "")
+    title = ", ".join(NAMES.get(part, part) for part in title_of(found))
     return (
         f"### {title}\n\n{markdown(heads, [_row(row) for row in found['rows']], text_columns=2)}\n{told}. "
         f"`{origin['command']}`, commit {origin['commit']}, seed {seed}, "
