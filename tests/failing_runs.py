@@ -3,7 +3,7 @@
 import os
 import signal
 
-from h2rec.experiments.suite import _run
+from h2rec.experiments.suite.suite import _run
 
 
 def run(job, stages, threads, cores):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from h2rec.experiments.config import read_yaml
-from h2rec.experiments.suite_files import SHIPPED
+from h2rec.experiments.suite.files import SHIPPED
 
 ROOT = Path(__file__).parents[1]
 

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from h2rec.cli.main import main
-from h2rec.experiments.suite import Suite
-from h2rec.experiments.suite_files import merged
+from h2rec.experiments.suite.files import merged
+from h2rec.experiments.suite.suite import Suite
 from h2rec.models.settings import ResidualSettings
 from h2rec.retrieval.recommender import Recommender
 

@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks.pages import update
 from benchmarks.suites.table import table
 
-from h2rec.experiments.cold_start import SCOPES
+from h2rec.experiments.cold_start.experiment import SCOPES
 from h2rec.files import read_json
 
 RESULTS = Path(__file__).parent / "results"

@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.pages import cores, markdown, update
 
-from h2rec.experiments.comparison import (
+from h2rec.experiments.suite.comparison import (
     blocks_of,
     changes_along,
     column_of,

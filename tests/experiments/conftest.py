@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from h2rec.experiments.suite import Suite
+from h2rec.experiments.suite.suite import Suite
 
 
 @pytest.fixture(scope="session")

@@ -10,9 +10,9 @@ from h2rec.data.histories import Histories
 from h2rec.data.prepare import prepare
 from h2rec.data.settings import DataSettings
 from h2rec.errors import ConfigError, DataError
-from h2rec.experiments.cold_data import cold_cases, withheld_items, write_warm_files
-from h2rec.experiments.cold_scorers import FirstBranch, SameForAll, TextNeighbours, with_new_hids
-from h2rec.experiments.cold_start import TESTED, cold_start
+from h2rec.experiments.cold_start.cases import cold_cases, withheld_items, write_warm_files
+from h2rec.experiments.cold_start.experiment import TESTED, cold_start
+from h2rec.experiments.cold_start.scorers import FirstBranch, SameForAll, TextNeighbours, with_new_hids
 from h2rec.experiments.config import RunConfig
 from h2rec.models.build import ItemFeatures, build_model
 from h2rec.models.scorer import CatalogueScorer

@@ -16,13 +16,11 @@ import failing_runs
 from h2rec.cli.main import main
 from h2rec.errors import ConfigError
 from h2rec.evaluation.significance import compare_models
-from h2rec.experiments.comparison import changes_along, evidence
-from h2rec.experiments.comparison_tables import comparison_table, contrast_table
 from h2rec.experiments.config import RunConfig, key_of_settings
-from h2rec.experiments.search_space import value_at
-from h2rec.experiments.suite import Suite
-from h2rec.experiments.suite_evidence import _shares
-from h2rec.experiments.suite_files import (
+from h2rec.experiments.search.space import value_at
+from h2rec.experiments.suite.comparison import changes_along, evidence
+from h2rec.experiments.suite.evidence import _shares
+from h2rec.experiments.suite.files import (
     flat,
     merged,
     read_suite,
@@ -31,8 +29,10 @@ from h2rec.experiments.suite_files import (
     suite_path,
     tuned_file,
 )
-from h2rec.experiments.suite_settings import SuiteSettings
-from h2rec.experiments.suite_tuning import tune_suite
+from h2rec.experiments.suite.settings import SuiteSettings
+from h2rec.experiments.suite.suite import Suite
+from h2rec.experiments.suite.terminal import comparison_table, contrast_table
+from h2rec.experiments.suite.tuning import tune_suite
 from made_shop import write_shop
 
 

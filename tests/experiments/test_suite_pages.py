@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from h2rec.experiments.comparison import evidence
+from h2rec.experiments.suite.comparison import evidence
 
 ROOT = Path(__file__).parents[2]
 

@@ -6,8 +6,8 @@ import pytest
 
 from browser import opened
 from h2rec.errors import MissingExtraError
-from h2rec.experiments.comparison import evidence, standing, verdicts
-from h2rec.experiments.suite_report import write_suite_report
+from h2rec.experiments.suite.comparison import evidence, standing, verdicts
+from h2rec.experiments.suite.report import write_suite_report
 
 PLOTS = ("sweep-0", "seesaw", "popularity", "gains", "exposure")
 PLOTS += ("sharing", "alpha", "shares-rank", "shares-popularity", "codes", "training", "loss")

@@ -9,11 +9,11 @@ import yaml
 
 from h2rec.cli.main import main
 from h2rec.errors import ConfigError, H2RecError, MissingExtraError
-from h2rec.experiments import tuning
 from h2rec.experiments.config import RunConfig
 from h2rec.experiments.pipeline import Pipeline
-from h2rec.experiments.search_space import Range, default_space, read_space, value_at, with_values
-from h2rec.experiments.tuning import tune
+from h2rec.experiments.search import study as tuning
+from h2rec.experiments.search.space import Range, default_space, read_space, value_at, with_values
+from h2rec.experiments.search.study import tune
 from h2rec.models.build import BUILDERS
 from made_shop import write_shop
 

@@ -9,11 +9,11 @@ from rich.markup import escape
 
 from h2rec.cli.numbers import read_numbers
 from h2rec.errors import ConfigError, H2RecError, MissingExtraError
-from h2rec.experiments.comparison import evidence, verdicts
-from h2rec.experiments.comparison_tables import comparison_table, contrast_table
-from h2rec.experiments.suite import Suite
-from h2rec.experiments.suite_files import shipped_suites, suite_path
-from h2rec.experiments.suite_report import write_index, write_suite_report
+from h2rec.experiments.suite.comparison import evidence, verdicts
+from h2rec.experiments.suite.files import shipped_suites, suite_path
+from h2rec.experiments.suite.report import write_index, write_suite_report
+from h2rec.experiments.suite.suite import Suite
+from h2rec.experiments.suite.terminal import comparison_table, contrast_table
 
 SUITE_HELP = "A YAML file, or a shipped suite: " + ", ".join(shipped_suites())
 SuiteArgument = Annotated[str, typer.Argument(metavar="SUITE", help=SUITE_HELP)]

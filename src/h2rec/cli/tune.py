@@ -9,9 +9,9 @@ from rich.table import Table
 
 from h2rec.cli.run import ConfigArgument, SetOption, log_to
 from h2rec.experiments.config import RunConfig
-from h2rec.experiments.search_space import read_space
-from h2rec.experiments.tuning import TuningResult
-from h2rec.experiments.tuning import tune as search
+from h2rec.experiments.search.space import read_space
+from h2rec.experiments.search.study import TuningResult
+from h2rec.experiments.search.study import tune as search
 
 SHOWN_TRIALS = 5
 

@@ -7,9 +7,9 @@ import typer
 from rich.console import Console
 
 from h2rec.cli.compare import DataOption, JobsOption, OnlyOption, OverridesOption, StagesOption, SuiteArgument
-from h2rec.experiments.suite import Suite
-from h2rec.experiments.suite_files import suite_path
-from h2rec.experiments.suite_tuning import tune_suite
+from h2rec.experiments.suite.files import suite_path
+from h2rec.experiments.suite.suite import Suite
+from h2rec.experiments.suite.tuning import tune_suite
 
 
 def tune_suite_command(

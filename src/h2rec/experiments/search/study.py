@@ -11,7 +11,7 @@ from h2rec.errors import ConfigError, H2RecError, MissingExtraError
 from h2rec.experiments.config import RunConfig
 from h2rec.experiments.pipeline import Pipeline
 from h2rec.experiments.provenance import provenance
-from h2rec.experiments.search_space import SearchSpace, default_space, value_at, with_values
+from h2rec.experiments.search.space import SearchSpace, default_space, value_at, with_values
 from h2rec.files import read_json, write_json
 from h2rec.runtime import random_stream
 from h2rec.training.trainer import Watch

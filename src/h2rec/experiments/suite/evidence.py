@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from h2rec.experiments.suite import Job, Suite
+from h2rec.experiments.suite.suite import Job, Suite
 from h2rec.files import read_json
 
 Record = dict[str, Any]

@@ -10,10 +10,10 @@ import yaml
 
 from h2rec.errors import ConfigError, H2RecError
 from h2rec.experiments.config import read_yaml
-from h2rec.experiments.search_space import default_space, value_at
-from h2rec.experiments.suite import Job, Suite, end_with_parent, with_threads
-from h2rec.experiments.suite_files import Values, flat, merged, nested, read_tuned, tuned_file
-from h2rec.experiments.tuning import TuningResult, tune
+from h2rec.experiments.search.space import default_space, value_at
+from h2rec.experiments.search.study import TuningResult, tune
+from h2rec.experiments.suite.files import Values, flat, merged, nested, read_tuned, tuned_file
+from h2rec.experiments.suite.suite import Job, Suite, end_with_parent, with_threads
 from h2rec.files import write_text
 from h2rec.progress import progress_bar
 from h2rec.runtime import available_cores

@@ -10,7 +10,7 @@ from h2rec.data.sources import list_sources
 from h2rec.errors import ConfigError
 from h2rec.experiments.config import apply_override, read_yaml
 
-SHIPPED = Path(__file__).parent / "suites"
+SHIPPED = Path(__file__).parent / "shipped"
 DATASETS_VARIABLE = "H2REC_DATASETS"
 """Environment variable that names a folder of data sets, ``NAME/NAME.inter`` and ``NAME/NAME.item``."""
 

@@ -16,8 +16,8 @@ from h2rec.experiments.config import RunConfig, key_of_settings, read_yaml
 from h2rec.experiments.intent import intent_by_popularity
 from h2rec.experiments.pipeline import Pipeline
 from h2rec.experiments.shares import branch_shares
-from h2rec.experiments.suite_files import Values, merged, read_suite, read_tuned, suite_path
-from h2rec.experiments.suite_settings import Row, SuiteSettings
+from h2rec.experiments.suite.files import Values, merged, read_suite, read_tuned, suite_path
+from h2rec.experiments.suite.settings import Row, SuiteSettings
 from h2rec.files import read_json, write_json
 from h2rec.progress import progress_bar
 from h2rec.runtime import available_cores

@@ -11,8 +11,8 @@ import polars as pl
 
 from h2rec.evaluation.significance import compare_models
 from h2rec.experiments.stages import StageStore
-from h2rec.experiments.suite import Job, Suite
-from h2rec.experiments.suite_evidence import context
+from h2rec.experiments.suite.evidence import context
+from h2rec.experiments.suite.suite import Job, Suite
 from h2rec.experiments.tables import SLICES
 from h2rec.files import read_json, write_json
 

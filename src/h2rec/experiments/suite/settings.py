@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from h2rec.experiments.suite_files import Values, nested
+from h2rec.experiments.suite.files import Values, nested
 from h2rec.settings import Settings
 
 

@@ -7,7 +7,14 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from h2rec.experiments.comparison import Record, contrast_rows, gain, lead_metric, significant, told_metrics
+from h2rec.experiments.suite.comparison import (
+    Record,
+    contrast_rows,
+    gain,
+    lead_metric,
+    significant,
+    told_metrics,
+)
 from h2rec.experiments.tables import SLICES
 
 

@@ -16,12 +16,12 @@ from h2rec.evaluation.ranking import rank
 from h2rec.evaluation.scorer import Restricted, Scorer
 from h2rec.evaluation.settings import FULL, EvaluateSettings
 from h2rec.evaluation.significance import compare_models
-from h2rec.experiments.cold_data import ColdCases, cold_cases, withheld_items, write_warm_files
-from h2rec.experiments.cold_scorers import FirstBranch, SameForAll, TextNeighbours, with_new_hids
-from h2rec.experiments.comparison import mark_places, over_seeds, tests_against
+from h2rec.experiments.cold_start.cases import ColdCases, cold_cases, withheld_items, write_warm_files
+from h2rec.experiments.cold_start.scorers import FirstBranch, SameForAll, TextNeighbours, with_new_hids
 from h2rec.experiments.config import RunConfig
 from h2rec.experiments.pipeline import EVALUATION_SEED, Pipeline
 from h2rec.experiments.provenance import provenance
+from h2rec.experiments.suite.comparison import mark_places, over_seeds, tests_against
 from h2rec.files import write_json
 from h2rec.models.scorer import CatalogueScorer
 from h2rec.models.warm_start import text_vectors

@@ -7,7 +7,7 @@ from typing import Any
 from markupsafe import Markup
 
 from h2rec.errors import MissingExtraError
-from h2rec.experiments.comparison import (
+from h2rec.experiments.suite.comparison import (
     blocks_of,
     column_of,
     contrast_rows,
@@ -44,7 +44,7 @@ def write_suite_report(path: Path, found: Mapping[str, Any]) -> None:
     except ImportError:
         raise MissingExtraError("a suite's report.html", "report") from None
     templates = Path(__file__).parent / "templates"
-    environment = page_templates("h2rec.experiments")
+    environment = page_templates("h2rec.experiments.suite")
     # Rows stand in the suite's order, which sorted keys would lose.
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
     lead = lead_metric(found["metrics"])
@@ -71,7 +71,7 @@ def write_suite_report(path: Path, found: Mapping[str, Any]) -> None:
 def write_index(path: Path, all_found: Sequence[Mapping[str, Any]]) -> None:
     """Write a page of what several suites say in sentences, with links to their reports in folders of their names."""
     style = (Path(__file__).parent / "templates" / "suite.css").read_text(encoding="utf-8")
-    page = page_templates("h2rec.experiments").get_template("index.html.j2")
+    page = page_templates("h2rec.experiments.suite").get_template("index.html.j2")
     suites = [{**found, "sentences": list(verdicts(found))} for found in all_found]
     write_text(path, page.render(suites=suites, style=Markup(style)))
 
