@@ -310,7 +310,7 @@ def test_a_process_that_is_killed_or_fails_oddly_does_not_stop_the_others(suite_
     weak = yaml.safe_load(suite_file.read_text())["models"]["weak"]
     rows = {"killed": weak, "odd": weak, "one": weak, "two": weak}
     suite = Suite.load(rewritten(suite_file, models=rows), tmp_path / "out")
-    monkeypatch.setattr("h2rec.experiments.suite._run", failing_runs.run)
+    monkeypatch.setattr("h2rec.experiments.suite.suite._run", failing_runs.run)
     failures = {job.model: error for job, error in suite.run(jobs=2).items()}
     assert set(failures) == {"killed", "odd"}
     assert "its process was killed" in failures["killed"]
