@@ -294,6 +294,10 @@ def test_figures_of_a_version_that_had_fewer_keys_are_taken(suite_file, tmp_path
         return suite.finished()
 
     assert finished(written, older) == [job]
+    # An older version that left the sections of other models out of the key, as this one does.
+    own = {name: value for name, value in written["model"].items() if name not in job.config.model.of_others}
+    assert own.keys() < written["model"].keys()
+    assert finished(written, key_of_settings({**written, "model": own})) == [job]
     # What belongs to another model may have had another default: weak is no PG-SID.
     assert written["model"]["name"] != "pg_sid"
     written["model"]["pg_sid"]["rows"] *= 2

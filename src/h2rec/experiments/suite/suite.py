@@ -237,9 +237,13 @@ class Suite:
             written = read_yaml(job.folder / "config.yaml")
             # As the figures' own settings are read today: keys that came later stand at their defaults, which change
             # nothing of what was there before.
-            return RunConfig.parse(written, source="").key if key_of_settings(written) == told else told
+            read = RunConfig.parse(written, source="")
         except ConfigError:
             return told
+        own = {name: value for name, value in written["model"].items() if name not in read.model.of_others}
+        # The sections of other models counted once.
+        given = (key_of_settings({**written, "model": own}), key_of_settings(written))
+        return read.key if told in given else told
 
     def failed(self) -> dict[Job, str]:
         """Runs that ended with an error when they were last tried, and the error."""
