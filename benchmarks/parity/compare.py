@@ -60,7 +60,8 @@ def main() -> None:
                 print(rows[-1], flush=True)
     record = {
         "data": options.interactions.name,
-        "models": options.models,
+        # Told where they are not all.
+        **({} if set(options.models) == set(MODELS) else {"models": options.models}),
         "settings": {**settings, "bucketed": False},
         "rows": rows,
     }

@@ -16,6 +16,7 @@ from h2rec.data.histories import Histories
 ROWS = st.lists(st.lists(st.integers(1, 50), max_size=23), min_size=1, max_size=12).filter(
     lambda rows: any(len(row) >= 2 for row in rows)
 )
+LENGTHS = st.lists(st.integers(1, 50), min_size=1, max_size=300).map(np.array)
 
 
 def test_next_item_batch_by_hand():
@@ -64,9 +65,8 @@ def test_prefixes_are_one_window_a_target():
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.integers(1, 50), min_size=1, max_size=300), st.integers(50, 400), st.integers(0, 5))
+@given(LENGTHS, st.integers(50, 400), st.integers(0, 5))
 def test_packing_takes_every_sequence_once_within_the_budget(lengths, budget, seed):
-    lengths = np.array(lengths)
     batches = pack(lengths, budget, np.random.default_rng(seed))
     assert sorted(np.concatenate(batches).tolist()) == list(range(len(lengths)))
     assert all(len(rows) * lengths[rows].max() <= budget for rows in batches)
@@ -80,11 +80,9 @@ def test_padding_stays_under_a_tenth():
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.integers(1, 50), min_size=1, max_size=300), st.integers(1, 400), st.integers(0, 5))
-def test_shuffled_batches_take_every_sequence_once_and_are_as_full_as_can_be(lengths, budget, seed):
-    lengths = np.array(lengths)
+@given(LENGTHS, st.integers(1, 400), st.integers(0, 5))
+def test_shuffled_batches_follow_the_draw_and_are_as_full_as_can_be(lengths, budget, seed):
     batches = shuffled(lengths, budget, np.random.default_rng(seed))
-    assert sorted(np.concatenate(batches).tolist()) == list(range(len(lengths)))
     assert all((np.diff(lengths[rows]) >= 0).all() for rows in batches)
     expected = [[]]
     for row in np.random.default_rng(seed).permutation(len(lengths)):

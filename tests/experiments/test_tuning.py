@@ -11,7 +11,7 @@ from h2rec.cli.main import main
 from h2rec.errors import ConfigError, H2RecError, MissingExtraError
 from h2rec.experiments.config import RunConfig
 from h2rec.experiments.pipeline import Pipeline
-from h2rec.experiments.search import study as tuning
+from h2rec.experiments.search import study
 from h2rec.experiments.search.space import Range, default_space, read_space, value_at, with_values
 from h2rec.experiments.search.study import tune
 from h2rec.models.build import BUILDERS
@@ -121,7 +121,7 @@ def test_a_failed_training_is_on_record_and_the_search_goes_on(shop, tmp_path, m
 def test_a_training_that_falls_behind_is_stopped_and_is_on_record(shop, tmp_path, monkeypatch):
     config = with_values(shop[0], {"train.epochs": 6, "train.evaluate_every": 1})
     drawn = iter([1e-2, 1.1e-2, 9e-3, 1e-6, 1.2e-2])
-    monkeypatch.setattr(tuning, "_suggest", lambda trial, key, space: next(drawn))
+    monkeypatch.setattr(study, "_suggest", lambda trial, key, space: next(drawn))
     space = {"train.learning_rate": Range(low=1e-7, high=3e-2, log=True)}
     result = tune(config, 5, tmp_path, space=space, stages=shop[1])
     # Until a third of the epochs nothing is stopped, and what learns nothing is stopped then.

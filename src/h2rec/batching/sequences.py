@@ -210,8 +210,8 @@ def cloze_batch(
 
 
 def _batch(items: IntArray, lengths: IntArray, targets: IntArray, users: IntArray) -> Batch:
-    tensors = [torch.from_numpy(array) for array in (items, lengths, targets, users)]
-    return Batch(tensors[0], tensors[1], tensors[2], tensors[3])
+    tensor = torch.from_numpy
+    return Batch(tensor(items), tensor(lengths), tensor(targets), tensor(users))
 
 
 def history_batch(

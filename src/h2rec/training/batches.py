@@ -11,10 +11,11 @@ from h2rec.batching.sequences import Batch, cloze_batch, cut_windows, next_item_
 from h2rec.data.histories import Histories, IntArray
 from h2rec.training.settings import TrainSettings
 
-BLOCK_OVERHEAD = {"cpu": 256}
-"""What encoding one more block costs, in padded positions, by type of device."""
-BLOCK_OVERHEAD_ELSEWHERE = 16_384
-"""On an accelerator launching the kernels costs more than the padding does."""
+BLOCK_OVERHEAD = {"cpu": 256, "other": 16_384}
+"""What encoding one more block costs, in padded positions, on a CPU and on other devices.
+
+An estimate: it moves time, not figures. On an accelerator launching the kernels costs more than much padding does.
+"""
 
 
 class TrainingBatches:
@@ -36,7 +37,7 @@ class TrainingBatches:
         self._model = model
         self._settings = settings
         self._device = device
-        self._overhead = BLOCK_OVERHEAD.get(device.type, BLOCK_OVERHEAD_ELSEWHERE)
+        self._overhead = BLOCK_OVERHEAD["cpu" if device.type == "cpu" else "other"]
         # A cloze batch holds the whole window, its last item too.
         room = model.max_length - 1 if model.objective == "cloze" else model.max_length
         self.windows = cut_windows(train, room, prefixes=settings.prefixes and model.objective == "last")

@@ -31,8 +31,8 @@ class TrainSettings(Settings):
     """Sequence positions in a batch; padding counts where batches are bucketed."""
     bucketed: bool = True
     """Batches of sequences of like length: the least padding, but each step learns from one kind of user alone. false:
-    batches drawn at random, encoded in blocks of like length; slower, and more accurate where the batch is small and
-    the learning rate constant."""
+    batches drawn at random, encoded in blocks of like length; slower, and under a constant learning rate it found more
+    among the first hundred (docs/results.md)."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """What the backbones compute in while they train: auto is bfloat16 on a GPU that has it, and float32 elsewhere.
     Weights, scores and losses are float32 always."""

@@ -32,7 +32,7 @@ def evidence(suite: Suite) -> dict[str, Any]:
         deviation) over `seeds`, `place` (1 best, 2 second), and against the tested row its `difference`, the
         `relative` one, its interval (`low`, `high`), Holm-corrected p-values and Cohen's d_z (`effect_size`).
         ``contrasts``: the further tests of the suite, one for each data set, protocol, slice, metric, `model` and
-        `other`, with the same figures. Then what `suite_evidence.context` tells. Reports and documents are made
+        `other`, with the same figures. Then what `evidence.context` tells. Reports and documents are made
         of this and of nothing else.
     """
     records: list[Record] = []

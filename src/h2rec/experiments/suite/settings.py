@@ -33,7 +33,7 @@ class SuiteSettings(Settings):
     base: Values = Field(default_factory=dict)
     """What all runs share."""
     data: dict[str, Values] = Field(min_length=1)
-    """Data sets by name. In a file null stands for the data set of that name; see `suite_files.located`."""
+    """Data sets by name. In a file null stands for the data set of that name; see `files.located`."""
     models: dict[str, Values] = Field(min_length=1)
     """Rows of the tables by name; in a file null drops a row of the suite that is extended."""
     sweep: dict[str, list[Any]] = Field(default_factory=dict)

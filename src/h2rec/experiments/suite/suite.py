@@ -84,7 +84,7 @@ class Suite:
         tuned: Path | None = None,
         seeds: Sequence[int] | None = None,
     ) -> Self:
-        """Read a suite by its file's path or a shipped suite by its name; see `suite_files.read_suite`.
+        """Read a suite by its file's path or a shipped suite by its name; see `files.read_suite`.
 
         Other `seeds` than the suite's own may be given.
 
