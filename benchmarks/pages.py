@@ -11,19 +11,24 @@ from h2rec.files import write_text
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 
-def update(page: str, tables: Mapping[str, Callable[[], str]]) -> None:
-    """Write the tables of a page, or with ``--check`` only tell whether they are up to date."""
+def update(pages: Mapping[str, Mapping[str, Callable[[], str]]]) -> None:
+    """Write the tables of pages, by page and name, or with ``--check`` only tell whether they are up to date."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--check", action="store_true", help="Only tell whether the page is up to date.")
+    parser.add_argument("--check", action="store_true", help="Only tell whether the pages are up to date.")
     check = parser.parse_args().check
-    path = DOCS / page
-    old = path.read_text(encoding="utf-8")
-    new = old
-    for name, table in tables.items():
-        new = replaced(new, name, table())
+    stale = []
+    for page, tables in pages.items():
+        path = DOCS / page
+        old = path.read_text(encoding="utf-8")
+        new = old
+        for name, table in tables.items():
+            new = replaced(new, name, table())
+        if not check:
+            write_text(path, new)
+        elif new != old:
+            stale.append(page)
     if check:
-        sys.exit(0 if new == old else f"{page} is not what the results files give: run its table script")
-    write_text(path, new)
+        sys.exit(f"not what the results files give: {', '.join(stale)}; run the table script" if stale else 0)
 
 
 def replaced(page: str, name: str, table: str) -> str:

@@ -45,4 +45,4 @@ def section(data: str, found: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    update("results.md", {"cold start": cold_start})
+    update({"results.md": {"cold start": cold_start}})

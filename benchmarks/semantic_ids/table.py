@@ -1,43 +1,17 @@
 """Write the tables of docs/semantic_ids.md from the results files.
 
-Run: python benchmarks/semantic_ids/table.py [--check]
+Run:  python -m benchmarks.semantic_ids.table [--check]
 """
 
-import argparse
-import sys
-from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from h2rec.files import read_json, write_text
+from benchmarks.pages import markdown, update
 
-HERE = Path(__file__).parent
-PAGE = HERE.parents[1] / "docs" / "semantic_ids.md"
+from h2rec.files import read_json
 
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="Only tell whether the page is up to date.")
-    check = parser.parse_args().check
-    old = PAGE.read_text(encoding="utf-8")
-    new = old
-    for name, table in TABLES.items():
-        new = replaced(new, name, table(read_json(HERE / "results" / f"{name}.json")))
-    if check:
-        sys.exit(
-            0 if new == old else f"{PAGE.name} is not what the results files give: run {Path(__file__).name}"
-        )
-    write_text(PAGE, new)
-
-
-def replaced(page: str, name: str, table: str) -> str:
-    """Put a table between its two marks."""
-    start, end = f"<!-- results: {name} -->\n", f"<!-- end: {name} -->"
-    before, _, rest = page.partition(start)
-    _, mark, after = rest.partition(end)
-    if not mark:
-        raise SystemExit(f"{PAGE.name} has no marks for '{name}'")
-    return f"{before}{start}{table}{mark}{after}"
+RESULTS = Path(__file__).parent / "results"
 
 
 def bar(found: dict[str, Any]) -> str:
@@ -65,7 +39,7 @@ def bar(found: dict[str, Any]) -> str:
         "error",
         "avoidable collisions",
     )
-    return markdown(heads, rows) + origin(found)
+    return markdown(heads, rows, text_columns=2) + origin(found)
 
 
 def quantizers(found: dict[str, Any]) -> str:
@@ -90,7 +64,7 @@ def quantizers(found: dict[str, Any]) -> str:
         "catalogue", "size", "quantizer", "error", "unseen", "least used", "perplexity", "colliding", "avoidable",
         "CPU s",
     )  # fmt: skip
-    return markdown(heads, rows) + origin(found)
+    return markdown(heads, rows, text_columns=3) + origin(found)
 
 
 def peers(found: dict[str, Any]) -> str:
@@ -109,7 +83,7 @@ def peers(found: dict[str, Any]) -> str:
     ]
     heads = ("catalogue", "tokenizer", "error", "least used", "perplexity", "colliding", "avoidable", "CPU s")
     packages = ", ".join(f"{name} {number}" for name, number in found["provenance"]["packages"].items())
-    return markdown(heads, rows) + f"\nWith {packages}." + origin(found)
+    return markdown(heads, rows, text_columns=2) + f"\nWith {packages}." + origin(found)
 
 
 def scale(found: dict[str, Any]) -> str:
@@ -129,11 +103,6 @@ def scale(found: dict[str, Any]) -> str:
     ) + origin(found)
 
 
-def markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
 def origin(found: dict[str, Any]) -> str:
     made = found["provenance"]
     machine = made["machine"]
@@ -145,7 +114,12 @@ def origin(found: dict[str, Any]) -> str:
     )
 
 
+def written(name: str) -> str:
+    """The table of one results file."""
+    return TABLES[name](read_json(RESULTS / f"{name}.json"))
+
+
 TABLES = {"bar": bar, "quantizers": quantizers, "peers": peers, "scale": scale}
 
 if __name__ == "__main__":
-    main()
+    update({"semantic_ids.md": {name: partial(written, name) for name in TABLES}})

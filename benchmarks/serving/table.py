@@ -127,4 +127,4 @@ def million() -> str:
 
 
 if __name__ == "__main__":
-    update("serving.md", {"load": load, "million items": million})
+    update({"serving.md": {"load": load, "million items": million}})

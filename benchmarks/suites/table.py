@@ -1,10 +1,10 @@
-"""Write the suites' part of docs/results.md from the results files that `keep` left.
+"""Write docs/results_tables.md, and the gains told in docs/results.md, from the results files that `keep` left.
 
 Run:  python -m benchmarks.suites.table [--check]
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import groupby
+from itertools import groupby, product
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -46,15 +46,25 @@ BUSINESS = ("main", "popularity")
 """Suites under which an operator's questions are answered."""
 NOISE = "text_noise"
 """Suites under which it is told how fast each model falls."""
+HEADLINE = "main"
+"""Suite whose tested row is compared with every other model on the first page, and by what: selection, top, depth."""
+GAINS = (("full", "ndcg@100"), ("full", "ndcg@10"), ("full", "hit@500"), ("sampled100", "ndcg@10"))
+MANY_TIMES = 9
+"""Gains from here on are not told in percent."""
 SUMMED_UP = {"main": ("ndcg@10", "hit@500")}
 """Suites whose data sets are shown side by side, too, and by what: the top and the depth of a recall stage's list."""
 
 
 def suites() -> str:
-    """All kept suites, those that are read first in front; the files of a suite, each of other data sets, together."""
+    """All kept suites; the files of a suite, each of other data sets, together."""
+    return "\n".join(section(list(of_suite)) for _, of_suite in groupby(kept_results(), itemgetter("suite")))
+
+
+def kept_results() -> list[dict[str, Any]]:
+    """All results files, suites that are read first in front."""
     found = [read_json(path) for path in sorted(RESULTS.glob("*.json"))]
     found.sort(key=lambda f: (ORDER.index(f["suite"]) if f["suite"] in ORDER else len(ORDER), f["suite"]))
-    return "\n".join(section(list(of_suite)) for _, of_suite in groupby(found, itemgetter("suite")))
+    return found
 
 
 def section(parts: Sequence[dict[str, Any]]) -> str:
@@ -64,6 +74,31 @@ def section(parts: Sequence[dict[str, Any]]) -> str:
     summary = across(parts) if first["suite"] in SUMMED_UP else ""
     tables = "".join(map(of_data_sets, parts))
     return f"## {first['title'] or first['suite']}\n\n{sentences}{summary}{tables}"
+
+
+def gains() -> str:
+    """What the tested row of the main table gains over every row that is not one of its own forms."""
+    parts = [found for found in kept_results() if found["suite"] == HEADLINE]
+    return "\n".join(gains_over_others(parts, protocol, metric) for protocol, metric in GAINS if parts)
+
+
+def gains_over_others(parts: Sequence[dict[str, Any]], protocol: str, metric: str) -> str:
+    """Gains of the tested row in one metric, a row for each other one; bold where significant."""
+    tested = parts[0]["tested"]
+    columns: dict[str, list[dict[str, Any]]] = {}
+    for found, part in product(parts, SLICES):
+        for data in found["data"]:
+            column = column_of(found, data, protocol, part, metric)
+            columns[f"{data} {part}"] = [r for r in column if not r["model"].startswith(tested)]
+    by_model = {head: {r["model"]: r for r in column} for head, column in columns.items()}
+    names = dict.fromkeys(
+        r["model"] for column in sorted(columns.values(), key=len, reverse=True) for r in column
+    )
+    best = {head: max(column, key=itemgetter("mean")) for head, column in columns.items()}
+    rows = [[name, *(_gain(by_model[head].get(name)) for head in columns)] for name in names]
+    rows.append(["**the best of these**", *map(_gain, best.values())])
+    title = f"### {metric}, {protocol}\n\n"
+    return title + markdown(["over", *columns], rows)
 
 
 def across(parts: Sequence[dict[str, Any]]) -> str:
@@ -123,10 +158,7 @@ def contrasts(found: dict[str, Any], data: str, protocol: str) -> str:
     if not pairs:
         return ""
     heads = ["row", "against", *(f"{part} {metric}" for part, metric in next(iter(pairs.values())))]
-    rows = [
-        [*pair, *(f"**{gain(r)}**" if significant(r) else gain(r) for r in cells.values())]
-        for pair, cells in pairs.items()
-    ]
+    rows = [[*pair, *map(_gain, cells.values())] for pair, cells in pairs.items()]
     return "\nGains over other rows, **bold** where significant:\n\n" + markdown(heads, rows, text_columns=2)
 
 
@@ -150,10 +182,11 @@ def business(found: dict[str, Any], data: str) -> str:
     served = {r["model"]: r for r in found["weighted_head"] if r["data"] == data and r["protocol"] == "full"}
     kinds = [g for g in groups if g["kind"] in ("popularity", "code_collision")]
     names = list(dict.fromkeys((g["kind"], g["name"], g["cases"]) for g in kinds))
-    by_group = {(g["model"], g["kind"], g["name"]): g["ndcg@10"] for g in kinds}
+    # Rows on other codes have other items alone and shared: a group is known by its cases, too.
+    by_group = {(g["model"], g["kind"], g["name"], g["cases"]): g["ndcg@10"] for g in kinds}
     rows = []
     for model, row in served.items():
-        of_groups = (by_group.get((model, kind, name)) for kind, name, _ in names)
+        of_groups = (by_group.get((model, *group)) for group in names)
         rows.append([model, *map(_figure, [*of_groups, row["ndcg@10"], row["hit@500"]])])
     told = [f"{GROUPS[kind]} {name} ({cases:,})" for kind, name, cases in names]
     return (
@@ -234,6 +267,14 @@ def _figure(value: float | None) -> str:
     return "–" if value is None else f"{value:.4f}"
 
 
+def _gain(record: dict[str, Any] | None) -> str:
+    if record is None or record.get("relative") is None:
+        return "–"
+    # Over a row that finds next to nothing a percentage says nothing.
+    text = gain(record) if record["relative"] < MANY_TIMES else f"over {MANY_TIMES + 1} times"
+    return f"**{text}**" if significant(record) else text
+
+
 def _cell(record: dict[str, Any] | None, *, spread: bool = False) -> str:
     if record is None or record["mean"] is None:
         return "–"
@@ -250,19 +291,21 @@ def source(found: dict[str, Any]) -> str:
     """Command, commit, seeds, machine and cost."""
     origin, cost = found["provenance"], found["cost"]
     machine = origin["machines"][0]
-    commands = ", ".join(f"`{command}`" for command in origin["commands"])
     shown = {(r["data"], r["model"]) for r in found["records"]}
     searched = {(data, row) for data, rows in found.get("tuned", {}).items() for row in rows}
     default = dict.fromkeys(
         row for row in found["rows"] for data in found["data"] if (data, row) in shown - searched
     )
     settings = f" At default settings: {', '.join(default)}." if searched and default else ""
+    commands = "".join(f"- `{command}`\n" for command in origin["commands"])
     return (
         f"{cost['runs_finished']} of {cost['runs']} runs, {cost['cpu_hours']:.1f} CPU hours; all against "
-        f"{found['tested']}. {commands}, commit {', '.join(origin['commits'])}, "
-        f"seeds {', '.join(map(str, origin['seeds']))}, {cores(machine)}, torch {machine['torch']}.{settings}"
+        f"{found['tested']}. Seeds {', '.join(map(str, origin['seeds']))}, {cores(machine)}, torch "
+        f"{machine['torch']}.{settings}\n\n"
+        f"<details><summary>Commands and commits</summary>\n\n{commands}\n"
+        f"Commit {', '.join(origin['commits'])}.\n\n</details>\n"
     )
 
 
 if __name__ == "__main__":
-    update("results.md", {"suites": suites})
+    update({"results.md": {"gains": gains}, "results_tables.md": {"suites": suites}})

@@ -114,4 +114,6 @@ def origin(found: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    update("speed.md", {one.__name__: one for one in (epochs, quality, ranking, million, alignment, killed)})
+    update(
+        {"speed.md": {one.__name__: one for one in (epochs, quality, ranking, million, alignment, killed)}}
+    )

@@ -71,3 +71,58 @@ def test_a_data_set_of_a_suite_is_kept_in_one_file_only(pages, tiny, tmp_path, m
     assert kept("other") == ["another-b-c.json", f"{found['suite']}-a.json"]
     with pytest.raises(SystemExit, match=f"{found['suite']}-a.json holds a of this suite already"):
         kept("both")
+
+
+def test_gains_are_told_over_every_row_but_the_tested_ones_own_forms(pages, tiny, tmp_path, monkeypatch):
+    _, table = pages
+    found = evidence(tiny)
+    monkeypatch.setattr(table, "RESULTS", tmp_path)
+    assert table.gains() == ""
+    (tmp_path / "tiny.json").write_text(json.dumps(found))
+    monkeypatch.setattr(table, "HEADLINE", "tiny")
+    monkeypatch.setattr(table, "GAINS", (("full", "ndcg@10"), ("sampled100", "hit@10")))
+    page = table.gains()
+    assert "H2Rec, no alignment" not in page
+    told = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| ")]
+    assert [row[0] for row in told] == ["over", "---", "Pop", "SASRec, warm", "**the best of these**"] * 2
+    for block, (protocol, metric) in enumerate(table.GAINS):
+        pop, sasrec, best = told[5 * block + 2 : 5 * block + 5]
+        for column, part in enumerate(("overall", "head", "tail"), start=1):
+            others = {r["model"]: r for r in table.column_of(found, "made-shop", protocol, part, metric)}
+            for row in (pop, sasrec):
+                record = others[row[0]]
+                assert row[column].strip("*") == table._gain(record).strip("*")
+                bold = record["relative"] is not None and table.significant(record)
+                assert row[column].startswith("**") == bold
+            larger = max((others["Pop"], others["SASRec, warm"]), key=lambda r: r["mean"])
+            assert best[column] == table._gain(larger)
+
+
+def test_a_gain_over_next_to_nothing_is_not_told_in_percent(pages):
+    _, table = pages
+    surely = {"p_bootstrap": 0.001, "p_t": 0.001, "difference": 0.5}
+    assert table._gain({"relative": 8.99} | surely) == "**+899.0%**"
+    assert table._gain({"relative": 9.0} | surely) == "**over 10 times**"
+    assert table._gain({"relative": None} | surely) == "–"
+    assert table._gain({"mean": 0.1}) == "–"
+    assert table._gain(None) == "–"
+
+
+def test_groups_of_rows_on_other_codes_stand_in_columns_of_their_own(pages, tiny):
+    _, table = pages
+    found = evidence(tiny)
+    for row in found["weighted_head"]:
+        row["hit@500"] = 0.5  # told of the suites that have a page
+    for group in found["groups"]:
+        if (group["model"], group["kind"], group["name"]) == ("H2Rec", "code_collision", "shared"):
+            group["cases"] += 7
+    shared = next(g for g in found["groups"] if (g["kind"], g["name"]) == ("code_collision", "shared"))
+    lines = table.business(found, "made-shop").split("who is served")[1].splitlines()
+    heads, ours, pop = (
+        next(line for line in lines if line.startswith(f"| {name} |")).split(" | ")
+        for name in ("row", "H2Rec", "Pop")
+    )
+    common = heads.index(f"codes shared ({shared['cases']:,})")
+    other = heads.index(f"codes shared ({shared['cases'] + 7:,})")
+    assert ours[common] == pop[other] == "–"
+    assert "–" not in (ours[other], pop[common])

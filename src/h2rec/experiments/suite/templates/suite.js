@@ -158,7 +158,9 @@ function sharing() {
   const sides = { alone: "#94a3b8", shared: ACCENT };
   draw("sharing", Object.entries(sides).map(([side, fill]) => {
     const own = all.filter((g) => g.name === side);
-    return { type: "bar", name: own.length ? `${side} (${own[0].cases.toLocaleString("en")} cases)` : side, x: own.map((g) => g.model), y: own.map((g) => g[chosen.metric]), marker: { color: fill }, hovertemplate: `%{x}, ${side}<br>%{y:.4f}<extra></extra>` };
+    // Rows on other codes have other cases on each side.
+    const counts = [...new Set(own.map((g) => g.cases.toLocaleString("en")))];
+    return { type: "bar", name: counts.length === 1 ? `${side} (${counts[0]} cases)` : side, x: own.map((g) => g.model), y: own.map((g) => g[chosen.metric]), customdata: own.map((g) => g.cases), marker: { color: fill }, hovertemplate: `%{x}, ${side}<br>%{y:.4f}, %{customdata:,} cases<extra></extra>` };
   }).filter((t) => t.x.length), { barmode: "group", yaxis: { title: { text: chosen.metric } }, xaxis: { tickfont: { size: narrow() ? 9 : 11 } }, legend: { orientation: "h", y: 1.02, yanchor: "bottom" } }, 420);
 }
 
