@@ -47,8 +47,9 @@ BUSINESS = ("main", "popularity")
 NOISE = "text_noise"
 """Suites under which it is told how fast each model falls."""
 HEADLINE = "main"
-"""Suite whose tested row is compared with every other model on the first page, and by what: selection, top, depth."""
+"""Suite whose tested row is compared with every other model on the page of findings."""
 GAINS = (("full", "ndcg@100"), ("full", "ndcg@10"), ("full", "hit@500"), ("sampled100", "ndcg@10"))
+"""Protocols and metrics of that comparison: what selects, the top, the depth, and the paper's."""
 MANY_TIMES = 9
 """Gains from here on are not told in percent."""
 SUMMED_UP = {"main": ("ndcg@10", "hit@500")}
@@ -83,7 +84,7 @@ def gains() -> str:
 
 
 def gains_over_others(parts: Sequence[dict[str, Any]], protocol: str, metric: str) -> str:
-    """Gains of the tested row in one metric, a row for each other one; bold where significant."""
+    """Gains of the tested row in one metric, a row for each other model; its own forms are those that bear its name."""
     tested = parts[0]["tested"]
     columns: dict[str, list[dict[str, Any]]] = {}
     for found, part in product(parts, SLICES):
