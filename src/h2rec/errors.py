@@ -1,5 +1,7 @@
 """Errors that a user can act on: what is wrong, where, and what to do about it."""
 
+from typing import Any
+
 
 class H2RecError(Exception):
     """A mistake in the input or the settings, told without a traceback by the command line.
@@ -16,6 +18,16 @@ class H2RecError(Exception):
         super().__init__(message if hint is None else f"{message}\n  hint: {hint}")
         self.message = message
         self.hint = hint
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By what it says, not by what its class asks for: an error comes whole out of another process.
+        return _told_again, (type(self), self.message, self.hint)
+
+
+def _told_again(kind: type[H2RecError], message: str, hint: str | None) -> H2RecError:
+    error = kind.__new__(kind)
+    H2RecError.__init__(error, message, hint)
+    return error
 
 
 class ConfigError(H2RecError):

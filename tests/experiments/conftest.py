@@ -1,6 +1,8 @@
 """A small suite, run once for all tests that look at what suites leave."""
 
+import fcntl
 import os
+import shutil
 
 import pytest
 
@@ -10,11 +12,13 @@ from h2rec.experiments.suite.suite import Suite
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory):
     """The shipped suite `tiny`, finished."""
-    folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent  # one for all workers: those that come later wait, and reuse what is there
-    with pytest.MonkeyPatch.context() as patch:
+    own = tmp_path_factory.getbasetemp()
+    # One for all workers: those that come later wait, and take a copy of their own.
+    folder = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own / "run"
+    folder.mkdir(exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch, (folder / "tiny.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         patch.setenv("H2REC_CACHE", str(folder / "cache"))
-        suite = Suite.load("tiny", folder / "tiny")
-        assert suite.run(jobs=1) == {}
-    return suite
+        assert Suite.load("tiny", folder / "tiny").run(jobs=1) == {}
+        shutil.copytree(folder / "tiny", own / "tiny")
+    return Suite.load("tiny", own / "tiny")

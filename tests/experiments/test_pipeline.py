@@ -148,6 +148,21 @@ def test_other_codes_measure_a_model_without_codes_anew_but_do_not_train_it_agai
     assert of_codes[0].train_stage.key != of_codes[1].train_stage.key
 
 
+def test_other_groups_of_items_are_counted_without_preparing_or_training_anything_again(
+    shop, finished, tmp_path
+):
+    config = RunConfig.load(shop, ["data.popularity_groups=7"])
+    other = Pipeline(config, tmp_path / "other", stages=finished.out / "stages")
+    groups = other.evaluated()["test"]["full"]["groups"]
+    assert len([group for group in groups if group["kind"] == "popularity"]) == 7
+    assert {name for name, stage in other.stages.items() if not stage.reused} == {"evaluate"}
+    # The head is what an alignment may spare, so that it decides the training.
+    other = Pipeline(
+        RunConfig.load(shop, ["data.head_share=0.5"]), tmp_path / "head", finished.out / "stages"
+    )
+    assert not other.train_stage.reused
+
+
 def test_batches_drawn_at_random_make_another_training_and_the_setting_no_other(shop, finished, tmp_path):
     """What was trained before there was a choice is the same training still: its key knows nothing of it."""
     config = RunConfig.load(shop, ["model.name=sasrec", "train.epochs=1", "train.bucketed=false"])
@@ -158,6 +173,20 @@ def test_batches_drawn_at_random_make_another_training_and_the_setting_no_other(
     ]
     assert known[1]["bucketed"] is False
     assert known[1].keys() - known[0].keys() == {"bucketed"}
+
+
+def test_a_branch_of_no_weight_makes_another_training_and_its_weight_no_other(shop, finished, tmp_path):
+    keys = [
+        Pipeline(
+            RunConfig.load(
+                shop, ["model.name=two_hid", "train.epochs=1", f"model.score.hid_weights={weights}"]
+            ),
+            tmp_path / str(number),
+            stages=finished.out / "stages",
+        ).train_stage.key
+        for number, weights in enumerate(("[1, 1]", "[0.5, 1]", "[0, 1]"))
+    ]
+    assert keys[0] == keys[1] != keys[2]
 
 
 def test_what_other_baselines_alone_have_does_not_make_a_training_another(shop, finished, tmp_path):

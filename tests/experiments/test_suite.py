@@ -1,6 +1,7 @@
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -33,6 +34,7 @@ from h2rec.experiments.suite.settings import SuiteSettings
 from h2rec.experiments.suite.suite import Suite
 from h2rec.experiments.suite.terminal import comparison_table, contrast_table
 from h2rec.experiments.suite.tuning import tune_suite
+from h2rec.experiments.workers import side_by_side
 from made_shop import write_shop
 
 
@@ -249,6 +251,33 @@ def test_a_killed_suite_goes_on_where_it_was_and_leaves_nobody_at_work(tiny, tmp
     assert evidence(suite)["records"] == evidence(tiny)["records"]
 
 
+def test_an_interrupted_suite_stops_at_once(suite_file, tmp_path):
+    weak = yaml.safe_load(suite_file.read_text())["models"]["weak"]
+    rewritten(suite_file, models={"slow": weak}, seeds=[0, 1, 2])
+    out = tmp_path / "out"
+    script = (
+        "import signal, failing_runs, h2rec.experiments.suite.suite as suite; from h2rec.cli.main import main; "
+        "signal.signal(signal.SIGINT, signal.default_int_handler); "  # whoever starts the tests may ignore it
+        f"suite._run = failing_runs.run; main(['compare', {str(suite_file)!r}, '--out', {str(out)!r}, '--jobs', '2'])"
+    )
+    started = subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=Path(__file__).parents[1],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    until = time.monotonic() + 120
+    while len(list(out.glob("runs/*/*/*/begun"))) < 2 and time.monotonic() < until:
+        time.sleep(0.05)
+    os.killpg(started.pid, signal.SIGINT)  # as a terminal does: all of them are told
+    _, said = started.communicate(timeout=60)
+    assert started.returncode == 130
+    assert "the same command goes on" in said
+    # Nobody took up what was still to be done.
+    assert len(list(out.glob("runs/*/*/*/begun"))) == 2
+
+
 def children(process):
     """Living processes that a process started."""
     found = []
@@ -312,15 +341,17 @@ def test_figures_of_a_version_that_had_fewer_keys_are_taken(suite_file, tmp_path
 
 def test_a_process_that_is_killed_or_fails_oddly_does_not_stop_the_others(suite_file, tmp_path, monkeypatch):
     weak = yaml.safe_load(suite_file.read_text())["models"]["weak"]
-    rows = {"killed": weak, "odd": weak, "one": weak, "two": weak}
+    rows = {"killed": weak, "odd": weak, "bare": weak, "one": weak, "two": weak}
     suite = Suite.load(rewritten(suite_file, models=rows), tmp_path / "out")
     monkeypatch.setattr("h2rec.experiments.suite.suite._run", failing_runs.run)
     failures = {job.model: error for job, error in suite.run(jobs=2).items()}
-    assert set(failures) == {"killed", "odd"}
+    assert set(failures) == {"killed", "odd", "bare"}
     assert "its process was killed" in failures["killed"]
     assert failures["odd"] == "ValueError: nobody expected this"
+    # What to do about it is told, wherever it was found out.
+    assert "pip install 'h2rec[tune]'" in failures["bare"]
     assert {job.model for job in suite.finished()} == {"one", "two"}
-    assert {job.model for job in suite.failed()} == {"killed", "odd"}
+    assert {job.model for job in suite.failed()} == {"killed", "odd", "bare"}
 
 
 def test_figures_made_with_other_settings_are_left_out(suite_file, tmp_path, capsys):
@@ -335,6 +366,13 @@ def test_figures_made_with_other_settings_are_left_out(suite_file, tmp_path, cap
         main(["compare", str(suite_file), "--out", str(out), "--tables", "--set", changed[0]])
     assert {r["model"] for r in json.loads((out / "results.json").read_text())["records"]} == {"weak"}
     assert "left out, made with other settings: 1 runs" in capsys.readouterr().out
+    # Nor are figures of what the files held once; where they are not at hand, nobody can tell.
+    (tmp_path / "interactions.csv").write_text((tmp_path / "interactions.csv").read_text() + "u0,i1,99\n")
+    of_more = Suite.load(suite_file, out, overrides=changed)
+    assert of_more.finished() == []
+    assert {job.model for job in of_more.stale()} == {"weak", "H2Rec"}
+    (tmp_path / "interactions.csv").unlink()
+    assert {job.model for job in Suite.load(suite_file, out, overrides=changed).finished()} == {"weak"}
     # Where files lie, and how many threads work on them, makes no other experiment.
     elsewhere = suite.jobs[0].config
     assert elsewhere.data.interactions is not None
@@ -370,6 +408,28 @@ def test_a_figure_comes_from_the_command_that_trained_and_costs_what_that_cost(
     assert len([name for name in spent if name.startswith("data-")]) == 1
 
 
+def test_what_is_done_is_not_opened_again_and_rows_of_one_training_come_last(
+    suite_file, tmp_path, monkeypatch
+):
+    models = yaml.safe_load(suite_file.read_text())["models"]
+    ranked = models["H2Rec"] | {"model": {"score": {"popularity": 0.3}}}
+    rewritten(suite_file, models={"H2Rec": models["H2Rec"], "H2Rec, ranked": ranked, "weak": models["weak"]})
+    suite = Suite.load(suite_file, tmp_path / "out")
+    begun = []
+    monkeypatch.setattr(
+        "h2rec.experiments.suite.suite.side_by_side",
+        lambda work, tasks, jobs, cores: (
+            begun.append([job.model for job in tasks]) or side_by_side(work, tasks, jobs)
+        ),
+    )
+    assert suite.run() == {}
+    assert len(list(suite.stages.glob("train-*"))) == 2
+    assert suite.run() == {}
+    (tmp_path / "out/runs/shop/weak/seed-0/shares.json").unlink()
+    assert suite.run() == {}
+    assert begun == [["H2Rec", "weak", "H2Rec, ranked"], [], ["weak"]]
+
+
 def test_a_wrong_key_names_the_run(suite_file, tmp_path):
     path = rewritten(suite_file, models={"weak": {"trian": {}}})
     with pytest.raises(ConfigError, match=r"shop, weak: unknown key 'trian', did you mean 'train'"):
@@ -395,6 +455,39 @@ def test_a_wrong_key_names_the_run(suite_file, tmp_path):
         ({"tuned_as": {"weak": "weak"}}, r"tuned_as\.weak: 'weak' has no search of its own either"),
         ({"skip": {"shop": ["none"]}}, r"skip\.shop: 'none' is none of the models"),
         ({"models": ["weak"]}, "models: expected keys and values"),
+        ({"models": {"weak": "x"}}, r"models\.weak: expected the keys of a run's configuration, found x"),
+        (
+            {"data": {"shop": "a.csv"}},
+            r"data\.shop: expected the keys of a run's configuration, found a\.csv",
+        ),
+        ({"data": {"../shop": {}}}, "'../shop' can't be the name of a data set's folder"),
+        ({"base": {"train": 5}}, "train: expected keys and values, found 5"),
+        ({"seeds": [0, 0]}, r"\[0, 0\] names something twice"),
+        ({"seeds": [True]}, "seeds"),
+        ({"metrics": ["ndgc@10"]}, "unknown metric 'ndgc@10'"),
+        ({"metrics": ["hit@10", "recall@10"]}, "names something twice"),
+        ({"metrics": ["hit@7"]}, "shop: hit@7 is measured nowhere"),
+        ({"sweep": {"loss.beta": []}}, r"sweep\.loss\.beta"),
+        ({"sweep": {"loss.beta": [0.5, 0.5]}}, r"loss\.beta: \[0\.5, 0\.5\] names a value twice"),
+        ({"sweep": {"train.seed": [1, 2]}}, r"train\.seed: the suite's own seeds"),
+        ({"skip": {"shop": ["weak", "H2Rec"]}}, "the suite has no runs"),
+        ({"models": {"a/b": {}, "a-b": {}}}, "rows 'a/b' and 'a-b' would lie in one folder"),
+        (
+            {"models": {"a + b": {}, "a, b": {}}},
+            "rows 'a \\+ b' and 'a, b' would have one file of tuned settings",
+        ),
+        (
+            {"models": {"weak": {}, "H2Rec": {"evaluate": {"ks": [5, 10]}}}},
+            "shop: rows 'weak' and 'H2Rec' differ in 'evaluate'",
+        ),
+        ({"sweep": {"data.head_share": [0.1, 0.2]}}, "differ in 'data'"),
+        (
+            {
+                "base": {"semantic_ids": {"quantizer": "x.index.json"}},
+                "sweep": {"semantic_ids.levels": [2, 3]},
+            },
+            r"shop: sweeping semantic_ids\.levels changes nothing",
+        ),
         ({"extends": "small.yaml"}, "extends itself"),
         ({"extends": "nothing"}, "no such file, and no suite of that name"),
     ],
@@ -410,6 +503,35 @@ def test_a_sweep_makes_a_row_of_each_value(suite_file, tmp_path):
     found = {job.model: (job.config.loss.beta, job.config.loss.alignment.window) for job in suite.jobs}
     assert found == {"H2Rec, beta 0.0": (0.0, 1), "H2Rec, beta 0.5": (0.5, 1), "H2Rec, window 2": (0.5, 2)}
     assert suite.settings.tested == "H2Rec, window 2"
+    # A key's name is as long as it must be to tell it from others.
+    alike = {"loss.alignment.every": [1, 2], "loss.masking.every": [1]}
+    rows = Suite.load(rewritten(suite_file, sweep=alike), tmp_path).settings.rows
+    assert list(rows) == ["H2Rec, alignment every 1", "H2Rec, alignment every 2", "H2Rec, masking every 1"]
+    assert tuned_file(tmp_path, "shop", "H2Rec, popularity -0.5") != tuned_file(
+        tmp_path, "shop", "H2Rec, popularity 0.5"
+    )
+
+
+def test_what_the_command_sets_wins_over_all_but_what_is_swept(suite_file, tmp_path):
+    folder = tmp_path / "tuned"
+    (folder / "shop").mkdir(parents=True)
+    (folder / "shop" / "weak.yaml").write_text("train: {learning_rate: 0.5}")
+    rewritten(suite_file, sweep={"loss.beta": [0.0, 0.5]}, unswept=["weak"])
+    asked = ["train.learning_rate=0.25", "train.epochs=7", "loss.beta=0.75"]
+    suite = Suite.load(suite_file, tmp_path / "out", tuned=folder, overrides=asked)
+    assert {(job.config.train.learning_rate, job.config.train.epochs) for job in suite.jobs} == {(0.25, 7)}
+    assert [job.config.loss.beta for job in suite.jobs] == [0.75, 0.0, 0.5]
+    with pytest.raises(ConfigError, match=r"train\.seed: a suite trains with seeds of its own"):
+        Suite.load(suite_file, tmp_path / "out", overrides=["train.seed=5"])
+
+
+def test_a_protocol_that_has_none_of_the_metrics_gets_no_table(suite_file, tmp_path):
+    weak = yaml.safe_load(suite_file.read_text())["models"]["weak"]
+    values = {"models": {"weak": weak, "Pop": {"model": {"name": "pop"}}}, "metrics": ["recall@50"]}
+    rewritten(suite_file, **values)
+    suite = Suite.load(suite_file, tmp_path / "out", overrides=["evaluate.ks=[50]"])
+    assert suite.run() == {}
+    assert {(r["protocol"], r["metric"]) for r in evidence(suite)["records"]} == {("full", "hit@50")}
 
 
 def test_a_sweep_stands_on_what_was_searched_for_its_model_and_beside_models_that_are_not_swept(
@@ -442,6 +564,10 @@ def test_changes_along_a_sweep_are_those_of_each_model_from_its_first_value():
     told = {(c["model"], c["value"]): c["relative"] for c in changes}
     assert [told["one", share] for share in (0.0, 0.2, 0.4)] == pytest.approx([0, -0.25, -0.75])
     assert [told["other", share] for share in (0.0, 0.2, 0.4)] == [None] * 3
+    # Without its first value nothing can be told of a model.
+    without = [record for record in records if record["model"] != "one, share 0.0"]
+    told = changes_along({"rows": rows, "records": without}, "hit@5")
+    assert [c["relative"] for c in told if c["model"] == "one"] == [None] * 2
     plain = {row: facts | {"key": None} for row, facts in rows.items()}
     assert changes_along({"rows": plain, "records": records}, "hit@5") == []
 
@@ -458,7 +584,11 @@ def test_extending_adds_replaces_and_drops_rows(suite_file, tmp_path):
     suite = Suite.load(child, tmp_path)
     assert [(job.model, job.seed) for job in suite.jobs] == [("H2Rec", 5), ("more", 5)]
     # A dropped row is dropped wherever it is named, and what is said of a row may be dropped by itself.
-    rewritten(tmp_path / "small.yaml", contrasts={"H2Rec": ["weak"], "weak": ["H2Rec"]})
+    rewritten(tmp_path / "small.yaml", skip={"shop": ["weak"]}, sweep={"loss.beta": [1.0]})
+    rewritten(child, sweep={"loss.beta": None})
+    found = Suite.load(child, tmp_path).settings
+    assert (found.skip, found.sweep) == ({"shop": []}, {})
+    rewritten(tmp_path / "small.yaml", contrasts={"H2Rec": ["weak"], "weak": ["H2Rec"]}, skip={}, sweep={})
     assert Suite.load(child, tmp_path).settings.contrasts == {"H2Rec": []}
     rewritten(child, contrasts={"H2Rec": None, "more": ["H2Rec"]})
     assert Suite.load(child, tmp_path).settings.contrasts == {"more": ["H2Rec"]}
@@ -540,14 +670,15 @@ def test_data_sets_from_the_command_line(suite_file, tmp_path, monkeypatch):
         "shop",
         "made-shop",
     ]
-    values = read_suite(path, [f"mine={config}"], ["train.epochs=3"])
+    values = read_suite(path, [f"mine={config}"])
     job = Suite(SuiteSettings.parse(values), tmp_path).jobs[0]
     assert job.config.data.interactions == tmp_path / "interactions.csv"
     assert job.config.model.dim == 16
-    assert values["base"]["train"]["epochs"] == 3
     monkeypatch.delenv("H2REC_DATASETS", raising=False)
     with pytest.raises(ConfigError, match="data set 'beauty' is not to be found"):
         read_suite(path, ["beauty"])
+    with pytest.raises(ConfigError, match="two data sets of one name"):
+        read_suite(path, [f"mine={config}", f"mine={config}"])
     with pytest.raises(ConfigError, match="shipped are: ablation"):
         suite_path("sweep_delta")
 

@@ -18,7 +18,8 @@ from h2rec.experiments.suite.terminal import comparison_table, contrast_table
 SUITE_HELP = "A YAML file, or a shipped suite: " + ", ".join(shipped_suites())
 SuiteArgument = Annotated[str, typer.Argument(metavar="SUITE", help=SUITE_HELP)]
 OverridesOption = Annotated[
-    list[str] | None, typer.Option("--set", help="Override a key for every run: --set train.epochs=10.")
+    list[str] | None,
+    typer.Option("--set", help="Override a key for every run, but what is swept: --set train.epochs=10."),
 ]
 DataOption = Annotated[
     list[str] | None,
@@ -100,7 +101,10 @@ def compare(
             raise H2RecError(f"every run of {suite.name} failed, the first: {next(iter(failures.values()))}")
         elif not several:
             raise H2RecError(
-                f"no run of {suite.name} is finished yet with these settings", "run it without --tables"
+                f"no run of {suite.name} is finished yet with these settings",
+                "run it without --tables"
+                if tables
+                else "--only chose rows that are skipped on every data set",
             )
         else:
             console.print(f"no run of {suite.name} is finished", soft_wrap=True)

@@ -31,6 +31,9 @@ COMMANDS = {
 }
 GROUPS = {"datasets": "h2rec.cli.datasets:app"}
 
+INTERRUPTED = 130
+"""Exit code of a command that the user stopped."""
+
 
 def _version(shown: bool) -> None:
     if shown:
@@ -91,9 +94,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"[bold red]error:[/] {_escaped(str(error))}", soft_wrap=True, highlight=False
         )
         sys.exit(2)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as ended:
+        # Typer turns an interrupt into this code by itself, without a word.
+        if isinstance(ended, SystemExit) and ended.code != INTERRUPTED:
+            raise
         Console(stderr=True).print("stopped; the same command goes on from the last checkpoint")
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:

@@ -85,6 +85,8 @@ def input_fingerprint(settings: DataSettings) -> dict[str, Any]:
     """
     located = _with_files(settings)
     parts = settings.model_dump(mode="json", exclude={"interactions", "items"})
+    # Groups are read off the prepared data: whatever their number, it is the same data still.
+    parts["popularity_groups"] = DataSettings.model_fields["popularity_groups"].default
     for name, path in (("interactions", located.interactions), ("items", located.items)):
         if path is not None and not path.is_file():
             raise DataError(f"{path}: no such file", f"check data.{name}")

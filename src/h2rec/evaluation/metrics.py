@@ -34,14 +34,25 @@ def per_case(ranks: npt.NDArray[np.integer], metric: str) -> Floats:
     ConfigError
         If there is no such metric.
     """
-    if metric == "mrr":
+    kind, _, cutoff = metric_name(metric).partition("@")
+    if kind == "mrr":
         return 1.0 / ranks
-    match = re.fullmatch(r"(hit|recall|ndcg)@([1-9]\d*)", metric)
+    gain = 1.0 / np.log2(1.0 + ranks) if kind == "ndcg" else 1.0
+    return np.where(ranks <= int(cutoff), gain, 0.0)
+
+
+def metric_name(metric: str) -> str:
+    """Name under which a metric is written: ``hit@10`` for ``recall@10``.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such metric.
+    """
+    match = re.fullmatch(r"mrr|(hit|recall|ndcg)@[1-9]\d*", metric)
     if match is None:
         raise ConfigError(f"unknown metric '{metric}'", "valid are hit@k, recall@k, ndcg@k and mrr")
-    inside = ranks <= int(match[2])
-    gain = 1.0 / np.log2(1.0 + ranks) if match[1] == "ndcg" else 1.0
-    return np.where(inside, gain, 0.0)
+    return re.sub("^recall", "hit", metric)
 
 
 def summarize(ranks: npt.NDArray[np.integer], ks: Sequence[int], weights: Floats | None = None) -> Block:

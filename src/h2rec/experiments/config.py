@@ -12,7 +12,7 @@ from h2rec.evaluation.settings import EvaluateSettings
 from h2rec.experiments.blend import BlendSettings
 from h2rec.files import content_key, write_text
 from h2rec.losses.settings import LossSettings
-from h2rec.models.settings import ModelSettings
+from h2rec.models.settings import UNTRAINED, ModelSettings
 from h2rec.runtime import RuntimeSettings
 from h2rec.semantic_ids.settings import SemanticIdSettings
 from h2rec.settings import Settings
@@ -71,6 +71,14 @@ class RunConfig(Settings):
         Files count by their names, not by where they lie; `runtime` and what belongs to other models do not count.
         """
         return key_of_settings(self.model_dump(mode="json", exclude={"model": set(self.model.of_others)}))
+
+    @property
+    def training_key(self) -> str:
+        """Key of all that decides the training: what is chosen, ranked and measured afterwards does not count."""
+        values = self.model_dump(mode="json", exclude={"blend", "evaluate", "runtime"})
+        for name in UNTRAINED:
+            del values["model"]["score"][name]
+        return key_of_settings(values)
 
     def save(self, path: Path) -> None:
         """Write the resolved configuration as YAML."""

@@ -28,7 +28,7 @@ from h2rec.experiments.stages import Stage
 from h2rec.files import atomic_folder, read_json, write_json
 from h2rec.models.build import build_model, check_name
 from h2rec.models.scorer import CatalogueScorer
-from h2rec.models.settings import ModelSettings, ScoreSettings
+from h2rec.models.settings import UNTRAINED, ModelSettings, ScoreSettings
 from h2rec.retrieval.bundle import BundleParts, write_bundle
 from h2rec.runtime import random_stream
 from h2rec.training.checkpoint import load_weights, weights_of
@@ -70,9 +70,10 @@ class Pipeline(Preparation):
         config = self.config
         sections = ("model", "loss", "train", "evaluate")
         depends = {name: getattr(config, name).model_dump(mode="json") for name in sections}
-        # No loss knows these: what is trained by its own loss does not depend on what it will weigh.
-        for name in ("popularity", "hid_weights"):
+        for name in UNTRAINED:
             del depends["model"]["score"][name]
+        if not all(config.model.score.hid_weights):  # but a branch of no weight is not trained at all
+            depends["without"] = [place for place, w in enumerate(config.model.score.hid_weights) if not w]
         for other in config.model.of_others:
             del depends["model"][other]
         # What was trained before there was a choice was bucketed, and is the same training still.
@@ -248,6 +249,9 @@ class Pipeline(Preparation):
     def evaluated(self) -> dict[str, Any]:
         """Carry the pipeline out up to the metrics, publish them, and return the content of `metrics.json`."""
         stage = self.evaluation_stage
+        figures = self.out / "metrics.json"
+        if figures.exists() and read_json(figures)["provenance"]["stages"]["evaluate"] != stage.key:
+            figures.unlink()  # whoever finds figures finds the ranks that they are of
         publish(stage.folder / "ranks.parquet", self.out / "ranks.parquet")
         training = read_json(self.train_stage.folder / "training.json")
         training.pop("log")
@@ -264,7 +268,7 @@ class Pipeline(Preparation):
             "made": {stage.name: dict(stage.made) for stage in self.stages.values()},
         }
         write_json(self.out / "head.json", self.head.tolist())
-        write_json(self.out / "metrics.json", metrics)
+        write_json(figures, metrics)
         log = read_json(self.train_stage.folder / "training.json")["log"]
         audited = read_json(self.out / "audit.json") if self.semantic_ids is not None else None
         write_report(self.out / "report.html", self.config, metrics, log, audited)

@@ -46,6 +46,11 @@ class Stage:
     made: Mapping[str, Any]
 
 
+def stage_key(name: str, depends_on: Mapping[str, Any], version: str) -> str:
+    """Key that a version of this software gives a stage."""
+    return content_key({"stage": name, "version": version, **depends_on})
+
+
 class StageStore:
     """A folder of finished stages, ``NAME-KEY`` each.
 
@@ -57,7 +62,7 @@ class StageStore:
 
     def key(self, name: str, depends_on: Mapping[str, Any]) -> str:
         """Key of a stage: a hash of its name, of this software's version and of all it depends on."""
-        return content_key({"stage": name, "version": __version__, **depends_on})
+        return stage_key(name, depends_on, __version__)
 
     def run(self, name: str, depends_on: Mapping[str, Any], work: Callable[[Path], None]) -> Stage:
         """Return the finished stage, doing its `work` (filling the folder it is given) only if it is not there."""

@@ -56,6 +56,10 @@ class ScoreSettings(Settings):
     """Beyond the paper: scale the branches by a learned function of the item's training count."""
 
 
+UNTRAINED = ("popularity", "hid_weights")
+"""Settings of the score that no loss knows: a branch with a loss of its own does not know what it will weigh."""
+
+
 class ResidualSettings(Settings):
     """Beyond the paper: an item is its codes plus a residual of its own."""
 

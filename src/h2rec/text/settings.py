@@ -29,7 +29,7 @@ class TextSettings(Settings):
     def _without_no_noise(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         # What is not asked for is not told, so that finished work without noise stays under its key.
         values: dict[str, Any] = write(self)
-        if self.noise is None:
+        if self.noise is None or not self.noise.share:
             values.pop("noise", None)
         return values
 

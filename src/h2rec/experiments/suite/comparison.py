@@ -61,6 +61,8 @@ def _records(suite: Suite, data: str, metrics: Mapping[Job, Any]) -> list[Record
     records = []
     for protocol, blocks in _blocks(metrics):
         reported = _reported(suite, blocks)
+        if not reported:
+            continue
         tests = _tests(suite, suite.settings.tested, names, metrics, protocol=protocol, reported=reported)
         for part in SLICES:
             for metric in reported:
@@ -93,6 +95,8 @@ def _contrasts(suite: Suite, data: str, metrics: Mapping[Job, Any]) -> list[Reco
     records = []
     for protocol, blocks in _blocks(metrics):
         reported = _reported(suite, blocks)
+        if not reported:
+            continue
         for model, planned in suite.settings.contrasts.items():
             others = [name for name in planned if name in found]
             of_pair = {job: figures for job, figures in metrics.items() if job.model in (model, *others)}
@@ -288,9 +292,13 @@ def changes_along(found: Mapping[str, Any], metric: str) -> list[Record]:
     Returns
     -------
     list
-        ``data, protocol, slice, model, key, value, relative``; `relative` is None where the first value found nothing.
+        ``data, protocol, slice, model, key, value, relative``; `relative` is None where the first value found nothing,
+        or was not run.
     """
     first: dict[tuple[str, ...], float] = {}
+    starts: dict[tuple[str, str], Any] = {}
+    for row in found["rows"].values():
+        starts.setdefault((row["model"], row["key"]), row["value"])
     changes = []
     for record in found["records"]:
         row = found["rows"][record["model"]]
@@ -298,7 +306,9 @@ def changes_along(found: Mapping[str, Any], metric: str) -> list[Record]:
             continue
         place = {name: record[name] for name in ("data", "protocol", "slice")}
         place |= {"model": row["model"], "key": row["key"]}
-        start = first.setdefault(tuple(place.values()), record["mean"])
+        if row["value"] == starts[row["model"], row["key"]]:
+            first[tuple(place.values())] = record["mean"]
+        start = first.get(tuple(place.values()))
         relative = record["mean"] / start - 1 if start else None
         changes.append(place | {"value": row["value"], "relative": relative})
     return changes

@@ -8,7 +8,7 @@ from typing import Any
 
 from h2rec.data.sources import list_sources
 from h2rec.errors import ConfigError
-from h2rec.experiments.config import apply_override, read_yaml
+from h2rec.experiments.config import read_yaml
 
 SHIPPED = Path(__file__).parent / "shipped"
 DATASETS_VARIABLE = "H2REC_DATASETS"
@@ -45,7 +45,7 @@ def suite_path(suite: str) -> Path:
     return path
 
 
-def read_suite(path: Path, data: Sequence[str] = (), overrides: Sequence[str] = ()) -> Values:
+def read_suite(path: Path, data: Sequence[str] = ()) -> Values:
     """Read a suite's file and what it extends; relative paths become absolute.
 
     Parameters
@@ -53,13 +53,11 @@ def read_suite(path: Path, data: Sequence[str] = (), overrides: Sequence[str] = 
     data
         Data sets instead of the suite's own: ``NAME`` (a folder of `H2REC_DATASETS`, or a named public data set),
         ``CONFIG.yaml`` or ``NAME=CONFIG.yaml`` (the keys of a run's configuration).
-    overrides
-        ``a.b=value``, for every run of the suite; rows of the suite that set the same key keep their own.
 
     Raises
     ------
     ConfigError
-        If a file can't be read, extends itself, or a data set can't be found.
+        If a file can't be read, extends itself, or a data set can't be found or is named twice.
     """
     values = _extended(path, ())
     models = values.get("models", {})
@@ -67,14 +65,18 @@ def read_suite(path: Path, data: Sequence[str] = (), overrides: Sequence[str] = 
     values["models"] = {name: row for name, row in models.items() if row is not None}
     _leave_out(values, dropped)
     if data:
-        values["data"] = dict(_named(option) for option in data)
+        named = [_named(option) for option in data]
+        values["data"] = dict(named)
+        if len(values["data"]) < len(named):
+            raise ConfigError(
+                f"--data {' --data '.join(data)}: two data sets of one name",
+                "name them: --data NAME=CONFIG.yaml",
+            )
     else:
         values["data"] = {
             name: located(name) if of_data is None else of_data
             for name, of_data in values.get("data", {}).items()
         }
-    for override in overrides:
-        apply_override(values.setdefault("base", {}), override)
     return values
 
 
@@ -89,6 +91,11 @@ def _extended(path: Path, below: tuple[Path, ...]) -> Values:
             raise ConfigError(f"{path}: {name}: expected keys and values")
     own["base"] = _absolute(own["base"], path.parent)
     for name in ("data", "models"):
+        for row, part in own[name].items():
+            if part is not None and not isinstance(part, Mapping):
+                raise ConfigError(
+                    f"{path}: {name}.{row}: expected the keys of a run's configuration, found {part}"
+                )
         own[name] = {
             row: None if part is None else _absolute(part, path.parent) for row, part in own[name].items()
         }
@@ -100,13 +107,15 @@ def _extended(path: Path, below: tuple[Path, ...]) -> Values:
 
 def _leave_out(values: Values, dropped: set[str]) -> None:
     """Take rows that a suite drops out of what names rows, and contrasts and the like that are given as null."""
-    for part in ("contrasts", "tuned_as"):
+    for part in ("contrasts", "tuned_as", "skip"):
         if isinstance(asked := values.get(part), Mapping):
             values[part] = {
                 row: [name for name in others if name not in dropped] if isinstance(others, list) else others
                 for row, others in asked.items()
                 if others is not None and row not in dropped and others not in tuple(dropped)
             }
+    if isinstance(sweep := values.get("sweep"), Mapping):
+        values["sweep"] = {key: swept for key, swept in sweep.items() if swept is not None}
     if isinstance(unswept := values.get("unswept"), list):
         values["unswept"] = [name for name in unswept if name not in dropped]
 
@@ -147,7 +156,8 @@ def located(name: str) -> Values:
 
 def tuned_file(folder: Path, data: str, row: str) -> Path:
     """Path of a row's tuned settings on a data set: ``FOLDER/beauty/sasrec-warm.yaml``."""
-    return folder / data / f"{re.sub(r'[^a-z0-9]+', '-', row.lower()).strip('-')}.yaml"
+    signed = re.sub(r"(?<![a-z0-9])-(?=\d)", "minus-", row.lower())
+    return folder / data / f"{re.sub(r'[^a-z0-9]+', '-', signed).strip('-')}.yaml"
 
 
 def read_tuned(folder: Path, data: str, row: str) -> Values:
@@ -157,11 +167,20 @@ def read_tuned(folder: Path, data: str, row: str) -> Values:
 
 
 def merged(*parts: Mapping[str, Any]) -> Values:
-    """Merge nested mappings; where two give a value for a key, the later one wins."""
+    """Merge nested mappings; where two give a value for a key, the later one wins.
+
+    Raises
+    ------
+    ConfigError
+        If one has keys where an earlier one has a value.
+    """
     result: Values = {}
     for part in parts:
         for key, value in part.items():
-            both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
+            before = result.get(key)
+            if isinstance(value, Mapping) and before is not None and not isinstance(before, Mapping):
+                raise ConfigError(f"{key}: expected keys and values, found {before}")
+            both = isinstance(value, Mapping) and isinstance(before, Mapping)
             result[key] = merged(result[key], value) if both else value
     return result
 

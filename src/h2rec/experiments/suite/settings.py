@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StrictInt, field_validator, model_validator
 
+from h2rec.errors import ConfigError
+from h2rec.evaluation.metrics import metric_name
 from h2rec.experiments.suite.files import Values, nested
 from h2rec.settings import Settings
 
@@ -36,8 +38,9 @@ class SuiteSettings(Settings):
     """Data sets by name. In a file null stands for the data set of that name; see `files.located`."""
     models: dict[str, Values] = Field(min_length=1)
     """Rows of the tables by name; in a file null drops a row of the suite that is extended."""
-    sweep: dict[str, list[Any]] = Field(default_factory=dict)
-    """Dotted keys and their values: every model becomes a row for each of them, one key at a time."""
+    sweep: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(default_factory=dict)
+    """Dotted keys and their values: every model becomes a row for each of them, one key at a time. In a file null
+    drops a key of the suite that is extended."""
     unswept: list[str] = Field(default_factory=list)
     """Models that stand beside a sweep as they are."""
     skip: dict[str, list[str]] = Field(default_factory=dict)
@@ -45,7 +48,7 @@ class SuiteSettings(Settings):
     tuned_as: dict[str, str] = Field(default_factory=dict)
     """Rows, or of a sweep models, that take the settings that were searched for another one, but for keys that they
     set themselves, and have no search of their own. In a file the name of one row says so of all others."""
-    seeds: list[int] = Field([0, 1, 2], min_length=1)
+    seeds: list[StrictInt] = Field([0, 1, 2], min_length=1)
     """Training seeds; codes and sampled negatives are the same for all of them."""
     reference: str | None = None
     """The row that all others are tested against; null takes the last."""
@@ -53,7 +56,40 @@ class SuiteSettings(Settings):
     """Further tests that are planned: rows, and for each the rows that it is tested against as well. What a data set
     skips is left out there."""
     metrics: list[str] = Field(["hit@10", "ndcg@10", "hit@100", "hit@500"], min_length=1)
-    """Columns of the tables."""
+    """Columns of the tables; a protocol that has none of them gets no table."""
+
+    @field_validator("data")
+    @classmethod
+    def _names_of_folders(cls, data: dict[str, Values]) -> dict[str, Values]:
+        for name in data:
+            if "/" in name or "\\" in name or name.startswith("."):
+                raise ValueError(f"'{name}' can't be the name of a data set's folder")
+        return data
+
+    @field_validator("metrics")
+    @classmethod
+    def _known_metrics(cls, metrics: list[str]) -> list[str]:
+        try:
+            return [metric_name(name) for name in metrics]
+        except ConfigError as error:
+            raise ValueError(error.message) from None
+
+    @field_validator("seeds", "metrics", "unswept")
+    @classmethod
+    def _each_once(cls, values: list[Any]) -> list[Any]:
+        if len(set(values)) < len(values):
+            raise ValueError(f"{values} names something twice")
+        return values
+
+    @field_validator("sweep")
+    @classmethod
+    def _values_differ(cls, sweep: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        for key, values in sweep.items():
+            if key == "train.seed":
+                raise ValueError("train.seed: the suite's own seeds are trained with; list them under seeds")
+            if len({str(value) for value in values}) < len(values):
+                raise ValueError(f"{key}: {values} names a value twice")
+        return sweep
 
     @model_validator(mode="before")
     @classmethod
@@ -98,9 +134,18 @@ class SuiteSettings(Settings):
                 found[name] = Row(values, name)
                 continue
             for key, swept in self.sweep.items():
-                of_key = key.rpartition(".")[2].replace("_", " ")
+                of_key = self._short(key)
                 found |= {f"{name}, {of_key} {value}": Row(values, name, key, value) for value in swept}
         return found
+
+    def _short(self, key: str) -> str:
+        """The end of a swept key that tells it from the other ones."""
+        parts = key.split(".")
+        for start in range(len(parts) - 1, 0, -1):
+            end = parts[start:]
+            if not any(other.split(".")[-len(end) :] == end for other in self.sweep if other != key):
+                return " ".join(end).replace("_", " ")
+        return " ".join(parts).replace("_", " ")
 
     @property
     def tested(self) -> str:

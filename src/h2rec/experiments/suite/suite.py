@@ -1,23 +1,22 @@
 """Models x data sets x seeds from one file, each a pipeline of its own, several side by side."""
 
 import logging
-import multiprocessing
-import os
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from h2rec.errors import ConfigError, H2RecError
-from h2rec.experiments.config import RunConfig, key_of_settings, read_yaml
+from h2rec.data.prepare import input_fingerprint
+from h2rec.data.settings import DataSettings
+from h2rec.errors import ConfigError, DataError, H2RecError
+from h2rec.experiments.config import RunConfig, apply_override, key_of_settings, read_yaml
 from h2rec.experiments.intent import intent_by_popularity
 from h2rec.experiments.pipeline import Pipeline
 from h2rec.experiments.shares import branch_shares
-from h2rec.experiments.suite.files import Values, merged, read_suite, read_tuned, suite_path
+from h2rec.experiments.stages import stage_key
+from h2rec.experiments.suite.files import Values, merged, read_suite, read_tuned, suite_path, tuned_file
 from h2rec.experiments.suite.settings import Row, SuiteSettings
+from h2rec.experiments.workers import side_by_side
 from h2rec.files import read_json, write_json
 from h2rec.progress import progress_bar
 from h2rec.runtime import available_cores
@@ -52,6 +51,13 @@ class Suite:
     tuned
         Folder of tuned settings, ``DATA/ROW.yaml``: they win over the suite's own, row by row. Rows without a file
         stay as they are; see `SuiteSettings.tuned_as`.
+    overrides
+        Keys of a run's configuration that win in every run, but over what is swept.
+
+    Raises
+    ------
+    ConfigError
+        Naming the run and key that can't be used, or rows that can't be told apart or compared.
     """
 
     def __init__(
@@ -62,15 +68,20 @@ class Suite:
         name: str = "suite",
         *,
         tuned: Path | None = None,
+        overrides: Values | None = None,
     ) -> None:
         self.settings = settings
         self.tuned = tuned
         self.out = out
         self.stages = stages or out / "stages"
         self.name = name
+        self.overrides = overrides or {}
         self.searched: list[tuple[str, str]] = []
         """Data sets and rows that have settings in `tuned`."""
+        self._fingerprints: dict[str, dict[str, Any] | None] = {}
+        self._read: dict[Path, tuple[Any, str]] = {}
         self.jobs = list(self._jobs())
+        self._check()
 
     @classmethod
     def load(
@@ -94,9 +105,14 @@ class Suite:
             Naming the file, and the run and key that can't be used.
         """
         path = suite_path(str(suite))
-        values = read_suite(path, data, overrides) | ({} if seeds is None else {"seeds": list(seeds)})
+        values = read_suite(path, data) | ({} if seeds is None else {"seeds": list(seeds)})
         settings = SuiteSettings.parse(values, source=str(suite))
-        return cls(settings, out, stages, path.stem, tuned=tuned)
+        asked: Values = {}
+        for override in overrides:
+            apply_override(asked, override)
+        if "seed" in (asked.get("train") or {}):
+            raise ConfigError("--set train.seed: a suite trains with seeds of its own", "give --seeds 0,1,2")
+        return cls(settings, out, stages, path.stem, tuned=tuned, overrides=asked)
 
     def _jobs(self) -> Iterator[Job]:
         # Seed by seed: a suite that is stopped early has whole tables of fewer seeds.
@@ -117,10 +133,50 @@ class Suite:
                     parts = [row.values, found[data, name]]
                     if not self.settings.tuned_as.keys().isdisjoint((name, row.model)):
                         parts.reverse()
-                    values = merged(self.settings.base, of_data, *parts, row.swept, {"train": {"seed": seed}})
+                    parts += [self.overrides, row.swept, {"train": {"seed": seed}}]
+                    values = merged(self.settings.base, of_data, *parts)
                     config = RunConfig.parse(values, source=f"{data}, {name}").resolved(Path.cwd())
                     folder = self.out / "runs" / data / _file_name(name) / f"seed-{seed}"
                     yield Job(data, name, seed, config, folder)
+
+    def _check(self) -> None:
+        """Refuse what would only show after all training: no runs, places that are shared, figures that don't pair."""
+        if not self.jobs:
+            raise ConfigError("the suite has no runs: every row is skipped on every data set")
+        for told, place in (
+            ("lie in one folder", _file_name),
+            ("have one file of tuned settings", lambda row: tuned_file(Path(), "", row).name),
+        ):
+            of_place: dict[str, str] = {}
+            for name in self.settings.rows:
+                other = of_place.setdefault(place(name), name)
+                if other != name:
+                    raise ConfigError(f"rows '{other}' and '{name}' would {told}: name them otherwise")
+        firsts: dict[str, Job] = {}
+        for job in self.jobs:
+            first = firsts.setdefault(job.data, job)
+            for part in ("data", "evaluate"):
+                if getattr(job.config, part) != getattr(first.config, part):
+                    raise ConfigError(
+                        f"{job.data}: rows '{first.model}' and '{job.model}' differ in '{part}', so their figures "
+                        "can't be compared",
+                        "make data sets of them, or set it under base",
+                    )
+            swept = self.settings.rows[job.model].key or ""
+            if job.config.semantic_ids.reads_file and _makes_codes(swept):
+                raise ConfigError(
+                    f"{job.data}: sweeping {swept} changes nothing where codes are read from a file"
+                )
+        for data, first in firsts.items():
+            ks = first.config.evaluate.ks
+            cutoffs = {name: int(name.rpartition("@")[2]) for name in self.settings.metrics if "@" in name}
+            missing = [name for name, k in cutoffs.items() if k not in ks]
+            if len(missing) == len(self.settings.metrics):
+                raise ConfigError(
+                    f"{data}: {', '.join(missing)} is measured nowhere", f"evaluate.ks has {ks}"
+                )
+            if missing:
+                logger.warning("%s: without %s, as evaluate.ks has %s", data, ", ".join(missing), ks)
 
     def _tuned(self, data: str, name: str, row: Row) -> Values:
         """What was searched for a row; where a sweep's row has nothing of its own, for the model that is swept."""
@@ -153,58 +209,30 @@ class Suite:
         ConfigError
             If there is no such row or core.
         """
-        wanted = self.chosen(only)
+        chosen = self.chosen(only)
+        wanted = _shared_last([job for job in chosen if not self._is_whole(job)])
         threads = max(1, (len(cores) if cores else available_cores()) // jobs)
         failures: dict[Job, str] = {}
-        with progress_bar("suite", len(wanted), "runs") as advance:
-
-            def tell(job: Job, error: BaseException | None) -> None:
-                if error is None:
-                    logger.info("finished: %s, %s, seed %d", job.data, job.model, job.seed)
+        with progress_bar("suite", len(chosen), "runs") as advance:
+            advance(len(chosen) - len(wanted))
+            tasks = {job: (job, self.stages, threads) for job in wanted}
+            for job, outcome in side_by_side(_run, tasks, jobs, cores=cores):
+                if isinstance(outcome, BaseException):
+                    failures[job] = self._failure(job, outcome)
                 else:
-                    told = str(error) if isinstance(error, H2RecError) else f"{type(error).__name__}: {error}"
-                    failures[job] = told
-                    write_json(job.folder / "failure.json", {"error": told})
-                    logger.error(
-                        "%s, %s, seed %d failed: %s",
-                        job.data,
-                        job.model,
-                        job.seed,
-                        told,
-                        exc_info=None if isinstance(error, H2RecError) else error,
-                    )
+                    logger.info("finished: %s, %s, seed %d", job.data, job.model, job.seed)
                 advance(1)
-
-            killed = self._run_side_by_side(wanted, jobs, threads, cores, tell)
-            # A killed process (by the system, for want of memory) takes its pool along: whose it was shows by itself.
-            for job in killed:
-                if self._run_side_by_side([job], 1, threads, cores, tell):
-                    tell(job, H2RecError("its process was killed", "was there enough memory?"))
         return failures
 
-    def _run_side_by_side(
-        self,
-        wanted: Sequence[Job],
-        jobs: int,
-        threads: int,
-        cores: Sequence[int] | None,
-        tell: Callable[[Job, BaseException | None], None],
-    ) -> list[Job]:
-        """Carry runs out and tell how each ended; return those that ended with their pool."""
-        # Spawned, not forked: a forked child would inherit the thread pools of the numerical libraries.
-        context = multiprocessing.get_context("spawn")
-        killed = []
-        with ProcessPoolExecutor(jobs, mp_context=context, initializer=end_with_parent) as pool:
-            futures: dict[Future[None], Job] = {
-                pool.submit(_run, job, self.stages, threads, cores): job for job in wanted
-            }
-            for future in as_completed(futures):
-                error = future.exception()
-                if isinstance(error, BrokenProcessPool):
-                    killed.append(futures[future])
-                else:
-                    tell(futures[future], error)
-        return killed
+    @staticmethod
+    def _failure(job: Job, error: BaseException) -> str:
+        """Tell of a run that failed, write it down, and return what is told."""
+        expected = isinstance(error, H2RecError)
+        told = str(error) if expected else f"{type(error).__name__}: {error}"
+        write_json(job.folder / "failure.json", {"error": told, "settings": job.config.key})
+        trace = None if expected else error
+        logger.error("%s, %s, seed %d failed: %s", job.data, job.model, job.seed, told, exc_info=trace)
+        return told
 
     def chosen(self, only: Sequence[str]) -> list[Job]:
         """Return the runs of some rows, all if none is named.
@@ -224,15 +252,30 @@ class Suite:
         return [job for job in self.jobs if self._made_with(job) == job.config.key]
 
     def stale(self) -> list[Job]:
-        """Runs whose figures were made with other settings than the suite asks for now."""
+        """Runs whose figures were made with other settings or data than the suite asks for now."""
         return [job for job in self.jobs if self._made_with(job) not in (None, job.config.key)]
 
-    @staticmethod
-    def _made_with(job: Job) -> str | None:
-        path = job.folder / "metrics.json"
-        if not path.exists():
+    def _is_whole(self, job: Job) -> bool:
+        """Whether nothing is left to do for a run."""
+        parts = (job.folder / "intent.json", job.folder / "shares.json")
+        return self._made_with(job) == job.config.key and all(part.exists() for part in parts)
+
+    def _made_with(self, job: Job) -> str | None:
+        """Key of the settings that a run's figures were made with, as they read today; None without figures."""
+        paths = (job.folder / "metrics.json", job.folder / "config.yaml")
+        if not all(path.exists() for path in paths):
             return None
-        told = str(read_json(path)["provenance"].get("settings"))
+        # Asked for many times while tables are made, and slow to read.
+        stamp = [path.stat().st_mtime_ns for path in paths]
+        known, made_with = self._read.get(job.folder, (None, ""))
+        if known != stamp:
+            made_with = self._settings_of(job)
+            self._read[job.folder] = (stamp, made_with)
+        return made_with
+
+    def _settings_of(self, job: Job) -> str:
+        origin = read_json(job.folder / "metrics.json")["provenance"]
+        told = str(origin.get("settings"))
         try:
             written = read_yaml(job.folder / "config.yaml")
             # As the figures' own settings are read today: keys that came later stand at their defaults, which change
@@ -243,7 +286,27 @@ class Suite:
         own = {name: value for name, value in written["model"].items() if name not in read.model.of_others}
         # The sections of other models counted once.
         given = (key_of_settings({**written, "model": own}), key_of_settings(written))
-        return read.key if told in given else told
+        if told not in given:
+            return told
+        return read.key if self._is_of_these_data(job, origin) else "other data"
+
+    def _is_of_these_data(self, job: Job, origin: Mapping[str, Any]) -> bool:
+        """Whether a run's figures are of what the data files hold now; so taken where they are not at hand."""
+        files = self._fingerprint(job.config.data)
+        if files is None or "made" not in origin:
+            return True
+        version = origin["made"]["data"]["h2rec"]
+        return bool(stage_key("data", files, version) == origin["stages"]["data"])
+
+    def _fingerprint(self, data: DataSettings) -> dict[str, Any] | None:
+        key = data.model_dump_json()
+        if key not in self._fingerprints:
+            try:
+                # Named data sets are made by the program or fetched from where they don't change.
+                self._fingerprints[key] = None if data.source else input_fingerprint(data)
+            except DataError:
+                self._fingerprints[key] = None
+        return self._fingerprints[key]
 
     def failed(self) -> dict[Job, str]:
         """Runs that ended with an error when they were last tried, and the error."""
@@ -251,24 +314,7 @@ class Suite:
         return {job: str(read_json(path)["error"]) for job, path in paths.items() if path.exists()}
 
 
-def end_with_parent() -> None:
-    """End this process as soon as the one that started it is gone: a killed suite leaves nobody at work."""
-    parent = multiprocessing.parent_process()
-
-    def watch() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def _run(job: Job, stages: Path, threads: int, cores: Sequence[int] | None) -> None:
-    if cores and hasattr(os, "sched_setaffinity"):
-        try:
-            os.sched_setaffinity(0, cores)
-        except OSError:
-            raise ConfigError(f"--cores: this process may not use all of the cores {list(cores)}") from None
+def _run(job: Job, stages: Path, threads: int) -> None:
     pipeline = Pipeline(with_threads(job.config, threads), job.folder, stages)
     pipeline.evaluated()
     intent_by_popularity(pipeline)
@@ -281,6 +327,23 @@ def with_threads(config: RunConfig, threads: int) -> RunConfig:
     if config.runtime.threads is not None:
         return config
     return config.model_copy(update={"runtime": config.runtime.model_copy(update={"threads": threads})})
+
+
+def _makes_codes(key: str) -> bool:
+    """Whether a key decides how codes are made of texts."""
+    return key.startswith("text.") or (key.startswith("semantic_ids.") and key != "semantic_ids.quantizer")
+
+
+def _shared_last(jobs: Iterable[Job]) -> list[Job]:
+    """Put runs that share another one's training behind it and all others: side by side they would wait for it."""
+    makers: list[Job] = []
+    others: list[Job] = []
+    seen: set[str] = set()
+    for job in jobs:
+        training = job.config.training_key
+        (others if training in seen else makers).append(job)
+        seen.add(training)
+    return makers + others
 
 
 def _file_name(row: str) -> str:

@@ -1,9 +1,7 @@
 """The same search for every row of a suite on every data set, several side by side, and the configs that it finds."""
 
 import logging
-import multiprocessing
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 import yaml
@@ -13,7 +11,8 @@ from h2rec.experiments.config import read_yaml
 from h2rec.experiments.search.space import default_space, value_at
 from h2rec.experiments.search.study import TuningResult, tune
 from h2rec.experiments.suite.files import Values, flat, merged, nested, read_tuned, tuned_file
-from h2rec.experiments.suite.suite import Job, Suite, end_with_parent, with_threads
+from h2rec.experiments.suite.suite import Job, Suite, with_threads
+from h2rec.experiments.workers import side_by_side
 from h2rec.files import write_text
 from h2rec.progress import progress_bar
 from h2rec.runtime import available_cores
@@ -59,24 +58,16 @@ def tune_suite(
             raise ConfigError(f"--also {known}: holds no settings of a row that is searched, ROW.yaml")
     threads = max(1, available_cores() // jobs)
     failures: dict[tuple[str, str], str] = {}
-    context = multiprocessing.get_context("spawn")
-    with (
-        ProcessPoolExecutor(jobs, mp_context=context, initializer=end_with_parent) as pool,
-        progress_bar("tuning", len(wanted), "searches") as advance,
-    ):
-        futures = {
-            pool.submit(_search, job, suite.out, suite.stages, trials, threads, also): job for job in wanted
-        }
-        for future in as_completed(futures):
-            job = futures[future]
-            error = future.exception()
-            if isinstance(error, H2RecError):
-                failures[job.data, job.model] = str(error)
-                logger.error("%s, %s: %s", job.data, job.model, error)
-            elif error is not None:
-                raise error
+    tasks = {job: (job, suite.out, suite.stages, trials, threads, also) for job in wanted}
+    with progress_bar("tuning", len(wanted), "searches") as advance:
+        for job, outcome in side_by_side(_search, tasks, jobs):
+            if isinstance(outcome, H2RecError):
+                failures[job.data, job.model] = str(outcome)
+                logger.error("%s, %s: %s", job.data, job.model, outcome)
+            elif isinstance(outcome, BaseException):
+                raise outcome
             else:
-                logger.info("searched: %s, %s: %.5f", job.data, job.model, future.result())
+                logger.info("searched: %s, %s: %.5f", job.data, job.model, outcome)
             advance(1)
     return failures
 
