@@ -51,7 +51,7 @@ def measure(item_count: int, compared: int) -> dict[str, float]:
     targets = torch.from_numpy(stream.choice(item_count, compared, replace=False) + 1)
     before = resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
-    loss, positives = objective.alignment(model, targets, stream)
+    loss, positives, _ = objective.alignment(model, targets, stream)
     loss.backward()
     return {"model_mib": before, "alignment_mib": resident("VmHWM") - before, "positives": positives}
 

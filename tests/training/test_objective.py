@@ -1,7 +1,7 @@
 """No leakage, exact terms, and memory that grows with the batch alone."""
 
-import dataclasses
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -179,10 +179,25 @@ def test_the_positive_set_does_not_grow_with_the_catalogue():
 
 def test_failure_signs_are_said():
     collapsed = {"alpha_entropy": 0.02, "alpha/1": 0.01, "alpha/2": 0.99}
-    assert "collapsed on level 2" in warnings_for(collapsed, 100)[0]
-    assert "drowns" in warnings_for({"mca_to_hid_norm": 5.0}, 100)[0]
-    assert "noise" in warnings_for({"positives_per_item": 40.0}, 100)[0]
-    assert warnings_for({"alpha_entropy": 0.9, "mca_to_hid_norm": 0.5, "positives_per_item": 3.0}, 100) == []
+    assert "collapsed on level 2" in warnings_for(collapsed)[0]
+    assert "drowns" in warnings_for({"mca_to_hid_norm": 5.0})[0]
+    assert "40 positives among 100" in warnings_for({"positives_per_item": 40.0, "items_compared": 100.0})[0]
+    fine = {"alpha_entropy": 0.9, "mca_to_hid_norm": 0.5, "positives_per_item": 3.0, "items_compared": 100.0}
+    assert warnings_for(fine) == []
+
+
+def test_the_signs_of_a_training_are_those_of_the_items_compared_and_one_level_can_not_collapse():
+    model, objective = make({"beta": 0.5, "alignment": {"shared_levels": 1}})
+    terms, states = objective(model, batch(), np.random.default_rng(0), margins=True)
+    diagnosis = Diagnosis()
+    diagnosis.add(terms, states, batch().targets)
+    items = len(set(batch().targets[batch().targets > 0].tolist()))
+    assert terms.items_compared == diagnosis.summary()["items_compared"] == items
+    assert diagnosis.summary()["alpha_entropy"] == pytest.approx(1, abs=1e-6)  # an untrained fusion weighs alike
+    one_level = replace(states, read_alpha=torch.ones(len(states.vectors[0]), 1))
+    single = Diagnosis()
+    single.add(terms, one_level, batch().targets)
+    assert "alpha_entropy" not in single.summary()
 
 
 def test_gradient_norms_are_those_of_the_weighted_terms():
@@ -201,7 +216,7 @@ def test_branch_shares_by_head_and_tail_by_hand():
     terms = Terms({"ranking": torch.tensor(1.0)}, {"ranking": 1.0})
     margins = (torch.tensor([3.0, 1.0, 2.0]), torch.tensor([1.0, 3.0, 2.0]))
     diagnosis = Diagnosis(head)
-    terms = dataclasses.replace(terms, margins=margins)
+    terms = replace(terms, margins=margins)
     diagnosis.add(terms, UserStates(()), torch.tensor([[1, 2, 0], [2, 0, 0]]))
     summary = diagnosis.summary()
     assert summary["first_branch_share/head"] == pytest.approx(3 / 4)
@@ -263,7 +278,7 @@ def test_the_head_s_hids_take_less_of_the_alignment_s_gradient():
     gradients = []
     for alignment in ({}, {"spare_head": 2.0}):
         model, objective = make({"alignment": alignment})
-        loss, _ = objective.alignment(model, items, np.random.default_rng(0))
+        loss, _, _ = objective.alignment(model, items, np.random.default_rng(0))
         loss.backward()
         gradients.append((loss.item(), model.hid.weight.grad[1:-1], model.codes.vectors.grad))
     (loss, hid, codes), (spared_loss, spared, spared_codes) = gradients

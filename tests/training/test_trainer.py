@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from h2rec.data.histories import Histories
-from h2rec.errors import H2RecError
+from h2rec.errors import ConfigError, H2RecError
 from h2rec.files import atomic_folder
 from h2rec.losses.settings import LossSettings
 from h2rec.models.build import ItemFeatures, build_model
@@ -119,7 +119,7 @@ def test_only_batches_drawn_at_random_are_encoded_in_blocks(monkeypatch):
 @pytest.mark.parametrize("shared", [True, False])
 def test_every_ranking_loss_learns_the_ring(ranking, shared):
     loss = {"ranking": ranking, "branch": 0.5, "negatives": {"count": 20, "shared": shared}}
-    made = trainer({"name": "h2rec", "score": {"kind": "inner"}}, loss=loss, epochs=30)
+    made = trainer({"name": "h2rec", "score": {"kind": "inner"}}, loss=loss, epochs=45)
     made.fit()
     assert float((ranks_of_the_next_on_the_ring(made.model) <= 3).float().mean()) > 0.9
 
@@ -223,8 +223,33 @@ def test_schedules_by_hand():
     assert rates == [0.5, 1.0, 1.0, 1.0]
     linear = base.model_copy(update={"schedule": "linear"})
     assert learning_rate(linear, 6, 10) == pytest.approx(0.5)
+    # Where the last epochs have a batch more than was reckoned with.
+    assert learning_rate(linear, 11, 10) == 0
     cosine = base.model_copy(update={"schedule": "cosine"})
     assert learning_rate(cosine, 4, 10) == pytest.approx((1 + math.cos(math.pi / 4)) / 2)
+    assert learning_rate(cosine, 11, 10) == 0
+
+
+def test_terms_of_some_batches_count_on_over_the_epochs():
+    """With few batches an epoch, each epoch would begin with such a batch, and count it several times over."""
+    made = trainer({"name": "h2rec"}, epochs=3, batch_tokens=10_000)
+    steps = []
+    objective = made.objective
+    made.objective = lambda *args, step, margins: (
+        steps.append(step) or objective(*args, step=step, margins=margins)
+    )
+    made.objective.settings = objective.settings
+    made.fit()
+    assert steps == list(range(len(steps)))
+    assert len(steps) >= 3
+
+
+@pytest.mark.parametrize(
+    "select", ["sampled100.overall.ndcg@500", "sampled0.overall.mrr", "sampled20.head.hit@50"]
+)
+def test_a_metric_that_no_protocol_reports_selects_nothing(select):
+    with pytest.raises(ConfigError, match="select"):
+        TrainSettings.parse({"select": select})
 
 
 def test_clipping_bounds_the_step():

@@ -1,9 +1,10 @@
 """Negative items for the sampled ranking losses, and how likely each one was."""
 
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import torch
+from pydantic import Field, model_validator
 
 from h2rec.data.histories import IntArray
 from h2rec.settings import Settings
@@ -14,7 +15,7 @@ Distribution = Literal["uniform", "popularity", "in_batch"]
 class NegativeSettings(Settings):
     """Which items a sampled loss compares the target with."""
 
-    count: int = 512
+    count: int = Field(512, ge=1)
     """Negatives for each target (or for the whole batch where they are shared)."""
     distribution: Distribution = "uniform"
     """uniform over the catalogue, by training popularity, or the other targets of the batch."""
@@ -24,6 +25,12 @@ class NegativeSettings(Settings):
     """Exponent on the training counts (popularity only)."""
     log_q: bool = True
     """Correct the scores for how likely each negative was drawn (sampled softmax only)."""
+
+    @model_validator(mode="after")
+    def _shared_within_a_batch(self) -> Self:
+        if self.distribution == "in_batch" and not self.shared:
+            raise ValueError("distribution in_batch is one draw for the batch: leave 'shared' true")
+        return self
 
 
 class NegativeSampler:
@@ -52,13 +59,18 @@ class NegativeSampler:
         log_q[1:] = np.log(self._probabilities)
         self._log_q = torch.from_numpy(log_q.astype(np.float32))
 
-    def draw(self, targets: torch.Tensor, random: np.random.Generator) -> torch.Tensor:
+    def draw(
+        self, targets: torch.Tensor, random: np.random.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor | float]:
         """Draw negatives for targets `[n]`.
 
         Returns
         -------
-        torch.Tensor
+        negatives
             int64 `[M]` where shared, else `[n, M]`. A negative may equal a target; losses mask that.
+        log_expected_count
+            Log of how often a draw like this one holds each negative: float32 of the same shape, or one number if all
+            are equal.
         """
         if self.settings.distribution == "in_batch":
             unique = torch.unique(targets).cpu().numpy()
@@ -67,18 +79,18 @@ class NegativeSampler:
                 if len(unique) <= self.settings.count
                 else random.choice(unique, self.settings.count, False)
             )
-            return torch.from_numpy(np.sort(chosen))
+            chosen = np.sort(chosen)
+            # Each at most once: it was a target of one of the n, and then among those that were kept.
+            present = -np.expm1(len(targets) * np.log1p(-self._probabilities[chosen - 1]))
+            log_count = np.log(present * (len(chosen) / len(unique)))
+            return torch.from_numpy(chosen), torch.from_numpy(log_count.astype(np.float32))
         shape: tuple[int, ...] = (self.settings.count,)
         if not self.settings.shared:
             shape = (len(targets), self.settings.count)
+        log_size = float(np.log(self.settings.count))
         if self.settings.distribution == "uniform":
-            return torch.from_numpy(random.integers(1, self.item_count + 1, shape))
+            uniform = torch.from_numpy(random.integers(1, self.item_count + 1, shape))
+            return uniform, log_size - float(np.log(self.item_count))
         drawn = np.searchsorted(self._cumulative, random.random(shape), side="right")
-        return torch.from_numpy(np.minimum(drawn, self.item_count - 1) + 1)
-
-    def log_expected_count(self, negatives: torch.Tensor) -> torch.Tensor | float:
-        """Log of how often a draw of this size holds each negative: float32 `[..]`, or one number if all are equal."""
-        log_size = float(np.log(negatives.shape[-1]))
-        if self.settings.distribution == "uniform":
-            return log_size - float(np.log(self.item_count))
-        return (self._log_q[negatives.cpu()] + log_size).to(negatives.device)
+        negatives = torch.from_numpy(np.minimum(drawn, self.item_count - 1) + 1)
+        return negatives, self._log_q[negatives] + log_size

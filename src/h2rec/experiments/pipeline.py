@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from h2rec.data.popularity import popularity_groups
 from h2rec.data.splits import Holdout
+from h2rec.errors import ConfigError
 from h2rec.evaluation.evaluate import Evaluation, evaluate
 from h2rec.evaluation.metrics import metric_value
 from h2rec.evaluation.negatives import draw_negatives
@@ -111,7 +112,14 @@ class Pipeline(Preparation):
 
     def _check_evaluation(self) -> None:
         split = self.split
-        for protocol in self.config.evaluate.protocols:
+        selecting, part, _ = self.config.train.select.split(".")
+        head = self.head[split.valid.targets]
+        if (part == "head" and not head.any()) or (part == "tail" and head.all()):
+            raise ConfigError(
+                f"train.select: no validation item is of the {part}",
+                "select by overall, or set data.head_share",
+            )
+        for protocol in dict.fromkeys((*self.config.evaluate.protocols, selecting)):
             if protocol != FULL:
                 negatives = sampled_negatives(protocol)
                 for cases in (split.valid, split.test):

@@ -40,6 +40,7 @@ class Diagnosis:
         self._add("loss", terms.total)
         if terms.positives_per_item is not None:
             self._add("positives_per_item", terms.positives_per_item)
+            self._add("items_compared", terms.items_compared or 0)
         if terms.margins is None:
             return
         # The rest changes slowly, and is looked at where margins were asked for.
@@ -52,10 +53,12 @@ class Diagnosis:
         if states.norms is not None:
             hid, read = states.norms
             self._add("mca_to_hid_norm", float(read / hid.clamp(min=1e-12)))
-        if states.read_alpha is not None:
+        if (
+            states.read_alpha is not None and states.read_alpha.shape[-1] > 1
+        ):  # one level has nothing to collapse
             alpha = states.read_alpha.detach()
             entropy = -(alpha * alpha.clamp(min=1e-12).log()).sum(-1).mean()
-            self._add("alpha_entropy", float(entropy) / max(math.log(alpha.shape[-1]), 1e-12))
+            self._add("alpha_entropy", float(entropy) / math.log(alpha.shape[-1]))
             for level, mean in enumerate(alpha.mean(0).tolist()):
                 self._add(f"alpha/{level + 1}", mean)
 
@@ -78,7 +81,7 @@ class Diagnosis:
         return means
 
 
-def warnings_for(summary: dict[str, float], items_compared: int) -> list[str]:
+def warnings_for(summary: dict[str, float]) -> list[str]:
     """Failure signs in an epoch's summary, each as a sentence with what to try."""
     found = []
     if summary.get("alpha_entropy", 1.0) < 0.1:
@@ -94,9 +97,9 @@ def warnings_for(summary: dict[str, float], items_compared: int) -> list[str]:
             f"the cross-attention's output is {summary['mca_to_hid_norm']:.1f} times as long as the HID and drowns it: "
             "a warm start or weight decay keeps it down"
         )
-    if summary.get("positives_per_item", 0.0) > 0.25 * items_compared:
+    if summary.get("positives_per_item", 0.0) > 0.25 * summary.get("items_compared", math.inf):
         found.append(
-            f"an item has {summary['positives_per_item']:.0f} positives among at most {items_compared}: "
+            f"an item has {summary['positives_per_item']:.0f} positives among {summary['items_compared']:.0f}: "
             "the alignment is mostly noise, raise loss.alignment.shared_levels or lower the window"
         )
     return found

@@ -29,8 +29,8 @@ class Terms:
     ----------
     values, weights
         By name of the term.
-    positives_per_item
-        Mean size of the alignment's positive sets, if there is an alignment.
+    positives_per_item, items_compared
+        Mean size of the alignment's positive sets and how many items it compared, if there is an alignment.
     margins
         For each branch, how far its score of the target lies above its mean over the negatives, `[n]`;
         the part of the decision that the branch takes.
@@ -39,6 +39,7 @@ class Terms:
     values: dict[str, torch.Tensor]
     weights: dict[str, float]
     positives_per_item: float | None = None
+    items_compared: int | None = None
     margins: tuple[torch.Tensor, ...] | None = None
 
     @property
@@ -87,8 +88,8 @@ class TrainingObjective:
     ) -> tuple[Terms, UserStates]:
         """Return loss terms of a batch and the states they were computed from.
 
-        `step` counts the batches of an epoch, for the terms that only some of them compute; the branches' margins
-        are there if asked for.
+        `step` counts the batches of the whole training, for the terms that only some of them compute; the branches'
+        margins are there if asked for.
         """
         reads = batch.targets > 0
         states = blocks.encode(model, batch, reads)
@@ -96,7 +97,7 @@ class TrainingObjective:
         values, found = self._ranking(model, states, targets, random, margins)
         joint, own = self._ranking_weights(model)
         weights = dict.fromkeys(values, own) | {"ranking": joint}
-        positives = None
+        positives = compared = None
         settings = self.settings
         if (
             isinstance(model, H2Rec)
@@ -104,7 +105,7 @@ class TrainingObjective:
             and model.uses_hid
             and self._due(settings.beta, settings.alignment, step)
         ):
-            values["alignment"], positives = self.alignment(model, targets, random)
+            values["alignment"], positives, compared = self.alignment(model, targets, random)
             weights["alignment"] = settings.beta * settings.alignment.every
         if isinstance(model, H2Rec) and model.uses_sid and self._due(settings.gamma, settings.masking, step):
             values["masking"] = self._masking(model, batch, states, random)
@@ -113,7 +114,7 @@ class TrainingObjective:
         if hasattr(model, "extra_terms"):
             for name, (weight, value) in model.extra_terms(batch, states, random).items():
                 weights[name], values[name] = weight, value
-        return Terms(values, weights, positives, found), states
+        return Terms(values, weights, positives, compared, found), states
 
     def _ranking_weights(self, model: SequenceModel) -> tuple[float, float]:
         """Weights of the joint ranking loss and of each branch's own."""
@@ -149,14 +150,16 @@ class TrainingObjective:
             positive, scores = scores_of_targets(model, states, targets, catalogue)
             losses = [softmax_loss(score, targets) for score in self._chosen(model, scores, scores, names)]
             return dict(zip(names, losses, strict=True)), self._margins(positive, scores, margins)
-        negatives = self.sampler.draw(targets, random).to(targets.device)
+        negatives, log_count = self.sampler.draw(targets, random)
+        negatives = negatives.to(targets.device)
+        if isinstance(log_count, torch.Tensor):
+            log_count = log_count.to(targets.device)
         if negatives.dim() == 1:
             positive, negative = scores_of_targets(model, states, targets, negatives)
         else:
             positive = paired_branch_scores(states.vectors, model.item_vectors(targets))
             negative = _scores_of_own_negatives(model, states, negatives)
         hit = _hits(targets, negatives)
-        log_count = self.sampler.log_expected_count(negatives)
         pairs = zip(
             self._chosen(model, positive, negative, names),
             self._chosen(model, negative, negative, names),
@@ -217,8 +220,8 @@ class TrainingObjective:
 
     def alignment(
         self, model: H2Rec, targets: torch.Tensor, random: np.random.Generator
-    ) -> tuple[torch.Tensor, float]:
-        """Code-guided alignment over the distinct items of some targets, and the mean size of the positive sets.
+    ) -> tuple[torch.Tensor, float, int]:
+        """Code-guided alignment over the distinct items of some targets, mean size of the positive sets, and items.
 
         Its memory is the square of the items compared (`loss.alignment.items` at most), whatever the catalogue.
         """
@@ -240,7 +243,7 @@ class TrainingObjective:
         loss = multi_positive_info_nce(
             sid, hid, positives, settings.temperature, symmetric=settings.symmetric
         )
-        return loss, float(positives.sum()) / len(items)
+        return loss, float(positives.sum()) / len(items), len(items)
 
     def _masking(
         self, model: H2Rec, batch: Batch, states: UserStates, random: np.random.Generator

@@ -1,8 +1,9 @@
 """Settings of the training loop."""
 
+import re
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from h2rec.settings import Settings
 
@@ -47,9 +48,18 @@ class TrainSettings(Settings):
     """Users that are ranked in a validation during training, at most; null for all."""
     select: str = Field(
         "full.overall.ndcg@100",
-        pattern=r"^(full|sampled\d+)\.(overall|head|tail)\.(mrr|(hit|ndcg)@[1-9]\d*)$",
+        pattern=r"^(full|sampled[1-9]\d*)\.(overall|head|tail)\.(mrr|(hit|ndcg)@[1-9]\d*)$",
     )
     """Validation metric that picks the state to keep: by default what a recall stage is for, the order of a hundred
     candidates."""
     patience: int | None = Field(5, ge=1)
     """Stop after this many validations without a better one; null trains all epochs."""
+
+    @field_validator("select")
+    @classmethod
+    def _is_reported(cls, select: str) -> str:
+        negatives = re.match(r"sampled(\d+)\.", select)
+        cutoff = select.rpartition("@")[2]
+        if negatives and cutoff.isdigit() and int(cutoff) > int(negatives[1]):
+            raise ValueError(f"'{select}': a sample of {negatives[1]} has no first {cutoff}")
+        return select

@@ -149,9 +149,11 @@ class Trainer:
         diagnosis = Diagnosis(self.head)
         self.model.train()
         with progress_bar(f"epoch {epoch}", target_count, "targets") as advance:
-            for rows in batches:
+            for number, rows in enumerate(batches):
                 batch = self.batches.make(rows, random)
-                self._step(batch, random, progress.step, len(batches), diagnosis)
+                rate = learning_rate(self.settings, progress.step, len(batches) * self.settings.epochs)
+                self.optimizer.set_learning_rate(rate)
+                self._step(batch, random, progress.step, number, diagnosis)
                 progress.step += 1
                 advance(int((batch.targets > 0).sum()))
         progress.epoch = epoch
@@ -161,21 +163,18 @@ class Trainer:
                 f"training diverged: the loss of epoch {epoch} is {summary['loss']}",
                 "lower train.learning_rate or set train.clip; the last good checkpoint is kept",
             )
-        for warning in warnings_for(summary, self.objective.settings.alignment.items):
+        for warning in warnings_for(summary):
             logger.warning("epoch %d: %s", epoch, warning)
         seconds = time.perf_counter() - started
         progress.seconds += seconds
         return {"epoch": epoch, "seconds": seconds, "targets": target_count, **summary}
 
     def _step(
-        self, batch: Batch, random: np.random.Generator, step: int, steps_per_epoch: int, diagnosis: Diagnosis
+        self, batch: Batch, random: np.random.Generator, step: int, of_epoch: int, diagnosis: Diagnosis
     ) -> None:
-        rate = learning_rate(self.settings, step, steps_per_epoch * self.settings.epochs)
-        self.optimizer.set_learning_rate(rate)
-        of_epoch = step % steps_per_epoch
         watched = of_epoch % WATCH_EVERY == 0
-        terms, states = self.objective(self.model, batch, random, step=of_epoch, margins=watched)
-        if step % steps_per_epoch == 0 and len(terms.values) > 1:
+        terms, states = self.objective(self.model, batch, random, step=step, margins=watched)
+        if of_epoch == 0 and len(terms.values) > 1:
             diagnosis.add_gradients(terms, [p for p in self.model.parameters() if p.requires_grad])
         self.optimizer.step(terms.total, self.settings.clip)
         diagnosis.add(terms, states, batch.targets)
