@@ -10,8 +10,9 @@ from h2rec.models.build import ItemFeatures, build_model
 from h2rec.models.settings import ModelSettings
 from h2rec.retrieval.bundle import BundleParts, write_bundle
 from h2rec.semantic_ids.codes import SemanticIds
+from h2rec.semantic_ids.collisions import resolve
 from h2rec.semantic_ids.quantizers import create
-from h2rec.semantic_ids.settings import SemanticIdSettings
+from h2rec.semantic_ids.settings import Collisions, SemanticIdSettings
 from h2rec.text.encoders.tfidf import TfidfEncoder
 from h2rec.text.fields import item_texts
 
@@ -31,7 +32,14 @@ def made_items(count: int = 60) -> pl.DataFrame:
     )
 
 
-def make_bundle(folder: Path, *, seed: int = 0, items: pl.DataFrame | None = None, **model: object) -> Path:
+def make_bundle(
+    folder: Path,
+    *,
+    seed: int = 0,
+    items: pl.DataFrame | None = None,
+    collisions: Collisions = "keep",
+    **model: object,
+) -> Path:
     """Write a bundle of a random model; its encoder and quantizer are fitted on the items' texts."""
     items = made_items() if items is None else items
     count = items.height
@@ -41,6 +49,7 @@ def make_bundle(folder: Path, *, seed: int = 0, items: pl.DataFrame | None = Non
     settings = SemanticIdSettings(quantizer="rqkmeans", levels=3, codebook_size=4)
     quantizer = create(settings).fit(vectors, seed=0)
     ids = SemanticIds(quantizer.encode(vectors), quantizer.codebook_sizes)
+    ids = resolve(ids, collisions, quantizer, vectors)
     parts = folder.parent / f"{folder.name}.parts"
     for name, part in (("encoder", encoder), ("quantizer", quantizer)):
         (parts / name).mkdir(parents=True, exist_ok=True)
@@ -63,6 +72,7 @@ def make_bundle(folder: Path, *, seed: int = 0, items: pl.DataFrame | None = Non
             train_counts=counts,
             head=head,
             semantic_ids=ids,
+            collisions=collisions,
             encoder=parts / "encoder",
             quantizer=parts / "quantizer",
             text_fields=None,

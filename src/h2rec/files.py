@@ -1,5 +1,6 @@
 """Files that are whole or absent: atomic writes, content hashes, folders that appear at once."""
 
+import glob
 import hashlib
 import json
 import os
@@ -66,6 +67,13 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(replaced, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def sweep(path: Path) -> None:
+    """Remove what killed attempts to write a file or folder have left beside it; nobody may be writing it now."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        if left.suffix in (".partial", ".replaced"):
+            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
 
 
 @contextmanager

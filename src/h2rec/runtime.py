@@ -14,12 +14,13 @@ from h2rec.settings import Settings
 
 
 class RuntimeSettings(Settings):
-    """Settings that change speed, not results (up to the rounding of another device)."""
+    """Settings that change speed and, by another order of sums, the last bits of what is learned."""
 
     device: str = "auto"
     """auto (a GPU where there is one), cpu, cuda, cuda:N or mps."""
     threads: int | None = None
-    """CPU threads for every library; null takes the cores that this process may use."""
+    """CPU threads for every library; null takes the cores that this process may use. A training that is to end with the
+    same bytes needs the same number of them, also where it goes on after a stop."""
 
 
 def available_cores() -> int:

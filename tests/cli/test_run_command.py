@@ -90,6 +90,21 @@ def test_every_mistake_is_told_plainly(tmp_path, capsys):
     assert "did you mean 'train.epochs'" in failed(capsys, "run", config, "--set", "train.epoch=1")
     assert "no such file" in failed(capsys, "run", tmp_path / "none.yaml")
     assert "not a bundle" in failed(capsys, "recommend", tmp_path, "--history", "i1")
+    items = tmp_path / "items.csv"
+    items.write_text(items.read_text().replace("title", "head", 1))
+    assert "a text field can't be called 'head'" in message()
+    # What the system refuses is a mistake like any other.
+    assert f"{tmp_path}: Is a directory" in failed(capsys, "audit", tmp_path)
+    assert "items.csv" in failed(capsys, "tune", config, "--trials", 1, "--out", items)
+    assert "--seeds 3-1: 3-1 counts backwards" in failed(capsys, "cold-start", config, "--seeds", "3-1")
+
+
+def test_ids_that_look_like_markup_are_printed_as_they_are(run_folder, capsys, tmp_path):
+    items = tmp_path / "new.csv"
+    items.write_text("item_id,title\na[/b],tea green leaf number 7\nc[bold],\n")
+    said = succeeded(capsys, "add-items", run_folder / "out/bundle", items, "--out", tmp_path / "grown")
+    assert "a[/b]" in said.out
+    assert "c[bold]" in said.err
 
 
 def test_version_and_help(capsys):

@@ -212,6 +212,35 @@ def test_a_changed_input_file_is_noticed(tmp_path):
     assert Pipeline(RunConfig.load(config), tmp_path / "out").data_stage.key != key
 
 
+def test_what_killed_attempts_have_left_is_swept_away(tmp_path):
+    store = StageStore(tmp_path)
+    key = store.key("text", {})
+    for left in (f".text-{key}.1234.partial", f".text-{key}.1234.replaced", ".text-other.1234.partial"):
+        (tmp_path / left).mkdir()
+    store.run("text", {}, lambda folder: None)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        f"text-{key}",
+        f".text-{key}.lock",
+        ".text-other.1234.partial",
+    }
+
+
+def test_a_codebook_that_is_hardly_used_is_said_aloud(tmp_path, caplog):
+    codes = {f"i{item}": [item % 4, item // 4] for item in range(ITEMS)}
+    codes["i0"] = [60, 0]
+    (tmp_path / "shop.index.json").write_text(json.dumps(codes))
+    config = RunConfig.load(write_shop(tmp_path), ["semantic_ids.quantizer=shop.index.json"])
+    Pipeline(config, tmp_path / "out").tokenized()
+    assert "level 1 uses 5 of its 61 codes" in caplog.text
+    assert "level 2" not in caplog.text
+
+
+def test_a_slice_without_validation_cases_selects_nothing(tmp_path):
+    config = RunConfig.load(write_shop(tmp_path), ["data.head_share=0.99", "train.select=full.tail.hit@10"])
+    with pytest.raises(ConfigError, match=r"train\.select: no validation item is of the tail"):
+        Pipeline(config, tmp_path / "out").evaluated()
+
+
 def test_a_half_written_stage_is_never_taken_for_done(tmp_path):
     store = StageStore(tmp_path)
 
@@ -311,13 +340,17 @@ def test_an_unknown_key_names_the_nearest(shop):
         ("model.backbone=rnn", r"model\.backbone"),
         ("model.heads=5", r"model: dim \(16\) is not divisible by heads \(5\)"),
         ("train.select=full.overall.recall", r"train\.select"),
+        ("loss.negatives.count=0", r"loss\.negatives\.count"),
+        ("semantic_ids.pq.sample=0", r"semantic_ids\.pq\.sample"),
+        ("loss.negatives={distribution: popularity}", "saturate_at is found among uniform negatives"),
         ("train.epochs", "expected key=value"),
         ("model.dim.x=1", "is a value, not a section"),
     ],
 )
 def test_impossible_settings_are_errors(shop, override, message):
+    saturated = ["model.score.saturate_at=5"] if "saturate_at" in message else []
     with pytest.raises(ConfigError, match=message):
-        RunConfig.load(shop, [override])
+        RunConfig.load(shop, [override, *saturated])
 
 
 def test_yaml_errors_name_the_line(tmp_path):

@@ -22,6 +22,10 @@ def test_elements_that_share_a_draw_are_dropped_independently():
     assert torch.corrcoef(kept.T).fill_diagonal_(0).abs().max() < 0.02
 
 
+def test_next_to_everything_may_be_dropped():
+    assert torch.isfinite(Dropout(0.999999).train()(torch.ones(1000))).all()
+
+
 def test_the_gradient_goes_where_the_value_went():
     torch.manual_seed(0)
     x = torch.ones(50, requires_grad=True)

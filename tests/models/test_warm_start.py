@@ -34,6 +34,11 @@ def test_more_dimensions_than_the_text_has_is_an_error():
         text_vectors(np.zeros((100, 8), np.float32), 16, 0.1)
 
 
+def test_items_of_one_text_start_at_nothing_and_not_at_noise():
+    alike = np.full((9, 8), 0.3, dtype=np.float32)
+    assert np.abs(text_vectors(alike, 4, 0.1)).max() < 1e-3
+
+
 def test_the_tables_start_from_the_text_and_padding_stays_zero(features):
     model = build_model(ModelSettings(name="h2rec", dim=8), features, seed=0)
     expected = text_vectors(features.text, 8, 0.1)

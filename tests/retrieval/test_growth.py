@@ -55,6 +55,13 @@ def test_each_item_has_a_told_outcome(grown):
         {"score": {"kind": "inner"}},
         {"score": {"popularity": 0.3}},
         {"name": "two_hid", "score": {"popularity": 0.3}},
+        {"name": "sid_sum"},
+        {"name": "pg_sid", "pg_sid": {"rows": 50}},
+        {"name": "hid_sid_add"},
+        {"name": "hid_sid_concat"},
+        {"name": "sasrec_text"},
+        {"name": "llm_esr"},
+        {"name": "pop"},
     ],
     ids=str,
 )
@@ -67,6 +74,43 @@ def test_old_items_keep_their_scores_to_the_bit(tmp_path, model):
         new = {item.item_id: item.score for item in after.recommend(history, 62).items}
         assert set(new) - set(old) == {"new1", "new2"}
         assert {item: new[item] for item in old} == old
+
+
+def test_a_model_that_keeps_the_text_keeps_that_of_new_items(tmp_path):
+    folder = make_bundle(tmp_path / "bundle", name="sasrec_text")
+    twin = made_items().filter(pl.col("item_id") == "i7").with_columns(pl.lit("twin").alias("item_id"))
+    add_items(Bundle.load(folder), twin, tmp_path / "grown")
+    text = weights_of(Bundle.load(tmp_path / "grown").model)["table.text"]
+    torch.testing.assert_close(text[61], text[8])
+    assert text[8].any()
+
+
+def test_pieces_learned_on_the_catalogue_are_not_made_up_for_new_items(tmp_path):
+    pytest.importorskip("sentencepiece")
+    folder = make_bundle(tmp_path / "bundle", name="spm_sid")
+    with pytest.raises(BundleError, match="spm_sid learned its pieces on the catalogue"):
+        add_items(Bundle.load(folder), NEW, tmp_path / "grown")
+
+
+@pytest.mark.parametrize("collisions", ["keep", "suffix", "reassign"])
+def test_new_items_are_told_apart_as_the_catalogue_was(tmp_path, collisions):
+    folder = make_bundle(tmp_path / "bundle", collisions=collisions)
+    twins = made_items()[:3].with_columns(pl.format("twin{}", "item_id").alias("item_id"))
+    growth = add_items(Bundle.load(folder), twins, tmp_path / "grown")
+    codes = Bundle.load(tmp_path / "grown").semantic_ids.codes
+    as_their_twins = (codes[60:, :3] == codes[:3, :3]).all(1)
+    assert as_their_twins.all() if collisions != "reassign" else not as_their_twins.any()
+    if collisions == "reassign":
+        assert len(np.unique(codes, axis=0)) == len(codes)
+    assert {len(item.codes) for item in growth.added} == {4 if collisions == "suffix" else 3}
+
+
+def test_loading_and_growing_leave_the_caller_s_random_numbers_alone(bundle_folder, tmp_path):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    add_items(Bundle.load(bundle_folder), NEW, tmp_path / "grown")
+    assert torch.equal(torch.rand(3), expected)
 
 
 def test_a_new_item_has_its_codes_vectors_and_the_mean_identity_of_its_group(bundle_folder, grown):

@@ -169,6 +169,24 @@ def test_saturated_scores_are_those_of_evaluation(made):
     assert not torch.allclose(sid, parts[0][:, 1:50])
 
 
+def test_the_parts_of_a_saturated_score_add_up_in_a_large_catalogue(monkeypatch, made):
+    """There the ceiling is estimated for few candidates, but a scan finds the very one."""
+    monkeypatch.setattr("h2rec.retrieval.scoring._SAMPLE", 60)
+    items, users = made
+    scorer = ItemScorer(items, (16, 8), saturate_at=100)
+    chosen = torch.arange(1, 50).expand(USERS, -1)
+    whole = scorer.everything(users)[:, 1:50]
+    torch.testing.assert_close(sum(scorer.branches(users, chosen, exact=True)), whole, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(sum(scorer.branches(users, chosen)), whole, rtol=1e-3, atol=1e-3)
+
+
+def test_without_faiss_a_large_catalogue_is_scanned_unless_an_index_was_asked_for(made, monkeypatch, caplog):
+    monkeypatch.setattr("h2rec.retrieval.index.find_spec", lambda name: None)
+    index = ItemIndex(ItemScorer(made[0], (SIZE,)), IndexSettings(exact_up_to=10))
+    assert index.kind == "exact"
+    assert "faiss is not installed" in caplog.text
+
+
 def test_without_faiss_the_extra_is_named(made, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "faiss", None)
     with pytest.raises(MissingExtraError, match=r"h2rec\[faiss\]"):

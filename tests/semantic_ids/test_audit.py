@@ -59,6 +59,18 @@ def test_equal_embeddings_are_no_collision_that_the_quantizer_made():
     assert found.largest[0].distinct == 2
 
 
+def test_a_tuple_of_many_items_is_looked_at_without_all_its_pairs(monkeypatch):
+    rows = np.random.default_rng(0).normal(size=(300, 8)).astype(np.float32)
+    codes = ids([[0]] * 900, (1,))
+    embeddings = np.concatenate([rows, rows, rows + 1e-6])
+    assert count_collisions(codes, embeddings).largest[0].distinct == 300
+    texts = [f"{row % 450}" for row in range(900)]
+    assert count_collisions(codes, texts=texts).largest[0].distinct == 450
+    # Beyond a size only what is the same to the letter counts as the same.
+    monkeypatch.setattr("h2rec.semantic_ids.audit.shared.COMPARED_CONTENTS", 100)
+    assert count_collisions(codes, embeddings).largest[0].distinct == 600
+
+
 def test_without_texts_and_embeddings_the_cause_is_not_known():
     found = count_collisions(ids([[0], [0]], (1,)))
     assert (found.colliding, found.unavoidable, found.avoidable) == (2, None, None)

@@ -89,6 +89,9 @@ def test_embeddings_that_can_not_be_read_are_told(folder: Path):
     done = run(folder / "semantic_ids.json", "--embeddings", folder / "embeddings.npy")
     assert isinstance(done.exception, SemanticIdError)
     assert "can't read embeddings" in str(done.exception)
+    np.save(folder / "embeddings.npy", np.float32(1))
+    done = run(folder / "semantic_ids.json", "--embeddings", folder / "embeddings.npy")
+    assert "expected rows of numbers" in str(done.exception)
 
 
 def test_a_quantizer_of_other_sizes_is_refused(folder: Path):

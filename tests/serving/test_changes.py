@@ -77,6 +77,17 @@ def test_reload_serves_the_new_bundle_and_passes_over_what_grew_from_the_old(cli
     assert client.post("/recommend", json={"history": ["i3"]}).json() != old
 
 
+def test_items_are_not_added_to_a_bundle_that_a_training_has_replaced(client, bundle_folder):
+    """They would grow from the old one, and hide the new one after a restart."""
+    make_bundle(bundle_folder, seed=7)
+    answer = client.post("/items", json=NEW)
+    assert answer.status_code == 409
+    assert "no longer the bundle that is served" in answer.json()["error"]
+    assert BundleStore(bundle_folder).current() == bundle_folder
+    client.post("/reload")
+    assert client.post("/items", json=NEW).status_code == 200
+
+
 def test_a_damaged_bundle_is_refused_and_the_present_one_goes_on(client, bundle_folder):
     old = client.post("/recommend", json={"history": ["i3"]}).json()
     vectors = np.load(bundle_folder / "item_vectors.npy")

@@ -193,7 +193,9 @@ def test_the_signs_of_a_training_are_those_of_the_items_compared_and_one_level_c
     diagnosis.add(terms, states, batch().targets)
     items = len(set(batch().targets[batch().targets > 0].tolist()))
     assert terms.items_compared == diagnosis.summary()["items_compared"] == items
-    assert diagnosis.summary()["alpha_entropy"] == pytest.approx(1, abs=1e-6)  # an untrained fusion weighs alike
+    assert diagnosis.summary()["alpha_entropy"] == pytest.approx(
+        1, abs=1e-6
+    )  # an untrained fusion weighs alike
     one_level = replace(states, read_alpha=torch.ones(len(states.vectors[0]), 1))
     single = Diagnosis()
     single.add(terms, one_level, batch().targets)

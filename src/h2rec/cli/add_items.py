@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from h2rec.data.interactions import Report
@@ -38,7 +39,7 @@ def _tell(growth: Growth) -> None:
         table.add_column(name)
     for item in growth.added[:_SHOWN]:
         codes = "-".join(map(str, item.codes))
-        table.add_row(item.item_id, codes, str(item.shared_levels), f"{item.outlyingness:.0%}")
+        table.add_row(escape(item.item_id), codes, str(item.shared_levels), f"{item.outlyingness:.0%}")
     Console().print(table)
     if len(growth.added) > _SHOWN:
         Console().print(f".. and {len(growth.added) - _SHOWN} more")
@@ -48,4 +49,4 @@ def _tell(growth: Growth) -> None:
     ):
         if items:
             shown = ", ".join(items[:_SHOWN]) + (", .." if len(items) > _SHOWN else "")
-            Console(stderr=True).print(f"{len(items)} items {what}: {shown}", highlight=False)
+            Console(stderr=True).print(f"{len(items)} items {what}: {shown}", highlight=False, markup=False)

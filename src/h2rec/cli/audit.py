@@ -80,6 +80,10 @@ def _read_embeddings(path: Path) -> Embeddings:
         vectors: Embeddings = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
         raise SemanticIdError(f"{path}: can't read embeddings ({error})") from None
+    if vectors.ndim != 2 or vectors.dtype.kind != "f":
+        raise SemanticIdError(
+            f"{path}: expected rows of numbers, a row an item, found {vectors.dtype} of shape {vectors.shape}"
+        )
     return vectors
 
 

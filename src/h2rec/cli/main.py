@@ -89,6 +89,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         make_app(words)(words)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        Console(stderr=True).print(
+            f"[bold red]error:[/] {_escaped(f'{error.filename}: {error.strerror}')}",
+            soft_wrap=True,
+            highlight=False,
+        )
+        sys.exit(2)
     except H2RecError as error:
         Console(stderr=True).print(
             f"[bold red]error:[/] {_escaped(str(error))}", soft_wrap=True, highlight=False

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from h2rec.cli.recommend import recommendation_table
 from h2rec.cli.run import SHOWN_METRICS, log_to
@@ -31,7 +32,8 @@ def quickstart(
     for user, history in example_users(pipelines["h2rec"]):
         titles = [next(iter(recommender.fields(item).values()), None) or item for item in history[-5:]]
         console.print(
-            f"\n[bold]user {user}[/], last of {len(history)} films: {'; '.join(titles)}", highlight=False
+            f"\n[bold]user {user}[/], last of {len(history)} films: {escape('; '.join(titles))}",
+            highlight=False,
         )
         console.print(recommendation_table(recommender.recommend(history, 5)))
     example = ",".join(history[-3:])

@@ -13,6 +13,7 @@ from h2rec.errors import ConfigError, DataError
 from h2rec.progress import progress_bar
 from h2rec.retrieval.batch import recommend_file, rows_of
 from h2rec.retrieval.filters import ItemFilter
+from h2rec.retrieval.index import IndexSettings
 from h2rec.retrieval.recommender import Recommendation, Recommender, as_json
 
 
@@ -39,7 +40,8 @@ def recommend(
     """Recommend items to follow a history, or every history of a file."""
     if (history is None) == (source is None) or (source is None) != (target is None):
         raise ConfigError("give either --history, or --input and --output")
-    recommender = Recommender.load(bundle)
+    # For one question an index would cost more than it saves.
+    recommender = Recommender.load(bundle, IndexSettings(kind="auto" if history is None else "exact"))
     filter_ = ItemFilter.make(where=_fields(where or []))
     if source is not None and target is not None:
         _recommend_file(recommender, source, target, k, filter_=filter_, tail_share=tail_share)

@@ -11,6 +11,9 @@ from h2rec.data.readers.table import is_missing
 from h2rec.data.settings import ColumnSettings
 from h2rec.errors import DataError
 
+RESERVED = ("item_id", "file_row", "train_count", "head")
+"""What the item table of a data set or of a bundle has beside text fields."""
+
 
 def read_items(path: Path, columns: ColumnSettings, report: Report) -> tuple[pl.DataFrame, int]:
     """Read the item file; counts of what was passed over go into the report.
@@ -32,7 +35,7 @@ def read_items(path: Path, columns: ColumnSettings, report: Report) -> tuple[pl.
     table = open_table(path)
     identifier = require_column(table, "item_id", columns.item_id, "item_id")
     fields = [name for name in table.columns if name != identifier]
-    clash = next((name for name in fields if name in ("item_id", "file_row")), None)
+    clash = next((name for name in fields if name in RESERVED), None)
     if clash is not None:
         hint = f"rename it; the item id is read from '{identifier}'"
         raise DataError(f"{path}: a text field can't be called '{clash}'", hint)

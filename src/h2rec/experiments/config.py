@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import yaml
+from pydantic import model_validator
 
 from h2rec.data.settings import DataSettings
 from h2rec.errors import ConfigError
@@ -40,7 +41,16 @@ class RunConfig(Settings):
     evaluate: EvaluateSettings = EvaluateSettings()
     """How it is measured."""
     runtime: RuntimeSettings = RuntimeSettings()
-    """Where it runs; no influence on the results of a CPU run."""
+    """Where it runs, and on how many threads."""
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        uniform = self.loss.ranking == "softmax" or self.loss.negatives.distribution == "uniform"
+        if self.model.score.saturate_at is not None and not uniform:
+            raise ValueError(
+                "model.score.saturate_at is found among uniform negatives: set loss.negatives.distribution"
+            )
+        return self
 
     @classmethod
     def load(cls, path: Path, overrides: Sequence[str] = ()) -> Self:

@@ -26,7 +26,7 @@ from h2rec.experiments.preparation import Preparation, publish
 from h2rec.experiments.provenance import provenance
 from h2rec.experiments.report import write_report
 from h2rec.experiments.stages import Stage
-from h2rec.files import atomic_folder, read_json, write_json
+from h2rec.files import atomic_folder, read_json, sweep, write_json
 from h2rec.models.build import build_model, check_name
 from h2rec.models.scorer import CatalogueScorer
 from h2rec.models.settings import UNTRAINED, ModelSettings, ScoreSettings
@@ -319,6 +319,7 @@ class Pipeline(Preparation):
                     train_counts=self.split.train_counts,
                     head=self.head,
                     semantic_ids=self.semantic_ids,
+                    collisions=self.config.semantic_ids.collisions,
                     encoder=None if self.embeddings is None else self.embeddings.encoder_folder,
                     text_fields=self.config.text.fields,
                     quantizer=quantizer if quantizer is not None and quantizer.is_dir() else None,
@@ -327,6 +328,7 @@ class Pipeline(Preparation):
             )
 
         stage = self.stage("bundle", depends, work)
+        sweep(self.out / "bundle")
         with atomic_folder(self.out / "bundle") as fresh:
             shutil.copytree(stage.folder / "bundle", fresh, dirs_exist_ok=True)
         return self.out / "bundle"

@@ -19,7 +19,7 @@ from h2rec.errors import ConfigError
 from h2rec.experiments.config import RunConfig
 from h2rec.experiments.semantic_id_files import read_tokenized, write_audit, write_tokenized
 from h2rec.experiments.stages import Stage, StageStore
-from h2rec.files import atomic_path, file_hash
+from h2rec.files import atomic_path, file_hash, read_json
 from h2rec.models.build import ItemFeatures
 from h2rec.runtime import select_device, set_threads
 from h2rec.semantic_ids.codes import SemanticIds
@@ -31,6 +31,9 @@ logger = logging.getLogger(__name__)
 
 TOKENIZER_SEED = 0
 """Seed of the tokenizer: training seeds vary on the same codes."""
+
+HARDLY_USED = 0.1
+"""Share of a level's codes in use below which a codebook counts as collapsed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,6 +183,15 @@ class Preparation:
         publish(stage.folder / "semantic_ids.json", self.out / "semantic_ids.json")
         for name in ("audit.json", "audit.html"):
             publish(self.audit_stage.folder / name, self.out / name)
+        for level in read_json(self.out / "audit.json")["levels"]:
+            if level["used"] < HARDLY_USED * level["codebook_size"]:
+                logger.warning(
+                    "level %d uses %d of its %d codes, so that items of nothing in common share them: lower "
+                    "semantic_ids.codebook_size, or try the quantizer rqkmeans",
+                    level["level"],
+                    level["used"],
+                    level["codebook_size"],
+                )
         return self.out / "semantic_ids.json"
 
     @cached_property

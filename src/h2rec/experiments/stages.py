@@ -13,7 +13,7 @@ from h2rec import __version__
 from h2rec.errors import DataError
 from h2rec.experiments.cost import metered, spent
 from h2rec.experiments.provenance import origin
-from h2rec.files import atomic_folder, content_key, read_json, write_json
+from h2rec.files import atomic_folder, content_key, read_json, sweep, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,9 @@ class StageStore:
         """Return the finished stage, doing its `work` (filling the folder it is given) only if it is not there."""
         key = self.key(name, depends_on)
         folder = self.root / f"{name}-{key}"
-        with _locked(self.root / f".{name}-{key}.lock"):
+        with _locked(self.root / f".{name}-{key}.lock") as alone:
+            if alone:
+                sweep(folder)
             return self._made_once(name, key, depends_on, folder, work)
 
     def _made_once(
@@ -114,18 +116,18 @@ class StageStore:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def _locked(path: Path) -> Iterator[bool]:
     """Hold a file's lock: of several processes that ask for one stage, one makes it and the others wait.
 
     The system drops the lock with the process, so a killed one blocks nobody. Without such locks (Windows),
-    a stage may be made twice, which costs time and nothing else.
+    a stage may be made twice, which costs time and nothing else; whether it is held is told.
     """
     try:
         import fcntl
     except ImportError:
-        yield
+        yield False
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
+        yield True

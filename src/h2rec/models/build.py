@@ -108,7 +108,8 @@ def model_for_weights(
         pieces = (tables["rows"][1:-1].numpy(), len(weights["table.vectors.weight"]) - 2)
     features = ItemFeatures(item_count, semantic_ids, text, pieces=pieces)
     cold = settings.model_copy(update={"warm_start": WarmStartSettings(hid=False, codes=False)})
-    return build_model(cold, features, seed=0)
+    with torch.random.fork_rng(devices=[]):  # whoever loads a model draws on as before
+        return build_model(cold, features, seed=0)
 
 
 def _codes(settings: ModelSettings, features: ItemFeatures) -> SemanticIds:

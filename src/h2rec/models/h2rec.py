@@ -184,9 +184,11 @@ class H2Rec(nn.Module):
         return states[torch.arange(len(items), device=items.device), at]
 
     def item_vectors(self, items: torch.Tensor) -> BranchVectors:
-        """Static item vectors: ``[e^1; ..; e^L]`` `[M, L d]` for the SID branch, ``h`` `[M, d]` for the HID branch.
+        """Static item vectors, a tensor a branch, in the order of `branches`.
 
-        The hybrid branch's, between them, are codes and residual, `[M, (L + 1) d]`.
+        ``[e^1; ..; e^L]`` `[M, L d]` for the SID branch, with its residual `[M, (L + 1) d]`; the hybrid branch's
+        codes and residual `[M, (L + 1) d]`, or the sum of its prefixes `[M, d]`; ``h`` `[M, d]` for the HID branch; and
+        a column of popularity `[M, 1]` where it has a weight.
         """
         return tuple(branch.vectors() for branch in self.branch_items(items))
 

@@ -29,7 +29,7 @@ def text_vectors(embeddings: Vectors, dim: int, std: float, new: Vectors | None 
         )
     components = PCA(dim, svd_solver="covariance_eigh")
     projected = components.fit_transform(embeddings.astype(np.float64))
-    scale = std / projected.std()
+    scale = std / max(float(projected.std()), 1e-12)  # all of one text: nothing to start from
     if new is not None:
         projected = components.transform(new.astype(np.float64))
     scaled: Vectors = (projected * scale).astype(np.float32)

@@ -21,6 +21,7 @@ from h2rec.models.scorer import CatalogueScorer
 from h2rec.models.settings import ModelSettings, WarmStartSettings
 from h2rec.retrieval.manifest import FORMAT_VERSION, MANIFEST, Manifest, read_manifest
 from h2rec.semantic_ids.codes import SemanticIds
+from h2rec.semantic_ids.settings import Collisions
 from h2rec.training.checkpoint import load_weights, weights_of
 
 
@@ -38,8 +39,8 @@ class BundleParts:
         The item table, `[N]` rows in index order, with column `item_id`.
     train_counts, head
         Training interactions and head mark of each item, `[N + 1]`, padding first.
-    semantic_ids
-        Codes of the catalogue, or None.
+    semantic_ids, collisions
+        Codes of the catalogue, or None, and what was done about items that share them.
     encoder, quantizer
         Folders of the fitted text encoder and quantizer, or None: they embed and encode new items.
     text_fields
@@ -54,6 +55,7 @@ class BundleParts:
     train_counts: npt.NDArray[np.integer]
     head: npt.NDArray[np.bool_]
     semantic_ids: SemanticIds | None
+    collisions: Collisions
     encoder: Path | None
     quantizer: Path | None
     text_fields: list[str] | None
@@ -170,6 +172,7 @@ def write_bundle(folder: Path, parts: BundleParts) -> None:
             model=parts.settings,
             item_count=parts.items.height,
             codebook_sizes=None if ids is None else ids.codebook_sizes,
+            collisions=parts.collisions,
             text_fields=parts.text_fields,
             files=files,
             provenance=parts.provenance,
@@ -218,7 +221,9 @@ def _check_sizes(folder: Path, manifest: Manifest) -> None:
     branches = settings.branches if settings.name == "h2rec" else "both"
     has_hid = branches != "sid" and settings.name not in ("sid_sum", "pg_sid", "spm_sid")
     has_codes = branches != "hid" and settings.name in ("h2rec", "sid_sum", "hid_sid_add", "hid_sid_concat")
-    layers = max(settings.layers, settings.sid_layers if has_codes and settings.name == "h2rec" else 0)
+    layers = settings.layers
+    if has_codes and settings.name == "h2rec":
+        layers = max(layers, settings.sid_layers, settings.residual.layers or 0)
     claimed = max(
         layers * settings.dim**2,
         manifest.item_count * settings.dim if has_hid else 0,

@@ -90,7 +90,8 @@ def add_items(
     Raises
     ------
     BundleError
-        If the bundle carries no text encoder or no quantizer.
+        If the bundle carries no text encoder or no quantizer, or its model is spm_sid, whose pieces are those of the
+        catalogue that it was trained on.
     DataError
         If nothing can be added: no text field in common, only known items, only items without text.
     """
@@ -108,11 +109,11 @@ def add_items(
             f"none of {items.height} items can be added: {len(existing)} are known already, "
             f"{len(without_text)} have no text that the bundle's encoder understands"
         )
-    suffixed = ids.levels == len(quantizer.codebook_sizes) + 1
-    found = encode_new(quantizer, vectors[placed], ids, "suffix" if suffixed else "keep")
+    found = encode_new(quantizer, vectors[placed], ids, bundle.manifest.collisions)
     groups = nearest_groups(ids.codes, found.codes)
     grown_ids = SemanticIds(np.concatenate([ids.codes, found.codes]), ids.codebook_sizes)
-    write_bundle(out, _grown_parts(bundle, fresh, grown_ids, groups, provenance or {}))
+    grown = grown_model(bundle.model, bundle.manifest.model, grown_ids, groups, vectors[placed])
+    write_bundle(out, _grown_parts(bundle, grown, fresh, grown_ids, provenance or {}))
     added = [
         AddedItem(item, codes, int(levels), float(percentile))
         for item, codes, levels, percentile in zip(
@@ -144,6 +145,11 @@ def _fitting_columns(bundle: Bundle, items: pl.DataFrame) -> pl.DataFrame:
 def _described(bundle: Bundle, items: pl.DataFrame) -> tuple[npt.NDArray[np.float32], SemanticIds, Quantizer]:
     """Embed new items; a row of zeros where there is no text."""
     encoder, quantizer = bundle.folder / "encoder", bundle.folder / "quantizer"
+    if bundle.manifest.model.name == "spm_sid":
+        raise BundleError(
+            f"{bundle.folder}: spm_sid learned its pieces on the catalogue, so new items can't be placed",
+            "train again",
+        )
     if bundle.semantic_ids is None or not encoder.is_dir() or not quantizer.is_dir():
         raise BundleError(
             f"{bundle.folder}: it carries no text encoder and quantizer, so new items can't be placed",
@@ -159,11 +165,7 @@ def _described(bundle: Bundle, items: pl.DataFrame) -> tuple[npt.NDArray[np.floa
 
 
 def _grown_parts(
-    bundle: Bundle,
-    fresh: pl.DataFrame,
-    ids: SemanticIds,
-    groups: NearestGroups,
-    provenance: Mapping[str, Any],
+    bundle: Bundle, model: nn.Module, fresh: pl.DataFrame, ids: SemanticIds, provenance: Mapping[str, Any]
 ) -> BundleParts:
     fields = bundle.items.drop("train_count", "head")
     counts = np.concatenate([[0], bundle.items["train_count"].to_numpy(), np.zeros(fresh.height, np.int64)])
@@ -171,12 +173,13 @@ def _grown_parts(
     manifest = bundle.manifest
     added = int(manifest.provenance.get("items_added_after_training", 0)) + fresh.height
     return BundleParts(
-        model=grown_model(bundle.model, manifest.model, ids, groups),
+        model=model,
         settings=manifest.model,
         items=pl.concat([fields, fresh.select(fields.columns)]),
         train_counts=counts,
         head=head,
         semantic_ids=ids,
+        collisions=manifest.collisions,
         encoder=bundle.folder / "encoder",
         quantizer=bundle.folder / "quantizer",
         text_fields=manifest.text_fields,
@@ -185,23 +188,36 @@ def _grown_parts(
 
 
 def grown_model(
-    model: nn.Module, settings: ModelSettings, ids: SemanticIds, groups: NearestGroups
+    model: nn.Module,
+    settings: ModelSettings,
+    ids: SemanticIds,
+    groups: NearestGroups,
+    text: npt.NDArray[np.float32] | None = None,
 ) -> nn.Module:
     """Copy a model and give it the new items' rows.
 
     Tables with one row an item are told by their growth: ``[N + 2, ..]`` (padding first, masked item last)
     or ``[N + 1, ..]``. A learned table's new rows are the means of the nearest code groups, and so is the popularity
     that a ranking may expect of an item; a fixed one's (counts and what follows from them) are the padding's, which
-    says: never seen. Prefixes of codes that no item had before add nothing.
+    says: never seen. Frozen text goes on with the new items' own. Prefixes of codes that no item had before add
+    nothing.
 
     Parameters
     ----------
     ids
         Codes of all items, old and new, `[N + M, L]`.
+    text
+        Text embeddings of the new items, `[M, m]`, for a model that keeps them.
     """
     total, new = len(ids), len(groups.levels)
     known = total - new
-    grown = build_model(unstarted(settings), ItemFeatures(total, ids), seed=0)
+    fresh_text = np.zeros((new, 1), np.float32) if text is None else text
+    beside = np.zeros(
+        (known, fresh_text.shape[1]), np.float32
+    )  # whatever it is, the model's own takes its place
+    features = ItemFeatures(total, ids, np.concatenate([beside, fresh_text]))
+    with torch.random.fork_rng(devices=[]):
+        grown = build_model(unstarted(settings), features, seed=0)
     wanted = {name: tensor.shape for name, tensor in weights_of(grown).items()}
     learned = {name for name, _ in model.named_parameters()} | {"popularity.log_count"}
     weights = weights_of(model)
@@ -213,12 +229,12 @@ def grown_model(
             fresh = old.new_zeros(wanted[name][0] - len(old), old.shape[1])
             weights[name] = torch.cat([old[:-1], fresh, old[-1:]])
             continue
-        items = old[1 : known + 1].numpy()
-        rows = (
-            torch.from_numpy(groups.mean_of(items))
-            if name in learned
-            else old[:1].expand(new, *old.shape[1:])
-        )
+        if name.rpartition(".")[2] == "text":
+            rows = torch.from_numpy(fresh_text)
+        elif name in learned:
+            rows = torch.from_numpy(groups.mean_of(old[1 : known + 1].numpy()))
+        else:
+            rows = old[:1].expand(new, *old.shape[1:])
         weights[name] = torch.cat([old[: known + 1], rows.to(old.dtype), old[known + 1 :]])
     load_weights(grown, weights)
     return grown.eval()

@@ -1,6 +1,8 @@
 """The item index: the best items for user vectors, exact or approximate, under filters."""
 
+import logging
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Literal
 
 import numpy as np
@@ -13,6 +15,8 @@ from h2rec.evaluation.topk import row_item_pairs, top_items
 from h2rec.retrieval.approximate import ApproximateSearch, HnswSettings, IvfSettings
 from h2rec.retrieval.scoring import ItemScorer
 from h2rec.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 _USERS_AT_ONCE = 64
 
@@ -60,7 +64,7 @@ class ItemIndex:
     Raises
     ------
     MissingExtraError
-        If an approximate index is asked for and faiss is not installed.
+        If an approximate index is asked for by name and faiss is not installed.
     """
 
     def __init__(
@@ -72,6 +76,9 @@ class ItemIndex:
         settings = settings or IndexSettings()
         self.scorer = scorer
         self.kind = settings.kind_for(scorer.item_count)
+        if settings.kind == "auto" and self.kind != "exact" and find_spec("faiss") is None:
+            logger.warning("faiss is not installed (extra 'faiss'): every question scans the whole catalogue")
+            self.kind = "exact"
         self._scan_up_to = settings.exact_up_to // 10
         self._approximate: ApproximateSearch | None = None
         if self.kind != "exact":

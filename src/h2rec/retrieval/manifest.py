@@ -9,6 +9,7 @@ from pydantic import Field
 from h2rec.errors import BundleError, ConfigError, DataError
 from h2rec.files import file_hash, read_json
 from h2rec.models.settings import ModelSettings
+from h2rec.semantic_ids.settings import Collisions
 from h2rec.settings import Settings
 
 FORMAT_VERSION = 2
@@ -30,6 +31,8 @@ class Manifest(Settings):
     """Number of items, N."""
     codebook_sizes: tuple[int, ...] | None
     """Codes per level; null for a model without codes."""
+    collisions: Collisions = "keep"
+    """What was done about items with the same codes, and is done about new ones."""
     text_fields: list[str] | None
     """Item fields that were joined to texts; null for all."""
     files: dict[str, str]

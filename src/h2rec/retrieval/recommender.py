@@ -59,6 +59,7 @@ class Recommender:
         saturate_at = getattr(bundle.model, "saturate_at", None)
         self._scorer = ItemScorer(bundle.item_vectors, sizes, saturate_at)
         self.index = ItemIndex(self._scorer, index, self._sample_users)
+        self._lengths: dict[str | None, torch.Tensor] = {}
         self._popularity = torch.from_numpy(self.catalogue.train_counts.astype(np.float32))
 
     @classmethod
@@ -138,10 +139,13 @@ class Recommender:
         if k < 1:
             raise DataError(f"k is {k}, it must be at least 1")
         item = self.catalogue.require(item_id)
-        scorer = self._of_branch(branch)
-        scores = scorer.everything(scorer.vectors[item : item + 1])
-        lengths = scorer.vectors.norm(dim=1).clamp(min=1e-12)
-        cosines = scores / (lengths * lengths[item])
+        columns = self._columns_of(branch)
+        # In place: a copy of a large catalogue's vectors a question would fill the memory.
+        vectors = self._scorer.vectors[:, columns]
+        if branch not in self._lengths:
+            self._lengths[branch] = vectors.norm(dim=1).clamp(min=1e-12)
+        lengths = self._lengths[branch]
+        cosines = (vectors @ vectors[item] / (lengths * lengths[item]))[None]
         items, values = top_items(cosines, min(k, len(self.catalogue)), Histories.from_lists([[item]]))
         return self._items(items[0], values[0], None)
 
@@ -225,7 +229,8 @@ class Recommender:
         items, values = items[items > 0], values[items > 0]
         explanations, alpha = None, None
         if query.explain and history:
-            parts = self._scorer.branches(users.vectors[row : row + 1], items[None])
+            exact = self.index.kind == "exact"
+            parts = self._scorer.branches(users.vectors[row : row + 1], items[None], exact=exact)
             names = self.bundle.model.branches
             explanations = [
                 Explanation(
@@ -257,14 +262,14 @@ class Recommender:
             for place, ((item, value), fields) in enumerate(zip(found, rows, strict=True))
         ]
 
-    def _of_branch(self, branch: str | None) -> ItemScorer:
+    def _columns_of(self, branch: str | None) -> slice:
+        """Columns of the item vectors that belong to a branch, or that tell what two items have in common."""
         names, sizes = self.bundle.model.branches, self._scorer.branch_sizes
         if branch is None:
             # What two items have in common is not how popular they are.
             kept = tuple(size for name, size in zip(names, sizes, strict=True) if name != "popularity")
-            return ItemScorer(self.bundle.item_vectors[:, : sum(kept)], kept)
+            return slice(sum(kept))
         if branch not in names:
             raise DataError(f"the model has no branch '{branch}'", f"it has: {', '.join(names)}")
         start = sum(sizes[: names.index(branch)])
-        size = sizes[names.index(branch)]
-        return ItemScorer(self.bundle.item_vectors[:, start : start + size], (size,))
+        return slice(start, start + sizes[names.index(branch)])

@@ -51,8 +51,7 @@ class ItemScorer:
             if self.saturate_at is None:
                 return self._all(users, 0, users.shape[1])
             branches = [self._all(users, start, stop) for start, stop in self._columns()]
-            ceiling = saturation_ceiling(branches[0][:, 1:], self.saturate_at, self.item_count)
-            return joint_score(branches, ceiling)
+            return joint_score(branches, self._exact_ceiling(users, branches[0]))
 
     def parts(self, users: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
         """Scores of all items, some at a time, so that what looks at them finds them in the processor's cache.
@@ -82,8 +81,13 @@ class ItemScorer:
         with torch.inference_mode():
             return torch.bmm(self.vectors[items], users[:, :, None])[:, :, 0]
 
-    def branches(self, users: torch.Tensor, items: torch.Tensor) -> list[torch.Tensor]:
-        """What each branch adds to the scores of each user's own items, one tensor `[n, c]` a branch."""
+    def branches(
+        self, users: torch.Tensor, items: torch.Tensor, *, exact: bool = False
+    ) -> list[torch.Tensor]:
+        """What each branch adds to the scores of each user's own items, one tensor `[n, c]` a branch.
+
+        The ceiling of a score that saturates is estimated, or found as `everything` does (`exact`).
+        """
         with torch.inference_mode():
             vectors = self.vectors[items]  # [n, c, D]
             parts = [
@@ -91,7 +95,8 @@ class ItemScorer:
                 for start, stop in self._columns()
             ]
             if self.saturate_at is not None:
-                parts[0] = torch.minimum(parts[0], self._ceiling(users))
+                ceiling = self._exact_ceiling(users) if exact else self._ceiling(users)
+                parts[0] = torch.minimum(parts[0], ceiling)
             return parts
 
     def _columns(self) -> list[tuple[int, int]]:
@@ -114,6 +119,11 @@ class ItemScorer:
             self._transposed = [block.T.contiguous() for block in blocks[:-1]]
             self._transposed.append(torch.nn.functional.pad(blocks[-1].T, (0, short)).contiguous())
         return self._transposed
+
+    def _exact_ceiling(self, users: torch.Tensor, scores: torch.Tensor | None = None) -> torch.Tensor:
+        assert self.saturate_at is not None
+        scores = self._all(users, 0, self.branch_sizes[0]) if scores is None else scores
+        return saturation_ceiling(scores[:, 1:], self.saturate_at, self.item_count)
 
     def _ceiling(self, users: torch.Tensor) -> torch.Tensor:
         """The first branch's score at the saturation rank, estimated from evenly spread items, `[n, 1]`."""

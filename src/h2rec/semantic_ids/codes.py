@@ -13,6 +13,9 @@ from h2rec.files import read_json, write_text
 
 CodeArray = npt.NDArray[np.int32]
 
+LARGEST_CODEBOOK = 1 << 20
+"""Codes of a level in a file, at most: a table of vectors is made for them."""
+
 
 @dataclass(frozen=True, eq=False)
 class SemanticIds:
@@ -96,6 +99,8 @@ class SemanticIds:
 
         Raises
         ------
+        DataError
+            If the file is missing or no JSON.
         SemanticIdError
             If an item has no codes, tuples differ in length, or a code is out of range.
         """
@@ -132,8 +137,11 @@ class SemanticIds:
                 expected = "a non-empty list of integers" if levels is None else f"{levels} integers"
                 raise SemanticIdError(f"{source}: item '{item}': expected {expected}, found {row!r}")
             levels = len(row)
+        largest = max((code for item in wanted for code in codes_by_item[item]), default=0)
+        if largest >= LARGEST_CODEBOOK:
+            raise SemanticIdError(
+                f"{source}: code {largest} is too large, codebooks have at most {LARGEST_CODEBOOK}"
+            )
         array = np.array([codes_by_item[item] for item in wanted], dtype=np.int64)
-        if array.max(initial=0) > np.iinfo(np.int32).max:
-            raise SemanticIdError(f"{source}: code {array.max()} is too large")
         sizes = tuple(codebook_sizes) if codebook_sizes else tuple(int(top) + 1 for top in array.max(axis=0))
         return cls(array.astype(np.int32), sizes)

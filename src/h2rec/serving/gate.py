@@ -15,7 +15,7 @@ from h2rec.serving.settings import ServeSettings
 OPEN_PATHS = ("/healthz", "/readyz", "/openapi.json", "/")
 OPEN_FOLDER = "/explorer/"
 OVERLOADED = "too many requests at once"
-QUEUED_PATHS = ("/recommend", "/recommend/batch")
+QUEUED_PATHS = ("/recommend", "/recommend/batch", "/similar", "/items", "/codes")
 
 
 class Gate:

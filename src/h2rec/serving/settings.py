@@ -14,7 +14,8 @@ class ServeSettings(Settings):
     port: int = Field(8000, ge=0, le=65535)
     """Port to listen on; 0 takes a free one."""
     token: str | None = Field(None, min_length=1)
-    """Bearer token that every request but the health checks must carry; null asks for none."""
+    """Bearer token that every request must carry, but those for the health checks, the explorer's page and the API's
+    description; null asks for none."""
     max_body: int = Field(1 << 20, ge=1)
     """Bytes of a request's body; more is answered 413."""
     body_seconds: float = Field(10.0, gt=0)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
-from h2rec.errors import DataError
+from h2rec.errors import BundleError, DataError
 from h2rec.files import file_hash, read_json
 from h2rec.retrieval.bundle import Bundle
 from h2rec.retrieval.growth import Growth, add_items
@@ -34,6 +34,7 @@ class BundleStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.generations = folder.with_name(f"{folder.name}.generations")
+        self._loaded: str | None = None
 
     def current(self) -> Path:
         """Folder of the newest generation, or of the bundle itself where nothing was added."""
@@ -48,6 +49,8 @@ class BundleStore:
         BundleError
             If it is missing or damaged.
         """
+        if (self.folder / MANIFEST).is_file():
+            self._loaded = self._origin()
         folder = self.current()
         stale = len(self._numbered()) - len(self._grown())
         if stale:
@@ -59,7 +62,17 @@ class BundleStore:
         return Bundle.load(folder)
 
     def add(self, bundle: Bundle, items: pl.DataFrame) -> Growth:
-        """Write a new generation with more items; see `add_items` for what is raised."""
+        """Write a new generation with more items; see `add_items` for what else is raised.
+
+        Raises
+        ------
+        BundleError
+            If the bundle's folder holds another training by now: what grows from the old one would hide it.
+        """
+        if self._origin() != self._loaded:
+            raise BundleError(
+                f"{self.folder}: it is no longer the bundle that is served", "reload it, then add the items"
+            )
         numbers = [int(path.name) for path in self._numbered()]
         target = self.generations / f"{max(numbers, default=0) + 1:06d}"
         growth = add_items(bundle, items, target, {_ORIGIN: self._origin()})

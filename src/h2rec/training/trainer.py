@@ -146,7 +146,7 @@ class Trainer:
         torch.manual_seed(int(random.integers(2**62)))
         batches = self.batches.draw(random)
         target_count = self.batches.windows.target_count
-        diagnosis = Diagnosis(self.head)
+        diagnosis, trained = Diagnosis(self.head), 0
         self.model.train()
         with progress_bar(f"epoch {epoch}", target_count, "targets") as advance:
             for number, rows in enumerate(batches):
@@ -155,7 +155,9 @@ class Trainer:
                 self.optimizer.set_learning_rate(rate)
                 self._step(batch, random, progress.step, number, diagnosis)
                 progress.step += 1
-                advance(int((batch.targets > 0).sum()))
+                predicted = int((batch.targets > 0).sum())
+                trained += predicted
+                advance(predicted)
         progress.epoch = epoch
         summary = diagnosis.summary()
         if not math.isfinite(summary["loss"]):
@@ -167,7 +169,7 @@ class Trainer:
             logger.warning("epoch %d: %s", epoch, warning)
         seconds = time.perf_counter() - started
         progress.seconds += seconds
-        return {"epoch": epoch, "seconds": seconds, "targets": target_count, **summary}
+        return {"epoch": epoch, "seconds": seconds, "targets": trained, **summary}
 
     def _step(
         self, batch: Batch, random: np.random.Generator, step: int, of_epoch: int, diagnosis: Diagnosis

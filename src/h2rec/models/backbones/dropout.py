@@ -23,7 +23,7 @@ class Dropout(nn.Module):
     def __init__(self, p: float) -> None:
         super().__init__()
         self.p = p
-        self._dropped = round(p * 2**_BITS)
+        self._dropped = min(round(p * 2**_BITS), 2**_BITS - 1)  # something is kept, however little
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Drop elements of a tensor of any shape; outside training it passes unchanged."""

@@ -14,6 +14,8 @@ from h2rec.semantic_ids.protocol import Embeddings
 SAME_EMBEDDING = 1e-5
 """Squared distance over squared length up to which embeddings count as the same: encoders round."""
 SHOWN_GROUPS = 10
+COMPARED_CONTENTS = 2000
+"""Embeddings of one tuple that are compared with each other up to rounding; of more, any difference counts."""
 SHOWN_ITEMS = 6
 
 
@@ -142,19 +144,19 @@ def _distinct_contents(
     embeddings: Embeddings | None,
     texts: Sequence[str] | None,
 ) -> int:
-    normal = [None if texts is None else " ".join(texts[row].casefold().split()) for row in rows.tolist()]
-    leaders: list[int] = []
-    for position, row in enumerate(rows.tolist()):
-        for leader in leaders:
-            if texts is not None and normal[position] == normal[leader]:
-                break
-            if embeddings is not None and _same(embeddings[row], embeddings[rows[leader]]):
-                break
-        else:
-            leaders.append(position)
+    # Items of one text are one content, and so are those of one embedding up to rounding. A group may hold a whole
+    # catalogue, whose pairs are too many: what is the same to the letter goes first.
+    if texts is not None:
+        rows = np.array(
+            list({" ".join(texts[row].casefold().split()): row for row in rows.tolist()}.values())
+        )
+    if embeddings is None:
+        return len(rows)
+    vectors = np.unique(np.asarray(embeddings[rows]), axis=0)
+    if len(vectors) > COMPARED_CONTENTS:
+        return len(vectors)
+    leaders = vectors[:1]
+    for vector in vectors[1:]:
+        if (np.square(leaders - vector).sum(axis=1) > SAME_EMBEDDING * np.square(vector).sum()).all():
+            leaders = np.concatenate([leaders, vector[None]])
     return len(leaders)
-
-
-def _same(one: Embeddings, other: Embeddings) -> bool:
-    limit = SAME_EMBEDDING * float(np.square(one).sum())
-    return float(np.square(one - other).sum()) <= limit

@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 import torch
+from pydantic import Field
 
 from h2rec.errors import MissingExtraError, SemanticIdError
 from h2rec.runtime import random_stream
@@ -29,11 +30,11 @@ from h2rec.settings import Settings
 class PQSettings(Settings):
     """Settings of product quantization."""
 
-    iterations: int = 25
+    iterations: int = Field(25, ge=1)
     """Passes over the sample for every slice's k-means."""
-    rotation_iterations: int = 25
+    rotation_iterations: int = Field(25, ge=1)
     """Rounds of rotating and quantizing (OPQ only)."""
-    sample: int = 200_000
+    sample: int = Field(200_000, ge=1)
     """Most items that codebooks are learned from; every item is encoded."""
 
 
@@ -87,7 +88,7 @@ class ProductQuantizer:
         check_embeddings(embeddings)
         check_enough_items(embeddings, self.codebook_size)
         self._check_sizes(embeddings.shape[1])
-        points = sample_rows(embeddings, self.settings.sample, seed)
+        points = sample_rows(embeddings, max(self.settings.sample, self.codebook_size), seed)
         mean = points.mean(axis=0)
         points -= mean
         fit_seed = int(random_stream(seed, self.kind).integers(2**31))

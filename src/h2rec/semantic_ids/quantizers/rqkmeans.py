@@ -89,7 +89,7 @@ class RQKMeans:
         check_enough_items(embeddings, self.codebook_size)
         fingerprint = fit_fingerprint(self._description(), embeddings, seed) if checkpoint is not None else ""
         settings = self.settings
-        points = torch.from_numpy(sample_rows(embeddings, settings.sample, seed))
+        points = torch.from_numpy(sample_rows(embeddings, max(settings.sample, self.codebook_size), seed))
         residual = points.clone()
         codebooks = torch.zeros(self.levels, self.codebook_size, residual.shape[1])
         biases = torch.zeros(self.levels, self.codebook_size)

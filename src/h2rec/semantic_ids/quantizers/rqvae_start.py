@@ -26,7 +26,9 @@ def start(network: RQVAENetwork, embeddings: Embeddings, settings: RQVAESettings
             if "correction.0" in name or "correction.2" in name:
                 bound = parameter.shape[-1] ** -0.5
                 parameter.uniform_(-bound, bound, generator=generator)
-        sample = torch.from_numpy(sample_rows(embeddings, settings.epoch_items, seed))
+        sample = torch.from_numpy(
+            sample_rows(embeddings, max(settings.epoch_items, network.codebooks.shape[1]), seed)
+        )
         residual = network.encoder(network.standardize(sample))
         for level, codebook in enumerate(network.codebooks):
             level_stream = random_stream(seed, "rqvae", "codebook", level)
