@@ -106,7 +106,8 @@ class Preparation:
 
         def work(folder: Path) -> None:
             rows = self.dataset.item_file_index
-            embedded = embed(items, settings, item_file_index=None if rows is None else rows.to_numpy())
+            file_index = None if rows is None else rows.to_numpy()
+            embedded = embed(items, settings, item_file_index=file_index, device=str(self.device))
             np.save(folder / "vectors.npy", embedded.vectors)
             (folder / "encoder").mkdir()
             embedded.encoder.save(folder / "encoder")

@@ -19,21 +19,24 @@ class NearestGroups:
     levels
         Length of that prefix, int64 `[M]`; 0 where not even the first code is in use, so that the group is
         the whole catalogue.
-    member, weight
-        Sparse matrix of the groups: known item `member[row]` counts `weight[row]` for new item `new[row]`.
+    group
+        Number of each new item's group, int64 `[M]`; items that share that prefix share the group.
+    members
+        Rows of the known items of each group.
     """
 
     levels: npt.NDArray[np.int64]
-    new: npt.NDArray[np.int64]
-    member: npt.NDArray[np.int64]
-    weight: npt.NDArray[np.float64]
+    group: npt.NDArray[np.int64]
+    members: list[npt.NDArray[np.int64]]
 
     def mean_of(self, table: Vectors) -> Vectors:
         """Mean row of each group, `[M, ..]`, of a table with one row a known item, `[N, ..]`."""
-        means = np.zeros((len(self.levels), *table.shape[1:]), dtype=np.float64)
-        weight = self.weight.reshape(-1, *([1] * (table.ndim - 1)))
-        np.add.at(means, self.new, weight * table[self.member])
-        return means.astype(np.float32)
+        means = np.zeros((len(self.members), *table.shape[1:]), dtype=np.float32)
+        for row, members in enumerate(
+            self.members
+        ):  # a group at a time: together they may be many times the table
+            means[row] = table[members].mean(axis=0, dtype=np.float64)
+        return means[self.group]
 
 
 def nearest_groups(known: CodeArray, new: CodeArray) -> NearestGroups:
@@ -49,7 +52,8 @@ def nearest_groups(known: CodeArray, new: CodeArray) -> NearestGroups:
         Codes `[N, L]` of the catalogue and `[M, L]` of the new items.
     """
     levels = np.full(len(new), -1, dtype=np.int64)
-    rows, members, weights = [], [], []
+    group = np.zeros(len(new), dtype=np.int64)
+    members: list[npt.NDArray[np.int64]] = []
     for length in range(known.shape[1], -1, -1):
         waiting = np.flatnonzero(levels < 0)
         if len(waiting) == 0:
@@ -58,19 +62,15 @@ def nearest_groups(known: CodeArray, new: CodeArray) -> NearestGroups:
         order = np.argsort(group_of_known, kind="stable")
         starts = np.searchsorted(group_of_known[order], group_of_new, side="left")
         stops = np.searchsorted(group_of_known[order], group_of_new, side="right")
-        for row, start, stop in zip(waiting, starts, stops, strict=True):
+        number_of: dict[int, int] = {}
+        for row, of_new, start, stop in zip(waiting, group_of_new.tolist(), starts, stops, strict=True):
             if stop > start:
                 levels[row] = length
-                rows.append(np.full(stop - start, row))
-                members.append(order[start:stop])
-                weights.append(np.full(stop - start, 1.0 / (stop - start)))
-    empty = np.empty(0, dtype=np.int64)
-    return NearestGroups(
-        levels,
-        np.concatenate(rows) if rows else empty,
-        np.concatenate(members) if members else empty,
-        np.concatenate(weights) if weights else empty.astype(np.float64),
-    )
+                if of_new not in number_of:
+                    number_of[of_new] = len(members)
+                    members.append(order[start:stop])
+                group[row] = number_of[of_new]
+    return NearestGroups(levels, group, members)
 
 
 def _prefix_groups(known: CodeArray, new: CodeArray) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

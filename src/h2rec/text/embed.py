@@ -52,6 +52,7 @@ def embed(
     *,
     cache: Path | None = None,
     item_file_index: npt.NDArray[np.integer] | None = None,
+    device: str | None = None,
 ) -> TextEmbeddings:
     """Embed every item's text.
 
@@ -64,6 +65,8 @@ def embed(
         and a later one with the same texts nothing; by default `embeddings` in the cache folder.
     item_file_index
         `Dataset.item_file_index`: places the rows of a `.npy` that is in the order of the item file.
+    device
+        Where a sentence encoder runs; None takes a GPU where there is one.
 
     Raises
     ------
@@ -92,7 +95,7 @@ def embed(
             "give an item file with text columns (data.items), or a .npy of ready embeddings (text.encoder)",
         )
     present = [text for text in texts if text]
-    encoder = build_encoder(settings).fit(present)
+    encoder = build_encoder(settings, device).fit(present)
     cache = cache_folder() / "embeddings" if cache is None else cache
     embedded = embed_texts(present, encoder, cache)
     vectors = np.zeros((len(texts), embedded.shape[1]), np.float32)

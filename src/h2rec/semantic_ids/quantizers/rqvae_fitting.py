@@ -26,6 +26,9 @@ logger = logging.getLogger(__name__)
 
 CHECKPOINT_SECONDS = 5.0
 
+FEWEST_TO_REVIVE = 32
+"""Items that dead codes are placed on, at least: the few that an epoch may end with would draw all to one place."""
+
 
 class RQVAESettings(Settings):
     """Settings of RQ-VAE."""
@@ -105,9 +108,11 @@ class Fitting:
                 for number, batch in enumerate(self._batches(embeddings, epoch)):
                     share = (epoch * per_epoch + number + 1) / (settings.epochs * per_epoch)
                     error += self._step(batch, share) * len(batch) / seen
+                    if number == 0 or len(batch) >= FEWEST_TO_REVIVE:
+                        revived_from = batch
                 # The last fifth is left to settle: a code moved there would have no time to fit in.
                 if epoch + 1 < 0.8 * settings.epochs:
-                    self._revive(batch, epoch)
+                    self._revive(revived_from, epoch)
                 advance(1, note=f"error {error:.4f}")
                 if checkpoint is not None and time.monotonic() - saved > CHECKPOINT_SECONDS:
                     save_checkpoint(checkpoint, fingerprint, epoch + 1, self._state())

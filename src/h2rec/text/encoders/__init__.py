@@ -19,8 +19,8 @@ _KINDS: dict[str, type[TextEncoder]] = {
 }
 
 
-def build_encoder(settings: TextSettings) -> TextEncoder:
-    """Make the encoder that the settings name; it may still need `fit`.
+def build_encoder(settings: TextSettings, device: str | None = None) -> TextEncoder:
+    """Make the encoder that the settings name, on a device; it may still need `fit`.
 
     Raises
     ------
@@ -31,7 +31,9 @@ def build_encoder(settings: TextSettings) -> TextEncoder:
         raise ConfigError(f"text.encoder: {settings.encoder} holds ready embeddings and can't embed texts")
     if settings.encoder == "tfidf":
         return TfidfEncoder(settings.dim)
-    return SentenceEncoder(settings.encoder, batch_size=settings.batch_size, max_tokens=settings.max_tokens)
+    return SentenceEncoder(
+        settings.encoder, batch_size=settings.batch_size, max_tokens=settings.max_tokens, device=device
+    )
 
 
 def load_encoder(folder: Path) -> TextEncoder:

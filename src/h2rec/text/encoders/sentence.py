@@ -29,12 +29,17 @@ class SentenceEncoder:
         Texts encoded at once.
     max_tokens
         Longer texts are cut; None takes the model's own limit.
+    device
+        Where it runs; None takes a GPU where there is one.
     """
 
-    def __init__(self, name: str, *, batch_size: int = 32, max_tokens: int | None = None) -> None:
+    def __init__(
+        self, name: str, *, batch_size: int = 32, max_tokens: int | None = None, device: str | None = None
+    ) -> None:
         self._name = name
         self.batch_size = batch_size
         self.max_tokens = max_tokens
+        self.device = device
 
     @property
     def name(self) -> str:
@@ -123,7 +128,7 @@ class SentenceEncoder:
         # A bar of a fraction of a second, which would show even without a terminal.
         transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # no annotations there
         try:
-            model = SentenceTransformer(str(self.folder), local_files_only=True)
+            model = SentenceTransformer(str(self.folder), device=self.device, local_files_only=True)
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             reason = str(error).strip().partition("\n")[0]
             raise ConfigError(f"text.encoder: the model '{self._name}' can't be loaded ({reason})") from None
