@@ -47,6 +47,11 @@ def cores(machine: Mapping[str, Any]) -> str:
     return f"{count} core" if count == 1 else f"{count} cores"
 
 
+def command_in(folder: str, command: str) -> str:
+    """A script's command as it is typed at the root of the checkout; results files have its name alone."""
+    return f"python benchmarks/{folder}/{command}"
+
+
 def markdown(heads: Sequence[str], rows: Sequence[Sequence[str]], *, text_columns: int = 1) -> str:
     """Write a Markdown table, numbers to the right."""
     rule = ["---"] * text_columns + ["---:"] * (len(heads) - text_columns)

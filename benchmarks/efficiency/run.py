@@ -138,6 +138,7 @@ def main() -> None:
         print(json.dumps(measure(**json.loads(options.cell))))
         return
     found = read_json(options.out) if options.out.exists() else {"cells": []}
+    failed = 0
     for items in options.items or ITEMS:
         for length in options.lengths or LENGTHS:
             for model in options.models or MODELS:
@@ -150,14 +151,18 @@ def main() -> None:
                     print(
                         f"{model}, {items:,} items, length {length}: failed ({done.returncode})", flush=True
                     )
+                    failed += 1
                     continue
                 measured = json.loads(done.stdout.splitlines()[-1])
-                found["cells"].append({"asked": cell, **measured})
-                found["provenance"] = provenance(0) | {"torch": torch.__version__}
-                command = without_paths(found["provenance"].pop("command"))
+                origin = provenance(0) | {"torch": torch.__version__}
+                found["cells"].append({"asked": cell, "commit": origin["commit"], **measured})
+                found.setdefault("provenance", origin)
+                command = without_paths(origin.pop("command"))
                 found["commands"] = list(dict.fromkeys([*found.get("commands", []), command]))
                 write_json(options.out, found)
                 print(measured, flush=True)
+    if failed:
+        sys.exit(f"{failed} cells are missing; the same command tries them again")
 
 
 if __name__ == "__main__":

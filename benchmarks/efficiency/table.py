@@ -46,8 +46,13 @@ def efficiency() -> str:
     rows = [_row(cell, plain.get((cell["items"], cell["length"]))) for cell in cells]
     origin = found["provenance"]
     machine = origin["machine"]
-    commands = ", ".join(f"`{command}`" for command in found["commands"])
-    told = f"{commands}, commit {origin['commit']}, seed {origin['seed']}, {cores(machine)}, torch {machine['torch']}."
+    # The cells import from the benchmarks' folder: the script is run as a module.
+    modules = (
+        command.replace("run.py", "python -m benchmarks.efficiency.run", 1) for command in found["commands"]
+    )
+    commands = ", ".join(f"`{command}`" for command in modules)
+    commits = ", ".join(dict.fromkeys(cell.get("commit", origin["commit"]) for cell in cells))
+    told = f"{commands}, commit {commits}, seed {origin['seed']}, {cores(machine)}, torch {machine['torch']}."
     return f"{TEXT}\n{markdown(heads, rows, text_columns=0)}\n{told}\n"
 
 

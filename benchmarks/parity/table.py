@@ -6,7 +6,7 @@ Run:  python -m benchmarks.parity.table [--check]
 from pathlib import Path
 from typing import Any
 
-from benchmarks.pages import cores, markdown, update
+from benchmarks.pages import command_in, cores, markdown, update
 from benchmarks.parity.keep import title_of
 
 from h2rec.files import read_json
@@ -53,7 +53,7 @@ def section(found: dict[str, Any]) -> str:
     title = ", ".join(NAMES.get(part, part) for part in title_of(found))
     return (
         f"### {title}\n\n{markdown(heads, [_row(row) for row in found['rows']], text_columns=2)}\n{told}. "
-        f"`{origin['command']}`, commit {origin['commit']}, seed {seed}, "
+        f"`{command_in('parity', origin['command'])}`, commit {origin['commit']}, seed {seed}, "
         f"{cores(machine)}, "
         f"torch {machine['torch']}.\n"
     )

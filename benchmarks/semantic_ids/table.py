@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.pages import markdown, update
+from benchmarks.pages import command_in, markdown, update
 
 from h2rec.files import read_json
 
@@ -109,7 +109,7 @@ def origin(found: dict[str, Any]) -> str:
     commits = list(dict.fromkeys(row.get("commit", made["commit"]) for row in found["rows"]))
     commit = ("commit " if len(commits) == 1 else "commits ") + ", ".join(f"`{name}`" for name in commits)
     return (
-        f"\n`{made['command']}`, {commit}, seed {made['seed']}, {made['date'][:10]}, "
+        f"\n`{command_in('semantic_ids', made['command'])}`, {commit}, seed {made['seed']}, {made['date'][:10]}, "
         f"{machine['platform']}, {machine['threads']} of {machine['cores']} cores, torch {machine['torch']}.\n"
     )
 

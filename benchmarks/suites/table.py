@@ -214,15 +214,22 @@ def falls(found: dict[str, Any], data: str, metric: str) -> str:
 
 
 def weights(found: dict[str, Any], data: str) -> str:
-    """What validation chose for the branches to weigh beside the HID branch's 1, a figure a seed."""
+    """What validation chose for the branches to weigh beside the last HID branch's 1, a figure a seed."""
     blends = {b["model"]: b["weights"] for b in found.get("blend", []) if b["data"] == data}
     if not blends:
         return ""
-    branches = ["sid", "hybrid", "popularity"]
-    rows = [
-        [name, *(", ".join(map(str, of_row[b])) if b in of_row else "–" for b in branches)]
-        for name, of_row in blends.items()
+    last = {
+        name: next(b for b in ("hid", "third", "second") if b in of_row) for name, of_row in blends.items()
+    }
+    branches = [
+        branch
+        for branch in ("first", "second", "sid", "hybrid", "popularity")
+        if any(branch in of_row and branch != last[name] for name, of_row in blends.items())
     ]
+    rows = []
+    for name, of_row in blends.items():
+        shown = {branch: ", ".join(map(str, w)) for branch, w in of_row.items() if branch != last[name]}
+        rows.append([name, *(shown.get(branch, "–") for branch in branches)])
     return f"\n### {found['suite']}: {data}, weights chosen on validation\n\n{markdown(['row', *branches], rows)}"
 
 

@@ -6,7 +6,7 @@ Run:  python -m benchmarks.training.table [--check]
 from pathlib import Path
 from typing import Any
 
-from benchmarks.pages import cores, markdown, update
+from benchmarks.pages import command_in, cores, markdown, update
 
 from h2rec.files import read_json
 
@@ -107,8 +107,9 @@ def killed() -> str:
 def origin(found: dict[str, Any]) -> str:
     made = found["provenance"]
     machine = made["machine"]
+    command = command_in("training", made["command"])
     return (
-        f"\n`{made['command']}`, commit `{made['commit']}`, seed {made['seed']}, {made['date'][:10]}, "
+        f"\n`{command}`, commit `{made['commit']}`, seed {made['seed']}, {made['date'][:10]}, "
         f"{cores(machine)}, torch {machine['torch']}.\n"
     )
 

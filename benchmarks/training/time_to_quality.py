@@ -78,7 +78,13 @@ def config(options: argparse.Namespace, name: str) -> RunConfig:
                 "items": str(folder / f"{options.data}.item"),
             },
             "model": OURS[name],
-            "train": {"seed": SEED, "evaluate_every": 1, "evaluate_users": None, "patience": None},
+            "train": {
+                "seed": SEED,
+                "select": "full.overall.ndcg@10",
+                "evaluate_every": 1,
+                "evaluate_users": None,
+                "patience": None,
+            },
             "runtime": {"threads": 1, "device": "cpu"},
         }
     )

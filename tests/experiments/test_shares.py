@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from h2rec.data.popularity import popularity_groups
+from h2rec.experiments.intent import intent_by_popularity
 from h2rec.experiments.pipeline import Pipeline
 from h2rec.experiments.shares import branch_shares
 from h2rec.models.scorer import CatalogueScorer
@@ -45,6 +46,25 @@ def test_shares_are_those_of_sums_over_users(pipelines):
         for name, shares in expected.items():
             assert found[kind][name] == pytest.approx(shares, rel=1e-3)
             assert sum(found[kind][name]) == pytest.approx(1)
+
+
+def test_alpha_of_head_and_tail_is_that_of_their_users(pipelines):
+    pipeline = pipelines["H2Rec"]
+    found = intent_by_popularity(pipeline)
+    model, cases, head = pipeline.model, pipeline.split.test, pipeline.head
+    sums = {}
+    for user in range(len(cases)):
+        history = torch.tensor(cases.histories[user][-model.max_length :].astype(np.int64))[None]
+        reads = torch.arange(history.shape[1])[None] == history.shape[1] - 1
+        with torch.inference_mode():
+            alpha = model(history, torch.tensor([history.shape[1]]), reads).alpha[reads][0]
+        for kind, item in (("last", cases.histories[user][-1]), ("target", cases.targets[user])):
+            sums.setdefault(f"{kind}_{'head' if head[item] else 'tail'}", []).append(alpha)
+    assert set(found) == set(sums)
+    for part, alphas in sums.items():
+        assert found[part] == pytest.approx(torch.stack(alphas).mean(0).tolist(), abs=1e-5)
+    assert found["last_head"] != pytest.approx(found["last_tail"], abs=1e-5)
+    assert intent_by_popularity(pipelines["SASRec, warm"]) is None
 
 
 def test_one_branch_has_nothing_to_share(pipelines):

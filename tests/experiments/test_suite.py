@@ -206,6 +206,37 @@ def test_what_lies_beside_the_main_figures_is_collected(tiny):
     assert found["cost"]["cpu_hours"] == pytest.approx(sum(found["cost"]["cpu_hours_by_row"].values()))
 
 
+def test_what_lies_beside_them_has_the_values_of_the_runs(tiny):
+    found = evidence(tiny)
+    jobs = [job for job in tiny.finished() if job.model == "H2Rec"]
+    runs = [json.loads((job.folder / "metrics.json").read_text()) for job in jobs]
+    tests = [of_run["test"] for of_run in runs]
+
+    def mean(values):
+        return pytest.approx(sum(values) / len(values))
+
+    exposure = next(r for r in found["exposure"] if r["model"] == "H2Rec")
+    assert exposure["gini@10"] == mean([test["full"]["exposure"]["gini@10"] for test in tests])
+    assert exposure["tail_share@100"] == mean([test["full"]["exposure"]["tail_share@100"] for test in tests])
+    for protocol in ("full", "sampled100"):
+        groups = [r for r in found["groups"] if (r["model"], r["protocol"]) == ("H2Rec", protocol)]
+        assert len(groups) == len(tests[0][protocol]["groups"])
+        for told, *of_runs in zip(groups, *(test[protocol]["groups"] for test in tests), strict=True):
+            assert {(told["kind"], told["name"])} == {(group["kind"], group["name"]) for group in of_runs}
+            if told["cases"]:
+                assert told["hit@10"] == mean([group["hit@10"] for group in of_runs])
+        (head,) = [r for r in found["weighted_head"] if (r["model"], r["protocol"]) == ("H2Rec", protocol)]
+        assert head["ndcg@10"] == mean([test[protocol]["head_by_popularity"]["ndcg@10"] for test in tests])
+    keys = [of_run["provenance"]["stages"]["train"] for of_run in runs]
+    logs = [json.loads((tiny.stages / f"train-{key}" / "training.json").read_text())["log"] for key in keys]
+    signs = next(r for r in found["diagnosis"] if r["model"] == "H2Rec")
+    assert signs["alpha_entropy"] == mean([log[-1]["alpha_entropy"] for log in logs])
+    intents = [json.loads((job.folder / "intent.json").read_text()) for job in jobs]
+    told = next(r for r in found["intent"] if r["model"] == "H2Rec")["alpha"]
+    for part in ("last_head", "last_tail", "target_head", "target_tail"):
+        assert told[part][0] == mean([of_run[part][0] for of_run in intents])
+
+
 def test_the_command_prints_tables_of_what_is_finished(tiny, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["compare", "tiny", "--out", str(tiny.out), "--tables"])

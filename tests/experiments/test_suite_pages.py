@@ -50,6 +50,25 @@ def test_kept_results_make_the_same_page_and_name_no_folder(pages, tiny, tmp_pat
     assert told.split(" | ")[2].strip("*") == f"{first['relative']:+.1%}"
 
 
+def test_weights_of_all_branches_are_told_but_the_last_one_s(pages):
+    _, table = pages
+    blend = [
+        {"data": "shop", "model": "Two", "weights": {"first": [0.5, 0.8], "second": [1.0, 1.0]}},
+        {
+            "data": "shop",
+            "model": "H2Rec",
+            "weights": {"sid": [0.3, 0.4], "hid": [1.0, 1.0], "popularity": [0.1, 0]},
+        },
+    ]
+    told = table.weights({"suite": "main", "blend": blend}, "shop").splitlines()[3:]
+    assert told == [
+        "| row | first | sid | popularity |",
+        "| --- | ---: | ---: | ---: |",
+        "| Two | 0.5, 0.8 | – | – |",
+        "| H2Rec | – | 0.3, 0.4 | 0.1, 0 |",
+    ]
+
+
 def test_a_data_set_of_a_suite_is_kept_in_one_file_only(pages, tiny, tmp_path, monkeypatch):
     keep, _ = pages
     results = tmp_path / "results"

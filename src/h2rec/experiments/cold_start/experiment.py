@@ -73,7 +73,7 @@ def cold_start(
     -------
     dict
         Written to `cold_start.json`: ``records`` as those of `comparison.evidence`, with the protocols "among all
-        items" (those of the history are left out) and "among cold items"; the name of the data set and counts;
+        items" (known ones of the history are left out) and "among cold items"; the name of the data set and counts;
         ``shared_levels``: how many withheld items share that many leading codes with a known one.
 
     Raises
@@ -145,7 +145,10 @@ def _ways(pipeline: Pipeline, new: NewItems, *, first: bool) -> Iterator[tuple[s
     # A scorer keeps the item vectors as they are when it is made, so one model serves all of them by turns.
     yield f"{name}, HID of the code group", CatalogueScorer(grown)
     if name == "H2Rec":
-        yield "H2Rec, codes alone for all items", FirstBranch(CatalogueScorer(grown))
+        # Whatever codes weigh beside hash IDs, which may be nothing: alone they have an order.
+        of_codes = settings.with_branch_weights({"sid": 1.0})
+        alone: Any = grown_model(pipeline.model, of_codes, new.ids, new.groups)
+        yield "H2Rec, codes alone for all items", FirstBranch(CatalogueScorer(alone))
         with_new_hids(grown, np.zeros_like(of_text))
         yield "H2Rec, no HID for cold items", CatalogueScorer(grown)
     with_new_hids(grown, of_text)
