@@ -170,7 +170,7 @@ def test_the_command_ranks_withheld_items_by_every_way(shop, tmp_path, capsys):
     # Codes alone have an order, also where validation gives them no weight beside hash IDs.
     alone, without = ("H2Rec, codes alone for all items", "H2Rec, no HID for cold items")
     assert by_way["among cold items", alone]["mean"] > 0.9
-    assert by_way["among cold items", without]["mean"] == 0
+    assert by_way["among cold items", without]["mean"] < by_way["among cold items", alone]["mean"]
 
 
 @pytest.mark.parametrize(
