@@ -42,6 +42,23 @@ ORDER = (
     "text_noise_replace",
 )
 
+DATA = {
+    "beauty": (
+        "Amazon Reviews 2014, Beauty, 5-core",
+        "keywords made of title and description (IDGenRec, GRAM)",
+    ),
+    "scientific": (
+        "Amazon Reviews 2018, Industrial and Scientific, 5-core (UniSRec, CoWPiRec)",
+        "title, categories, brand; histories end at 51 items",
+    ),
+    "yelp": ("Yelp Open Dataset, 5-core of 2019 (S3-Rec, LETTER)", "name, categories"),
+    "instruments": (
+        "Amazon Reviews 2018, Musical Instruments, 5-core (LETTER)",
+        "none; published codes, 256 a level",
+    ),
+}
+"""Origin of the data sets, with the papers whose preparation it is, and what is known of an item."""
+
 BUSINESS = ("main", "popularity")
 """Suites under which an operator's questions are answered."""
 NOISE = "text_noise"
@@ -75,6 +92,19 @@ def section(parts: Sequence[dict[str, Any]]) -> str:
     summary = across(parts) if first["suite"] in SUMMED_UP else ""
     tables = "".join(map(of_data_sets, parts))
     return f"## {first['title'] or first['suite']}\n\n{sentences}{summary}{tables}"
+
+
+def data_sets() -> str:
+    """Sizes and origin of the data sets of the main table."""
+    rows = []
+    for found in kept_results():
+        if found["suite"] == HEADLINE:
+            for name, sizes in found["data"].items():
+                origin, text = DATA[name]
+                counts = (f"{sizes[of]:,}" for of in ("users", "items", "interactions"))
+                rows.append([name, origin, text, *counts])
+    heads = ["data set", "origin", "known of an item", "users", "items", "interactions"]
+    return markdown(heads, rows, text_columns=3)
 
 
 def gains() -> str:
@@ -316,4 +346,4 @@ def source(found: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    update({"results.md": {"gains": gains}, "results_tables.md": {"suites": suites}})
+    update({"results.md": {"data": data_sets, "gains": gains}, "results_tables.md": {"suites": suites}})
