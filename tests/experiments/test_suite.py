@@ -383,6 +383,8 @@ def test_a_process_that_is_killed_or_fails_oddly_does_not_stop_the_others(suite_
     assert "pip install 'h2rec[tune]'" in failures["bare"]
     assert {job.model for job in suite.finished()} == {"one", "two"}
     assert {job.model for job in suite.failed()} == {"killed", "odd", "bare"}
+    # With other settings they may do better.
+    assert Suite.load(suite_file, tmp_path / "out", overrides=["model.dropout=0.2"]).failed() == {}
 
 
 def test_figures_made_with_other_settings_are_left_out(suite_file, tmp_path, capsys):

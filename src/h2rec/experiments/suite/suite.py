@@ -309,9 +309,14 @@ class Suite:
         return self._fingerprints[key]
 
     def failed(self) -> dict[Job, str]:
-        """Runs that ended with an error when they were last tried, and the error."""
-        paths = {job: job.folder / "failure.json" for job in self.jobs}
-        return {job: str(read_json(path)["error"]) for job, path in paths.items() if path.exists()}
+        """Runs that ended with an error when they were last tried with these settings, and the error."""
+        found = {}
+        for job in self.jobs:
+            path = job.folder / "failure.json"
+            told = read_json(path) if path.exists() else {}
+            if told.get("settings", job.config.key) == job.config.key and "error" in told:
+                found[job] = str(told["error"])
+        return found
 
 
 def _run(job: Job, stages: Path, threads: int) -> None:
