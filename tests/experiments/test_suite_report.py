@@ -9,7 +9,7 @@ from h2rec.errors import MissingExtraError
 from h2rec.experiments.suite.comparison import evidence, standing, verdicts
 from h2rec.experiments.suite.report import write_suite_report
 
-PLOTS = ("sweep-0", "seesaw", "popularity", "gains", "exposure")
+PLOTS = ("sweep-0", "seesaw", "popularity", "popularity-gains", "gains", "exposure")
 PLOTS += ("sharing", "alpha", "shares-rank", "shares-popularity", "codes", "training", "loss")
 
 
@@ -142,6 +142,15 @@ def test_a_browser_draws_it_offline_and_follows_the_choices(page, wide, width):
         )
         shown = "document.getElementById('seesaw').data.find(t => t.name === 'H2Rec').y[0]"
         assert tab.evaluate(shown) == pytest.approx(tail)
+        # Group by group, a row's loss or gain against the tested one.
+        of_group = {
+            g["model"]: g["hit@10"]
+            for g in wide["groups"]
+            if [g[k] for k in ("data", "protocol", "kind", "name")]
+            == ["other shop", "sampled100", "popularity", "4"]
+        }
+        shown = "document.getElementById('popularity-gains').data.find(t => t.name === 'Pop').y[4]"
+        assert tab.evaluate(shown) == pytest.approx(100 * (of_group["Pop"] / of_group["H2Rec"] - 1))
         # The interval of the rows' differences holds the difference, mirrored as it is.
         sides = "t.error_x.array[i] >= 0 && t.error_x.arrayminus[i] >= 0"
         bar = f"document.getElementById('gains').data.every(t => t.x.every((v, i) => {sides}))"

@@ -111,10 +111,11 @@ def _mark(record: Mapping[str, Any]) -> str:
 
 
 def _test(record: Mapping[str, Any]) -> str:
+    effect = "not finite" if record["effect_size"] is None else f"{record['effect_size']:+.3f}"
     return (
         f"{record['relative']:+.2%}, difference {record['difference']:+.5f} "
         f"[{record['low']:+.5f}, {record['high']:+.5f}], p {record['p_bootstrap']:.4f} (bootstrap), "
-        f"{record['p_t']:.4f} (t), d_z {record['effect_size'] or 0:+.3f}"
+        f"{record['p_t']:.4f} (t), d_z {effect}"
     )
 
 

@@ -93,11 +93,17 @@ function popularity() {
   const visible = lead(5);
   const names = [...new Set(all.map((g) => g.name))];
   const label = (name, place) => (place === 0 ? "least popular" : place === names.length - 1 ? "most popular" : String(place + 1));
-  draw("popularity", present(all.map((g) => g.model)).map((row) => {
-    const own = all.filter((g) => g.model === row);
-    return { type: "scatter", mode: "lines+markers", name: row, x: own.map((g) => label(g.name, names.indexOf(g.name))), y: own.map((g) => g[chosen.metric]), customdata: own.map((g) => g.cases),
-      visible: visible.has(row) ? true : "legendonly", line: { color: colour(row), width: row === tested ? 3.5 : 1.8 }, hovertemplate: `<b>${row}</b><br>%{y:.4f}, %{customdata:,} cases<extra></extra>` };
-  }), { xaxis: { type: "category" }, yaxis: { title: { text: chosen.metric }, rangemode: "tozero" } }, narrow() ? 520 : 460);
+  const lines = (shown, told) => present(shown.map((g) => g.model)).map((row) => {
+    const own = shown.filter((g) => g.model === row);
+    return { type: "scatter", mode: "lines+markers", name: row, x: own.map((g) => label(g.name, names.indexOf(g.name))), y: own.map((g) => g.shown), customdata: own.map((g) => g.cases),
+      visible: visible.has(row) ? true : "legendonly", line: { color: colour(row), width: row === tested ? 3.5 : 1.8 }, hovertemplate: `<b>${row}</b><br>%{y:${told}}, %{customdata:,} cases<extra></extra>` };
+  });
+  draw("popularity", lines(all.map((g) => ({ ...g, shown: g[chosen.metric] })), ".4f"), { xaxis: { type: "category" }, yaxis: { title: { text: chosen.metric }, rangemode: "tozero" } }, narrow() ? 520 : 460);
+  // The head has many times the tail's figures: only against each other do rows differ visibly in every group.
+  const base = Object.fromEntries(all.filter((g) => g.model === tested).map((g) => [g.name, g[chosen.metric]]));
+  const against = all.filter((g) => base[g.name]).map((g) => ({ ...g, shown: 100 * (g[chosen.metric] / base[g.name] - 1) }));
+  const top = Math.max(5, ...against.filter((g) => visible.has(g.model)).map((g) => g.shown));
+  draw("popularity-gains", against.length > names.length ? lines(against, "+.1f") : [], { xaxis: { type: "category" }, yaxis: { title: { text: `% against ${tested}` }, ticksuffix: " %", range: [-60, 1.15 * top] } }, narrow() ? 520 : 460);
 }
 
 function gains() {
