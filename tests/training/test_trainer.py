@@ -230,6 +230,19 @@ def test_schedules_by_hand():
     assert learning_rate(cosine, 11, 10) == 0
 
 
+def test_a_training_that_goes_on_with_other_threads_says_so(tmp_path, caplog):
+    before = torch.get_num_threads()
+    trainer({"name": "sasrec"}, tmp_path, epochs=1).fit()
+    trainer({"name": "sasrec"}, tmp_path, epochs=2).fit()
+    assert "threads" not in caplog.text
+    torch.set_num_threads(before + 1)
+    try:
+        trainer({"name": "sasrec"}, tmp_path, epochs=3).fit()
+    finally:
+        torch.set_num_threads(before)
+    assert f"resumed on {before + 1} threads and begun on {before}" in caplog.text
+
+
 def test_terms_of_some_batches_count_on_over_the_epochs():
     """With few batches an epoch, each epoch would begin with such a batch, and count it several times over."""
     made = trainer({"name": "h2rec"}, epochs=3, batch_tokens=10_000)

@@ -35,6 +35,8 @@ class Progress:
         One record an epoch: losses, validation, diagnosis.
     seconds
         Time spent in training, validation apart, over all sessions.
+    threads
+        CPU threads that the last epoch was trained with: another number of them adds up in another order.
     """
 
     epoch: int = 0
@@ -43,6 +45,7 @@ class Progress:
     best_epoch: int | None = None
     stale: int = 0
     seconds: float = 0.0
+    threads: int | None = None
     log: list[dict[str, Any]] = field(default_factory=list)
 
 

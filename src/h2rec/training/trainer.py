@@ -123,6 +123,12 @@ class Trainer:
         if restored is not None:
             progress, best = restored
             logger.info("resumed after epoch %d", progress.epoch)
+            if progress.threads not in (None, torch.get_num_threads()):
+                logger.warning(
+                    "resumed on %d threads and begun on %d: the last bits will not be those of an unbroken training",
+                    torch.get_num_threads(),
+                    progress.threads,
+                )
         settings = self.settings
         with progress_bar("training", settings.epochs, "epochs") as advance:
             advance(progress.epoch)
@@ -158,7 +164,7 @@ class Trainer:
                 predicted = int((batch.targets > 0).sum())
                 trained += predicted
                 advance(predicted)
-        progress.epoch = epoch
+        progress.epoch, progress.threads = epoch, torch.get_num_threads()
         summary = diagnosis.summary()
         if not math.isfinite(summary["loss"]):
             raise H2RecError(
