@@ -335,6 +335,13 @@ def source(found: dict[str, Any]) -> str:
         row for row in found["rows"] for data in found["data"] if (data, row) in shown - searched
     )
     settings = f" At default settings: {', '.join(default)}." if searched and default else ""
+    seeds = {(r["data"], r["model"]): r["seeds"] for r in found["records"]}
+    fewer = [
+        f"{row if len(found['data']) == 1 else f'{row} on {data}'} ({count})"
+        for (data, row), count in seeds.items()
+        if count < len(origin["seeds"])
+    ]
+    settings += f" Of fewer seeds: {'; '.join(fewer)}." if fewer else ""
     commands = "".join(f"- `{command}`\n" for command in origin["commands"])
     return (
         f"{cost['runs_finished']} of {cost['runs']} runs, {cost['cpu_hours']:.1f} CPU hours; all against "

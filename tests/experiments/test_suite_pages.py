@@ -50,6 +50,16 @@ def test_kept_results_make_the_same_page_and_name_no_folder(pages, tiny, tmp_pat
     assert told.split(" | ")[2].strip("*") == f"{first['relative']:+.1%}"
 
 
+def test_rows_of_fewer_seeds_are_told(pages, tiny):
+    _, table = pages
+    found = evidence(tiny)
+    assert "Of fewer seeds" not in table.source(found)
+    for record in found["records"]:
+        if record["model"] == "Pop":
+            record["seeds"] = 1
+    assert "Of fewer seeds: Pop (1)." in table.source(found)
+
+
 def test_weights_of_all_branches_are_told_but_the_last_one_s(pages):
     _, table = pages
     blend = [
