@@ -536,6 +536,12 @@ def test_a_sweep_makes_a_row_of_each_value(suite_file, tmp_path):
     found = {job.model: (job.config.loss.beta, job.config.loss.alignment.window) for job in suite.jobs}
     assert found == {"H2Rec, beta 0.0": (0.0, 1), "H2Rec, beta 0.5": (0.5, 1), "H2Rec, window 2": (0.5, 2)}
     assert suite.settings.tested == "H2Rec, window 2"
+    # Files are looked for beside the suite, wherever it is started.
+    (tmp_path / "fine.index.json").write_text("{}")
+    files = {"semantic_ids.quantizer": ["fine.index.json", "rqkmeans"]}
+    swept = Suite.load(rewritten(suite_file, sweep=files), tmp_path)
+    found = {job.config.semantic_ids.quantizer for job in swept.jobs}
+    assert found == {str(tmp_path / "fine.index.json"), "rqkmeans"}
     # A key's name is as long as it must be to tell it from others.
     alike = {"loss.alignment.every": [1, 2], "loss.masking.every": [1]}
     rows = Suite.load(rewritten(suite_file, sweep=alike), tmp_path).settings.rows
@@ -710,6 +716,12 @@ def test_data_sets_from_the_command_line(suite_file, tmp_path, monkeypatch):
     monkeypatch.delenv("H2REC_DATASETS", raising=False)
     with pytest.raises(ConfigError, match="data set 'beauty' is not to be found"):
         read_suite(path, ["beauty"])
+    monkeypatch.setenv("H2REC_DATASETS", str(tmp_path))
+    (tmp_path / "shop.v2").mkdir()
+    (tmp_path / "shop.v2" / "shop.v2.inter").touch()
+    found = read_suite(path, ["shop.v2"])["data"]["shop.v2"]["data"]
+    assert found == {"interactions": str(tmp_path / "shop.v2" / "shop.v2.inter")}
+    monkeypatch.delenv("H2REC_DATASETS")
     with pytest.raises(ConfigError, match="two data sets of one name"):
         read_suite(path, [f"mine={config}", f"mine={config}"])
     with pytest.raises(ConfigError, match="shipped are: ablation"):

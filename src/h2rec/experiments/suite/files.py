@@ -99,6 +99,8 @@ def _extended(path: Path, below: tuple[Path, ...]) -> Values:
         own[name] = {
             row: None if part is None else _absolute(part, path.parent) for row, part in own[name].items()
         }
+    if isinstance(sweep := own.get("sweep"), Mapping):
+        own["sweep"] = {key: _absolute_values(key, values, path.parent) for key, values in sweep.items()}
     if parent is None:
         return own
     beside = path.parent / str(parent)
@@ -138,12 +140,13 @@ def located(name: str) -> Values:
     """
     folder = os.environ.get(DATASETS_VARIABLE)
     files = Path(folder).expanduser().resolve() / name / name if folder else Path(name)
-    if folder and files.with_suffix(".inter").is_file():
-        values: Values = {"data": {"interactions": str(files.with_suffix(".inter"))}}
-        if files.with_suffix(".item").is_file():
-            values["data"]["items"] = str(files.with_suffix(".item"))
-        elif files.with_suffix(".index.json").is_file():  # no text, but published codes
-            values["semantic_ids"] = {"quantizer": str(files.with_suffix(".index.json"))}
+    interactions, items, codes = (Path(f"{files}{ending}") for ending in (".inter", ".item", ".index.json"))
+    if folder and interactions.is_file():
+        values: Values = {"data": {"interactions": str(interactions)}}
+        if items.is_file():
+            values["data"]["items"] = str(items)
+        elif codes.is_file():  # no text, but published codes
+            values["semantic_ids"] = {"quantizer": str(codes)}
         return values
     if name in {source.name for source in list_sources()}:
         return {"data": {"source": name}}
@@ -208,6 +211,13 @@ _PATHS = (
     ("text", "encoder"),
 )
 """Keys of a run's configuration that may hold the path of a file or folder."""
+
+
+def _absolute_values(key: str, swept: Any, folder: Path) -> Any:
+    """Take a swept key's relative paths from a folder."""
+    if not isinstance(swept, list) or tuple(key.split(".")) not in _PATHS:
+        return swept
+    return [flat(_absolute(nested(key, value), folder)).get(key, value) for value in swept]
 
 
 def _absolute(values: Values, folder: Path) -> Values:
