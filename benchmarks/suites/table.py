@@ -219,7 +219,11 @@ def business(found: dict[str, Any], data: str) -> str:
     for model, row in served.items():
         of_groups = (by_group.get((model, *group)) for group in names)
         rows.append([model, *map(_figure, [*of_groups, row["ndcg@10"], row["hit@500"]])])
-    told = [f"{GROUPS[kind]} {name} ({cases:,})" for kind, name, cases in names]
+    parts = sum(kind == "popularity" for kind, _, _ in names)
+    told = [
+        f"{_of_popularity(name, parts) if kind == 'popularity' else f'codes {name}'} ({cases:,})"
+        for kind, name, cases in names
+    ]
     return (
         f"{weights(found, data)}{inside(found, data)}"
         f"\n### {found['suite']}: {data}, who is shown\n\n{markdown(['row', *heads], exposure)}"
@@ -286,7 +290,7 @@ def inside(found: dict[str, Any], data: str) -> str:
         "row",
         "branches",
         *(f"places {p}" for p in places),
-        *(f"popularity {g}" for g in groups),
+        *(_of_popularity(group, len(groups)) for group in groups),
         *SIGNS.values(),
     ]
     title = f"\n### {found['suite']}: {data}, who gives the score (% by branch), and signs of failure\n\n"
@@ -298,7 +302,11 @@ SIGNS = {
     "mca_to_hid_norm": "cross-attention to HID",
     "positives_per_item": "positives of an item",
 }
-GROUPS = {"popularity": "popularity", "code_collision": "codes"}
+
+
+def _of_popularity(group: str, count: int) -> str:
+    """Name of a group of items by popularity, counted from the least popular one."""
+    return f"popularity {int(group) + 1} of {count}"
 
 
 def _figure(value: float | None) -> str:
