@@ -69,6 +69,8 @@ GAINS = (("full", "ndcg@100"), ("full", "ndcg@10"), ("full", "hit@500"), ("sampl
 """Protocols and metrics of that comparison: what selects, the top, the depth, and the paper's."""
 MANY_TIMES = 9
 """Gains from here on are not told in percent."""
+GROUPED = ("SASRec, warm", "Two HID branches", "HID + SID, added", "LLM-ESR")
+"""Rows over which gains are told by popularity group."""
 SUMMED_UP = {"main": ("ndcg@10", "hit@500")}
 """Suites whose data sets are shown side by side, too, and by what: the top and the depth of a recall stage's list."""
 
@@ -105,6 +107,27 @@ def data_sets() -> str:
                 rows.append([name, origin, text, *counts])
     heads = ["data set", "origin", "known of an item", "users", "items", "interactions"]
     return markdown(heads, rows, text_columns=3)
+
+
+def group_gains() -> str:
+    """What the tested row gains over others in NDCG@10 in each popularity group, a line a row and data set."""
+    heads: list[str] = []
+    lines: dict[str, list[list[str]]] = {row: [] for row in GROUPED}
+    for found in kept_results():
+        if found["suite"] != "popularity":
+            continue
+        of_group = {
+            (g["data"], g["model"], g["name"]): g["ndcg@10"]
+            for g in found["groups"]
+            if (g["kind"], g["protocol"]) == ("popularity", "full")
+        }
+        names = list(dict.fromkeys(name for _, _, name in of_group))
+        heads = [str(number) for number in range(1, len(names) + 1)]
+        for row, data in product(GROUPED, found["data"]):
+            pairs = [(of_group[data, found["tested"], name], of_group[data, row, name]) for name in names]
+            lines[row].append([row, data, *(f"{ours / theirs - 1:+.0%}" for ours, theirs in pairs)])
+    rows = [cells for of_row in lines.values() for cells in of_row]
+    return markdown(["over", "data set", *heads], rows, text_columns=2)
 
 
 def gains() -> str:
@@ -361,4 +384,9 @@ def source(found: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    update({"results.md": {"data": data_sets, "gains": gains}, "results_tables.md": {"suites": suites}})
+    update(
+        {
+            "results.md": {"data": data_sets, "gains": gains, "groups": group_gains},
+            "results_tables.md": {"suites": suites},
+        }
+    )

@@ -28,7 +28,8 @@ def text_vectors(embeddings: Vectors, dim: int, std: float, new: Vectors | None 
             "lower model.dim, or set model.warm_start.hid and model.warm_start.codes to false",
         )
     components = PCA(dim, svd_solver="covariance_eigh")
-    projected = components.fit_transform(embeddings.astype(np.float64))
+    with np.errstate(invalid="ignore"):  # embeddings without any variance have no shares of it
+        projected = components.fit_transform(embeddings.astype(np.float64))
     scale = std / max(float(projected.std()), 1e-12)  # all of one text: nothing to start from
     if new is not None:
         projected = components.transform(new.astype(np.float64))
