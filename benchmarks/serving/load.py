@@ -5,8 +5,8 @@ when it could be sent: a server that stalls is charged for every request that wa
 first ten seconds calibrate and are not counted. Each question is a history of its own, of 1 to 50 items drawn by
 popularity.
 
-    h2rec run configs/yelp.yaml --out runs/yelp          # or: python benchmarks/serving/made_bundle.py made
-    python benchmarks/serving/load.py runs/yelp/bundle --wrk PATH/TO/wrk2
+    h2rec run shop.yaml --out runs/shop                  # or: python benchmarks/serving/made_bundle.py made
+    python benchmarks/serving/load.py runs/shop/bundle --wrk PATH/TO/wrk2
 """
 
 import argparse

@@ -3,8 +3,8 @@
 The catalogue is grown from a trained one (`grown_catalogue.py`), the users are real histories of its data set,
 encoded by its model. What the index is built for is what the recommender takes: users who saw one item. One thread.
 
-    h2rec run configs/yelp.yaml --set train.epochs=6 --out runs/yelp
-    python benchmarks/serving/million_items.py runs/yelp
+    h2rec run shop.yaml --set train.epochs=6 --out runs/shop
+    python benchmarks/serving/million_items.py runs/shop
 """
 
 import argparse

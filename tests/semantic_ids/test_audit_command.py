@@ -8,7 +8,7 @@ from made_catalogues import hierarchy
 from typer.testing import CliRunner, Result
 
 from h2rec.cli.audit import audit
-from h2rec.errors import H2RecWarning, SemanticIdError
+from h2rec.errors import DataError, H2RecWarning, SemanticIdError
 from h2rec.semantic_ids.quantizers import create
 from h2rec.semantic_ids.settings import SemanticIdSettings
 from h2rec.semantic_ids.tokenize import tokenize
@@ -87,11 +87,11 @@ def test_items_without_a_row_are_warned_of_and_a_wrong_file_is_refused(folder: P
 def test_embeddings_that_can_not_be_read_are_told(folder: Path):
     (folder / "embeddings.npy").write_bytes(b"not numpy")
     done = run(folder / "semantic_ids.json", "--embeddings", folder / "embeddings.npy")
-    assert isinstance(done.exception, SemanticIdError)
-    assert "can't read embeddings" in str(done.exception)
+    assert isinstance(done.exception, DataError)
+    assert "not a plain .npy array" in str(done.exception)
     np.save(folder / "embeddings.npy", np.float32(1))
     done = run(folder / "semantic_ids.json", "--embeddings", folder / "embeddings.npy")
-    assert "expected rows of numbers" in str(done.exception)
+    assert "expected numbers of shape [items, size]" in str(done.exception)
 
 
 def test_a_quantizer_of_other_sizes_is_refused(folder: Path):

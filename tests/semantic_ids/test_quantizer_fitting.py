@@ -132,6 +132,15 @@ def test_collapse_is_provoked_and_revival_cures_it(options: dict, monkeypatch):
     assert used(revived) == [8, 8, 8]
 
 
+def test_dead_codes_are_not_revived_from_the_few_that_an_epoch_ends_with(monkeypatch):
+    seen = []
+    monkeypatch.setattr(Fitting, "_revive", lambda self, batch, epoch: seen.append(len(batch)))
+    points = np.concatenate([hierarchy()[:64], hierarchy()[:1]])
+    make(rqvae={**RQVAE, "epochs": 5, "batch_size": 64}).fit(points)
+    assert seen
+    assert set(seen) == {64}
+
+
 def test_training_improves_on_the_start(monkeypatch):
     stream = np.random.default_rng(0)
     flat = stream.normal(size=(600, 3))

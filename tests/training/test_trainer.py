@@ -257,6 +257,15 @@ def test_terms_of_some_batches_count_on_over_the_epochs():
     assert len(steps) >= 3
 
 
+def test_every_epoch_tells_the_gradients_of_terms_that_its_first_batch_has_not():
+    some = {"negatives": {"count": 20}, "alignment": {"every": 2}, "masking": {"every": 2}}
+    made = trainer({"name": "h2rec"}, epochs=4, loss=some, batch_tokens=100)
+    assert len(made.batches.draw(np.random.default_rng(0))) % 2 == 1
+    log = made.fit().progress.log
+    wanted = {"gradient/alignment", "gradient/masking", "gradient/ranking_sid"}
+    assert all(wanted <= epoch.keys() for epoch in log)
+
+
 @pytest.mark.parametrize(
     "select", ["sampled100.overall.ndcg@500", "sampled0.overall.mrr", "sampled20.head.hit@50"]
 )

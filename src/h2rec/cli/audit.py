@@ -5,7 +5,6 @@ import warnings
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 from rich.console import Console
 
@@ -17,8 +16,8 @@ from h2rec.semantic_ids import audit as auditing
 from h2rec.semantic_ids.audit.picture import write_html
 from h2rec.semantic_ids.audit.tables import audit_tables
 from h2rec.semantic_ids.interchange import read_codes
-from h2rec.semantic_ids.protocol import Embeddings
 from h2rec.semantic_ids.quantizers import load_quantizer
+from h2rec.text.encoders.precomputed import read_matrix
 from h2rec.text.fields import item_texts
 
 CodesArgument = Annotated[
@@ -62,7 +61,7 @@ def audit(  # noqa: PLR0917  # typer turns the parameters into options
     item_ids = list(read_json(semantic_ids))
     found = auditing.audit(
         codes,
-        embeddings=None if embeddings is None else _read_embeddings(embeddings),
+        embeddings=None if embeddings is None else read_matrix(embeddings),
         quantizer=fitted,
         texts=None if items is None else _texts_of(items, item_ids),
         item_ids=item_ids,
@@ -73,18 +72,6 @@ def audit(  # noqa: PLR0917  # typer turns the parameters into options
         typer.echo(json.dumps(found.to_json(), ensure_ascii=False, indent=1))
     else:
         Console().print(audit_tables(found))
-
-
-def _read_embeddings(path: Path) -> Embeddings:
-    try:
-        vectors: Embeddings = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise SemanticIdError(f"{path}: can't read embeddings ({error})") from None
-    if vectors.ndim != 2 or vectors.dtype.kind != "f":
-        raise SemanticIdError(
-            f"{path}: expected rows of numbers, a row an item, found {vectors.dtype} of shape {vectors.shape}"
-        )
-    return vectors
 
 
 def _texts_of(path: Path, item_ids: list[str]) -> list[str]:

@@ -212,9 +212,8 @@ def grown_model(
     total, new = len(ids), len(groups.levels)
     known = total - new
     fresh_text = np.zeros((new, 1), np.float32) if text is None else text
-    beside = np.zeros(
-        (known, fresh_text.shape[1]), np.float32
-    )  # whatever it is, the model's own takes its place
+    # Whatever the known items' text is here: the model's own takes its place.
+    beside = np.zeros((known, fresh_text.shape[1]), np.float32)
     features = ItemFeatures(total, ids, np.concatenate([beside, fresh_text]))
     with torch.random.fork_rng(devices=[]):
         grown = build_model(unstarted(settings), features, seed=0)

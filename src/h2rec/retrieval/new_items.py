@@ -32,9 +32,8 @@ class NearestGroups:
     def mean_of(self, table: Vectors) -> Vectors:
         """Mean row of each group, `[M, ..]`, of a table with one row a known item, `[N, ..]`."""
         means = np.zeros((len(self.members), *table.shape[1:]), dtype=np.float32)
-        for row, members in enumerate(
-            self.members
-        ):  # a group at a time: together they may be many times the table
+        # A group at a time: together they may be many times the table.
+        for row, members in enumerate(self.members):
             means[row] = table[members].mean(axis=0, dtype=np.float64)
         return means[self.group]
 

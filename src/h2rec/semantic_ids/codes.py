@@ -137,10 +137,10 @@ class SemanticIds:
                 expected = "a non-empty list of integers" if levels is None else f"{levels} integers"
                 raise SemanticIdError(f"{source}: item '{item}': expected {expected}, found {row!r}")
             levels = len(row)
-        largest = max((code for item in wanted for code in codes_by_item[item]), default=0)
-        if largest >= LARGEST_CODEBOOK:
+        furthest = max((code for item in wanted for code in codes_by_item[item]), key=abs, default=0)
+        if abs(furthest) >= LARGEST_CODEBOOK:
             raise SemanticIdError(
-                f"{source}: code {largest} is too large, codebooks have at most {LARGEST_CODEBOOK}"
+                f"{source}: there is no code {furthest}, codebooks have at most {LARGEST_CODEBOOK:,} codes"
             )
         array = np.array([codes_by_item[item] for item in wanted], dtype=np.int64)
         sizes = tuple(codebook_sizes) if codebook_sizes else tuple(int(top) + 1 for top in array.max(axis=0))

@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import torch
 
@@ -24,12 +24,18 @@ class Diagnosis:
         self._sums: dict[str, float] = defaultdict(float)
         self._counts: dict[str, int] = defaultdict(int)
 
-    def add_gradients(self, terms: Terms, parameters: Sequence[torch.nn.Parameter]) -> None:
-        """Measure the gradient norm of each weighted loss term; costs a backward pass a term, so once an epoch."""
-        for name, value in terms.values.items():
-            grads = torch.autograd.grad(
-                terms.weights[name] * value, parameters, retain_graph=True, allow_unused=True
-            )
+    def add_gradients(self, terms: Terms, parameters: Iterable[torch.nn.Parameter]) -> None:
+        """Measure the gradient norm of each weighted loss term; costs a backward pass a term, so once an epoch.
+
+        Terms that only some batches compute are measured in the first one that does.
+        """
+        fresh = [name for name in terms.values if name not in self._gradients]
+        if not fresh:
+            return
+        trained = [parameter for parameter in parameters if parameter.requires_grad]
+        for name in fresh:
+            weighted = terms.weights[name] * terms.values[name]
+            grads = torch.autograd.grad(weighted, trained, retain_graph=True, allow_unused=True)
             found = [g.coalesce().values() if g.is_sparse else g for g in grads if g is not None]
             self._gradients[name] = float(sum(g.square().sum() for g in found)) ** 0.5
 
@@ -53,9 +59,8 @@ class Diagnosis:
         if states.norms is not None:
             hid, read = states.norms
             self._add("mca_to_hid_norm", float(read / hid.clamp(min=1e-12)))
-        if (
-            states.read_alpha is not None and states.read_alpha.shape[-1] > 1
-        ):  # one level has nothing to collapse
+        # One level has nothing to collapse.
+        if states.read_alpha is not None and states.read_alpha.shape[-1] > 1:
             alpha = states.read_alpha.detach()
             entropy = -(alpha * alpha.clamp(min=1e-12).log()).sum(-1).mean()
             self._add("alpha_entropy", float(entropy) / math.log(alpha.shape[-1]))
@@ -70,7 +75,7 @@ class Diagnosis:
         """Means over the batches.
 
         `alpha_entropy` is 1 for equal weights and 0 for a single level; `gradient/TERM` is the norm of a
-        weighted term's gradient in the first batch; `first_branch_share/head` and `/tail` tell how much of
+        weighted term's gradient in the first batch that has it; `first_branch_share/head` and `/tail` tell how much of
         the target's lead over the negatives the first branch gives (for H2Rec, the SID branch).
         """
         means = {name: value / self._counts[name] for name, value in self._sums.items()}

@@ -182,8 +182,8 @@ class Trainer:
     ) -> None:
         watched = of_epoch % WATCH_EVERY == 0
         terms, states = self.objective(self.model, batch, random, step=step, margins=watched)
-        if of_epoch == 0 and len(terms.values) > 1:
-            diagnosis.add_gradients(terms, [p for p in self.model.parameters() if p.requires_grad])
+        if len(terms.values) > 1:
+            diagnosis.add_gradients(terms, self.model.parameters())
         self.optimizer.step(terms.total, self.settings.clip)
         diagnosis.add(terms, states, batch.targets)
 

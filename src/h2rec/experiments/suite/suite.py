@@ -1,19 +1,17 @@
 """Models x data sets x seeds from one file, each a pipeline of its own, several side by side."""
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
-from h2rec.data.prepare import input_fingerprint
-from h2rec.data.settings import DataSettings
-from h2rec.errors import ConfigError, DataError, H2RecError
-from h2rec.experiments.config import RunConfig, apply_override, key_of_settings, read_yaml
+from h2rec.errors import ConfigError, H2RecError
+from h2rec.experiments.config import RunConfig, apply_override
 from h2rec.experiments.intent import intent_by_popularity
 from h2rec.experiments.pipeline import Pipeline
 from h2rec.experiments.shares import branch_shares
-from h2rec.experiments.stages import stage_key
+from h2rec.experiments.suite.figures import Figures
 from h2rec.experiments.suite.files import Values, merged, read_suite, read_tuned, suite_path, tuned_file
 from h2rec.experiments.suite.settings import Row, SuiteSettings
 from h2rec.experiments.workers import side_by_side
@@ -78,8 +76,7 @@ class Suite:
         self.overrides = overrides or {}
         self.searched: list[tuple[str, str]] = []
         """Data sets and rows that have settings in `tuned`."""
-        self._fingerprints: dict[str, dict[str, Any] | None] = {}
-        self._read: dict[Path, tuple[Any, str]] = {}
+        self._figures = Figures()
         self.jobs = list(self._jobs())
         self._check()
 
@@ -261,52 +258,7 @@ class Suite:
         return self._made_with(job) == job.config.key and all(part.exists() for part in parts)
 
     def _made_with(self, job: Job) -> str | None:
-        """Key of the settings that a run's figures were made with, as they read today; None without figures."""
-        paths = (job.folder / "metrics.json", job.folder / "config.yaml")
-        if not all(path.exists() for path in paths):
-            return None
-        # Asked for many times while tables are made, and slow to read.
-        stamp = [path.stat().st_mtime_ns for path in paths]
-        known, made_with = self._read.get(job.folder, (None, ""))
-        if known != stamp:
-            made_with = self._settings_of(job)
-            self._read[job.folder] = (stamp, made_with)
-        return made_with
-
-    def _settings_of(self, job: Job) -> str:
-        origin = read_json(job.folder / "metrics.json")["provenance"]
-        told = str(origin.get("settings"))
-        try:
-            written = read_yaml(job.folder / "config.yaml")
-            # As the figures' own settings are read today: keys that came later stand at their defaults, which change
-            # nothing of what was there before.
-            read = RunConfig.parse(written, source="")
-        except ConfigError:
-            return told
-        own = {name: value for name, value in written["model"].items() if name not in read.model.of_others}
-        # The sections of other models counted once.
-        given = (key_of_settings({**written, "model": own}), key_of_settings(written))
-        if told not in given:
-            return told
-        return read.key if self._is_of_these_data(job, origin) else "other data"
-
-    def _is_of_these_data(self, job: Job, origin: Mapping[str, Any]) -> bool:
-        """Whether a run's figures are of what the data files hold now; so taken where they are not at hand."""
-        files = self._fingerprint(job.config.data)
-        if files is None or "made" not in origin:
-            return True
-        version = origin["made"]["data"]["h2rec"]
-        return bool(stage_key("data", files, version) == origin["stages"]["data"])
-
-    def _fingerprint(self, data: DataSettings) -> dict[str, Any] | None:
-        key = data.model_dump_json()
-        if key not in self._fingerprints:
-            try:
-                # Named data sets are made by the program or fetched from where they don't change.
-                self._fingerprints[key] = None if data.source else input_fingerprint(data)
-            except DataError:
-                self._fingerprints[key] = None
-        return self._fingerprints[key]
+        return self._figures.made_with(job.folder, job.config)
 
     def failed(self) -> dict[Job, str]:
         """Runs that ended with an error when they were last tried with these settings, and the error."""

@@ -106,7 +106,7 @@ def read_precomputed(
         For a file that is missing, damaged, holds objects (a pickle), NaN or infinity, or has another
         number of rows than there are items or ids.
     """
-    stored = _read_matrix(path)
+    stored = read_matrix(path)
     ids = _read_ids(path)
     if ids is not None:
         sources, targets = _rows_by_id(path, stored, ids, item_ids)
@@ -126,9 +126,16 @@ def read_precomputed(
     return vectors, has_vector, PrecomputedEncoder(path.name, array_hash(vectors)[:16])
 
 
-def _read_matrix(path: Path) -> npt.NDArray[Any]:
+def read_matrix(path: Path) -> npt.NDArray[Any]:
+    """Map a `.npy` of embeddings from disk, `[items, m]`.
+
+    Raises
+    ------
+    DataError
+        If it is missing, damaged, holds objects (a pickle), or is no matrix of numbers.
+    """
     if not path.is_file():
-        raise DataError(f"{path}: no such file", "text.encoder names a .npy of ready embeddings")
+        raise DataError(f"{path}: no such file", "expected a .npy of embeddings, a row an item")
     try:
         array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # a damaged header is parsed as Python: syntax errors, tokens, anything

@@ -1,0 +1,80 @@
+"""Whether a run's figures are those that a suite asks for: of its settings, and of what the data files hold now."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from h2rec.data.prepare import input_fingerprint
+from h2rec.data.settings import DataSettings
+from h2rec.errors import ConfigError, DataError
+from h2rec.experiments.config import RunConfig, key_of_settings, read_yaml
+from h2rec.experiments.stages import stage_key
+from h2rec.files import read_json
+
+
+class Figures:
+    """Reads what runs were made with; asked again it reads only what was written since."""
+
+    def __init__(self) -> None:
+        self._fingerprints: dict[str, dict[str, Any] | None] = {}
+        self._known: dict[Path, tuple[list[int], str]] = {}
+
+    def made_with(self, folder: Path, config: RunConfig) -> str | None:
+        """Key of the settings that a run's figures were made with, as they read today.
+
+        Parameters
+        ----------
+        folder
+            The run's.
+        config
+            What is asked for: its data files are compared with those that the figures are of.
+
+        Returns
+        -------
+        str or None
+            ``config.key`` where the figures are the ones that are asked for; None without figures.
+        """
+        paths = (folder / "metrics.json", folder / "config.yaml")
+        if not all(path.exists() for path in paths):
+            return None
+        stamp = [path.stat().st_mtime_ns for path in paths]
+        known, key = self._known.get(folder, ([], ""))
+        if known != stamp:
+            key = self._settings_of(folder, config)
+            self._known[folder] = (stamp, key)
+        return key
+
+    def _settings_of(self, folder: Path, config: RunConfig) -> str:
+        origin = read_json(folder / "metrics.json")["provenance"]
+        told = str(origin.get("settings"))
+        try:
+            written = read_yaml(folder / "config.yaml")
+            # As the figures' own settings are read today: keys that came later stand at their defaults, which change
+            # nothing of what was there before.
+            read = RunConfig.parse(written, source="")
+        except ConfigError:
+            return told
+        own = {name: value for name, value in written["model"].items() if name not in read.model.of_others}
+        # The sections of other models counted once.
+        given = (key_of_settings({**written, "model": own}), key_of_settings(written))
+        if told not in given:
+            return told
+        return read.key if self._are_of_these_data(config.data, origin) else "other data"
+
+    def _are_of_these_data(self, data: DataSettings, origin: Mapping[str, Any]) -> bool:
+        """Whether figures are of what the data files hold now; so taken where these are not at hand."""
+        files = self._fingerprint(data)
+        if files is None or "made" not in origin:
+            return True
+        version = origin["made"]["data"]["h2rec"]
+        return bool(stage_key("data", files, version) == origin["stages"]["data"])
+
+    def _fingerprint(self, data: DataSettings) -> dict[str, Any] | None:
+        key = data.model_dump_json()
+        if key not in self._fingerprints:
+            try:
+                # Named data sets are made by the program or fetched from where they don't change.
+                self._fingerprints[key] = None if data.source else input_fingerprint(data)
+            except DataError:
+                self._fingerprints[key] = None
+        return self._fingerprints[key]
