@@ -292,6 +292,13 @@ def test_a_plain_model_runs_without_any_text(tmp_path):
     assert len(answer.items) == 3
 
 
+def test_noise_without_any_text_is_an_error(tmp_path):
+    bare = ["data.items=null", "model.name=sasrec", "text.noise={share: 0.2}"]
+    config = RunConfig.load(write_shop(tmp_path), bare)
+    with pytest.raises(ConfigError, match=r"text\.noise: no item has a text"):
+        Pipeline(config, tmp_path / "out").evaluated()
+
+
 def test_h2rec_without_text_or_codes_is_an_error(tmp_path):
     config = write_shop(tmp_path)
     pipeline = Pipeline(RunConfig.load(config, ["data.items=null"]), tmp_path / "out")

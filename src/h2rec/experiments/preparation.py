@@ -98,6 +98,8 @@ class Preparation:
         texts = item_texts(items, self.config.text.fields)
         settings = self.config.text
         if not any(texts) and not settings.precomputed:
+            if settings.noise is not None and settings.noise.share:
+                raise ConfigError("text.noise: no item has a text that could be spoiled", "leave it out")
             logger.warning("no item has text: text embeddings and warm starts are left out")
             return None
         depends = {"data": self.data_stage.key, "text": settings.model_dump(mode="json")}
