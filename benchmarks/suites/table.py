@@ -69,6 +69,17 @@ GAINS = (("full", "ndcg@100"), ("full", "ndcg@10"), ("full", "hit@500"), ("sampl
 """Protocols and metrics of that comparison: what selects, the top, the depth, and the paper's."""
 MANY_TIMES = 9
 """Gains from here on are not told in percent."""
+STEPS = "paper_form"
+"""Suite that leads from the paper's form to the default, a step a row."""
+STEP_COLUMNS = (
+    ("full", "overall", "ndcg@10"),
+    ("full", "overall", "ndcg@100"),
+    ("full", "head", "ndcg@100"),
+    ("full", "tail", "ndcg@100"),
+    ("full", "overall", "hit@500"),
+    ("sampled100", "overall", "ndcg@10"),
+)
+"""By what the page of findings shows these steps."""
 GROUPED = ("SASRec, warm", "Two HID branches", "HID + SID, added", "LLM-ESR")
 """Rows over which gains are told by popularity group."""
 SUMMED_UP = {"main": ("ndcg@10", "hit@500")}
@@ -128,6 +139,22 @@ def group_gains() -> str:
             lines[row].append([row, data, *(f"{ours / theirs - 1:+.0%}" for ours, theirs in pairs)])
     rows = [cells for of_row in lines.values() for cells in of_row]
     return markdown(["over", "data set", *heads], rows, text_columns=2)
+
+
+def steps() -> str:
+    """The rows between the paper's form and the default, in the suite's order."""
+    tables = []
+    for found in kept_results():
+        if found["suite"] == STEPS:
+            for data in found["data"]:
+                columns = {
+                    f"{part} {metric}, {protocol}": {
+                        r["model"]: r for r in column_of(found, data, protocol, part, metric)
+                    }
+                    for protocol, part, metric in STEP_COLUMNS
+                }
+                tables.append(f"### {data}\n\n{by_row(columns, found['rows'])}")
+    return "\n".join(tables)
 
 
 def gains() -> str:
@@ -386,7 +413,7 @@ def source(found: dict[str, Any]) -> str:
 if __name__ == "__main__":
     update(
         {
-            "results.md": {"data": data_sets, "gains": gains, "groups": group_gains},
+            "results.md": {"data": data_sets, "gains": gains, "groups": group_gains, "steps": steps},
             "results_tables.md": {"suites": suites},
         }
     )
