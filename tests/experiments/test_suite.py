@@ -701,6 +701,30 @@ def test_every_shipped_suite_is_valid(data_sets, tmp_path):
     assert chosen.config.semantic_ids.quantizer == str(tmp_path / "instruments" / "instruments.index.json")
 
 
+def test_the_suites_of_the_benchmarks_are_valid(data_sets, tmp_path):
+    files = (Path(__file__).parents[2] / "benchmarks" / "suites").glob("*.yaml")
+    suites = [path for path in files if "models:" in path.read_text()]
+    assert "paper_form.yaml" in {path.name for path in suites}
+    for path in suites:
+        suite = Suite.load(str(path), tmp_path / "out", data=["scientific"])
+        assert suite.settings.tested in {job.model for job in suite.jobs}
+
+
+def test_the_steps_from_the_paper_s_form_lead_to_the_main_suite_s_row(data_sets, tmp_path):
+    def rows(suite):
+        jobs = Suite.load(suite, tmp_path / "out", data=["scientific"]).jobs
+        return {job.model: job.config for job in jobs if job.seed == 0}
+
+    steps, main = (
+        rows(str(Path(__file__).parents[2] / "benchmarks" / "suites" / "paper_form.yaml")),
+        rows("main"),
+    )
+    assert steps["as in the paper"] == main["H2Rec, as in the paper"]
+    assert steps["5 every position a target"] == main["H2Rec, two branches"]
+    assert steps["6 the hybrid branch"] == main["H2Rec"]
+    assert steps["SASRec, warm"] == main["SASRec, warm"]
+
+
 def test_data_sets_from_the_command_line(suite_file, tmp_path, monkeypatch):
     config = tmp_path / "shop.yaml"
     path = suite_path("sweep_beta")

@@ -160,3 +160,24 @@ def test_groups_of_rows_on_other_codes_stand_in_columns_of_their_own(pages, tiny
     other = heads.index(f"codes shared ({shared['cases'] + 7:,})")
     assert ours[common] == pop[other] == "–"
     assert "–" not in (ours[other], pop[common])
+
+
+def test_steps_are_shown_in_the_suite_s_order(pages, tiny, tmp_path, monkeypatch):
+    _, table = pages
+    monkeypatch.setattr(table, "RESULTS", tmp_path)
+    assert table.steps() == ""
+    found = evidence(tiny) | {"suite": table.STEPS}
+    monkeypatch.setattr(table, "STEP_COLUMNS", [("full", "tail", found["metrics"][0])])
+    (tmp_path / "steps.json").write_text(json.dumps(found))
+    title, _, head, _, *lines = table.steps().splitlines()
+    assert title == "### made-shop"
+    assert head == f"| row | tail {found['metrics'][0]}, full |"
+    assert [line.split(" | ")[0].removeprefix("| ") for line in lines] == list(found["rows"])
+    means = {
+        r["model"]: r["mean"]
+        for r in found["records"]
+        if (r["protocol"], r["slice"], r["metric"]) == ("full", "tail", found["metrics"][0])
+    }
+    for line in lines:
+        row, figure = line.strip("| ").split(" | ")
+        assert figure.strip("*+- ") == f"{means[row]:.4f}"
