@@ -720,8 +720,8 @@ def test_the_steps_from_the_paper_s_form_lead_to_the_main_suite_s_row(data_sets,
         rows("main"),
     )
     assert steps["as in the paper"] == main["H2Rec, as in the paper"]
-    assert steps["5 every position a target"] == main["H2Rec, two branches"]
-    assert steps["6 the hybrid branch"] == main["H2Rec"]
+    assert steps["6 every position a target"] == main["H2Rec, two branches"]
+    assert steps["7 the hybrid branch"] == main["H2Rec"]
     assert steps["SASRec, warm"] == main["SASRec, warm"]
 
 
