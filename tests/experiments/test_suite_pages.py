@@ -181,3 +181,33 @@ def test_steps_are_shown_in_the_suite_s_order(pages, tiny, tmp_path, monkeypatch
     for line in lines:
         row, figure = line.strip("| ").split(" | ")
         assert figure.strip("*+- ") == f"{means[row]:.4f}"
+
+
+def test_gains_by_group_are_those_over_each_row_from_the_rarest_on(pages, tmp_path, monkeypatch):
+    _, table = pages
+    monkeypatch.setattr(table, "RESULTS", tmp_path)
+    monkeypatch.setattr(table, "GROUPED", ("Pop", "Other"))
+    figures = {"Ours": (0.2, 0.3), "Pop": (0.1, 0.4), "Other": (0.2, 0.2)}
+    groups = [
+        {
+            "data": "a",
+            "model": row,
+            "kind": kind,
+            "protocol": protocol,
+            "name": str(n),
+            "ndcg@10": value * scale,
+        }
+        for kind, protocol, scale in (
+            ("popularity", "full", 1),
+            ("popularity", "sampled100", 7),
+            ("codes", "full", 9),
+        )
+        for row, values in figures.items()
+        for n, value in enumerate(values)
+    ]
+    found = {"suite": "popularity", "tested": "Ours", "data": {"a": {}}, "groups": groups}
+    (tmp_path / "popularity.json").write_text(json.dumps(found))
+    assert table.group_gains().splitlines()[2:] == [
+        "| Pop | a | +100% | -25% |",
+        "| Other | a | +0% | +50% |",
+    ]
