@@ -24,6 +24,7 @@ from h2rec.experiments.tables import SLICES
 from h2rec.files import read_json
 
 RESULTS = Path(__file__).parent / "results"
+TRIALS = Path(__file__).parent / "tuning"
 ORDER = (
     "main",
     "seesaw",
@@ -63,6 +64,8 @@ BUSINESS = ("main", "popularity")
 """Suites under which an operator's questions are answered."""
 NOISE = "text_noise"
 """Suites under which it is told how fast each model falls."""
+KINDS_OF_NOISE = {"text_noise": "swapped", "text_noise_drop": "dropped", "text_noise_replace": "replaced"}
+"""What those suites do to a share of the texts."""
 HEADLINE = "main"
 """Suite whose tested row is compared with every other model on the page of findings."""
 GAINS = (("full", "ndcg@100"), ("full", "ndcg@10"), ("full", "hit@500"), ("sampled100", "ndcg@10"))
@@ -120,6 +123,18 @@ def data_sets() -> str:
     return markdown(heads, rows, text_columns=3)
 
 
+def searches() -> str:
+    """How many trainings the searches of each data set had, as `keep_tuning` left them."""
+    rows = []
+    for path in sorted(TRIALS.glob("*.json")):
+        found = read_json(path).values()
+        trials = [trial for row in found for trial in row["trials"]]
+        each = dict.fromkeys(str(len(row["trials"])) for row in found)
+        stopped = sum(trial["stopped_after"] is not None for trial in trials)
+        rows.append([path.stem, str(len(found)), ", ".join(each), f"{stopped} of {len(trials)}"])
+    return markdown(["data set", "rows searched", "trainings a row", "stopped early"], rows)
+
+
 def group_gains() -> str:
     """What the tested row gains over others in NDCG@10 in each popularity group, a line a row and data set."""
     heads: list[str] = []
@@ -155,6 +170,27 @@ def steps() -> str:
                 }
                 tables.append(f"### {data}\n\n{by_row(columns, found['rows'])}")
     return "\n".join(tables)
+
+
+def noise(metric: str = "ndcg@100") -> str:
+    """How far each model falls as texts are disturbed, in the full ranking; bold where its whole texts are better."""
+    heads: list[str] = []
+    lines: dict[tuple[str, str], list[list[str]]] = {}
+    for found in kept_results():
+        if found["suite"] not in KINDS_OF_NOISE:
+            continue
+        of_row = {(row["model"], row["value"]): name for name, row in found["rows"].items()}
+        first, *shares = dict.fromkeys(row["value"] for row in found["rows"].values())
+        heads = [f"{share:.0%}" for share in shares]
+        for data in found["data"]:
+            pairs = contrast_rows(found, data, "full")
+            for model, part in product(dict.fromkeys(model for model, _ in of_row), ("overall", "tail")):
+                whole = of_row[model, first]
+                cells = (pairs.get((of_row[model, share], whole), {}).get((part, metric)) for share in shares)
+                line = [model, part, data, KINDS_OF_NOISE[found["suite"]], *map(_gain, cells)]
+                lines.setdefault((model, part), []).append(line)
+    rows = [cells for of_model in lines.values() for cells in of_model]
+    return markdown(["model", "items", "data set", "texts", *heads], rows, text_columns=4)
 
 
 def gains() -> str:
@@ -413,7 +449,14 @@ def source(found: dict[str, Any]) -> str:
 if __name__ == "__main__":
     update(
         {
-            "results.md": {"data": data_sets, "gains": gains, "groups": group_gains, "steps": steps},
+            "results.md": {
+                "data": data_sets,
+                "gains": gains,
+                "searches": searches,
+                "groups": group_gains,
+                "steps": steps,
+                "noise": noise,
+            },
             "results_tables.md": {"suites": suites},
         }
     )

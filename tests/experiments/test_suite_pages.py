@@ -211,3 +211,42 @@ def test_gains_by_group_are_those_over_each_row_from_the_rarest_on(pages, tmp_pa
         "| Pop | a | +100% | -25% |",
         "| Other | a | +0% | +50% |",
     ]
+
+
+def test_falls_under_noise_are_those_from_the_same_model_s_whole_texts(pages, tmp_path, monkeypatch):
+    _, table = pages
+    monkeypatch.setattr(table, "RESULTS", tmp_path)
+    shares = (0.0, 0.2, 0.4)
+    rows = {f"{model}, share {s}": {"model": model, "value": s} for model in ("Ours", "Other") for s in shares}
+
+    def contrast(row, other, relative, p, part="overall", protocol="full", metric="ndcg@100"):
+        place = {"data": "a", "protocol": protocol, "slice": part, "metric": metric}
+        tests = {"relative": relative, "p_bootstrap": 0.001, "p_t": p}
+        return place | tests | {"model": row, "other": other}
+
+    contrasts = [
+        contrast("Ours, share 0.4", "Other, share 0.4", 0.7, 0.001),
+        contrast("Ours, share 0.2", "Ours, share 0.0", -0.02, 0.2),
+        contrast("Ours, share 0.4", "Ours, share 0.0", -0.1, 0.01),
+        contrast("Ours, share 0.4", "Ours, share 0.0", -0.3, 0.01, part="tail"),
+        contrast("Ours, share 0.4", "Ours, share 0.0", -0.6, 0.01, part="head"),
+        contrast("Ours, share 0.4", "Ours, share 0.0", -0.8, 0.01, protocol="sampled100"),
+        contrast("Ours, share 0.4", "Ours, share 0.0", -0.9, 0.01, metric="hit@10"),
+        contrast("Other, share 0.2", "Other, share 0.0", 0.05, 0.01),
+    ]
+    for suite in ("text_noise", "text_noise_drop", "another"):
+        found = {"suite": suite, "data": {"a": {}}, "rows": rows, "contrasts": contrasts}
+        (tmp_path / f"{suite}.json").write_text(json.dumps(found))
+    head, _, *lines = table.noise().splitlines()
+    assert head == "| model | items | data set | texts | 20% | 40% |"
+    falls = {
+        ("Ours", "overall"): "-2.0% | **-10.0%**",
+        ("Ours", "tail"): "– | **-30.0%**",
+        ("Other", "overall"): "**+5.0%** | –",
+        ("Other", "tail"): "– | –",
+    }
+    assert lines == [
+        f"| {model} | {part} | a | {kind} | {told} |"
+        for (model, part), told in falls.items()
+        for kind in ("swapped", "dropped")
+    ]
