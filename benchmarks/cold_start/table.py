@@ -15,9 +15,9 @@ from h2rec.files import read_json
 RESULTS = Path(__file__).parent / "results"
 TEXT = """## Items that training never saw
 
-A share of the items is withheld from training wholly; the cases are the users whose last item was withheld, each with the
-known items before it. Every way of scoring such an item ranks the same cases, among all items and among the withheld
-ones alone.
+A share of the items is withheld from training wholly; the cases are the users whose last item was withheld, each with
+the known items before it. Every way of scoring such an item ranks the same cases, among all items and among the
+withheld ones alone.
 """
 
 

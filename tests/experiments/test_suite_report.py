@@ -61,7 +61,7 @@ def test_the_page_tells_what_the_evidence_says(page, wide):
     for entry in wide["exposure"]:
         assert f"<td>{entry['coverage@10']:.3f}</td>" in shown
     assert shown.count("▲") > 5
-    assert "1 of 9 runs are not finished" in shown
+    assert "1 of 13 runs are not finished" in shown
     assert f"{wide['curves'][-1]['parameters']:,}" in shown
 
 

@@ -90,6 +90,8 @@ def compare(
         )
         for suite, folder in zip(suites, folders, strict=True)
     ]
+    for suite in opened:
+        suite.chosen(only or [])
     on = None if cores is None else read_numbers("--cores", cores)
     console, told, failed = Console(), [], False
     for suite in opened:
@@ -108,6 +110,11 @@ def compare(
             )
         else:
             console.print(f"no run of {suite.name} is finished", soft_wrap=True)
+    if several and not told:
+        raise H2RecError(
+            f"no run of {', '.join(names)} is finished with these settings",
+            "run them without --tables" if tables else "see what is told of each run above",
+        )
     if parent is not None:
         write_index(parent / "index.html", told)
         console.print(f"all suites: {parent / 'index.html'}", soft_wrap=True)

@@ -13,10 +13,12 @@ def read_numbers(option: str, text: str) -> list[int]:
     """
     found: set[int] = set()
     for part in text.split(","):
-        first, _, last = part.partition("-")
-        if not first.strip().isdigit() or (last and not last.strip().isdigit()):
+        first, dash, last = part.partition("-")
+        if not dash:
+            last = first
+        if not (first.strip().isdecimal() and last.strip().isdecimal()):
             raise ConfigError(f"{option} {text}: expected numbers, such as 0-3 or 0,2")
-        if int(last or first) < int(first):
+        if int(last) < int(first):
             raise ConfigError(f"{option} {text}: {part} counts backwards")
-        found.update(range(int(first), int(last or first) + 1))
+        found.update(range(int(first), int(last) + 1))
     return sorted(found)

@@ -32,7 +32,7 @@ def _build(folder: Path) -> FetchedSource:
     kind_of = np.arange(ITEMS) // len(_THEMES) % (len(kinds) // len(_THEMES))
     popularity = 1.0 / (1 + stream.permutation(ITEMS))
     titles = [
-        f"{_COLOURS[item % len(_COLOURS)]} {_THEMES[theme_of[item]][0]} {_THEMES[theme_of[item]][1 + kind_of[item]]}"
+        f"{_COLOURS[item // len(kinds) % len(_COLOURS)]} {_THEMES[theme_of[item]][0]} {_THEMES[theme_of[item]][1 + kind_of[item]]}"
         for item in range(ITEMS)
     ]
     items = ["item_id:token\ttitle:token_seq", *(f"i{item}\t{title}" for item, title in enumerate(titles))]

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from h2rec.data.splits import Holdout
-from h2rec.errors import ConfigError
+from h2rec.errors import ConfigError, DataError
 from h2rec.evaluation.metrics import per_case
 from h2rec.evaluation.ranking import rank
 from h2rec.evaluation.scorer import Restricted, Scorer
@@ -79,7 +79,10 @@ def cold_start(
     Raises
     ------
     ConfigError
-        If new items can't be given codes with these settings, or the split is not leave-one-out.
+        If new items can't be given codes with these settings, the split is not leave-one-out, the model is not H2Rec,
+        or texts are to be spoiled.
+    DataError
+        If no item has a text, or no test user's target is withheld.
     """
     if config.text.precomputed or config.semantic_ids.reads_file:
         raise ConfigError(
@@ -87,8 +90,16 @@ def cold_start(
         )
     if config.data.split != "leave_one_out":
         raise ConfigError("cold start needs data.split: leave_one_out")
+    if config.model.name != "h2rec":
+        raise ConfigError(
+            f"model.name: cold start is of h2rec, beside SASRec and others, found '{config.model.name}'"
+        )
+    if config.text.noise is not None and config.text.noise.share:
+        raise ConfigError("cold start takes texts as they are", "leave text.noise out")
     whole = Pipeline(config, out / "whole", stages or out / "stages")
     has_text = np.array([bool(text) for text in item_texts(whole.dataset.items, config.text.fields)])
+    if not has_text.any():
+        raise DataError("no item has a text, by which items that are withheld would be placed")
     withheld = withheld_items(whole.dataset, has_text, share, EVALUATION_SEED)
     warm = whole.store.run(
         "warm_data",

@@ -77,6 +77,10 @@ def read_suite(path: Path, data: Sequence[str] = ()) -> Values:
             name: located(name) if of_data is None else of_data
             for name, of_data in values.get("data", {}).items()
         }
+        skipped = values.get("skip")
+        for name in skipped if isinstance(skipped, Mapping) else ():
+            if name not in values["data"]:
+                raise ConfigError(f"{path}: skip.{name} is none of the data sets {', '.join(values['data'])}")
     return values
 
 
@@ -92,6 +96,11 @@ def _extended(path: Path, below: tuple[Path, ...]) -> Values:
     own["base"] = _absolute(own["base"], path.parent)
     for name in ("data", "models"):
         for row, part in own[name].items():
+            if not isinstance(row, str):
+                raise ConfigError(
+                    f"{path}: {name}.{row}: a name is text, found {type(row).__name__}",
+                    f"put it in quotes: '{row}'",
+                )
             if part is not None and not isinstance(part, Mapping):
                 raise ConfigError(
                     f"{path}: {name}.{row}: expected the keys of a run's configuration, found {part}"
@@ -101,10 +110,17 @@ def _extended(path: Path, below: tuple[Path, ...]) -> Values:
         }
     if isinstance(sweep := own.get("sweep"), Mapping):
         own["sweep"] = {key: _absolute_values(key, values, path.parent) for key, values in sweep.items()}
-    if parent is None:
-        return own
     beside = path.parent / str(parent)
-    return merged(_extended(beside if beside.is_file() else suite_path(str(parent)), (*below, path)), own)
+    extended: Values = {}
+    if parent is not None:
+        extended = _extended(beside if beside.is_file() else suite_path(str(parent)), (*below, path))
+    for row, part in own["models"].items():
+        if part is None and row not in extended.get("models", {}):
+            raise ConfigError(
+                f"{path}: models.{row}: null drops a row of a suite that is extended, and there is none of that name",
+                f"a row at the default settings is '{row}: {{}}'",
+            )
+    return merged(extended, own)
 
 
 def _leave_out(values: Values, dropped: set[str]) -> None:
@@ -119,7 +135,7 @@ def _leave_out(values: Values, dropped: set[str]) -> None:
     if isinstance(sweep := values.get("sweep"), Mapping):
         values["sweep"] = {key: swept for key, swept in sweep.items() if swept is not None}
     if isinstance(unswept := values.get("unswept"), list):
-        values["unswept"] = [name for name in unswept if name not in dropped]
+        values["unswept"] = [name for name in unswept if name not in tuple(dropped)]
 
 
 def _named(option: str) -> tuple[str, Values]:
@@ -150,6 +166,11 @@ def located(name: str) -> Values:
         return values
     if name in {source.name for source in list_sources()}:
         return {"data": {"source": name}}
+    if folder and not Path(folder).expanduser().is_dir():
+        raise ConfigError(
+            f"data set '{name}' is not to be found: {DATASETS_VARIABLE} names {folder}, where there is no folder",
+            f"give --data {name}=CONFIG.yaml, or let it name a folder that holds {name}/{name}.inter",
+        )
     raise ConfigError(
         f"data set '{name}' is not to be found",
         f"give --data {name}=CONFIG.yaml with its data.interactions and data.items, or let {DATASETS_VARIABLE} name "

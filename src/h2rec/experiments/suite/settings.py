@@ -66,6 +66,14 @@ class SuiteSettings(Settings):
                 raise ValueError(f"'{name}' can't be the name of a data set's folder")
         return data
 
+    @field_validator("models")
+    @classmethod
+    def _names_of_rows(cls, models: dict[str, Values]) -> dict[str, Values]:
+        for name in models:
+            if not name.strip() or not name.isprintable():
+                raise ValueError(f"{name!r} can't be the name of a row")
+        return models
+
     @field_validator("metrics")
     @classmethod
     def _known_metrics(cls, metrics: list[str]) -> list[str]:

@@ -16,6 +16,7 @@ from h2rec.experiments.suite.files import Values, merged, read_suite, read_tuned
 from h2rec.experiments.suite.settings import Row, SuiteSettings
 from h2rec.experiments.workers import side_by_side
 from h2rec.files import read_json, write_json
+from h2rec.models.build import check_name
 from h2rec.progress import progress_bar
 from h2rec.runtime import available_cores
 
@@ -140,15 +141,7 @@ class Suite:
         """Refuse what would only show after all training: no runs, places that are shared, figures that don't pair."""
         if not self.jobs:
             raise ConfigError("the suite has no runs: every row is skipped on every data set")
-        for told, place in (
-            ("lie in one folder", _file_name),
-            ("have one file of tuned settings", lambda row: tuned_file(Path(), "", row).name),
-        ):
-            of_place: dict[str, str] = {}
-            for name in self.settings.rows:
-                other = of_place.setdefault(place(name), name)
-                if other != name:
-                    raise ConfigError(f"rows '{other}' and '{name}' would {told}: name them otherwise")
+        self._check_places()
         firsts: dict[str, Job] = {}
         for job in self.jobs:
             first = firsts.setdefault(job.data, job)
@@ -159,6 +152,10 @@ class Suite:
                         "can't be compared",
                         "make data sets of them, or set it under base",
                     )
+            try:
+                check_name(job.config.model)
+            except ConfigError as error:
+                raise ConfigError(f"{job.data}, {job.model}: {error.message}", error.hint) from None
             swept = self.settings.rows[job.model].key or ""
             if job.config.semantic_ids.reads_file and _makes_codes(swept):
                 raise ConfigError(
@@ -174,6 +171,20 @@ class Suite:
                 )
             if missing:
                 logger.warning("%s: without %s, as evaluate.ks has %s", data, ", ".join(missing), ks)
+
+    def _check_places(self) -> None:
+        for folder in (self.out, self.stages):
+            if folder.exists() and not folder.is_dir():
+                raise ConfigError(f"{folder}: is no folder")
+        for told, place in (
+            ("lie in one folder", _file_name),
+            ("have one file of tuned settings", lambda row: tuned_file(Path(), "", row).name),
+        ):
+            of_place: dict[str, str] = {}
+            for name in self.settings.rows:
+                other = of_place.setdefault(place(name), name)
+                if other != name:
+                    raise ConfigError(f"rows '{other}' and '{name}' would {told}: name them otherwise")
 
     def _tuned(self, data: str, name: str, row: Row) -> Values:
         """What was searched for a row; where a sweep's row has nothing of its own, for the model that is swept."""
@@ -204,10 +215,14 @@ class Suite:
         Raises
         ------
         ConfigError
-            If there is no such row or core.
+            If there is no such row or core, or no file of a data set's interactions or items.
         """
         chosen = self.chosen(only)
         wanted = _shared_last([job for job in chosen if not self._is_whole(job)])
+        for job in wanted:
+            for path in (job.config.data.interactions, job.config.data.items):
+                if path is not None and not path.exists():
+                    raise ConfigError(f"{job.data}: {path}: no such file")
         threads = max(1, (len(cores) if cores else available_cores()) // jobs)
         failures: dict[Job, str] = {}
         with progress_bar("suite", len(chosen), "runs") as advance:
@@ -224,7 +239,8 @@ class Suite:
     @staticmethod
     def _failure(job: Job, error: BaseException) -> str:
         """Tell of a run that failed, write it down, and return what is told."""
-        expected = isinstance(error, H2RecError)
+        # A full disk or a folder that can't be written to is nothing that a traceback explains.
+        expected = isinstance(error, H2RecError | OSError)
         told = str(error) if expected else f"{type(error).__name__}: {error}"
         write_json(job.folder / "failure.json", {"error": told, "settings": job.config.key})
         trace = None if expected else error
