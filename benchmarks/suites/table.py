@@ -68,7 +68,14 @@ KINDS_OF_NOISE = {"text_noise": "swapped", "text_noise_drop": "dropped", "text_n
 """What those suites do to a share of the texts."""
 HEADLINE = "main"
 """Suite whose tested row is compared with every other model on the page of findings."""
-GAINS = (("full", "ndcg@100"), ("full", "ndcg@10"), ("full", "hit@500"), ("sampled100", "ndcg@10"))
+GAINS = (
+    ("full", "ndcg@100"),
+    ("full", "ndcg@10"),
+    ("full", "hit@10"),
+    ("full", "hit@100"),
+    ("full", "hit@500"),
+    ("sampled100", "ndcg@10"),
+)
 """Protocols and metrics of that comparison: what selects, the top, the depth, and the paper's."""
 MANY_TIMES = 9
 """Gains from here on are not told in percent."""
@@ -85,6 +92,17 @@ STEP_COLUMNS = (
 """By what the page of findings shows these steps."""
 GROUPED = ("SASRec, warm", "Two HID branches", "HID + SID, added", "LLM-ESR")
 """Rows over which gains are told by popularity group."""
+OPERATED = (
+    "SASRec, cold",
+    "SASRec, warm",
+    "LLM-ESR",
+    "PG-SID",
+    "HID + SID, added",
+    "Two HID branches",
+    "H2Rec",
+    "H2Rec, evened",
+)
+"""Rows that an operator's questions are answered for on the page of findings."""
 SUMMED_UP = {"main": ("ndcg@10", "hit@500")}
 """Suites whose data sets are shown side by side, too, and by what: the top and the depth of a recall stage's list."""
 
@@ -118,8 +136,16 @@ def data_sets() -> str:
             for name, sizes in found["data"].items():
                 origin, text = DATA[name]
                 counts = (f"{sizes[of]:,}" for of in ("users", "items", "interactions"))
-                rows.append([name, origin, text, *counts])
-    heads = ["data set", "origin", "known of an item", "users", "items", "interactions"]
+                rows.append([name, origin, text, *counts, f"{found['cost']['cpu_hours']:.1f}"])
+    heads = [
+        "data set",
+        "origin",
+        "known of an item",
+        "users",
+        "items",
+        "interactions",
+        "main table, CPU hours",
+    ]
     return markdown(heads, rows, text_columns=3)
 
 
@@ -131,8 +157,11 @@ def searches() -> str:
         trials = [trial for row in found for trial in row["trials"]]
         each = dict.fromkeys(str(len(row["trials"])) for row in found)
         stopped = sum(trial["stopped_after"] is not None for trial in trials)
-        rows.append([path.stem, str(len(found)), ", ".join(each), f"{stopped} of {len(trials)}"])
-    return markdown(["data set", "rows searched", "trainings a row", "stopped early"], rows)
+        hours = f"{sum(trial['seconds'] or 0 for trial in trials) / 3600:.1f}"
+        rows.append([path.stem, str(len(found)), ", ".join(each), f"{stopped} of {len(trials)}", hours])
+    return markdown(
+        ["data set", "rows searched", "trainings a row", "stopped early", "hours of a core"], rows
+    )
 
 
 def group_gains() -> str:
@@ -154,6 +183,30 @@ def group_gains() -> str:
             lines[row].append([row, data, *(f"{ours / theirs - 1:+.0%}" for ours, theirs in pairs)])
     rows = [cells for of_row in lines.values() for cells in of_row]
     return markdown(["over", "data set", *heads], rows, text_columns=2)
+
+
+def operator() -> str:
+    """What the main table's rows show, what the most sold items and items that share their codes get."""
+    rows = []
+    for found in kept_results():
+        if found["suite"] != HEADLINE:
+            continue
+        shown = {row["model"]: row for row in found["exposure"]}
+        head = {row["model"]: row for row in found["weighted_head"] if row["protocol"] == "full"}
+        sides = {
+            (g["model"], g["name"]): g
+            for g in found["groups"]
+            if (g["kind"], g["protocol"]) == ("code_collision", "full")
+        }
+        for name in (row for row in OPERATED if row in shown):
+            figures = [
+                *(shown[name][figure] for figure in ("tail_share@10", "coverage@10", "gini@10")),
+                *(head[name][figure] for figure in ("ndcg@10", "hit@500")),
+                *(sides[name, side]["ndcg@10"] for side in ("alone", "shared")),
+            ]
+            rows.append([name, *found["data"], *map(_figure, figures)])
+    heads = ["tail's places", "items shown", "Gini of places", "most sold, ndcg@10", "most sold, hit@500"]
+    return markdown(["row", "data set", *heads, "codes alone", "codes shared"], rows, text_columns=2)
 
 
 def steps() -> str:
@@ -326,6 +379,8 @@ def falls(found: dict[str, Any], data: str, metric: str) -> str:
             row = rows.setdefault((change["model"], change["slice"]), {})
             row[str(change["value"])] = f"{change['relative']:+.1%}"
     values = list(dict.fromkeys(value for row in rows.values() for value in row))
+    if not values:
+        return ""
     return f"\n### {found['suite']}: {data}, change of {metric} from share {values[0]}\n\n" + markdown(
         ["model", "items", *values],
         [[*place, *(row.get(value, "–") for value in values)] for place, row in rows.items()],
@@ -454,6 +509,7 @@ if __name__ == "__main__":
                 "gains": gains,
                 "searches": searches,
                 "groups": group_gains,
+                "operator": operator,
                 "steps": steps,
                 "noise": noise,
             },

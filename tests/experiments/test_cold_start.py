@@ -9,9 +9,10 @@ from h2rec.cli.main import main
 from h2rec.data.histories import Histories
 from h2rec.data.prepare import prepare
 from h2rec.data.settings import DataSettings
+from h2rec.data.splits import Holdout
 from h2rec.errors import ConfigError, DataError
 from h2rec.experiments.cold_start.cases import cold_cases, withheld_items, write_warm_files
-from h2rec.experiments.cold_start.experiment import TESTED, cold_start
+from h2rec.experiments.cold_start.experiment import TESTED, _ranks, _ways, cold_start
 from h2rec.experiments.cold_start.scorers import FirstBranch, SameForAll, TextNeighbours, with_new_hids
 from h2rec.experiments.config import RunConfig
 from h2rec.models.build import ItemFeatures, build_model
@@ -19,6 +20,7 @@ from h2rec.models.scorer import CatalogueScorer
 from h2rec.models.settings import ModelSettings
 from h2rec.models.warm_start import text_vectors
 from h2rec.semantic_ids.codes import SemanticIds
+from h2rec.text.encoders import load_encoder
 from made_shop import ITEMS, write_shop
 
 
@@ -173,10 +175,84 @@ def test_the_command_ranks_withheld_items_by_every_way(shop, tmp_path, capsys):
     assert by_way["among cold items", without]["mean"] < by_way["among cold items", alone]["mean"]
 
 
+def test_every_way_gives_withheld_items_the_hids_that_it_names(shop, tmp_path, monkeypatch):
+    hids, told = {}, {}
+
+    def ways(pipeline, new, *, first):
+        if pipeline.model_settings.name == "h2rec":
+            told.update(pipeline=pipeline, new=new)
+        for way, scorer in _ways(pipeline, new, first=first):
+            model = getattr(getattr(scorer, "scorer", scorer), "model", None)
+            if model is not None:  # as it is now: one model serves all ways by turns
+                hids[way] = model.hid.weight.detach().clone()[1:-1]
+            yield way, scorer
+
+    monkeypatch.setattr("h2rec.experiments.cold_start.experiment._ways", ways)
+    cold_start(RunConfig.load(shop / "shop.yaml"), tmp_path, share=0.3, seeds=[0])
+    pipeline, new = told["pipeline"], told["new"]
+    known = pipeline.dataset.item_count
+    trained = pipeline.model.hid.weight.detach()[1:-1]
+    for of_way in hids.values():
+        assert len(of_way) == known + len(new.vectors)
+    for way in ("H2Rec, HID of the code group", "H2Rec, codes alone for all items"):
+        assert torch.equal(hids[way][:known], trained)
+        for row, codes in enumerate(new.ids.codes[known:]):
+            shared = (np.cumprod(new.ids.codes[:known] == codes, axis=1)).sum(axis=1)
+            mean = trained[shared == shared.max()].mean(0)
+            torch.testing.assert_close(hids[way][known + row], mean, atol=1e-5, rtol=1e-4)
+    assert (hids["H2Rec, no HID for cold items"][known:] == 0).all()
+    # The text of each withheld item by itself, in the order of the catalogue.
+    titles = pl.read_csv(shop / "items.csv")
+    cold = titles.filter(~pl.col("item_id").is_in(pipeline.dataset.items["item_id"].to_list()))
+    encoder = load_encoder(pipeline.embeddings.encoder_folder)
+    by_text = {title: encoder.encode([title])[0] for title in cold["title"]}
+    whole = prepare(DataSettings(interactions=shop / "interactions.csv", items=shop / "items.csv"))
+    order = whole.items.filter(pl.col("item_id").is_in(cold["item_id"].to_list()))["title"]
+    expected = np.stack([by_text[title] for title in order])
+    np.testing.assert_allclose(new.vectors, expected, atol=1e-6)
+    settings = pipeline.model_settings
+    of_text = text_vectors(pipeline.embeddings.vectors, settings.dim, settings.warm_start.std, new=expected)
+    np.testing.assert_allclose(hids["H2Rec, HID from text"][known:], of_text, atol=1e-5)
+    assert set(hids) == {
+        "H2Rec, HID of the code group",
+        "H2Rec, codes alone for all items",
+        "H2Rec, no HID for cold items",
+        "H2Rec, HID from text",
+        "SASRec, HID of the code group",
+        "SASRec, HID from text",
+    }
+
+
+def test_among_cold_items_the_known_ones_do_not_count():
+    # Items 1 to 3 are known, 4 and 5 cold; the best of all is the last known one.
+    scorer = SameForAll(np.array([1.0, 2.0, 9.0, 5.0, 4.0]))
+    cases = Holdout(np.array([7, 8]), Histories.from_lists([[1], [3]]), np.array([5, 4]))
+    found = _ranks(scorer, cases, 3)
+    assert found["rank_cold"].to_list() == [2, 1]
+    assert found["rank_all"].to_list() == [3, 1]
+    assert found["user"].to_list() == [7, 8]
+    assert found["target"].to_list() == [5, 4]
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
-    [("text.encoder=ready.npy", "need a text encoder"), ("data.split=time", "leave_one_out")],
+    [
+        ("text.encoder=ready.npy", "need a text encoder"),
+        ("data.split=time", "leave_one_out"),
+        ("model.name=sasrec", "cold start is of h2rec"),
+        ("text.noise={kind: drop, share: 0.5}", "takes texts as they are"),
+    ],
 )
 def test_settings_that_cold_start_can_not_use(shop, tmp_path, override, message):
     with pytest.raises(ConfigError, match=message):
         cold_start(RunConfig.load(shop / "shop.yaml", [override]), tmp_path)
+
+
+def test_items_without_any_text_are_told(shop, tmp_path):
+    lines = (shop / "items.csv").read_text().splitlines()
+    (tmp_path / "items.csv").write_text(
+        "\n".join([lines[0], *(line.partition(",")[0] + "," for line in lines[1:])])
+    )
+    config = RunConfig.load(shop / "shop.yaml", [f"data.items={tmp_path / 'items.csv'}"])
+    with pytest.raises(DataError, match="no item has a text"):
+        cold_start(config, tmp_path / "out")

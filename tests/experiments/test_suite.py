@@ -253,7 +253,7 @@ def test_the_command_prints_tables_of_what_is_finished(tiny, capsys):
     assert ended.value.code == 0
     said = capsys.readouterr().out
     assert "made-shop, test, full" in said
-    assert " +" in said
+    assert said.count("±0.0000 +") > said.count("±0.0000 -")  # Pop, whose seeds are equal, is mostly worse
     assert "made-shop, full, overall: H2Rec is" in said
     assert "made-shop, test, full, gains of a row over another one" in said
     assert "12 of 12 runs finished" in said
@@ -531,6 +531,17 @@ def test_a_wrong_key_names_the_run(suite_file, tmp_path):
             },
             r"shop: sweeping semantic_ids\.levels changes nothing",
         ),
+        ({"models": {2018: {}}}, r"models\.2018: a name is text, found int"),
+        ({"data": {2018: {}}}, r"data\.2018: a name is text, found int"),
+        ({"models": {"H2Rec": None}}, r"models\.H2Rec: null drops a row of a suite that is extended"),
+        ({"models": {" ": {}}}, "' ' can't be the name of a row"),
+        ({"models": {"a\0b": {}}}, r"can't be the name of a row"),
+        (
+            {"models": {"weak": {"model": {"name": "sasrek"}}}},
+            "shop, weak: model.name: unknown model 'sasrek'",
+        ),
+        ({"unswept": [["weak"]]}, "unswept"),
+        ({"skip": {"shoop": ["weak"]}}, r"skip\.shoop is none of the data sets shop"),
         ({"extends": "small.yaml"}, "extends itself"),
         ({"extends": "nothing"}, "no such file, and no suite of that name"),
     ],
@@ -538,6 +549,44 @@ def test_a_wrong_key_names_the_run(suite_file, tmp_path):
 def test_suites_that_fit_nothing(suite_file, tmp_path, changes, message):
     with pytest.raises(ConfigError, match=message):
         Suite.load(rewritten(suite_file, **changes), tmp_path)
+
+
+def test_a_key_that_stands_twice_is_an_error_with_its_line(suite_file, tmp_path):
+    text = suite_file.read_text()
+    line = len(text.splitlines()) + 2
+    suite_file.write_text(f"{text}title: a\ntitle: b\n")
+    with pytest.raises(ConfigError, match=f"small.yaml:{line}: .*the key 'title' stands twice"):
+        Suite.load(suite_file, tmp_path)
+    suite_file.write_text(
+        text + "title: &a {x: 1}\nreference: {<<: *a, x: 2}\n"
+    )  # to win over what is merged in is none
+    with pytest.raises(ConfigError, match="title"):
+        Suite.load(suite_file, tmp_path)
+
+
+def test_what_can_not_be_used_is_told_before_anything_runs(suite_file, tmp_path, capsys, monkeypatch):
+    def said(*words):
+        with pytest.raises(SystemExit) as ended:
+            main(["compare", str(suite_file), "--out", str(tmp_path / "out"), *words])
+        assert ended.value.code != 0
+        assert not (tmp_path / "out").exists()
+        told = " ".join(capsys.readouterr().err.split())
+        assert "Traceback" not in told
+        return told
+
+    (tmp_path / "file").touch()
+    assert "file: is no folder" in said("--stages", str(tmp_path / "file"))
+    assert "no row 'nope'" in said("--only", "nope", "--tables")
+    for seeds in ("²", "0-", "-1"):
+        assert f"--seeds {seeds}: expected numbers" in said("--seeds", seeds)
+    other = tmp_path / "other.yaml"
+    other.write_text("extends: small.yaml\nmodels: {weak: }\n")
+    assert "no row 'weak'" in said(str(other), "--only", "weak")
+    assert "no run of small, other is finished" in said(str(other), "--tables")
+    monkeypatch.setenv("H2REC_DATASETS", str(tmp_path / "nowhere"))
+    assert "H2REC_DATASETS names" in said("--data", "beauty")
+    (tmp_path / "interactions.csv").unlink()
+    assert "interactions.csv: no such file" in said()
 
 
 def test_a_sweep_makes_a_row_of_each_value(suite_file, tmp_path):

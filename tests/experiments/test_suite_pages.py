@@ -259,3 +259,57 @@ def test_falls_under_noise_are_those_from_the_same_model_s_whole_texts(pages, tm
         for (model, part), told in falls.items()
         for kind in ("swapped", "dropped")
     ]
+
+
+def test_an_operator_s_questions_are_answered_by_the_full_ranking(pages, tiny, tmp_path, monkeypatch):
+    _, table = pages
+    found = evidence(tiny)
+    monkeypatch.setattr(table, "RESULTS", tmp_path)
+    monkeypatch.setattr(table, "HEADLINE", "tiny")
+    monkeypatch.setattr(table, "OPERATED", ("nobody", "H2Rec", "Pop"))
+    for row in found["weighted_head"]:
+        row["hit@500"] = 0.25 if row["protocol"] == "full" else 0.75
+    (tmp_path / "tiny.json").write_text(json.dumps(found))
+    told = [line.strip("| ").split(" | ") for line in table.operator().splitlines()[2:]]
+    assert [row[:2] for row in told] == [["H2Rec", "made-shop"], ["Pop", "made-shop"]]
+    for name, _, *figures in told:
+        (shown,) = (e for e in found["exposure"] if e["model"] == name)
+        (head,) = (h for h in found["weighted_head"] if (h["model"], h["protocol"]) == (name, "full"))
+        sides = {
+            g["name"]: g["ndcg@10"]
+            for g in found["groups"]
+            if (g["model"], g["kind"], g["protocol"]) == (name, "code_collision", "full")
+        }
+        expected = [shown["tail_share@10"], shown["coverage@10"], shown["gini@10"], head["ndcg@10"], 0.25]
+        assert figures == [f"{value:.4f}" for value in (*expected, sides["alone"], sides["shared"])]
+        assert len(set(figures)) == 7 or name == "Pop"
+
+
+def test_falls_along_a_sweep_are_told_from_its_first_value(pages):
+    _, table = pages
+    rows = {f"A, share {s}": {"model": "A", "key": "text.noise.share", "value": s} for s in (0.0, 0.5)}
+    place = {"data": "a", "protocol": "full", "metric": "hit@10"}
+    records = [
+        place | {"slice": part, "model": name, "mean": mean}
+        for part, means in (("overall", (0.4, 0.3)), ("tail", (0.2, 0.05)))
+        for name, mean in zip(rows, means, strict=True)
+    ]
+    found = {"suite": "text_noise", "rows": rows, "records": records}
+    assert table.falls(found, "a", "hit@10").splitlines()[3:] == [
+        "| model | items | 0.0 | 0.5 |",
+        "| --- | --- | ---: | ---: |",
+        "| A | overall | +0.0% | -25.0% |",
+        "| A | tail | +0.0% | -75.0% |",
+    ]
+    # Nothing to tell where the first value was not run, or the metric not measured.
+    assert table.falls(found | {"records": records[1:2]}, "a", "hit@10") == ""
+    assert table.falls(found, "a", "hit@500") == ""
+
+
+def test_searches_are_counted_by_data_set(pages, tmp_path, monkeypatch):
+    _, table = pages
+    monkeypatch.setattr(table, "TRIALS", tmp_path)
+    went, stopped = ({"stopped_after": epoch, "seconds": 1350.0} for epoch in (None, 3))
+    rows = {"one": {"trials": [went, stopped]}, "two": {"trials": [stopped, stopped]}}
+    (tmp_path / "shop.json").write_text(json.dumps(rows))
+    assert table.searches().splitlines()[2:] == ["| shop | 2 | 2 | 3 of 4 | 1.5 |"]

@@ -6,63 +6,15 @@ import pytest
 
 from browser import opened
 from h2rec.errors import MissingExtraError
-from h2rec.experiments.suite.comparison import evidence, standing, verdicts
+from h2rec.experiments.suite.comparison import standing, verdicts
 from h2rec.experiments.suite.report import write_suite_report
 
 PLOTS = ("sweep-0", "seesaw", "popularity", "popularity-gains", "gains", "exposure")
 PLOTS += ("sharing", "alpha", "shares-rank", "shares-popularity", "codes", "training", "loss")
 
 
-@pytest.fixture(scope="module")
-def found(tiny):
-    return evidence(tiny)
-
-
-@pytest.fixture(scope="module")
-def wide(found):
-    """The same figures as of a sweep on two data sets, with a failure and without the last run."""
-    other = json.loads(json.dumps(found))
-    other["data"]["other shop"] = other["data"]["made-shop"]
-    for name in (
-        "records",
-        "contrasts",
-        "groups",
-        "weighted_head",
-        "exposure",
-        "intent",
-        "shares",
-        "codes",
-        "curves",
-    ):
-        other[name] += [entry | {"data": "other shop"} for entry in other[name]]
-    for value, name in enumerate(("H2Rec, no alignment", "H2Rec")):
-        other["rows"][name] |= {"model": "H2Rec", "key": "loss.beta", "value": value / 2}
-    other["failures"] = [{"data": "other shop", "model": "<Pop>", "seed": 3, "error": "a & b <script>"}]
-    other["cost"]["runs"] += 1
-    return other
-
-
-@pytest.fixture(scope="module")
-def page(wide, tmp_path_factory):
-    path = tmp_path_factory.mktemp("report") / "report.html"
-    write_suite_report(path, wide)
-    return path
-
-
-def test_the_page_tells_what_the_evidence_says(page, wide):
-    text = page.read_text()
-    shown = text.partition('id="evidence"')[0]
-    for record in wide["records"]:
-        assert f"<span>{record['mean']:.4f}</span>" in shown
-    told = shown.partition('id="contrasts"')[2].partition("</section>")[0]
-    assert told.count('<th scope="row">SASRec, warm</th>') == 4
-    for record in wide["contrasts"]:
-        assert f"<span>{record['relative']:+.1%}</span>" in told
-    for entry in wide["exposure"]:
-        assert f"<td>{entry['coverage@10']:.3f}</td>" in shown
-    assert shown.count("▲") > 5
-    assert "1 of 13 runs are not finished" in shown
-    assert f"{wide['curves'][-1]['parameters']:,}" in shown
+def test_a_page_of_an_unfinished_suite_says_so(page):
+    assert "1 of 13 runs are not finished" in page.read_text()
 
 
 def test_what_users_name_is_escaped(page):
@@ -74,14 +26,6 @@ def test_what_users_name_is_escaped(page):
 def test_the_page_asks_for_nothing_else(page):
     shown = re.sub(r"<script>.*?</script>", "", page.read_text(), flags=re.DOTALL)
     assert not re.search(r"(src|href)=|url\(|@import", shown)
-
-
-def test_best_and_second_are_marked_in_every_column(page, wide):
-    shown = page.read_text()
-    columns = len({(r["data"], r["protocol"], r["slice"], r["metric"]) for r in wide["records"]})
-    assert shown.count('class="place1') >= columns
-    ranked = sum(r["place"] == 2 for r in wide["records"])
-    assert shown.count('class="place2') == ranked > 0
 
 
 def test_without_plotly_the_extra_is_named(found, tmp_path, monkeypatch):
@@ -142,19 +86,6 @@ def test_a_browser_draws_it_offline_and_follows_the_choices(page, wide, width):
         )
         shown = "document.getElementById('seesaw').data.find(t => t.name === 'H2Rec').y[0]"
         assert tab.evaluate(shown) == pytest.approx(tail)
-        # Group by group, a row's loss or gain against the tested one.
-        of_group = {
-            g["model"]: g["hit@10"]
-            for g in wide["groups"]
-            if [g[k] for k in ("data", "protocol", "kind", "name")]
-            == ["other shop", "sampled100", "popularity", "4"]
-        }
-        shown = "document.getElementById('popularity-gains').data.find(t => t.name === 'Pop').y[4]"
-        assert tab.evaluate(shown) == pytest.approx(100 * (of_group["Pop"] / of_group["H2Rec"] - 1))
-        # The interval of the rows' differences holds the difference, mirrored as it is.
-        sides = "t.error_x.array[i] >= 0 && t.error_x.arrayminus[i] >= 0"
-        bar = f"document.getElementById('gains').data.every(t => t.x.every((v, i) => {sides}))"
-        assert tab.evaluate(bar)
     assert problems == []
 
 

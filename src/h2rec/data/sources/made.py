@@ -31,9 +31,11 @@ def _build(folder: Path) -> FetchedSource:
     theme_of = np.arange(ITEMS) % len(_THEMES)
     kind_of = np.arange(ITEMS) // len(_THEMES) % (len(kinds) // len(_THEMES))
     popularity = 1.0 / (1 + stream.permutation(ITEMS))
+    # Some titles are those of another item, whose codes they share; most are an item's own.
+    colours = [_COLOURS[item // len(kinds) % len(_COLOURS)] for item in range(ITEMS)]
     titles = [
-        f"{_COLOURS[item // len(kinds) % len(_COLOURS)]} {_THEMES[theme_of[item]][0]} {_THEMES[theme_of[item]][1 + kind_of[item]]}"
-        for item in range(ITEMS)
+        f"{colour} {_THEMES[theme][0]} {_THEMES[theme][1 + kind]}"
+        for colour, theme, kind in zip(colours, theme_of, kind_of, strict=True)
     ]
     items = ["item_id:token\ttitle:token_seq", *(f"i{item}\t{title}" for item, title in enumerate(titles))]
     rows = ["user_id:token\titem_id:token\ttimestamp:float"]

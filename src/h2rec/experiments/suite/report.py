@@ -54,6 +54,7 @@ def write_suite_report(path: Path, found: Mapping[str, Any]) -> None:
         slices=SLICES,
         protocols=list(dict.fromkeys(record["protocol"] for record in found["records"])),
         verdicts=list(standing(found)),
+        selected=list(dict.fromkeys(c["selected_by"] for c in found["curves"] if c["selected_by"])),
         tables=list(_tables(found)),
         contrasts=list(_contrasts(found)),
         exposures=list(_exposures(found, lead)),

@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from h2rec.experiments.suite.comparison import (
+    LEVEL,
     Record,
     contrast_rows,
     gain,
@@ -28,8 +29,10 @@ def comparison_table(found: Mapping[str, Any], data: str, protocol: str) -> Tabl
     chosen = [r for r in found["records"] if r["data"] == data and r["protocol"] == protocol]
     tested = found["tested"]
     seeds = "/".join(str(n) for n in sorted({r["seeds"] for r in chosen}))
-    table = Table(
-        title=escape(f"{data}, test, {protocol}, {seeds} seeds, all against {tested}"), title_justify="left"
+    table = _table(
+        f"{data}, test, {protocol}, {seeds} seeds, all against {tested}",
+        "[bold]bold[/]: best of its column and items, [underline]underlined[/]: second; "
+        f"+ or -: {escape(tested)} is better or worse than this row, p < {LEVEL} in both corrected tests",
     )
     table.add_column("items")
     table.add_column("model")
@@ -57,8 +60,9 @@ def contrast_table(found: Mapping[str, Any], data: str, protocol: str) -> Table 
     rows = contrast_rows(found, data, protocol)
     if not rows:
         return None
-    table = Table(
-        title=escape(f"{data}, test, {protocol}, gains of a row over another one"), title_justify="left"
+    table = _table(
+        f"{data}, test, {protocol}, gains of a row over another one",
+        f"*: the two rows differ, p < {LEVEL} in both corrected tests",
     )
     for name in ("row", "against"):
         table.add_column(name)
@@ -71,6 +75,11 @@ def contrast_table(found: Mapping[str, Any], data: str, protocol: str) -> Table 
         told = [gain(r) + (" *" if significant(r) else "  ") for r in map(cells.__getitem__, columns)]
         table.add_row(escape(model), escape(other), *told)
     return table
+
+
+def _table(title: str, caption: str) -> Table:
+    """An empty table; the caption, which says what the marks mean, may have markup."""
+    return Table(title=escape(title), title_justify="left", caption=caption, caption_justify="left")
 
 
 def _cell(record: Record) -> str:

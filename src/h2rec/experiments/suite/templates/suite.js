@@ -167,7 +167,7 @@ function sharing() {
     // Rows on other codes have other cases on each side.
     const counts = [...new Set(own.map((g) => g.cases.toLocaleString("en")))];
     return { type: "bar", name: counts.length === 1 ? `${side} (${counts[0]} cases)` : side, x: own.map((g) => g.model), y: own.map((g) => g[chosen.metric]), customdata: own.map((g) => g.cases), marker: { color: fill }, hovertemplate: `%{x}, ${side}<br>%{y:.4f}, %{customdata:,} cases<extra></extra>` };
-  }).filter((t) => t.x.length), { barmode: "group", yaxis: { title: { text: chosen.metric } }, xaxis: { tickfont: { size: narrow() ? 9 : 11 } }, legend: { orientation: "h", y: 1.02, yanchor: "bottom" } }, 420);
+  }).filter((t) => t.x.length), { barmode: "group", showlegend: true, yaxis: { title: { text: chosen.metric } }, xaxis: { tickfont: { size: narrow() ? 9 : 11 } }, legend: { orientation: "h", y: 1.02, yanchor: "bottom" } }, 420);
 }
 
 function alpha() {
