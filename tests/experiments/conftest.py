@@ -39,7 +39,7 @@ def found(tiny):
 def wide(found):
     """Evidence of the same form, as of a sweep on two data sets, with a failure and without the last run.
 
-    All figures are made up, and no two are alike: whatever stands in another one's place is seen.
+    Its figures, counts apart, are made up and no two are alike: what stands in another one's place is seen.
     """
     other = json.loads(json.dumps(found))
     other["data"]["other shop"] = other["data"]["made-shop"]
@@ -67,6 +67,7 @@ def wide(found):
             level["used"] = numbers.pop() % 15 + 1
     for curve in other["curves"]:
         curve["selected_by"] = "full.overall.hit@10"
+        # The same for all seeds of a row.
         curve["parameters"] += len(curve["data"] + curve["model"])
     for value, name in enumerate(("H2Rec, no alignment", "H2Rec")):
         other["rows"][name] |= {"model": "H2Rec", "key": "loss.beta", "value": value / 2}

@@ -134,7 +134,7 @@ def test_alone_and_shared_are_told_apart_where_items_share_codes(traces, own, dr
         f"{side} ({cases[side]} cases)": {g["model"]: g[METRIC] for g in groups if g["name"] == side}
         for side in ("alone", "shared")
     }
-    # Without a legend a page where no item shares codes would have bars of nobody knows which side.
+    # Where no item shares codes there is one trace, which plotly names in no legend unless it is told to.
     assert drawn["sharing"]["layout"]["showlegend"] is True
 
 

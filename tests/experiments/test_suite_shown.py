@@ -9,7 +9,6 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from h2rec.experiments.suite.comparison import evidence
 from h2rec.experiments.suite.report import write_suite_report
 from h2rec.experiments.suite.terminal import comparison_table, contrast_table
 
@@ -116,9 +115,11 @@ def means_of(found, *column):
 
 def holds(tooltip, record):
     """Whether a tooltip tells the figures of a test, in this order."""
-    told = [float(number) for number in re.findall(r"[-+]?\d+\.\d+", tooltip)]
+    percent, *told = [float(number) for number in re.findall(r"[-+]?\d+\.\d+", tooltip)]
     names = ("difference", "low", "high", "p_bootstrap", "p_t", "effect_size")
-    return told == pytest.approx([100 * record["relative"], *map(record.get, names)], abs=0.006)
+    return percent == pytest.approx(100 * record["relative"], abs=0.006) and told == pytest.approx(
+        [record[name] for name in names], abs=0.0006
+    )
 
 
 def test_every_figure_stands_in_its_row_slice_and_metric(tables, wide):
@@ -287,15 +288,15 @@ def test_the_terminal_s_further_comparisons_have_a_star_where_they_are_significa
 
 def test_captions_say_what_the_marks_of_the_terminal_mean(wide):
     # A row may be named like markup.
-    own = wide | {"tested": "H2Rec [new]", "records": wide["records"]}
-    marks = comparison_table(own, "made-shop", "full"), contrast_table(own, "made-shop", "full")
+    other = wide | {"tested": "H2Rec [new]"}
+    marks, stars = (made(other, "made-shop", "full") for made in (comparison_table, contrast_table))
     console = Console(width=300, record=True, file=io.StringIO())
-    console.print(*marks)
+    console.print(marks, stars)
     said = " ".join(console.export_text().split())
     assert "bold: best of its column and items, underlined: second" in said
     assert "+ or -: H2Rec [new] is better or worse than this row, p < 0.05 in both corrected tests" in said
     assert "*: the two rows differ, p < 0.05 in both corrected tests" in said
-    words = Text.from_markup(marks[0].caption)
+    words = Text.from_markup(marks.caption)
     assert [(words.plain[s.start : s.end], s.style) for s in words.spans] == [
         ("bold", "bold"),
         ("underlined", "underline"),
