@@ -16,15 +16,23 @@ from h2rec.experiments.tables import SLICES
 
 
 @pytest.fixture(scope="session")
-def tiny(tmp_path_factory):
-    """The shipped suite `tiny`, finished."""
+def tiny_cache(tmp_path_factory):
+    """Where the data of `tiny` lies: the user's own cache may hold what another version made."""
     own = tmp_path_factory.getbasetemp()
-    # One for all workers: those that come later wait, and take a copy of their own.
+    # One for all workers.
     folder = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own / "run"
     folder.mkdir(exist_ok=True)
+    return folder / "cache"
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory, tiny_cache):
+    """The shipped suite `tiny`, finished."""
+    own, folder = tmp_path_factory.getbasetemp(), tiny_cache.parent
+    # Workers that come later wait, and take a copy of their own.
     with pytest.MonkeyPatch.context() as patch, (folder / "tiny.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        patch.setenv("H2REC_CACHE", str(folder / "cache"))
+        patch.setenv("H2REC_CACHE", str(tiny_cache))
         assert Suite.load("tiny", folder / "tiny").run(jobs=1) == {}
         shutil.copytree(folder / "tiny", own / "tiny")
     return Suite.load("tiny", own / "tiny")

@@ -14,17 +14,23 @@ from h2rec.models.scorer import CatalogueScorer
 
 
 @pytest.fixture(scope="module")
-def pipelines(tiny):
-    return {
-        job.model: Pipeline(job.config, job.folder, tiny.stages) for job in tiny.finished() if job.seed == 0
-    }
+def pipelines(tiny, tiny_cache):
+    first = [job for job in tiny.finished() if job.seed == 0]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("H2REC_CACHE", str(tiny_cache))
+        yield {job.model: Pipeline(job.config, job.folder, tiny.stages) for job in first}
 
 
-def test_shares_are_those_of_sums_over_users(pipelines):
-    pipeline = pipelines["H2Rec"]
+@pytest.mark.parametrize(
+    ("row", "branches"),
+    [("H2Rec", ["sid", "hid"]), ("Two HID branches", ["first", "second"])],
+)
+def test_shares_are_those_of_sums_over_users(pipelines, row, branches):
+    pipeline = pipelines[row]
     found = branch_shares(pipeline)
     assert json.loads((pipeline.out / "shares.json").read_text()) == found
-    assert found["branches"] == ["sid", "hid"]
+    assert found["branches"] == branches
+    assert 0.02 < found["by_rank"]["1-10"][0] < 0.98  # a branch of no weight would leave nothing to see
     cases, scorer = pipeline.split.test, CatalogueScorer(pipeline.model)
     assert len(cases) < 2000
     group_of = popularity_groups(pipeline.split.train_counts, pipeline.config.data.popularity_groups)
