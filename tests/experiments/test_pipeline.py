@@ -292,6 +292,26 @@ def test_a_plain_model_runs_without_any_text(tmp_path):
     assert len(answer.items) == 3
 
 
+def test_items_without_text_are_told_to_the_model_and_share_codes_with_nobody_in_the_alignment(tmp_path):
+    config = write_shop(tmp_path)
+    dropped = {"text.noise={kind: drop, share: 0.3}": 18, "text.noise={kind: swap, share: 0.3}": 0, None: 0}
+    keys = set()
+    for override, count in dropped.items():
+        run = RunConfig.load(config, [override] if override else [])
+        pipeline = Pipeline(run, tmp_path / "out", tmp_path / "stages")
+        missing = np.flatnonzero(~pipeline.features.has_text) + 1
+        assert len(missing) == count
+        codes, ids = pipeline.shared_codes, pipeline.semantic_ids
+        known = np.setdiff1d(np.arange(1, ITEMS + 1), missing)
+        assert (codes[known] == ids.codes[known - 1]).all()
+        assert (codes[missing] < 0).all()
+        assert len(np.unique(codes[missing])) == count
+        keys.add(pipeline.stages["text"].key)
+        # The items of no text have the codes of one text; as they are told to the model they do not.
+        assert len(np.unique(ids.codes[missing - 1], axis=0)) == min(count, 1)
+    assert len(keys) == 3
+
+
 def test_noise_without_any_text_is_an_error(tmp_path):
     bare = ["data.items=null", "model.name=sasrec", "text.noise={share: 0.2}"]
     config = RunConfig.load(write_shop(tmp_path), bare)

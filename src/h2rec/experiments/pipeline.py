@@ -130,8 +130,9 @@ class Pipeline(Preparation):
         config = self.config
         settings = config.model.with_branch_weights({"popularity": 0.0})
         model = build_model(settings, self.features, seed=config.train.seed).to(self.device)
-        codes = None if self.semantic_ids is None else self.semantic_ids.padded()
-        objective = TrainingObjective(config.loss, self.split.train, self.dataset.item_count, codes)
+        objective = TrainingObjective(
+            config.loss, self.split.train, self.dataset.item_count, self.shared_codes
+        )
         return Trainer(
             model,
             objective,

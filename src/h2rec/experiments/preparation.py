@@ -22,7 +22,7 @@ from h2rec.experiments.stages import Stage, StageStore
 from h2rec.files import atomic_path, file_hash, read_json
 from h2rec.models.build import ItemFeatures
 from h2rec.runtime import select_device, set_threads
-from h2rec.semantic_ids.codes import SemanticIds
+from h2rec.semantic_ids.codes import CodeArray, SemanticIds
 from h2rec.semantic_ids.tokenize import tokenize
 from h2rec.text.embed import embed
 from h2rec.text.fields import item_texts
@@ -38,9 +38,10 @@ HARDLY_USED = 0.1
 
 @dataclass(frozen=True, eq=False)
 class Embeddings:
-    """Text embeddings of the catalogue, `[N, m]`, and the folder of the encoder that made them."""
+    """Text embeddings of the catalogue, `[N, m]`, which items have a text, `[N]`, and the folder of the encoder."""
 
     vectors: npt.NDArray[np.float32]
+    has_text: npt.NDArray[np.bool_]
     encoder_folder: Path
 
 
@@ -105,17 +106,24 @@ class Preparation:
         depends = {"data": self.data_stage.key, "text": settings.model_dump(mode="json")}
         if settings.precomputed:
             depends["file"] = _hash_of(Path(settings.encoder), "text.encoder")
+        if settings.precomputed or not all(texts) or "noise" in depends["text"]:
+            depends["has_text"] = "told"
 
         def work(folder: Path) -> None:
             rows = self.dataset.item_file_index
             file_index = None if rows is None else rows.to_numpy()
             embedded = embed(items, settings, item_file_index=file_index, device=str(self.device))
             np.save(folder / "vectors.npy", embedded.vectors)
+            np.save(folder / "has_text.npy", embedded.has_text)
             (folder / "encoder").mkdir()
             embedded.encoder.save(folder / "encoder")
 
         folder = self.stage("text", depends, work).folder
-        return Embeddings(np.load(folder / "vectors.npy", allow_pickle=False), folder / "encoder")
+        vectors = np.load(folder / "vectors.npy", allow_pickle=False)
+        told = folder / "has_text.npy"
+        # Embedded before it was told: then every item had a text, see above.
+        has_text = np.load(told, allow_pickle=False) if told.exists() else np.ones(len(vectors), np.bool_)
+        return Embeddings(vectors, has_text, folder / "encoder")
 
     # -- semantic IDs ----------------------------------------------------------------------------
 
@@ -202,8 +210,27 @@ class Preparation:
         """What the model may know of the items beforehand."""
         text = None if self.embeddings is None else self.embeddings.vectors
         return ItemFeatures(
-            self.dataset.item_count, self.semantic_ids, text, self.split.train_counts, self.split.train
+            self.dataset.item_count,
+            self.semantic_ids,
+            text,
+            self.split.train_counts,
+            self.split.train,
+            has_text=None if self.embeddings is None else self.embeddings.has_text,
         )
+
+    @property
+    def shared_codes(self) -> CodeArray | None:
+        """Codes by which the alignment finds items of like meaning, `[N + 1, L]`, padding first.
+
+        Items without text, whose codes are those of the mean of all texts, share none: each has numbers of its own.
+        """
+        if self.semantic_ids is None:
+            return None
+        codes = self.semantic_ids.padded()
+        if self.embeddings is not None and not self.config.semantic_ids.reads_file:
+            unknown = np.flatnonzero(~self.embeddings.has_text) + 1
+            codes[unknown] = -unknown[:, None]
+        return codes
 
     def stage(self, name: str, depends_on: dict[str, Any], work: Callable[[Path], None]) -> Stage:
         """Return a finished stage, made now if it was not there, and remember it in `stages`."""

@@ -1,5 +1,6 @@
 """From settings and plain arrays to a model with its starting weights."""
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -24,8 +25,17 @@ from h2rec.models.h2rec import H2Rec
 from h2rec.models.hid import HidModel
 from h2rec.models.row_sum import RowArray, RowSum, fitted_rows
 from h2rec.models.settings import ModelSettings, WarmStartSettings
-from h2rec.models.warm_start import Vectors, code_vectors, start_codes, start_rows, text_vectors
+from h2rec.models.warm_start import (
+    Vectors,
+    code_vectors,
+    described_rows,
+    start_codes,
+    start_rows,
+    text_vectors,
+)
 from h2rec.semantic_ids.codes import SemanticIds
+
+logger = logging.getLogger(__name__)
 
 Model = HidModel | H2Rec | TiedModel | HidBranches | LlmEsr | Pop
 
@@ -42,6 +52,8 @@ class ItemFeatures:
         Codes of the items, or None for a catalogue without.
     text
         Text embeddings, float32 `[N, m]`, or None for a catalogue without.
+    has_text
+        Which items have a text of their own, bool `[N]`; None for all. The others start as if there were no text.
     train_counts
         Training interactions of each item, `[N + 1]`, padding first; None where weights are loaded later.
     train
@@ -56,6 +68,12 @@ class ItemFeatures:
     train_counts: IntArray | None = None
     train: Histories | None = None
     pieces: tuple[RowArray, int] | None = None
+    has_text: npt.NDArray[np.bool_] | None = None
+
+    @property
+    def described(self) -> npt.NDArray[np.bool_]:
+        """Which items have a text, bool `[N]`."""
+        return np.ones(self.item_count, np.bool_) if self.has_text is None else self.has_text
 
 
 def check_name(settings: ModelSettings) -> None:
@@ -187,17 +205,21 @@ def _warm_start(model: nn.Module, settings: ModelSettings, features: ItemFeature
     start = settings.warm_start
     if features.text is None or settings.name == "pop" or not (start.hid or start.codes):
         return
-    vectors = text_vectors(features.text, settings.dim, start.std)
+    described = features.described
+    if described.sum() < settings.dim and not described.all():
+        logger.warning("%d items have a text, too few for a warm start: all start cold", described.sum())
+        return
+    vectors = described_rows(text_vectors(features.text[described], settings.dim, start.std), described)
     for module in model.modules():
         hid, ids = getattr(module, "hid", None), features.semantic_ids
         if start.hid and isinstance(hid, nn.Embedding):
             start_rows(hid.weight, vectors)
         if start.codes and isinstance(module, CodeTable) and ids is not None:
-            tables, _ = code_vectors(vectors, ids.codes, ids.codebook_sizes)
+            tables, _ = code_vectors(vectors, ids.codes, ids.codebook_sizes, described)
             start_codes(module.vectors, tables)
         if start.codes and isinstance(module, RowSum):
             rows, count = module.rows[1:-1].numpy(), module.vectors.num_embeddings - 2
-            start_rows(module.vectors.weight, fitted_rows(vectors, rows, count))
+            start_rows(module.vectors.weight, fitted_rows(vectors[described], rows[described], count))
     if start.codes and isinstance(model, H2Rec) and model.uses_sid and settings.residual.enabled:
         start_rows(model.residual.table.weight, _own_part(model, vectors, features))
 
@@ -210,6 +232,6 @@ def _own_part(model: H2Rec, vectors: Vectors, features: ItemFeatures) -> Vectors
         return vectors - shared
     assert features.semantic_ids is not None
     ids = features.semantic_ids
-    _, left = code_vectors(vectors, ids.codes, ids.codebook_sizes)
+    _, left = code_vectors(vectors, ids.codes, ids.codebook_sizes, features.described)
     # Equal weights fuse codes to 1/L of their sum.
     return left / np.float32(ids.levels)

@@ -8,6 +8,7 @@ from h2rec.models.backbones import make_backbone
 from h2rec.models.protocol import BranchVectors, UserStates, positions_read, read
 from h2rec.models.scoring import item_side, user_side
 from h2rec.models.settings import ModelSettings
+from h2rec.models.warm_start import COLD_STD
 
 
 class HidModel(nn.Module):
@@ -37,7 +38,7 @@ class HidModel(nn.Module):
 def hid_table(item_count: int, dim: int) -> nn.Embedding:
     """Return the table H with a padding row in front and a row for the masked item at the end."""
     table = nn.Embedding(item_count + 2, dim, padding_idx=0)
-    nn.init.normal_(table.weight, std=0.02)
+    nn.init.normal_(table.weight, std=COLD_STD)
     with torch.no_grad():
         table.weight[0].zero_()
     return table

@@ -9,6 +9,8 @@ from h2rec.errors import ConfigError
 from h2rec.semantic_ids.codes import CodeArray
 
 Vectors = npt.NDArray[np.float32]
+COLD_STD = 0.02
+"""Standard deviation of item vectors that start cold."""
 
 
 def text_vectors(embeddings: Vectors, dim: int, std: float, new: Vectors | None = None) -> Vectors:
@@ -37,8 +39,31 @@ def text_vectors(embeddings: Vectors, dim: int, std: float, new: Vectors | None 
     return scaled
 
 
+def described_rows(vectors: Vectors, described: npt.NDArray[np.bool_]) -> Vectors:
+    """Vectors of all items, `[N, d]`, from those of the items that have a text; the others start cold.
+
+    Put where the others' mean is, items without text would be one point, at the origin of the components, from which
+    cosine scores have no direction to move them in.
+
+    Parameters
+    ----------
+    vectors
+        Of the items with a text, `[n, d]`.
+    described
+        Which items these are, bool `[N]`. The others' vectors are drawn from torch's generator.
+    """
+    if described.all():
+        return vectors
+    rows: Vectors = (torch.randn(len(described), vectors.shape[1]) * COLD_STD).numpy()
+    rows[described] = vectors
+    return rows
+
+
 def code_vectors(
-    vectors: Vectors, codes: CodeArray, codebook_sizes: tuple[int, ...]
+    vectors: Vectors,
+    codes: CodeArray,
+    codebook_sizes: tuple[int, ...],
+    described: npt.NDArray[np.bool_] | None = None,
 ) -> tuple[list[Vectors], Vectors]:
     """Split item vectors into code vectors, level by level.
 
@@ -51,19 +76,22 @@ def code_vectors(
         `[N, d]`.
     codes
         `[N, L]`.
+    described
+        Items that have a say in the codes' vectors, bool `[N]`; all by default.
 
     Returns
     -------
     tables, residual
-        One `[K_l, d]` a level (zero for a code that no item has), and what all levels leave, `[N, d]`.
+        One `[K_l, d]` a level (zero for a code that no such item has), and what all levels leave, `[N, d]`.
     """
     residual = vectors.astype(np.float64)
+    counted = np.ones(len(vectors), dtype=np.bool_) if described is None else described
     tables = []
     for level, size in enumerate(codebook_sizes):
         column = codes[:, level]
         sums = np.zeros((size, vectors.shape[1]))
-        np.add.at(sums, column, residual)
-        table = sums / np.maximum(np.bincount(column, minlength=size), 1)[:, None]
+        np.add.at(sums, column[counted], residual[counted])
+        table = sums / np.maximum(np.bincount(column[counted], minlength=size), 1)[:, None]
         residual = residual - table[column]
         tables.append(table.astype(np.float32))
     return tables, residual.astype(np.float32)

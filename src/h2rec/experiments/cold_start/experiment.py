@@ -150,7 +150,8 @@ def _ways(pipeline: Pipeline, new: NewItems, *, first: bool) -> Iterator[tuple[s
     """Every way to score a catalogue with new items; those without training once only."""
     settings, embeddings = pipeline.model_settings, pipeline.embeddings
     assert embeddings is not None
-    of_text = text_vectors(embeddings.vectors, settings.dim, settings.warm_start.std, new=new.vectors)
+    told = embeddings.vectors[embeddings.has_text]
+    of_text = text_vectors(told, settings.dim, settings.warm_start.std, new=new.vectors)
     grown: Any = grown_model(pipeline.model, settings, new.ids, new.groups)
     name = "H2Rec" if settings.name == "h2rec" else "SASRec"
     # A scorer keeps the item vectors as they are when it is made, so one model serves all of them by turns.
