@@ -699,6 +699,22 @@ def test_extending_adds_replaces_and_drops_rows(suite_file, tmp_path):
     assert suite.jobs[0].config.data.interactions == tmp_path / "interactions.csv"
 
 
+def test_contrasts_of_a_sweep_go_with_its_rows(suite_file, tmp_path):
+    planned = {"H2Rec, beta 0.5": ["weak, beta 0.5", "H2Rec, beta 0.0"], "weak, beta 0.5": ["weak, beta 0.0"]}
+    rewritten(suite_file, sweep={"loss.beta": [0.0, 0.5]}, contrasts=planned, reference="H2Rec, beta 0.5")
+    child = tmp_path / "child.yaml"
+    child.write_text("extends: small.yaml\n")
+    assert Suite.load(child, tmp_path).settings.contrasts == planned
+    rewritten(child, models={"weak": None})
+    assert Suite.load(child, tmp_path).settings.contrasts == {"H2Rec, beta 0.5": ["H2Rec, beta 0.0"]}
+    # Other values make other rows: what is planned of the old ones is no mistake of the suite that extends.
+    rewritten(child, models={}, sweep={"loss.beta": [0.1, 0.5]})
+    assert Suite.load(child, tmp_path).settings.contrasts == {}
+    rewritten(child, contrasts={"H2Rec, beta 0.5": ["weak, beta 0.1"], "weak, beta 0.0": []})
+    with pytest.raises(ConfigError, match=r"'weak, beta 0\.0' is none of the rows"):
+        Suite.load(child, tmp_path)
+
+
 @pytest.fixture
 def data_sets(monkeypatch, tmp_path):
     """Files where the shipped suites look for their data sets, with nothing in them."""

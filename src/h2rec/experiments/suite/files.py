@@ -114,6 +114,9 @@ def _extended(path: Path, below: tuple[Path, ...]) -> Values:
     extended: Values = {}
     if parent is not None:
         extended = _extended(beside if beside.is_file() else suite_path(str(parent)), (*below, path))
+    sweep = own.get("sweep")
+    if isinstance(sweep, Mapping) and (extended.get("sweep") or any(v is not None for v in sweep.values())):
+        extended.pop("contrasts", None)  # of rows that have other names now
     for row, part in own["models"].items():
         if part is None and row not in extended.get("models", {}):
             raise ConfigError(
@@ -125,17 +128,22 @@ def _extended(path: Path, below: tuple[Path, ...]) -> Values:
 
 def _leave_out(values: Values, dropped: set[str]) -> None:
     """Take rows that a suite drops out of what names rows, and contrasts and the like that are given as null."""
+    swept = tuple(f"{name}, " for name in dropped) if values.get("sweep") else ()
+
+    def is_left(name: Any) -> bool:
+        return name not in tuple(dropped) and not (isinstance(name, str) and name.startswith(swept))
+
     for part in ("contrasts", "tuned_as", "skip"):
         if isinstance(asked := values.get(part), Mapping):
             values[part] = {
-                row: [name for name in others if name not in dropped] if isinstance(others, list) else others
+                row: list(filter(is_left, others)) if isinstance(others, list) else others
                 for row, others in asked.items()
-                if others is not None and row not in dropped and others not in tuple(dropped)
+                if others is not None and is_left(row) and is_left(others)
             }
     if isinstance(sweep := values.get("sweep"), Mapping):
         values["sweep"] = {key: swept for key, swept in sweep.items() if swept is not None}
     if isinstance(unswept := values.get("unswept"), list):
-        values["unswept"] = [name for name in unswept if name not in tuple(dropped)]
+        values["unswept"] = list(filter(is_left, unswept))
 
 
 def _named(option: str) -> tuple[str, Values]:
