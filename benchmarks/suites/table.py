@@ -62,10 +62,8 @@ DATA = {
 
 BUSINESS = ("main", "popularity")
 """Suites under which an operator's questions are answered."""
-NOISE = "text_noise"
-"""Suites under which it is told how fast each model falls."""
 KINDS_OF_NOISE = {"text_noise": "swapped", "text_noise_drop": "dropped", "text_noise_replace": "replaced"}
-"""What those suites do to a share of the texts."""
+"""Suites under which it is told how fast each model falls, and what they do to a share of the texts."""
 HEADLINE = "main"
 """Suite whose tested row is compared with every other model on the page of findings."""
 GAINS = (
@@ -76,7 +74,7 @@ GAINS = (
     ("full", "hit@500"),
     ("sampled100", "ndcg@10"),
 )
-"""Protocols and metrics of that comparison: what selects, the top, the depth, and the paper's."""
+"""Protocols and metrics of that comparison: what selects, from the top to the depth, and the paper's."""
 MANY_TIMES = 9
 """Gains from here on are not told in percent."""
 STEPS = "paper_form"
@@ -92,7 +90,7 @@ STEP_COLUMNS = (
 """By what the page of findings shows these steps."""
 GROUPED = ("SASRec, warm", "Two HID branches", "HID + SID, added", "LLM-ESR")
 """Rows over which gains are told by popularity group."""
-OPERATED = (
+OPERATOR_ROWS = (
     "SASRec, cold",
     "SASRec, warm",
     "LLM-ESR",
@@ -185,7 +183,7 @@ def group_gains() -> str:
     return markdown(["over", "data set", *heads], rows, text_columns=2)
 
 
-def operator() -> str:
+def operator_questions() -> str:
     """What the main table's rows show, what the most sold items and items that share their codes get."""
     rows = []
     for found in kept_results():
@@ -198,7 +196,7 @@ def operator() -> str:
             for g in found["groups"]
             if (g["kind"], g["protocol"]) == ("code_collision", "full")
         }
-        for name in (row for row in OPERATED if row in shown):
+        for name in (row for row in OPERATOR_ROWS if row in shown):
             figures = [
                 *(shown[name][figure] for figure in ("tail_share@10", "coverage@10", "gini@10")),
                 *(head[name][figure] for figure in ("ndcg@10", "hit@500")),
@@ -225,24 +223,25 @@ def steps() -> str:
     return "\n".join(tables)
 
 
-def noise(metric: str = "ndcg@100") -> str:
-    """How far each model falls as texts are disturbed, in the full ranking; bold where its whole texts are better."""
-    heads: list[str] = []
+def noise() -> str:
+    """How NDCG@100 of the full ranking changes as texts are disturbed, against the same model on whole texts."""
+    kept = [found for found in kept_results() if found["suite"] in KINDS_OF_NOISE]
+    first, *shares = sorted({row["value"] for found in kept for row in found["rows"].values()}) or [0]
     lines: dict[tuple[str, str], list[list[str]]] = {}
-    for found in kept_results():
-        if found["suite"] not in KINDS_OF_NOISE:
-            continue
+    for found in kept:
         of_row = {(row["model"], row["value"]): name for name, row in found["rows"].items()}
-        first, *shares = dict.fromkeys(row["value"] for row in found["rows"].values())
-        heads = [f"{share:.0%}" for share in shares]
         for data in found["data"]:
             pairs = contrast_rows(found, data, "full")
             for model, part in product(dict.fromkeys(model for model, _ in of_row), ("overall", "tail")):
                 whole = of_row[model, first]
-                cells = (pairs.get((of_row[model, share], whole), {}).get((part, metric)) for share in shares)
+                cells = (
+                    pairs.get((of_row.get((model, share)), whole), {}).get((part, "ndcg@100"))
+                    for share in shares
+                )
                 line = [model, part, data, KINDS_OF_NOISE[found["suite"]], *map(_gain, cells)]
                 lines.setdefault((model, part), []).append(line)
     rows = [cells for of_model in lines.values() for cells in of_model]
+    heads = [f"{share:.0%}" for share in shares]
     return markdown(["model", "items", "data set", "texts", *heads], rows, text_columns=4)
 
 
@@ -299,7 +298,7 @@ def of_data_sets(found: dict[str, Any]) -> str:
         f"{table(found, data, protocol)}{contrasts(found, data, protocol)}"
         for data, protocol in blocks_of(found)
     ]
-    if found["suite"].startswith(NOISE):
+    if found["suite"] in KINDS_OF_NOISE:
         parts += [falls(found, data, metric) for data in found["data"] for metric in ("ndcg@10", "hit@500")]
     if found["suite"] in BUSINESS:
         parts += [business(found, data) for data in found["data"]]
@@ -509,7 +508,7 @@ if __name__ == "__main__":
                 "gains": gains,
                 "searches": searches,
                 "groups": group_gains,
-                "operator": operator,
+                "operator": operator_questions,
                 "steps": steps,
                 "noise": noise,
             },

@@ -17,7 +17,7 @@ import failing_runs
 from h2rec.cli.main import main
 from h2rec.errors import ConfigError
 from h2rec.evaluation.significance import compare_models
-from h2rec.experiments.config import RunConfig, key_of_settings
+from h2rec.experiments.config import RunConfig, key_of_settings, read_yaml
 from h2rec.experiments.search.space import value_at
 from h2rec.experiments.suite.comparison import changes_along, evidence
 from h2rec.experiments.suite.evidence import _shares
@@ -557,11 +557,9 @@ def test_a_key_that_stands_twice_is_an_error_with_its_line(suite_file, tmp_path)
     suite_file.write_text(f"{text}title: a\ntitle: b\n")
     with pytest.raises(ConfigError, match=f"small.yaml:{line}: .*the key 'title' stands twice"):
         Suite.load(suite_file, tmp_path)
-    suite_file.write_text(
-        text + "title: &a {x: 1}\nreference: {<<: *a, x: 2}\n"
-    )  # to win over what is merged in is none
-    with pytest.raises(ConfigError, match="title"):
-        Suite.load(suite_file, tmp_path)
+    # To win over what is merged in is none.
+    suite_file.write_text("a: &a {x: 1, y: 2}\nb: {<<: *a, x: 3}\n")
+    assert read_yaml(suite_file)["b"] == {"x": 3, "y": 2}
 
 
 def test_what_can_not_be_used_is_told_before_anything_runs(suite_file, tmp_path, capsys, monkeypatch):
@@ -785,15 +783,18 @@ def test_the_suites_of_the_benchmarks_are_valid(data_sets, tmp_path):
         assert suite.settings.tested in {job.model for job in suite.jobs}
 
 
-def test_the_steps_from_the_paper_s_form_lead_to_the_main_suite_s_row(data_sets, tmp_path):
-    def rows(suite):
-        jobs = Suite.load(suite, tmp_path / "out", data=["scientific"]).jobs
-        return {job.model: job.config for job in jobs if job.seed == 0}
+def test_rows_that_the_benchmarks_share_with_the_main_suite_are_its_rows(data_sets, tmp_path):
+    ours = Path(__file__).parents[2] / "benchmarks" / "suites"
 
-    steps, main = (
-        rows(str(Path(__file__).parents[2] / "benchmarks" / "suites" / "paper_form.yaml")),
-        rows("main"),
+    def rows(suite):
+        jobs = Suite.load(suite, tmp_path / "out", data=["scientific"], seeds=[0]).jobs
+        return {job.model: job.config for job in jobs}
+
+    steps, seeds, main = (
+        rows(suite) for suite in (ours / "paper_form.yaml", ours / "paper_seeds.yaml", "main")
     )
+    assert seeds == {name: main[name] for name in ("SASRec, warm", "H2Rec, as in the paper")}
+    # The steps from the paper's form to the default begin and end at rows of the main suite.
     assert steps["as in the paper"] == main["H2Rec, as in the paper"]
     assert steps["6 every position a target"] == main["H2Rec, two branches"]
     assert steps["7 the hybrid branch"] == main["H2Rec"]

@@ -266,11 +266,11 @@ def test_an_operator_s_questions_are_answered_by_the_full_ranking(pages, tiny, t
     found = evidence(tiny)
     monkeypatch.setattr(table, "RESULTS", tmp_path)
     monkeypatch.setattr(table, "HEADLINE", "tiny")
-    monkeypatch.setattr(table, "OPERATED", ("nobody", "H2Rec", "Pop"))
+    monkeypatch.setattr(table, "OPERATOR_ROWS", ("nobody", "H2Rec", "Pop"))
     for row in found["weighted_head"]:
         row["hit@500"] = 0.25 if row["protocol"] == "full" else 0.75
     (tmp_path / "tiny.json").write_text(json.dumps(found))
-    told = [line.strip("| ").split(" | ") for line in table.operator().splitlines()[2:]]
+    told = [line.strip("| ").split(" | ") for line in table.operator_questions().splitlines()[2:]]
     assert [row[:2] for row in told] == [["H2Rec", "made-shop"], ["Pop", "made-shop"]]
     for name, _, *figures in told:
         (shown,) = (e for e in found["exposure"] if e["model"] == name)

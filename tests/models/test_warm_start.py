@@ -6,8 +6,9 @@ import torch
 
 from h2rec.errors import ConfigError
 from h2rec.models.build import ItemFeatures, build_model
+from h2rec.models.hid import COLD_STD
 from h2rec.models.settings import ModelSettings
-from h2rec.models.warm_start import COLD_STD, code_vectors, text_vectors
+from h2rec.models.warm_start import code_vectors, text_vectors
 
 
 def test_code_vectors_are_means_of_what_coarser_levels_left():

@@ -106,6 +106,7 @@ class Preparation:
         depends = {"data": self.data_stage.key, "text": settings.model_dump(mode="json")}
         if settings.precomputed:
             depends["file"] = _hash_of(Path(settings.encoder), "text.encoder")
+        # Where a text may be missing, which ones are is part of the stage; what older versions left does not tell.
         if settings.precomputed or not all(texts) or "noise" in depends["text"]:
             depends["has_text"] = "told"
 
@@ -121,7 +122,7 @@ class Preparation:
         folder = self.stage("text", depends, work).folder
         vectors = np.load(folder / "vectors.npy", allow_pickle=False)
         told = folder / "has_text.npy"
-        # Embedded before it was told: then every item had a text, see above.
+        # What an older version left is taken only where every item has a text.
         has_text = np.load(told, allow_pickle=False) if told.exists() else np.ones(len(vectors), np.bool_)
         return Embeddings(vectors, has_text, folder / "encoder")
 

@@ -8,7 +8,9 @@ from h2rec.models.backbones import make_backbone
 from h2rec.models.protocol import BranchVectors, UserStates, positions_read, read
 from h2rec.models.scoring import item_side, user_side
 from h2rec.models.settings import ModelSettings
-from h2rec.models.warm_start import COLD_STD
+
+COLD_STD = 0.02
+"""Standard deviation of item vectors that start cold."""
 
 
 class HidModel(nn.Module):

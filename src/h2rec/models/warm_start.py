@@ -6,11 +6,10 @@ import torch
 from sklearn.decomposition import PCA
 
 from h2rec.errors import ConfigError
+from h2rec.models.hid import COLD_STD
 from h2rec.semantic_ids.codes import CodeArray
 
 Vectors = npt.NDArray[np.float32]
-COLD_STD = 0.02
-"""Standard deviation of item vectors that start cold."""
 
 
 def text_vectors(embeddings: Vectors, dim: int, std: float, new: Vectors | None = None) -> Vectors:
