@@ -705,6 +705,14 @@ def test_contrasts_of_a_sweep_go_with_its_rows(suite_file, tmp_path):
     assert Suite.load(child, tmp_path).settings.contrasts == planned
     rewritten(child, models={"weak": None})
     assert Suite.load(child, tmp_path).settings.contrasts == {"H2Rec, beta 0.5": ["H2Rec, beta 0.0"]}
+    # A model whose name begins like a dropped one's stays.
+    models = yaml.safe_load(suite_file.read_text())["models"]
+    rewritten(suite_file, models=models | {"weak, warm": models["weak"]})
+    rewritten(suite_file, contrasts={"weak, warm, beta 0.5": ["weak, warm, beta 0.0", "weak, beta 0.0"]})
+    assert Suite.load(child, tmp_path).settings.contrasts == {
+        "weak, warm, beta 0.5": ["weak, warm, beta 0.0"]
+    }
+    rewritten(suite_file, contrasts=planned)
     # Other values make other rows: what is planned of the old ones is no mistake of the suite that extends.
     rewritten(child, models={}, sweep={"loss.beta": [0.1, 0.5]})
     assert Suite.load(child, tmp_path).settings.contrasts == {}

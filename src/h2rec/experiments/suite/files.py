@@ -63,7 +63,7 @@ def read_suite(path: Path, data: Sequence[str] = ()) -> Values:
     models = values.get("models", {})
     dropped = {name for name, row in models.items() if row is None}
     values["models"] = {name: row for name, row in models.items() if row is not None}
-    _leave_out(values, dropped)
+    _leave_out(values, list(models), dropped)
     if data:
         named = [_named(option) for option in data]
         values["data"] = dict(named)
@@ -126,12 +126,15 @@ def _extended(path: Path, below: tuple[Path, ...]) -> Values:
     return merged(extended, own)
 
 
-def _leave_out(values: Values, dropped: set[str]) -> None:
+def _leave_out(values: Values, models: Sequence[str], dropped: set[str]) -> None:
     """Take rows that a suite drops out of what names rows, and contrasts and the like that are given as null."""
-    swept = tuple(f"{name}, " for name in dropped) if values.get("sweep") else ()
+    longest_first = sorted(models, key=len, reverse=True)
 
     def is_left(name: Any) -> bool:
-        return name not in tuple(dropped) and not (isinstance(name, str) and name.startswith(swept))
+        # A row of a sweep has its model's name in front, which may begin like another one's.
+        swept = values.get("sweep") and isinstance(name, str)
+        found = (m for m in longest_first if name == m or (swept and name.startswith(f"{m}, ")))
+        return next(found, None) not in dropped
 
     for part in ("contrasts", "tuned_as", "skip"):
         if isinstance(asked := values.get(part), Mapping):
