@@ -20,6 +20,7 @@ from exchange import write_cases
 
 from h2rec.evaluation.metrics import per_case, summarize
 from h2rec.evaluation.paired_tests import paired_tests
+from h2rec.evaluation.ranking import NO_RANK
 from h2rec.experiments.config import RunConfig
 from h2rec.experiments.pipeline import Pipeline
 from h2rec.experiments.provenance import provenance

@@ -35,7 +35,8 @@ def recommend(
     seen: Annotated[
         bool | None,
         typer.Option(
-            "--seen/--no-seen", help="Whether items of the history may come again; default: as the bundle says."
+            "--seen/--no-seen",
+            help="Whether items of the history may come again; default: as the bundle says.",
         ),
     ] = None,
     source: Annotated[
@@ -80,7 +81,9 @@ def _recommend_file(
         f"{report.unknown:,} unknown items skipped: {target}"
     )
     if report.short:
-        typer.echo(f"{report.short:,} users have fewer than {k} items: the filter and the history leave no more")
+        typer.echo(
+            f"{report.short:,} users have fewer than {k} items: the filter and the history leave no more"
+        )
 
 
 def _tell(recommender: Recommender, answer: Recommendation, as_json_: bool) -> None:

@@ -115,7 +115,7 @@ def fit_weights(
     slices = {"overall": np.ones_like(of_head), "head": of_head, "tail": ~of_head}
 
     def values(tried: Sequence[Blend]) -> list[dict[str, float]]:
-        ranks = _ranks(model, cases, tried, train_counts, negatives, repeats)
+        ranks = _ranks(model, cases, tried, train_counts, negatives, repeats=repeats)
         return [
             {name: float(per_case(row[rows], metric).mean()) for name, rows in slices.items() if rows.any()}
             for row in ranks
@@ -171,6 +171,7 @@ def _ranks(
     tried: Sequence[Blend],
     train_counts: npt.NDArray[np.integer],
     negatives: torch.Tensor | None,
+    *,
     repeats: RepeatRule,
 ) -> Ranks:
     """Rank every target with all blends, `[tried, cases]`: among all items, or among negatives `[cases, n]`.
