@@ -11,10 +11,13 @@ from fastapi.testclient import TestClient
 
 from h2rec.errors import ConfigError, DataError
 from h2rec.evaluation.significance import compare_models
+from h2rec.evaluation.topk import top_items
+from h2rec.experiments import shares
 from h2rec.experiments.config import RunConfig
 from h2rec.experiments.pipeline import Pipeline
 from h2rec.files import file_hash, read_json
 from h2rec.retrieval.filters import ItemFilter
+from h2rec.retrieval.growth import add_items
 from h2rec.retrieval.recommender import Recommender
 from h2rec.serving.app import create_app
 from h2rec.serving.service import Service
@@ -114,6 +117,25 @@ def test_a_question_may_ask_for_the_other_rule(runs, rule):
             body = {"history": history, "k": ITEMS, "filter": {"seen": seen}}
             answer = client.post("/recommend", json=body).json()
             assert [item["item_id"] for item in answer["items"]] == [item.item_id for item in items]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_bundle_that_grows_keeps_its_rule(runs, tmp_path, rule):
+    bundle = Recommender.load(runs[rule].out / "bundle").bundle
+    fresh = pl.DataFrame({"item_id": ["new"], "title": ["tea green leaf number 1000"]})
+    add_items(bundle, fresh, tmp_path / "grown")
+    assert Recommender.load(tmp_path / "grown").repeats == (rule == "allowed")
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_shares_of_branches_are_those_of_what_is_shown(runs, monkeypatch, rule):
+    run, hidden = runs[rule], []
+    monkeypatch.setattr(
+        shares, "top_items", lambda s, k, exclude: hidden.append(exclude) or top_items(s, k, exclude)
+    )
+    assert shares.branch_shares(run) is not None
+    assert all((exclude is None) == (rule == "allowed") for exclude in hidden)
+    assert len(hidden) > 0
 
 
 def test_the_rule_changes_no_training(runs):
