@@ -67,6 +67,8 @@ def evaluate(
 
     Parameters
     ----------
+    settings
+        With `repeats` allowed or excluded, see `Repeats.of`.
     head
         Which items are head items, bool `[N + 1]`, padding first.
     train_counts
