@@ -153,6 +153,8 @@ def test_trained_by_itself_either_rule_ends_with_the_same_bytes(plays, runs, tmp
     assert not alone.reused
     files = [stage.folder / "model.safetensors" for stage in (of_rule, alone)]
     assert file_hash(files[0]) == file_hash(files[1])
+    logs = [read_json(stage.folder / "training.json")["log"] for stage in (of_rule, alone)]
+    assert [epoch["valid"] for epoch in logs[0]] == [epoch["valid"] for epoch in logs[1]]
 
 
 def test_the_data_decide_unless_told_and_it_is_said(plays, runs, tmp_path, caplog):
