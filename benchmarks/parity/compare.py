@@ -20,6 +20,7 @@ from exchange import write_cases
 
 from h2rec.evaluation.metrics import per_case, summarize
 from h2rec.evaluation.paired_tests import paired_tests
+from h2rec.evaluation.ranking import NO_RANK
 from h2rec.experiments.config import RunConfig
 from h2rec.experiments.pipeline import Pipeline
 from h2rec.experiments.provenance import provenance
@@ -45,16 +46,20 @@ def main() -> None:
     rows = []
     for model in options.models:
         ranks, took = our_figures(pipeline(model, "h2rec"))
+        first_time = ranks != NO_RANK
+        ranks = ranks[first_time]
         rows.append({"library": "h2rec", "model": model, **summarize(ranks, KS), **took})
         print(rows[-1], flush=True)
         if options.bucketed:
             other, took = our_figures(pipeline(model, BUCKETED, bucketed=True))
+            other = other[first_time]
             found = {**summarize(other, KS), **took, **against(other, ranks)}
             rows.append({"library": BUCKETED, "model": model, **found})
             print(rows[-1], flush=True)
         for peer in options.peers:
             if model in PEERS[peer]:
                 theirs, took = peer_figures(peer, model, settings, out, options.envs.resolve())
+                theirs = theirs[first_time]
                 found = {**summarize(theirs, KS), **took, **against(theirs, ranks)}
                 rows.append({"library": peer, "model": model, **found})
                 print(rows[-1], flush=True)
@@ -125,7 +130,7 @@ def ours(options: argparse.Namespace, model: str, *, bucketed: bool = False) -> 
                 "evaluate_every": options.epochs,
                 "patience": None,
             },
-            "evaluate": {"protocols": ["full"], "ks": KS},
+            "evaluate": {"protocols": ["full"], "ks": KS, "repeats": "excluded"},
             "runtime": {"threads": options.threads, "device": "cpu"},
         },
         source="parity",
@@ -142,7 +147,7 @@ def save_cases(pipeline: Pipeline, path: Path) -> None:
 
 
 def our_figures(pipeline: Pipeline) -> tuple[np.ndarray, dict[str, object]]:
-    """Ranks of the test cases, and what an epoch took, whenever it was trained."""
+    """Ranks of the test cases, none for a target in its history, and what an epoch took, whenever it was trained."""
     stage, epochs = pipeline.train_stage, pipeline.config.train.epochs
     took = {
         "seconds_per_epoch": stage.seconds / epochs,
@@ -150,7 +155,7 @@ def our_figures(pipeline: Pipeline) -> tuple[np.ndarray, dict[str, object]]:
     }
     pipeline.evaluated()
     ranks = pl.read_parquet(pipeline.out / "ranks.parquet").filter(split="test")["rank_full"]
-    return ranks.to_numpy(), took
+    return ranks.fill_null(NO_RANK).to_numpy(), took
 
 
 def against(theirs: np.ndarray, ours: np.ndarray) -> dict[str, object]:

@@ -25,7 +25,7 @@ from peers import cores, finish, fresh_folder, start_peer
 from h2rec.data.histories import Histories, IntArray
 from h2rec.data.splits import Holdout
 from h2rec.evaluation.metrics import summarize
-from h2rec.evaluation.ranking import rank
+from h2rec.evaluation.ranking import NO_RANK, rank
 from h2rec.evaluation.scorer import Scorer
 from h2rec.evaluation.settings import EvaluateSettings
 from h2rec.experiments.provenance import provenance
@@ -88,7 +88,7 @@ def main() -> None:
     found = read_json(peer / "outcome.json")
     ours += [row for _ in range(REPEATS) for row in our_rankings(scorer, given, cases)]
 
-    settings = EvaluateSettings(protocols=["full"], exclude_history=False)
+    settings = EvaluateSettings(protocols=["full"], repeats="allowed")
     metrics = summarize(rank(given, cases, settings).by_protocol["full"], KS)
     theirs = found["rows"][-1]["found"]
     differences = {
@@ -133,9 +133,10 @@ def our_rankings(scorer: Scorer, given: Scorer, cases: Holdout) -> list[dict[str
     rows = []
     for vectors, one in (("own", scorer), ("given", given)):
         for excluded in (False, True):
-            settings = EvaluateSettings(protocols=["full"], exclude_history=excluded)
+            settings = EvaluateSettings(protocols=["full"], repeats="excluded" if excluded else "allowed")
             cpu, wall = time.process_time(), time.perf_counter()
-            summarize(rank(one, cases, settings).by_protocol["full"], KS)
+            ranks = rank(one, cases, settings).by_protocol["full"]
+            summarize(ranks[ranks != NO_RANK], KS)
             cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
             rows.append({"vectors": vectors, "excluded": excluded, "cpu_seconds": cpu, "seconds": wall})
     return rows

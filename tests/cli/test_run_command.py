@@ -112,3 +112,14 @@ def test_version_and_help(capsys):
     overview = succeeded(capsys, "--help").out
     for command in COMMANDS:
         assert command in overview
+
+
+def test_items_of_the_history_come_again_where_asked_for_and_short_answers_are_told(run_folder, capsys):
+    bundle = run_folder / "out" / "bundle"
+    asked = ("recommend", bundle, "--history", "i1,i5", "--k", 60, "--json")
+    for option, count in (([], 58), (["--no-seen"], 58), (["--seen"], 60)):
+        said = succeeded(capsys, *asked, *option)
+        assert len(json.loads(said.out)["items"]) == count
+        assert ("58 of 60 items: the history leaves no more" in said.err) == (count == 58)
+    said = succeeded(capsys, *asked[:3], ",".join(f"i{item}" for item in range(60)))
+    assert "0 of 10 items" in said.err

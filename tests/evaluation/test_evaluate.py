@@ -36,7 +36,11 @@ def evaluation(table_scorer):
         table_scorer(SCORES),
         HOLDOUT,
         settings=EvaluateSettings(
-            protocols=["full", "sampled1"], ks=[1, 2, 3], exposure_ks=[1], history_length_groups=2
+            protocols=["full", "sampled1"],
+            ks=[1, 2, 3],
+            exposure_ks=[1],
+            history_length_groups=2,
+            repeats="excluded",
         ),
         head=HEAD,
         train_counts=COUNTS,
@@ -61,6 +65,8 @@ def test_figures_by_hand(evaluation):
         "popularity@1": pytest.approx((2 + 4 + 1) / 3),
     }
     assert [(g["kind"], g["name"], g["cases"], g["hit@1"]) for g in full["groups"]] == [
+        ("target", "repeat", 0, None),
+        ("target", "first time", 3, pytest.approx(1 / 3)),
         ("training", "seen", 2, 0.5),
         ("training", "unseen", 1, 0.0),
         ("popularity", "0", 1, 0.0),
@@ -74,7 +80,7 @@ def test_figures_by_hand(evaluation):
 
 def test_the_frame_names_users_and_targets(evaluation):
     frame = evaluation.ranks
-    assert frame.columns == ["user", "user_id", "target", "rank_full", "rank_sampled1"]
+    assert frame.columns == ["user", "user_id", "target", "repeat", "rank_full", "rank_sampled1"]
     assert frame["user"].to_list() == [0, 2, 3]
     assert frame["user_id"].to_list() == ["a", "c", "d"]
     assert frame["target"].to_list() == [3, 1, 6]
@@ -107,7 +113,7 @@ def test_head_weighted_by_popularity(table_scorer):
     made = evaluate(
         table_scorer(scores),
         holdout,
-        settings=EvaluateSettings(protocols=["full"]),
+        settings=EvaluateSettings(protocols=["full"], repeats="excluded"),
         head=head,
         train_counts=counts,
     )
@@ -120,18 +126,95 @@ def test_only_a_sampled_protocol(random_cases):
     made = evaluate(
         scorer,
         holdout,
-        settings=EvaluateSettings(protocols=["sampled5"]),
+        settings=EvaluateSettings(protocols=["sampled5"], repeats="allowed"),
         head=np.arange(31) < 6,
         train_counts=holdout.histories.counts(30),
     )
     assert list(made.metrics) == ["sampled5"]
-    assert made.ranks.columns == ["user", "target", "rank_sampled5"]
+    assert made.ranks.columns == ["user", "target", "repeat", "rank_sampled5"]
     assert made.ranks["rank_sampled5"].max() <= 6
+
+
+@pytest.fixture
+def shop_of_repeats(table_scorer):
+    """Four users of six items; the first and the third come back to an item, the last has seen all others."""
+    histories = Histories.from_lists([[1, 2], [3], [5, 4], [1, 2, 3, 4, 5]])
+    holdout = Holdout(np.arange(4), histories, np.array([2, 1, 4, 6], np.int32))
+    scores = torch.tensor(
+        [[0.0, 9, 8, 7, 6, 5, 4], [0, 9, 8, 7, 6, 5, 4], [0, 9, 8, 7, 6, 5, 4], [0, 9, 8, 7, 6, 5, 4]]
+    )
+
+    def made(rule):
+        return evaluate(
+            table_scorer(scores),
+            holdout,
+            settings=EvaluateSettings(
+                protocols=["full", "sampled3"], ks=[1, 2], exposure_ks=[2], repeats=rule
+            ),
+            head=HEAD,
+            train_counts=COUNTS,
+        )
+
+    return made
+
+
+def target_groups(evaluation, protocol):
+    groups = {g["name"]: g for g in evaluation.metrics[protocol]["groups"] if g["kind"] == "target"}
+    return groups["repeat"], groups["first time"]
+
+
+def test_repeats_that_are_allowed_are_ranked_among_all_and_told_apart(shop_of_repeats):
+    found = shop_of_repeats("allowed")
+    assert found.ranks["rank_full"].to_list() == [2, 1, 4, 6]
+    assert found.ranks["repeat"].to_list() == [True, False, True, False]
+    repeat, first = target_groups(found, "full")
+    assert (repeat["cases"], repeat["hit@2"], first["cases"], first["hit@2"]) == (2, 0.5, 2, 0.5)
+    assert "apart" not in repeat
+    assert found.metrics["full"]["apart"] == {"repeats": 0, "too_few_negatives": 0}
+    assert found.metrics["full"]["overall"]["cases"] == 4
+    # Items of the history are shown as any other: everybody sees 1 and 2.
+    assert found.metrics["full"]["exposure"]["coverage@2"] == pytest.approx(2 / 6)
+
+
+def test_repeats_that_are_excluded_are_set_apart_and_counted(shop_of_repeats):
+    found = shop_of_repeats("excluded")
+    # The second user's target is first; the last one has a single candidate, and no three negatives.
+    assert found.ranks["rank_full"].to_list() == [None, 1, None, 1]
+    assert found.ranks["rank_sampled3"].to_list() == [None, 1, None, None]
+    assert found.ranks["repeat"].to_list() == [True, False, True, False]
+    for protocol, cases, short in (("full", 2, 0), ("sampled3", 1, 1)):
+        block = found.metrics[protocol]
+        assert block["overall"]["cases"] == block["head"]["cases"] + block["tail"]["cases"] == cases
+        assert block["overall"]["hit@1"] == 1
+        assert block["apart"] == {"repeats": 2, "too_few_negatives": short}
+        repeat, first = target_groups(found, protocol)
+        assert (repeat["cases"], repeat["apart"], repeat["hit@1"], first["cases"]) == (0, 2, None, cases)
+        lengths = [g for g in block["groups"] if g["kind"] == "history_length"]
+        assert sum(g["cases"] for g in lengths) == cases
+    assert json.loads(json.dumps(found.metrics, allow_nan=False)) == found.metrics
+    # Lists of all users, none with an item of its user's history: 3 4, 1 2, 1 2, 6.
+    assert found.metrics["full"]["exposure"]["coverage@2"] == pytest.approx(5 / 6)
+
+
+def test_nothing_but_repeats_gives_no_figures_and_no_crash(table_scorer):
+    holdout = Holdout(np.arange(2), Histories.from_lists([[1], [2, 2]]), np.array([1, 2], np.int32))
+    made = evaluate(
+        table_scorer(torch.zeros(2, 7)),
+        holdout,
+        settings=EvaluateSettings(protocols=["full", "sampled2"], repeats="excluded"),
+        head=HEAD,
+        train_counts=COUNTS,
+        popularity_group=np.array([0, 0, 0, 1, 1, 1, 1]),
+    )
+    assert made.metrics["full"]["overall"]["hit@10"] is None
+    assert made.metrics["sampled2"]["apart"] == {"repeats": 2, "too_few_negatives": 0}
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
+        ({"exclude_history": False}, "exclude_history"),
+        ({"repeats": "never"}, "repeats"),
         ({"protocols": ["ful"]}, "protocols"),
         ({"protocols": ["sampled0"]}, "protocols"),
         ({"protocols": []}, "protocols"),

@@ -11,12 +11,13 @@ from h2rec.data.splits import Holdout
 from h2rec.errors import DataError, H2RecWarning
 from h2rec.evaluation import ranking
 from h2rec.evaluation.negatives import draw_negatives
-from h2rec.evaluation.ranking import full_ranks, rank, sampled_ranks
+from h2rec.evaluation.ranking import NO_RANK, full_ranks, rank, sampled_ranks
+from h2rec.evaluation.repeats import repeated
 from h2rec.evaluation.scorer import Restricted
 from h2rec.evaluation.settings import EvaluateSettings
 
 NAN, INF = float("nan"), float("inf")
-FULL = EvaluateSettings(protocols=["full"])
+FULL = EvaluateSettings(protocols=["full"], repeats="excluded")
 
 
 def naive_rank(scores: list[float], target: int, candidates: set[int]) -> int:
@@ -35,7 +36,6 @@ def naive_rank(scores: list[float], target: int, candidates: set[int]) -> int:
         ([99, 1, 5, 3, 2], 4, [2], 2),  # the better item is in the history
         ([99, 1, 5, 3, 2], 4, [1], 3),  # a worse one is
         ([99, 1, 5, 3, 2], 4, [2, 2, 2, 3], 1),  # an item met twice is excluded once
-        ([99, 1, 5, 3, 2], 4, [4, 4, 2], 2),  # the target is in the history, and stays a candidate
         ([99, 2, 2, 2, 2], 3, [], 4),  # ties count against
         ([99, 2, 2, 2, 2], 3, [1], 3),
         ([99, 1, NAN, 3, 2], 4, [], 3),  # so does NaN
@@ -67,24 +67,62 @@ def test_sampled_rank_by_hand(scores, target, negatives, expected):
     assert ranks.tolist() == [expected]
 
 
-@pytest.mark.parametrize("exclude", [True, False])
+@pytest.mark.parametrize("rule", ["allowed", "excluded"])
 @pytest.mark.parametrize("chunk", [1, 7, 1000])
-def test_ranks_equal_a_double_loop(random_cases, exclude, chunk):
+def test_ranks_equal_a_double_loop(random_cases, rule, chunk):
     scorer, holdout = random_cases()
-    settings = EvaluateSettings(protocols=["full", "sampled10"], chunk=chunk, exclude_history=exclude)
+    settings = EvaluateSettings(protocols=["full", "sampled10"], chunk=chunk, repeats=rule)
     ranks = rank(scorer, holdout, settings, seed=3).by_protocol
-    drawn = draw_negatives(holdout, 30, 10, 3)
+    cases = [set(h.tolist()) if rule == "excluded" else set() for h in holdout.histories]
+    measured = [row for row, excluded in enumerate(cases) if holdout.targets[row] not in excluded]
+    assert 0 < len(measured) < 60 or rule == "allowed"
+    drawn = dict(
+        zip(measured, draw_negatives(holdout.select(np.array(measured)), 30, 10, 3, rule), strict=True)
+    )
     for row, scores in enumerate(scorer.table.tolist()):
         target = int(holdout.targets[row])
-        excluded = set(holdout.histories[row].tolist()) if exclude else set()
-        assert ranks["full"][row] == naive_rank(scores, target, set(range(1, 31)) - excluded)
+        if row not in drawn:  # nobody would be shown it
+            assert ranks["full"][row] == ranks["sampled10"][row] == NO_RANK
+            continue
+        assert ranks["full"][row] == naive_rank(scores, target, set(range(1, 31)) - cases[row])
         assert ranks["sampled10"][row] == naive_rank(scores, target, set(drawn[row].tolist()))
+
+
+def test_a_repeat_competes_with_the_rest_of_its_history_or_with_nobody(table_scorer):
+    # The user's own items have the best scores: among them the target is fourth, and no other is between.
+    histories = Histories.from_lists([[1, 2, 3, 4]])
+    holdout = Holdout(np.arange(1), histories, np.array([4], np.int32))
+    scorer = table_scorer(torch.tensor([[0, 9, 8, 7, 6, 1, 2, 3.0]]))
+    allowed = EvaluateSettings(protocols=["full", "sampled6"], repeats="allowed")
+    assert rank(scorer, holdout, allowed).by_protocol == {"full": [4], "sampled6": [4]}
+    excluded = allowed.model_copy(update={"repeats": "excluded", "protocols": ["full", "sampled3"]})
+    ranked = rank(scorer, holdout, excluded, top_k=7)
+    assert ranked.by_protocol == {"full": [NO_RANK], "sampled3": [NO_RANK]}
+    assert ranked.top.tolist() == [[7, 6, 5, 0, 0, 0, 0]]
+
+
+def test_without_a_rule_nothing_is_ranked(random_cases):
+    with pytest.raises(ValueError, match="auto is no rule"):
+        rank(*random_cases(), EvaluateSettings())
+
+
+def test_a_user_who_saw_nearly_all_has_no_sampled_rank_and_changes_nobody_elses(table_scorer):
+    lists = [[1, 2], [1, 2, 3, 4, 5, 6, 7], [5]]
+    holdout = Holdout(np.arange(3), Histories.from_lists(lists), np.array([3, 8, 9], np.int32))
+    scorer = table_scorer(torch.rand(3, 11, generator=torch.Generator().manual_seed(0)))
+    settings = EvaluateSettings(protocols=["full", "sampled5"], repeats="excluded")
+    ranks = rank(scorer, holdout, settings).by_protocol
+    assert (ranks["full"] > 0).all()
+    assert (ranks["sampled5"] > 0).tolist() == [True, False, True]
+    some = holdout.select(np.array([0, 2]))
+    drawn = draw_negatives(some, 10, 5, 0, "excluded")
+    assert all(not set(row) & {*h, t} for row, h, t in zip(drawn, some.histories, some.targets, strict=True))
 
 
 def test_a_target_listed_at_place_r_has_rank_r(random_cases):
     scorer, holdout = random_cases(levels=None)
     ranked = rank(scorer, holdout, FULL, top_k=10)
-    fresh = [t not in h for t, h in zip(holdout.targets, holdout.histories, strict=True)]
+    fresh = ~repeated(holdout)
     assert sum(fresh) > 20
     for row in np.flatnonzero(fresh):
         places = np.flatnonzero(ranked.top[row] == holdout.targets[row]) + 1
@@ -96,7 +134,7 @@ def test_lists_hold_the_history_only_if_it_is_not_excluded(random_cases):
     scorer, holdout = random_cases()
     shown = rank(scorer, holdout, FULL, top_k=8).top
     assert not any(np.isin(h, shown[row]).any() for row, h in enumerate(holdout.histories))
-    settings = EvaluateSettings(protocols=["full"], exclude_history=False)
+    settings = EvaluateSettings(protocols=["full"], repeats="allowed")
     shown = rank(scorer, holdout, settings, top_k=30).top
     assert (np.sort(shown, axis=1) == np.arange(1, 31)).all()
 
@@ -121,7 +159,8 @@ def test_items_beyond_the_model_are_an_error(table_scorer):
 
 def test_no_cases(table_scorer):
     holdout = Holdout(np.arange(0), Histories.from_lists([]), np.array([], np.int32))
-    ranked = rank(table_scorer(torch.zeros(0, 201)), holdout, EvaluateSettings(), top_k=5)
+    settings = EvaluateSettings(repeats="excluded")
+    ranked = rank(table_scorer(torch.zeros(0, 201)), holdout, settings, top_k=5)
     assert {name: len(ranks) for name, ranks in ranked.by_protocol.items()} == {"full": 0, "sampled100": 0}
     assert ranked.top.shape == (0, 5)
 
@@ -140,8 +179,8 @@ def test_a_scorer_of_the_wrong_shape_is_caught(random_cases, table_scorer):
 def test_ranks_among_some_candidates(random_cases):
     scorer, holdout = random_cases()
     candidates = np.arange(31) % 3 == 0
-    rows = np.flatnonzero(candidates[holdout.targets])
-    some = Holdout(holdout.users[rows], holdout.histories.select(rows), holdout.targets[rows])
+    rows = np.flatnonzero(candidates[holdout.targets] & ~repeated(holdout))
+    some = holdout.select(rows)
     restricted = Restricted(type(scorer)(scorer.table[rows]), candidates)
     ranked = rank(restricted, some, FULL, top_k=30)
     for case, scores in enumerate(scorer.table[rows].tolist()):

@@ -44,8 +44,8 @@ def made(weights=None, **model):
     return build_model(settings, ItemFeatures(ITEMS, CODES, train_counts=COUNTS), seed=0).eval()
 
 
-def measured(model, select, **changes):
-    settings = EvaluateSettings(protocols=["full", "sampled20"], ks=[10], exposure_ks=[], **changes)
+def measured(model, select, repeats="excluded"):
+    settings = EvaluateSettings(protocols=["full", "sampled20"], ks=[10], exposure_ks=[], repeats=repeats)
     found = evaluate(CatalogueScorer(model), CASES, settings=settings, head=HEAD, train_counts=COUNTS)
     return metric_value(found.metrics, select)
 
@@ -56,7 +56,9 @@ def measured(model, select, **changes):
     [{}, {"residual": HYBRID}, {"score": {"saturate_at": 20}}, {"name": "two_hid"}, {"name": "three_hid"}],
 )
 def test_the_weights_are_the_best_of_all_combinations_as_the_evaluation_measures_them(select, model):
-    found = fit_weights(made(**model), CASES, GRID, select=select, head=HEAD, train_counts=COUNTS)
+    found = fit_weights(
+        made(**model), CASES, GRID, select=select, head=HEAD, train_counts=COUNTS, repeats="excluded"
+    )
     *branches, last = found["weights"]
     assert found["weights"][last] == 1.0
     tried = [{}]
@@ -72,18 +74,16 @@ def test_the_weights_are_the_best_of_all_combinations_as_the_evaluation_measures
 
 def test_history_is_a_candidate_where_the_evaluation_says_so():
     select = "full.overall.mrr"
-    found = fit_weights(
-        made(), CASES, GRID, select=select, head=HEAD, train_counts=COUNTS, exclude_history=False
-    )
-    assert found["value_as_configured"] == pytest.approx(
-        measured(made(), select, exclude_history=False), abs=1e-12
-    )
+    found = fit_weights(made(), CASES, GRID, select=select, head=HEAD, train_counts=COUNTS, repeats="allowed")
+    assert found["value_as_configured"] == pytest.approx(measured(made(), select, "allowed"), abs=1e-12)
     assert found["value_as_configured"] != measured(made(), select)
 
 
 def test_a_branch_that_was_not_trained_gets_no_weight():
     model = made(score={"sid_weight": 0.0})
-    found = fit_weights(model, CASES, GRID, select="full.overall.mrr", head=HEAD, train_counts=COUNTS)
+    found = fit_weights(
+        model, CASES, GRID, select="full.overall.mrr", head=HEAD, train_counts=COUNTS, repeats="excluded"
+    )
     assert found["weights"] == {"sid": 0.0, "hid": 1.0}
 
 
@@ -105,7 +105,9 @@ def test_the_controls_are_fitted_as_h2rec_is_and_popularity_is_weighed_only_wher
 def test_popularity_shares_the_gain_out_between_head_and_tail(name, other, tolerance):
     grid = BlendSettings(weights=[0.4], popularity=[-3.0, -0.5, 0.5, 3.0], tolerance=tolerance)
     model = made(name=name)
-    found = fit_weights(model, CASES, grid, select="full.overall.mrr", head=HEAD, train_counts=COUNTS)
+    found = fit_weights(
+        model, CASES, grid, select="full.overall.mrr", head=HEAD, train_counts=COUNTS, repeats="excluded"
+    )
 
     def by_part(weights):
         ranked = made(weights, name=name)
@@ -131,7 +133,9 @@ def test_popularity_shares_the_gain_out_between_head_and_tail(name, other, toler
 
 def test_where_one_slice_is_asked_for_popularity_has_no_say():
     grid = BlendSettings(popularity=[5.0])
-    found = fit_weights(made(), CASES, grid, select="full.tail.mrr", head=HEAD, train_counts=COUNTS)
+    found = fit_weights(
+        made(), CASES, grid, select="full.tail.mrr", head=HEAD, train_counts=COUNTS, repeats="excluded"
+    )
     assert "popularity" not in found["weights"]
 
 

@@ -148,6 +148,7 @@ def test_the_command_ranks_withheld_items_by_every_way(shop, tmp_path, capsys):
     assert "among cold items" in capsys.readouterr().out
     found = json.loads((tmp_path / "cold_start.json").read_text())
     assert found["withheld_items"] + found["known_items"] == ITEMS
+    assert found["repeats"] == "excluded"
     assert sum(found["shared_levels"]) == found["withheld_items"]
     by_way, ndcg = (
         {
@@ -227,7 +228,10 @@ def test_among_cold_items_the_known_ones_do_not_count():
     # Items 1 to 3 are known, 4 and 5 cold; the best of all is the last known one.
     scorer = SameForAll(np.array([1.0, 2.0, 9.0, 5.0, 4.0]))
     cases = Holdout(np.array([7, 8]), Histories.from_lists([[1], [3]]), np.array([5, 4]))
-    found = _ranks(scorer, cases, 3)
+    allowed = _ranks(scorer, cases, 3, "allowed")
+    assert allowed["rank_all"].to_list() == [3, 2]  # the second user's own item is the best of all
+    assert allowed["rank_cold"].to_list() == [2, 1]
+    found = _ranks(scorer, cases, 3, "excluded")
     assert found["rank_cold"].to_list() == [2, 1]
     assert found["rank_all"].to_list() == [3, 1]
     assert found["user"].to_list() == [7, 8]

@@ -211,7 +211,14 @@ def test_what_lies_beside_the_main_figures_is_collected(tiny):
     assert not [r for r in found["intent"] if r["model"] in ("Pop", "SASRec, warm")]
     assert [level["codebook_size"] for level in of_h2rec["codes"][0]["levels"]] == [16, 16, 16]
     assert [epoch for epoch, _ in of_h2rec["curves"][0]["loss"]] == [1, 2, 3, 4]
-    assert {g["kind"] for g in found["groups"]} >= {"popularity", "code_collision", "history_length"}
+    assert {g["kind"] for g in found["groups"]} >= {
+        "popularity",
+        "code_collision",
+        "history_length",
+        "target",
+    }
+    metrics = json.loads((tiny.finished()[0].folder / "metrics.json").read_text())
+    assert found["repeats"][tiny.finished()[0].data] == metrics["repeats"]
     assert found["cost"]["cpu_hours"] > 0
     assert found["cost"]["cpu_hours"] == pytest.approx(sum(found["cost"]["cpu_hours_by_row"].values()))
 

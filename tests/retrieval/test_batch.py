@@ -37,7 +37,7 @@ def test_every_row_is_answered_in_order(recommender, tmp_path, monkeypatch, rows
         assert row["items"] == [item.item_id for item in alone.items]
         assert row["scores"] == pytest.approx([item.score for item in alone.items], rel=1e-4)
         assert (row["unknown"], row["from_popularity"]) == (alone.unknown, alone.from_popularity)
-    assert (report.users, report.from_popularity, report.unknown) == (5, 2, 1)
+    assert (report.users, report.from_popularity, report.unknown, report.short) == (5, 2, 1, 0)
     assert sum(done) == 5
     assert len(done) == (3 if rows_at_once == 2 else 1)
 
@@ -79,3 +79,14 @@ def test_numbers_as_ids_are_read_as_text(recommender, tmp_path):
     pl.DataFrame({"user_id": [7], "history": [[3, 4]]}).write_parquet(tmp_path / "in.parquet")
     recommend_file(recommender, tmp_path / "in.parquet", tmp_path / "out.parquet")
     assert pl.read_parquet(tmp_path / "out.parquet")["unknown"].to_list() == [["3", "4"]]
+
+
+def test_users_with_fewer_items_than_asked_for_are_counted(recommender, tmp_path):
+    source = write(
+        tmp_path / "in.parquet", [[f"i{n}" for n in range(60)], ["i3"], [f"i{n}" for n in range(55)]]
+    )
+    target = tmp_path / "out.parquet"
+    assert recommend_file(recommender, source, target, 10).short == 2
+    assert pl.read_parquet(target)["items"].list.len().to_list() == [0, 10, 5]
+    again = ItemFilter.make(seen=True)
+    assert recommend_file(recommender, source, target, 10, filter=again).short == 0

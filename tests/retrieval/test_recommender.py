@@ -68,6 +68,12 @@ def test_a_catalogue_that_runs_out_gives_shorter_lists(recommender):
     answer = recommender.recommend([f"i{n}" for n in range(58)], 10)
     assert sorted(item.item_id for item in answer.items) == ["i58", "i59"]
     assert recommender.recommend([f"i{n}" for n in range(60)], 10).items == []
+    # Nor does a quota of tail items find any where all have been had, or put one in twice.
+    assert recommender.recommend([f"i{n}" for n in range(60)], 10, tail_share=1).items == []
+    few = recommender.recommend(
+        [f"i{n}" for n in range(11)] + [f"i{n}" for n in range(12, 59)], 10, tail_share=1
+    )
+    assert sorted(item.item_id for item in few.items) == ["i11", "i59"]
 
 
 def test_only_the_last_positions_of_a_long_history_count_but_all_of_it_is_left_out(recommender):

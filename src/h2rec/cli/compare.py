@@ -131,6 +131,9 @@ def _tell(suite: Suite, console: Console) -> dict[str, Any]:
             console.print(contrasts)
     for sentence in verdicts(found):
         console.print(escape(sentence), soft_wrap=True)
+    for data, repeats in found["repeats"].items():
+        if repeats["valid"]["repeats"] + repeats["test"]["repeats"]:
+            console.print(f"{data}: {repeats['told']}", soft_wrap=True, markup=False)
     cost = found["cost"]
     console.print(
         f"{cost['runs_finished']} of {cost['runs']} runs finished, {cost['cpu_hours']:.2f} CPU hours spent",

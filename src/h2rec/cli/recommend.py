@@ -32,6 +32,13 @@ def recommend(
     where: Annotated[
         list[str] | None, typer.Option("--where", help="Only items with this field: --where category=razor.")
     ] = None,
+    seen: Annotated[
+        bool | None,
+        typer.Option(
+            "--seen/--no-seen",
+            help="Whether items of the history may come again; default: as the bundle says.",
+        ),
+    ] = None,
     source: Annotated[
         Path | None, typer.Option("--input", help="Parquet file of many users: user_id and history, a list.")
     ] = None,
@@ -42,7 +49,7 @@ def recommend(
         raise ConfigError("give either --history, or --input and --output")
     # For one question an index would cost more than it saves.
     recommender = Recommender.load(bundle, IndexSettings(kind="auto" if history is None else "exact"))
-    filter_ = ItemFilter.make(where=_fields(where or []))
+    filter_ = ItemFilter.make(where=_fields(where or []), seen=seen)
     if source is not None and target is not None:
         _recommend_file(recommender, source, target, k, filter_=filter_, tail_share=tail_share)
     elif history is not None:
@@ -51,6 +58,9 @@ def recommend(
         if items and len(answer.unknown) == len(items):
             raise DataError(_unknown_message(recommender, items))
         _tell(recommender, answer, as_json_)
+        if len(answer.items) < k:
+            left = "--where and the history leave" if where else "the history leaves"
+            Console(stderr=True).print(f"{len(answer.items)} of {k} items: {left} no more", markup=False)
 
 
 def _recommend_file(
@@ -70,6 +80,10 @@ def _recommend_file(
         f"{report.users:,} users answered, {report.from_popularity:,} of them with popular items; "
         f"{report.unknown:,} unknown items skipped: {target}"
     )
+    if report.short:
+        typer.echo(
+            f"{report.short:,} users have fewer than {k} items: the filter and the history leave no more"
+        )
 
 
 def _tell(recommender: Recommender, answer: Recommendation, as_json_: bool) -> None:

@@ -11,7 +11,7 @@ from rich.console import Console
 from h2rec.evaluation.settings import FULL
 from h2rec.experiments.config import RunConfig
 from h2rec.experiments.pipeline import Pipeline
-from h2rec.experiments.tables import metrics_table
+from h2rec.experiments.tables import apart, metrics_table
 
 ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file.")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="Override a key: --set train.epochs=10.")]
@@ -97,6 +97,8 @@ def print_metrics(pipeline: Pipeline) -> None:
             if protocol == FULL
             else f"target among {protocol.removeprefix('sampled')} negatives"
         )
+        left_out = apart(metrics["test"][protocol])
+        ranked += f" ({left_out})" if left_out else ""
         name = pipeline.config.model.name
         Console().print(
             metrics_table(

@@ -33,6 +33,10 @@ class Holdout:
     def __len__(self) -> int:
         return len(self.users)
 
+    def select(self, rows: IntArray) -> "Holdout":
+        """Return the given cases, in the given order."""
+        return Holdout(self.users[rows], self.histories.select(rows), self.targets[rows])
+
 
 @dataclass(frozen=True, eq=False)
 class Split:

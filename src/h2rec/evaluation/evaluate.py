@@ -15,10 +15,12 @@ from h2rec.evaluation.groups import (
     collision_groups,
     history_length_groups,
     popularity_groups,
+    repeat_groups,
     training_groups,
 )
 from h2rec.evaluation.metrics import summarize
-from h2rec.evaluation.ranking import Ranks64, rank
+from h2rec.evaluation.ranking import NO_RANK, Ranks64, rank
+from h2rec.evaluation.repeats import repeated
 from h2rec.evaluation.scorer import Scorer
 from h2rec.evaluation.settings import FULL, EvaluateSettings, sampled_negatives
 from h2rec.semantic_ids.codes import SemanticIds
@@ -34,11 +36,14 @@ class Evaluation:
     Parameters
     ----------
     metrics
-        Protocol -> ``overall``, ``head``, ``tail``, ``head_by_popularity`` and ``groups``; under ``full``
-        also ``exposure``. Plain values, ready for JSON; a metric of no cases is None.
+        Protocol -> ``overall``, ``head``, ``tail``, ``head_by_popularity``, ``groups`` and ``apart``: how many
+        ``repeats`` are in no figure because the rule excludes them, and how many cases because their users leave
+        ``too_few_negatives``. Under ``full`` also ``exposure``, of the lists of all users. Plain values, ready for
+        JSON; a metric of no cases is None.
     ranks
         One row a case, in the order of the holdout: ``user`` (row in the data set), ``user_id`` if known,
-        ``target`` (item index), and ``rank_PROTOCOL`` for each protocol.
+        ``target`` (item index), ``repeat`` (whether it is in the user's own history), and ``rank_PROTOCOL`` for each
+        protocol, null where the case is set apart.
     """
 
     metrics: dict[str, Any]
@@ -62,6 +67,8 @@ def evaluate(
 
     Parameters
     ----------
+    settings
+        With `repeats` allowed or excluded, see `Repeats.of`.
     head
         Which items are head items, bool `[N + 1]`, padding first.
     train_counts
@@ -80,45 +87,66 @@ def evaluate(
     Raises
     ------
     DataError
-        If the holdout does not fit the model, or a user has too few items to draw negatives from.
+        If the holdout does not fit the model.
     """
     exposure_ks = settings.exposure_ks if FULL in settings.protocols else []
     ranked = rank(scorer, holdout, settings, seed=seed, top_k=max(exposure_ks, default=0), progress=progress)
-    groups = training_groups(holdout.targets, train_counts)
-    if popularity_group is not None:
-        groups += popularity_groups(holdout.targets, popularity_group)
-    groups += history_length_groups(holdout.histories.lengths, settings.history_length_groups)
-    if semantic_ids is not None:
-        groups += collision_groups(holdout.targets, semantic_ids)
+    repeat = repeated(holdout)
+    apart = int(repeat.sum()) if settings.repeats == "excluded" else 0
     metrics: dict[str, Any] = {}
     for protocol, ranks in ranked.by_protocol.items():
         # Beyond the number of negatives every target is a hit.
         ks = [k for k in settings.ks if protocol == FULL or k <= sampled_negatives(protocol)]
-        metrics[protocol] = _slices(ranks, ks, head[holdout.targets], train_counts[holdout.targets], groups)
+        rows = np.flatnonzero(ranks != NO_RANK)
+        cases = holdout.select(rows)
+        groups = repeat_groups(repeat[rows], apart)
+        groups += training_groups(cases.targets, train_counts)
+        if popularity_group is not None:
+            groups += popularity_groups(cases.targets, popularity_group)
+        groups += history_length_groups(cases.histories.lengths, settings.history_length_groups)
+        if semantic_ids is not None:
+            groups += collision_groups(cases.targets, semantic_ids)
+        metrics[protocol] = _slices(ranks[rows], ks, head[cases.targets], train_counts[cases.targets], groups)
+        metrics[protocol]["apart"] = {
+            "repeats": apart,
+            "too_few_negatives": len(holdout) - apart - len(rows),
+        }
     if ranked.top is not None:
         metrics[FULL]["exposure"] = exposure(ranked.top, exposure_ks, head, train_counts)
-    return Evaluation(metrics, _ranks_frame(holdout, ranked.by_protocol, user_ids))
+    return Evaluation(metrics, _ranks_frame(holdout, repeat, ranked.by_protocol, user_ids))
 
 
 def _slices(ranks: Ranks64, ks: list[int], head: Bools, counts: Ints, groups: list[Group]) -> dict[str, Any]:
+    """Figures of ranked cases."""
     return {
         "overall": summarize(ranks, ks),
         "head": summarize(ranks[head], ks),
         "tail": summarize(ranks[~head], ks),
         "head_by_popularity": summarize(ranks[head], ks, weights=counts[head].astype(np.float64)),
         "groups": [
-            {"kind": group.kind, "name": group.name, **summarize(ranks[group.cases], ks)} for group in groups
+            {
+                "kind": group.kind,
+                "name": group.name,
+                **summarize(ranks[group.cases], ks),
+                **({"apart": group.apart} if group.apart else {}),
+            }
+            for group in groups
         ],
     }
 
 
 def _ranks_frame(
-    holdout: Holdout, by_protocol: dict[str, Ranks64], user_ids: Sequence[str] | pl.Series | None
+    holdout: Holdout,
+    repeat: Bools,
+    by_protocol: dict[str, Ranks64],
+    user_ids: Sequence[str] | pl.Series | None,
 ) -> pl.DataFrame:
     users = np.asarray(holdout.users, dtype=np.int64)
     columns: dict[str, Any] = {"user": users}
     if user_ids is not None:
         columns["user_id"] = pl.Series(user_ids)[users]
     columns["target"] = np.asarray(holdout.targets, dtype=np.int32)
+    columns["repeat"] = repeat
     ranks = {f"rank_{protocol}": ranks.astype(np.int32) for protocol, ranks in by_protocol.items()}
-    return pl.DataFrame(columns | ranks)
+    frame = pl.DataFrame(columns | ranks)
+    return frame.with_columns(pl.when(pl.col(name) != NO_RANK).then(pl.col(name)) for name in ranks)

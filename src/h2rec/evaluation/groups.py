@@ -1,4 +1,4 @@
-"""Slices of the cases: by the target's popularity and codes, and by the length of the history."""
+"""Slices of the cases: by the target's popularity, codes and novelty, and by the length of the history."""
 
 from dataclasses import dataclass
 
@@ -21,11 +21,14 @@ class Group:
         What the slices are made by, and which one this is.
     cases
         Which cases belong to it, bool `[cases]`.
+    apart
+        How many more would, but are set apart: they are in no figure.
     """
 
     kind: str
     name: str
     cases: Bools
+    apart: int = 0
 
 
 def popularity_groups(targets: Ints, popularity_group: Ints) -> list[Group]:
@@ -46,6 +49,19 @@ def training_groups(targets: Ints, train_counts: Ints) -> list[Group]:
     """Slice by whether the target occurs in training at all: ``seen`` and ``unseen``."""
     seen = train_counts[targets] > 0
     return [Group("training", "seen", seen), Group("training", "unseen", ~seen)]
+
+
+def repeat_groups(repeat: Bools, apart: int = 0) -> list[Group]:
+    """Slice by whether the target is in its user's own history: ``repeat`` and ``first time``.
+
+    Parameters
+    ----------
+    repeat
+        Of every case, `[cases]`.
+    apart
+        Repeats that are set apart, where the rule excludes them.
+    """
+    return [Group("target", "repeat", repeat, apart), Group("target", "first time", ~repeat)]
 
 
 def history_length_groups(lengths: Ints, count: int) -> list[Group]:

@@ -4,15 +4,19 @@ import numpy as np
 import numpy.typing as npt
 
 from h2rec.data.splits import Holdout
-from h2rec.errors import DataError
+from h2rec.evaluation.settings import RepeatRule
 from h2rec.files import array_hash
 from h2rec.runtime import random_stream
 
 
-def draw_negatives(holdout: Holdout, item_count: int, count: int, seed: int) -> npt.NDArray[np.int32]:
-    """Draw, for every case, distinct items outside its whole history that are not its target.
+def draw_negatives(
+    holdout: Holdout, item_count: int, count: int, seed: int, rule: RepeatRule
+) -> npt.NDArray[np.int32]:
+    """Draw, for every case, distinct items that its target competes with.
 
-    The draw depends on the cases and the seed alone, never on a model or on how cases are chunked.
+    These are the target's rivals in the full ranking: all items but the target, and where repeats are excluded none
+    of the history. The draw depends on the cases, the rule and the seed alone, never on a model or on how cases are
+    chunked.
 
     Parameters
     ----------
@@ -20,42 +24,45 @@ def draw_negatives(holdout: Holdout, item_count: int, count: int, seed: int) -> 
         Number of items, N.
     count
         Negatives per case.
+    rule
+        Whether repeats are allowed.
 
     Returns
     -------
     numpy.ndarray
-        int32 `[cases, count]`; every set of `count` allowed items is equally likely.
-
-    Raises
-    ------
-    DataError
-        If a case has fewer than `count` items to draw from.
+        int32 `[cases, count]`; every set of `count` allowed items is equally likely. Zeros for a case with too few
+        items to draw from; see `too_few`.
     """
-    rows, taken = _taken_items(holdout, item_count)
+    rows, taken = _taken_items(holdout, item_count, rule)
     starts = np.searchsorted(rows, np.arange(len(holdout) + 1))
     allowed = item_count - np.diff(starts)
-    short = np.flatnonzero(allowed < count)
-    if len(short):
-        raise DataError(
-            f"user row {holdout.users[short[0]]}: only {allowed[short[0]]} of {item_count} items are outside "
-            f"the history, and sampled{count} needs {count} negatives ({len(short)} users like this)",
-            "leave the sampled protocol out of evaluate.protocols, or name a smaller one such as sampled20",
-        )
     stream = random_stream(seed, "negatives", array_hash(np.asarray(holdout.targets, dtype=np.int32)))
-    ordinals = _distinct_ordinals(allowed, count, stream)
+    ordinals = _distinct_ordinals(np.maximum(allowed, count), count, stream)
     # The o-th allowed item is o + 1 + (taken items before it). The taken item number j of a row (both from 0)
     # has item - 1 - j allowed ones before it, so it lies before ordinal o where that is at most o.
     before = taken - 1 - (np.arange(len(taken)) - starts[rows])
-    queries = np.arange(len(holdout))[:, None] * (item_count + 1) + ordinals
-    passed = np.searchsorted(rows * (item_count + 1) + before, queries, side="right") - starts[:-1, None]
-    return (ordinals + 1 + passed).astype(np.int32)
+    # Ordinals of a row with too few items may lie beyond the catalogue, and its negatives are no such.
+    width = item_count + count + 1
+    queries = np.arange(len(holdout))[:, None] * width + ordinals
+    passed = np.searchsorted(rows * width + before, queries, side="right") - starts[:-1, None]
+    return np.where(allowed[:, None] < count, 0, ordinals + 1 + passed).astype(np.int32)
 
 
-def _taken_items(holdout: Holdout, item_count: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Distinct (row, item) of histories and targets, sorted by row, then item."""
-    histories = holdout.histories
-    rows = np.concatenate([np.repeat(np.arange(len(holdout)), histories.lengths), np.arange(len(holdout))])
-    items = np.concatenate([histories.items, holdout.targets])
+def too_few(holdout: Holdout, item_count: int, count: int, rule: RepeatRule) -> npt.NDArray[np.bool_]:
+    """Tell of every case whether there are fewer than `count` items to draw negatives from, bool `[cases]`."""
+    rows, _ = _taken_items(holdout, item_count, rule)
+    return item_count - np.bincount(rows, minlength=len(holdout)) < count
+
+
+def _taken_items(
+    holdout: Holdout, item_count: int, rule: RepeatRule
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Distinct (row, item) of the targets and what is no candidate beside them, sorted by row, then item."""
+    rows, items = np.arange(len(holdout)), np.asarray(holdout.targets, dtype=np.int64)
+    if rule == "excluded":
+        histories = holdout.histories
+        rows = np.concatenate([np.repeat(rows, histories.lengths), rows])
+        items = np.concatenate([histories.items, items])
     keys = np.unique(rows * (item_count + 1) + items)
     row, item = np.divmod(keys, item_count + 1)
     return row, item

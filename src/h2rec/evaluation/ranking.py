@@ -13,6 +13,7 @@ from h2rec.data.histories import Histories
 from h2rec.data.splits import Holdout
 from h2rec.errors import DataError, H2RecWarning
 from h2rec.evaluation.negatives import draw_negatives
+from h2rec.evaluation.repeats import repeated
 from h2rec.evaluation.scorer import Scorer
 from h2rec.evaluation.settings import FULL, EvaluateSettings, sampled_negatives
 from h2rec.evaluation.topk import row_item_pairs, top_items
@@ -20,6 +21,9 @@ from h2rec.progress import Advance, progress_bar
 
 Ranks64 = npt.NDArray[np.int64]
 Items32 = npt.NDArray[np.int32]
+
+NO_RANK = 0
+"""Rank of a case that is in no figure of a protocol: no place of a list."""
 
 SCORES_AT_ONCE = 2**25
 """Scores in memory at once, at most (128 MiB): a chunk holds fewer users where the catalogue is large."""
@@ -36,7 +40,8 @@ class Ranks:
     Parameters
     ----------
     by_protocol
-        Protocol name -> rank of the target, int64 `[cases]`, 1 is best.
+        Protocol name -> rank of the target, int64 `[cases]`, 1 is best. `NO_RANK` for a target in its own history
+        where repeats are excluded, and in a sampled protocol where there are too few items to draw from.
     top
         Recommended lists, int32 `[cases, top_k]`, best first, 0 where a list ends early; or None.
     """
@@ -58,6 +63,8 @@ def rank(
 
     Parameters
     ----------
+    settings
+        With `repeats` allowed or excluded: what ``auto`` means is read off a whole data set, see `Repeats.of`.
     seed
         Of the sampled negatives. Give every model, whatever its own seed, the same one.
     top_k
@@ -68,19 +75,28 @@ def rank(
     Raises
     ------
     DataError
-        If the holdout names items that the scorer does not know, or a user has too few items to draw from.
+        If the holdout names items that the scorer does not know.
 
     Warns
     -----
     H2RecWarning
         If targets score NaN; they get the worst rank.
     """
+    if settings.repeats == "auto":
+        raise ValueError("repeats: auto is no rule to rank by, see Repeats.of")
     _check_items(scorer, holdout)
-    negatives = {
-        protocol: draw_negatives(holdout, scorer.item_count, sampled_negatives(protocol), seed)
-        for protocol in settings.protocols
-        if protocol != FULL
-    }
+    excluding = settings.repeats == "excluded"
+    apart = repeated(holdout) if excluding else np.zeros(len(holdout), dtype=np.bool_)
+    ranked = np.flatnonzero(~apart)
+    negatives = {}
+    for protocol in settings.protocols:
+        if protocol != FULL:
+            drawn = np.zeros((len(holdout), sampled_negatives(protocol)), dtype=np.int32)
+            of_ranked = holdout.select(ranked)
+            drawn[ranked] = draw_negatives(
+                of_ranked, scorer.item_count, drawn.shape[1], seed, settings.repeats
+            )
+            negatives[protocol] = drawn
     ranks = {protocol: np.empty(len(holdout), dtype=np.int64) for protocol in settings.protocols}
     top = np.zeros((len(holdout), top_k), dtype=np.int32) if top_k else None
     broken = 0
@@ -88,7 +104,7 @@ def rank(
         chunk = min(settings.chunk, max(1, SCORES_AT_ONCE // (scorer.item_count + 1)))
         for rows, scores in _scored_chunks(scorer, holdout, chunk):
             targets = torch.from_numpy(holdout.targets[rows].astype(np.int64)).to(scores.device)
-            excluded = holdout.histories.select(rows) if settings.exclude_history else None
+            excluded = holdout.histories.select(rows) if excluding else None
             broken += int(scores.gather(1, targets[:, None]).isnan().sum())
             if FULL in ranks:
                 ranks[FULL][rows] = full_ranks(scores, targets, excluded).cpu()
@@ -98,6 +114,8 @@ def rank(
             if top is not None:
                 top[rows] = top_items(scores, top_k, excluded)[0].cpu()
             advance(len(rows))
+    if FULL in ranks:
+        ranks[FULL][apart] = NO_RANK
     if broken:
         warnings.warn(
             f"{broken} of {len(holdout)} targets have the score NaN and are ranked last: the model diverged",
@@ -111,7 +129,7 @@ def full_ranks(scores: torch.Tensor, targets: torch.Tensor, exclude: Histories |
     """Rank targets among all items.
 
     Only items with a lower score are behind the target: ties and NaN count against the model, and a
-    target that scores NaN comes last. The target itself is a candidate even where it is in `exclude`.
+    target that scores NaN comes last.
 
     Parameters
     ----------
@@ -120,7 +138,8 @@ def full_ranks(scores: torch.Tensor, targets: torch.Tensor, exclude: Histories |
     targets
         int64 `[n]`.
     exclude
-        Items that are no candidates (the history), one row for each row of `scores`.
+        Items that are no candidates (the history), one row for each row of `scores`. Where the target is one of them
+        its rank means nothing.
 
     Returns
     -------
@@ -137,7 +156,7 @@ def full_ranks(scores: torch.Tensor, targets: torch.Tensor, exclude: Histories |
         behind = (candidates_scores < target_scores).sum(dim=1)
     candidates = torch.full_like(behind, scores.shape[1] - 1)
     if exclude is not None:
-        rows, items = _distinct_pairs(exclude, targets, scores.shape[1])
+        rows, items = _distinct_pairs(exclude, scores.shape[1], scores.device)
         lower = scores[rows, items] < target_scores[rows, 0]
         behind -= torch.bincount(rows[lower], minlength=len(targets))
         candidates -= torch.bincount(rows, minlength=len(targets))
@@ -145,29 +164,31 @@ def full_ranks(scores: torch.Tensor, targets: torch.Tensor, exclude: Histories |
 
 
 def sampled_ranks(scores: torch.Tensor, targets: torch.Tensor, negatives: torch.Tensor) -> torch.Tensor:
-    """Rank targets among given negatives, int64 `[n, negatives]`, with the rules of `full_ranks`."""
+    """Rank targets among given negatives, int64 `[n, negatives]`, with the rules of `full_ranks`.
+
+    Without negatives (zeros) a target has `NO_RANK`.
+    """
     lower = scores.gather(1, negatives) < scores.gather(1, targets[:, None])
-    return negatives.shape[1] + 1 - lower.sum(dim=1)
+    ranks = negatives.shape[1] + 1 - lower.sum(dim=1)
+    return ranks.masked_fill(negatives[:, 0] == 0, NO_RANK)
 
 
-def drop_excluded(scores: torch.Tensor, targets: torch.Tensor, exclude: Histories) -> None:
+def drop_excluded(scores: torch.Tensor, exclude: Histories) -> None:
     """Put what is excluded behind everything, in place: ranks of `scores` are then those of the candidates alone.
 
     For scores that are ranked many times over: which items these are is found out once.
     """
-    rows, items = _distinct_pairs(exclude, targets, scores.shape[1])
+    rows, items = row_item_pairs(exclude, scores.device)
     scores[rows, items] = -torch.inf
 
 
 def _distinct_pairs(
-    exclude: Histories, targets: torch.Tensor, width: int
+    exclude: Histories, width: int, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Row and item of what is excluded, each pair once, without the targets."""
-    rows, items = row_item_pairs(exclude, targets.device)
+    """Row and item of what is excluded, each pair once."""
+    rows, items = row_item_pairs(exclude, device)
     pairs = torch.unique(rows * width + items)
-    rows, items = pairs // width, pairs % width
-    other = items != targets[rows]
-    return rows[other], items[other]
+    return pairs // width, pairs % width
 
 
 def _bar(title: str | None, total: int) -> AbstractContextManager[Advance]:

@@ -1,6 +1,6 @@
 """What is measured, and under which protocol."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, field_validator
 
@@ -10,6 +10,9 @@ FULL = "full"
 """The protocol that ranks the target among every item of the catalogue."""
 
 Protocol = Annotated[str, StringConstraints(pattern=r"^(full|sampled[1-9][0-9]*)$")]
+RepeatRule = Literal["allowed", "excluded"]
+"""Whether items of a user's history are candidates; see `evaluation.repeats`."""
+RepeatSetting = Literal["auto", "allowed", "excluded"]
 Positive = Annotated[int, Field(ge=1)]
 
 
@@ -25,8 +28,10 @@ class EvaluateSettings(Settings):
     """full: the target among all items. sampledN (sampled100 is the paper's): among N uniform negatives."""
     ks: list[Positive] = Field([1, 5, 10, 20, 50, 100, 200, 500], min_length=1)
     """Cut-offs of Hit@k and NDCG@k; a sampled protocol reports those up to its number of negatives."""
-    exclude_history: bool = True
-    """Leave a user's history out of the full ranking (a sampled one never draws from it)."""
+    repeats: RepeatSetting = "auto"
+    """allowed: items of a user's history are ranked and recommended as any other. excluded: they never are, and a case
+    whose target is one of them is in no figure. auto: allowed where 2% or more of the validation targets are in their
+    users' histories. The bundle keeps the rule, and what serves it follows it."""
     exposure_ks: list[Positive] = Field([10, 100])
     """Lengths of the recommended lists whose coverage, tail share and concentration are measured."""
     history_length_groups: Positive = 5

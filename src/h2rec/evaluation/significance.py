@@ -20,7 +20,7 @@ from h2rec.evaluation.paired_tests import PairedTests, holm, paired_tests
 
 Floats = npt.NDArray[np.float64]
 Runs = Mapping[str, Sequence[pl.DataFrame]]
-"""Model name -> one frame of ranks (``user``, ``target``, ``rank_PROTOCOL``) for each seed."""
+"""Model name -> one frame of ranks (``user``, ``target``, ``rank_PROTOCOL``) for each seed; see `Evaluation.ranks`."""
 Row = dict[str, str | int | float | None]
 
 
@@ -42,7 +42,8 @@ def compare_models(
     ----------
     runs
         Frames of ranks of each model, one for each seed, all of the same cases in any order. Numbers of
-        seeds may differ (a model without randomness has one).
+        seeds may differ (a model without randomness has one). Cases that are set apart, without a rank, are left
+        out; they must be the same ones in all frames.
     model
         Name of the model under test.
     metrics
@@ -74,8 +75,8 @@ def compare_models(
     Raises
     ------
     DataError
-        If frames lack a column, list a user twice, or differ in their users or targets; if no slice has
-        two cases.
+        If frames lack a column, list a user twice, or differ in their users, targets or in what is set apart; if
+        no slice has two cases.
     ConfigError
         If the model or a metric is unknown.
     """
@@ -106,11 +107,13 @@ def _aligned(runs: Runs, column: str) -> tuple[npt.NDArray[np.int64], dict[str, 
     first = next(iter(ordered.values()))[0]
     for model, frames in ordered.items():
         for number, frame in enumerate(frames, start=1):
-            _check_same_cases(frame, first, _where(model, number))
+            _check_same_cases(frame, first, column, _where(model, number))
+    ranked = first[column].is_not_null()
     ranks = {
-        model: np.stack([frame[column].to_numpy() for frame in frames]) for model, frames in ordered.items()
+        model: np.stack([frame[column].filter(ranked).to_numpy() for frame in frames])
+        for model, frames in ordered.items()
     }
-    return first["target"].to_numpy(), ranks
+    return first["target"].filter(ranked).to_numpy(), ranks
 
 
 def _ordered(frames: Sequence[pl.DataFrame], column: str, model: str) -> list[pl.DataFrame]:
@@ -130,7 +133,7 @@ def _where(model: str, number: int) -> str:
     return f"ranks of '{model}', run {number}"
 
 
-def _check_same_cases(ordered: pl.DataFrame, first: pl.DataFrame, where: str) -> None:
+def _check_same_cases(ordered: pl.DataFrame, first: pl.DataFrame, column: str, where: str) -> None:
     twice = ordered.filter(pl.col("user").is_duplicated())
     if twice.height:
         raise DataError(f"{where}: user {twice['user'][0]} is listed twice", "compare one split at a time")
@@ -147,6 +150,12 @@ def _check_same_cases(ordered: pl.DataFrame, first: pl.DataFrame, where: str) ->
             f"{where}: user {other['user'][0]} and {other.height - 1} more have another target than in the "
             "first run",
             "a paired comparison needs runs on the same data, split and holdout",
+        )
+    apart = ordered.filter(ordered[column].is_null() != first[column].is_null())
+    if apart.height:
+        raise DataError(
+            f"{where}: {apart.height} cases are set apart in this run or in the first one, not in both",
+            "a paired comparison needs runs with the same evaluate.repeats and the same protocol",
         )
 
 

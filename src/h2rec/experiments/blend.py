@@ -17,7 +17,8 @@ from h2rec.data.splits import Holdout
 from h2rec.evaluation.metrics import per_case
 from h2rec.evaluation.negatives import draw_negatives
 from h2rec.evaluation.ranking import SCORES_AT_ONCE, drop_excluded, full_ranks, sampled_ranks
-from h2rec.evaluation.settings import FULL, sampled_negatives
+from h2rec.evaluation.repeats import measured_cases
+from h2rec.evaluation.settings import FULL, RepeatRule, sampled_negatives
 from h2rec.models.baselines.hid_branches import HidBranches
 from h2rec.models.h2rec import H2Rec
 from h2rec.models.scorer import CatalogueScorer
@@ -69,7 +70,7 @@ def fit_weights(
     select: str,
     head: npt.NDArray[np.bool_],
     train_counts: npt.NDArray[np.integer],
-    exclude_history: bool = True,
+    repeats: RepeatRule,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Rank validation cases with all combinations of weights and then with all weights of popularity; return the best.
@@ -91,8 +92,8 @@ def fit_weights(
         Which items are head items, bool `[N + 1]`.
     train_counts
         Training interactions of each item, `[N + 1]`.
-    exclude_history
-        Whether a user's history is no candidate.
+    repeats
+        Whether items of a user's history are candidates.
     seed
         Of the sampled negatives.
 
@@ -104,15 +105,17 @@ def fit_weights(
         of the final ranking.
     """
     protocol, part, metric = select.split(".")
-    of_head = head[cases.targets]
-    slices = {"overall": np.ones_like(of_head), "head": of_head, "tail": ~of_head}
+    cases = measured_cases(cases, repeats)
     negatives = None
     if protocol != FULL:
-        drawn = draw_negatives(cases, model.item_count, sampled_negatives(protocol), seed)
-        negatives = torch.from_numpy(drawn.astype(np.int64))
+        drawn = draw_negatives(cases, model.item_count, sampled_negatives(protocol), seed, repeats)
+        ranked = np.flatnonzero(drawn[:, 0])
+        cases, negatives = cases.select(ranked), torch.from_numpy(drawn[ranked].astype(np.int64))
+    of_head = head[cases.targets]
+    slices = {"overall": np.ones_like(of_head), "head": of_head, "tail": ~of_head}
 
     def values(tried: Sequence[Blend]) -> list[dict[str, float]]:
-        ranks = _ranks(model, cases, tried, train_counts, negatives, exclude_history=exclude_history)
+        ranks = _ranks(model, cases, tried, train_counts, negatives, repeats=repeats)
         return [
             {name: float(per_case(row[rows], metric).mean()) for name, rows in slices.items() if rows.any()}
             for row in ranks
@@ -169,7 +172,7 @@ def _ranks(
     train_counts: npt.NDArray[np.integer],
     negatives: torch.Tensor | None,
     *,
-    exclude_history: bool,
+    repeats: RepeatRule,
 ) -> Ranks:
     """Rank every target with all blends, `[tried, cases]`: among all items, or among negatives `[cases, n]`.
 
@@ -192,9 +195,9 @@ def _ranks(
                 rows = of_chunk[first : first + few]
                 targets = torch.from_numpy(cases.targets[rows].astype(np.int64)).to(scorer.device)
                 parts = [part[first : first + few].contiguous() for part in scored]
-                if exclude_history and negatives is None:
+                if repeats == "excluded" and negatives is None:
                     # In the branch that no blend leaves out.
-                    drop_excluded(parts[-1], targets, cases.histories.select(rows))
+                    drop_excluded(parts[-1], cases.histories.select(rows))
                 for place, blend in enumerate(tried):
                     scores = _added(model, parts, blend.weights)
                     if blend.popularity:

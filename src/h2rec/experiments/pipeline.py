@@ -15,13 +15,13 @@ from safetensors.torch import load_file, save_file
 
 from h2rec.data.popularity import popularity_groups
 from h2rec.data.splits import Holdout
-from h2rec.errors import ConfigError
 from h2rec.evaluation.evaluate import Evaluation, evaluate
 from h2rec.evaluation.metrics import metric_value
-from h2rec.evaluation.negatives import draw_negatives
-from h2rec.evaluation.settings import FULL, EvaluateSettings, sampled_negatives
+from h2rec.evaluation.repeats import measured_cases
+from h2rec.evaluation.settings import EvaluateSettings, RepeatRule
 from h2rec.experiments.blend import can_be_fitted, fit_weights
 from h2rec.experiments.config import RunConfig
+from h2rec.experiments.held_out import check_held_out
 from h2rec.experiments.preparation import Preparation, publish
 from h2rec.experiments.provenance import provenance
 from h2rec.experiments.report import write_report
@@ -66,10 +66,17 @@ class Pipeline(Preparation):
         """The selected weights and the record of the training."""
         # What can't be built or evaluated is refused before the slow stages, not after them.
         check_name(self.config.model)
-        self._check_evaluation()
-        self.tokenized()
         config = self.config
-        sections = ("model", "loss", "train", "evaluate")
+        check_held_out(
+            self.split,
+            self.repeats,
+            protocols=config.evaluate.protocols,
+            select=config.train.select,
+            head=self.head,
+            user_ids=self.dataset.user_ids,
+        )
+        self.tokenized()
+        sections = ("model", "loss", "train")
         depends = {name: getattr(config, name).model_dump(mode="json") for name in sections}
         for name in UNTRAINED:
             del depends["model"]["score"][name]
@@ -80,8 +87,8 @@ class Pipeline(Preparation):
         # What was trained before there was a choice was bucketed, and is the same training still.
         if config.train.bucketed:
             del depends["train"]["bucketed"]
-        # Protocols and groups of the final evaluation do not change a training; the selection metric does.
-        depends["evaluate"] = {"exclude_history": config.evaluate.exclude_history}
+        # How the final evaluation is done does not change a training; what picks the epoch does.
+        depends["selection"] = {"repeats": self.repeats.of_data}
         depends["data"] = self.data_stage.key
         depends["split"] = config.data.model_dump(mode="json", include={"split", "test_share"})
         read = ("text", "semantic_ids") if config.model.reads_codes else ("text",)
@@ -110,21 +117,6 @@ class Pipeline(Preparation):
 
         return self.stage("train", depends, work)
 
-    def _check_evaluation(self) -> None:
-        split = self.split
-        selecting, part, _ = self.config.train.select.split(".")
-        head = self.head[split.valid.targets]
-        if (part == "head" and not head.any()) or (part == "tail" and head.all()):
-            raise ConfigError(
-                f"train.select: no validation item is of the {part}",
-                "select by overall, or set data.head_share",
-            )
-        for protocol in dict.fromkeys((*self.config.evaluate.protocols, selecting)):
-            if protocol != FULL:
-                negatives = sampled_negatives(protocol)
-                for cases in (split.valid, split.test):
-                    draw_negatives(cases, self.dataset.item_count, negatives, EVALUATION_SEED)
-
     def trainer(self, checkpoint: Path | None) -> Trainer:
         """A trainer of the configured model with its starting weights; None for a training without checkpoints."""
         config = self.config
@@ -138,16 +130,19 @@ class Pipeline(Preparation):
             objective,
             self.split.train,
             config.train,
-            validate=self._validator(model),
+            validate=self._validator(model, self.repeats.of_data),
             checkpoint=checkpoint,
             head=self.head,
             watch=self.watch,
         )
 
-    def _validator(self, model: Any) -> Validator:
+    def _selecting_cases(self, rule: RepeatRule) -> Holdout:
+        return sample_of(measured_cases(self.split.valid, rule), self.config.train.evaluate_users)
+
+    def _validator(self, model: Any, rule: RepeatRule) -> Validator:
         select = self.config.train.select
-        cases = sample_of(self.split.valid, self.config.train.evaluate_users)
-        settings = _selection_settings(self.config.evaluate, select)
+        cases = self._selecting_cases(rule)
+        settings = _selection_settings(self.config.evaluate, select, rule)
 
         def validate() -> dict[str, float]:
             found = self._evaluate(model, cases, settings).metrics
@@ -162,8 +157,10 @@ class Pipeline(Preparation):
         if self.blend is not None:
             return float(self.blend["value"])
         found = read_json(self.train_stage.folder / "training.json")["best_value"]
-        if found is None:  # a model that is not trained was not validated on the way
-            found = self._validator(self.model)()[self.config.train.select]
+        rule = self.repeats.rule
+        # A model that is not trained was not validated on the way, and a training is by the data's own rule.
+        if found is None or rule != self.repeats.of_data:
+            found = self._validator(self.model, rule)()[self.config.train.select]
         return float(found)
 
     @cached_property
@@ -176,17 +173,18 @@ class Pipeline(Preparation):
             "train": self.train_stage.key,
             "blend": config.blend.model_dump(mode="json"),
             "head": config.data.head_share,
+            "repeats": self.repeats.rule,
         }
 
         def work(folder: Path) -> None:
             found = fit_weights(
                 self._trained(config.model.with_branch_weights({"popularity": 0.0})),
-                sample_of(self.split.valid, config.train.evaluate_users),
+                self._selecting_cases(self.repeats.rule),
                 config.blend,
                 select=config.train.select,
                 head=self.head,
                 train_counts=self.split.train_counts,
-                exclude_history=config.evaluate.exclude_history,
+                repeats=self.repeats.rule,
                 seed=EVALUATION_SEED,
             )
             write_json(folder / "blend.json", found)
@@ -215,6 +213,11 @@ class Pipeline(Preparation):
 
     # -- evaluation ------------------------------------------------------------------------------
 
+    @property
+    def evaluate_settings(self) -> EvaluateSettings:
+        """How the final evaluation is done, with the rule for repeats that holds here."""
+        return self.config.evaluate.model_copy(update={"repeats": self.repeats.rule})
+
     def _evaluate(
         self, model: Any, cases: Holdout, settings: Any, *, progress: str | None = None
     ) -> Evaluation:
@@ -236,7 +239,7 @@ class Pipeline(Preparation):
         """Ranks and metrics of validation and test."""
         depends = {
             "train": self.train_stage.key,
-            "evaluate": self.config.evaluate.model_dump(mode="json"),
+            "evaluate": self.evaluate_settings.model_dump(mode="json"),
             "groups": self.config.data.model_dump(mode="json", include={"head_share", "popularity_groups"}),
             # Any model's cases are grouped by how many items share the target's codes.
             "semantic_ids": self._key_of_codes,
@@ -247,7 +250,7 @@ class Pipeline(Preparation):
         def work(folder: Path) -> None:
             metrics, ranks = {}, []
             for name, cases in (("test", self.split.test), ("valid", self.split.valid)):
-                found = self._evaluate(self.model, cases, self.config.evaluate, progress=f"ranking {name}")
+                found = self._evaluate(self.model, cases, self.evaluate_settings, progress=f"ranking {name}")
                 metrics[name] = found.metrics
                 ranks.append(found.ranks.with_columns(pl.lit(name).alias("split")))
             pl.concat(ranks).write_parquet(folder / "ranks.parquet")
@@ -271,6 +274,7 @@ class Pipeline(Preparation):
         if self.blend is not None:
             metrics["blend"] = self.blend
         metrics["data"] = self.dataset.report
+        metrics["repeats"] = self.repeats.as_json()
         metrics["provenance"] = provenance(self.config.train.seed) | {
             "settings": self.config.key,
             "stages": {stage.name: stage.key for stage in self.stages.values()},
@@ -305,6 +309,7 @@ class Pipeline(Preparation):
         """Carry the whole pipeline out and return the folder of the bundle."""
         depends: dict[str, Any] = {"train": self.train_stage.key, "head": self.config.data.head_share}
         depends["semantic_ids"] = self._key_of_codes
+        depends["repeats"] = self.repeats.rule
         if weights := self._untrained_weights:
             depends["weights"] = weights
 
@@ -321,6 +326,7 @@ class Pipeline(Preparation):
                     head=self.head,
                     semantic_ids=self.semantic_ids,
                     collisions=self.config.semantic_ids.collisions,
+                    repeats=self.repeats.rule,
                     encoder=None if self.embeddings is None else self.embeddings.encoder_folder,
                     text_fields=self.config.text.fields,
                     quantizer=quantizer if quantizer is not None and quantizer.is_dir() else None,
@@ -335,7 +341,7 @@ class Pipeline(Preparation):
         return self.out / "bundle"
 
 
-def _selection_settings(settings: EvaluateSettings, select: str) -> EvaluateSettings:
+def _selection_settings(settings: EvaluateSettings, select: str, rule: RepeatRule) -> EvaluateSettings:
     # Only what picks the state to keep is measured during training, and the depth of a recall stage beside it.
     cutoff = select.rpartition("@")[2]
     ks = {100, int(cutoff)} if cutoff.isdigit() else {100}
@@ -343,6 +349,7 @@ def _selection_settings(settings: EvaluateSettings, select: str) -> EvaluateSett
         "protocols": list({select.partition(".")[0]: None, "full": None}),
         "ks": sorted(ks),
         "exposure_ks": [],
+        "repeats": rule,
     }
     return settings.model_copy(update=changes)
 
@@ -352,4 +359,4 @@ def sample_of(cases: Holdout, most: int | None) -> Holdout:
     if most is None or len(cases) <= most:
         return cases
     rows = np.sort(random_stream(EVALUATION_SEED, "validation").choice(len(cases), most, replace=False))
-    return Holdout(cases.users[rows], cases.histories.select(rows), cases.targets[rows])
+    return cases.select(rows)

@@ -16,6 +16,7 @@ from h2rec.data.popularity import head_items
 from h2rec.data.prepare import input_fingerprint, prepare
 from h2rec.data.splits import Split, split
 from h2rec.errors import ConfigError
+from h2rec.evaluation.repeats import Repeats
 from h2rec.experiments.config import RunConfig
 from h2rec.experiments.semantic_id_files import read_tokenized, write_audit, write_tokenized
 from h2rec.experiments.stages import Stage, StageStore
@@ -89,6 +90,14 @@ class Preparation:
     def head(self) -> npt.NDArray[np.bool_]:
         """Which items are head items, `[N + 1]`, by training counts alone."""
         return head_items(self.split.train_counts, self.config.data.head_share)
+
+    @cached_property
+    def repeats(self) -> Repeats:
+        """Whether items of a user's history are candidates."""
+        found = Repeats.of(self.split, self.config.evaluate.repeats)
+        if found.any:
+            logger.warning("%s", found.told())
+        return found
 
     # -- text ------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from h2rec.experiments.config import RunConfig
-from h2rec.experiments.tables import SLICES
+from h2rec.experiments.tables import SLICES, apart
 from h2rec.files import write_text
 from h2rec.templates import page_templates
 
@@ -36,6 +36,7 @@ def write_report(
         metrics=metrics,
         slices=SLICES,
         leading=_leading,
+        apart=apart,
         log=log,
         curves=_curves(log, metrics["training"]["selected_by"]),
         audit=audit,
@@ -47,7 +48,7 @@ def write_report(
 def _leading(block: Mapping[str, Any]) -> list[str]:
     """Metrics of a block, those that are read first in front."""
     first = [name for name in ("hit@10", "ndcg@10", "hit@100", "hit@500", "mrr") if name in block]
-    return first + [name for name in block if name not in first and name != "cases"]
+    return first + [name for name in block if name not in first and name not in ("cases", "apart")]
 
 
 def _curves(log: Sequence[Mapping[str, Any]], select: str) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from h2rec.data.popularity import popularity_groups
+from h2rec.evaluation.repeats import measured_cases
 from h2rec.evaluation.topk import top_items
 from h2rec.experiments.pipeline import Pipeline, sample_of
 from h2rec.files import read_json, write_json
@@ -46,7 +47,8 @@ def _measured(pipeline: Pipeline) -> dict[str, Any] | None:
     model = pipeline.model
     if len(model.branches) < 2:
         return None
-    cases = sample_of(pipeline.split.test, USERS)
+    rule = pipeline.repeats.rule
+    cases = sample_of(measured_cases(pipeline.split.test, rule), USERS)
     count = pipeline.config.data.popularity_groups
     group_of = popularity_groups(pipeline.split.train_counts, count)[cases.targets]
     scorer = CatalogueScorer(model)
@@ -56,7 +58,8 @@ def _measured(pipeline: Pipeline) -> dict[str, Any] | None:
         rows = np.arange(start, min(start + _AT_ONCE, len(cases)))
         parts = torch.stack(scorer.branch_scores(cases.histories, rows))  # [branches, n, N + 1]
         leads = parts - parts[..., 1:].mean(-1, keepdim=True)
-        shown, _ = top_items(parts.sum(0), PLACES["101-500"][1], cases.histories.select(rows))
+        hidden = cases.histories.select(rows) if rule == "excluded" else None
+        shown, _ = top_items(parts.sum(0), PLACES["101-500"][1], hidden)
         given = leads.gather(2, shown.expand(len(leads), -1, -1)) * (shown > 0)  # a short list ends in zeros
         by_rank += [given[..., first:last].sum((1, 2)).tolist() for first, last in PLACES.values()]
         targets = torch.from_numpy(cases.targets[rows].astype(np.int64)).to(leads.device)

@@ -36,5 +36,16 @@ def metrics_table(
     return table
 
 
+def apart(block: Mapping[str, Any]) -> str:
+    """Say which cases are in no figure of a protocol; empty where all are."""
+    reasons = {
+        "repeats": "repeats, which are excluded",
+        "too_few_negatives": "whose users leave too few negatives",
+    }
+    counts = block.get("apart", {})
+    told = [f"{counts[name]:,} {why}" for name, why in reasons.items() if counts.get(name)]
+    return f"without {' and '.join(told)}" if told else ""
+
+
 def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.4f}"

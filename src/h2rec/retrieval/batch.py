@@ -34,9 +34,12 @@ class BatchReport:
     users: int = 0
     from_popularity: int = 0
     unknown: int = 0
+    short: int = 0
+    """Users with fewer items than asked for: filter and history leave no more."""
 
-    def count(self, answers: list[Recommendation]) -> None:
-        """Count some answers in."""
+    def count(self, answers: list[Recommendation], k: int) -> None:
+        """Count some answers to questions for `k` items in."""
+        self.short += sum(len(answer.items) < k for answer in answers)
         self.users += len(answers)
         self.from_popularity += sum(answer.from_popularity for answer in answers)
         self.unknown += sum(len(answer.unknown) for answer in answers)
@@ -74,7 +77,7 @@ def recommend_file(
             queries = [Query(history, k, filter, tail_share) for history in histories]
             answers = recommender.answer(queries)
             writer.write_table(_as_table(users, answers))
-            report.count(answers)
+            report.count(answers, k)
             if advance is not None:
                 advance(len(users))
     return report

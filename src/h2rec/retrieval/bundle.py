@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from h2rec import __version__
 from h2rec.errors import BundleError
+from h2rec.evaluation.settings import RepeatRule
 from h2rec.files import atomic_folder, file_hash, write_json
 from h2rec.models.build import model_for_weights
 from h2rec.models.scorer import CatalogueScorer
@@ -47,6 +48,8 @@ class BundleParts:
         Item fields that make an item's text; None for all.
     provenance
         Where the model comes from.
+    repeats
+        Whether items of a history may be recommended again.
     """
 
     model: Any
@@ -60,6 +63,7 @@ class BundleParts:
     quantizer: Path | None
     text_fields: list[str] | None
     provenance: dict[str, Any]
+    repeats: RepeatRule = "excluded"
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,6 +177,7 @@ def write_bundle(folder: Path, parts: BundleParts) -> None:
             item_count=parts.items.height,
             codebook_sizes=None if ids is None else ids.codebook_sizes,
             collisions=parts.collisions,
+            repeats=parts.repeats,
             text_fields=parts.text_fields,
             files=files,
             provenance=parts.provenance,

@@ -25,13 +25,13 @@ class ItemFilter:
     where
         Field and accepted values: an item's field must equal one of them.
     seen
-        Whether items of the history may be listed again.
+        Whether items of the history may be listed again; None as the bundle says, which was evaluated by that rule.
     """
 
     allow: frozenset[str] | None = None
     deny: frozenset[str] = frozenset()
     where: tuple[tuple[str, frozenset[str]], ...] = ()
-    seen: bool = False
+    seen: bool | None = None
 
     @classmethod
     def make(
@@ -40,7 +40,7 @@ class ItemFilter:
         allow: Iterable[str] | None = None,
         deny: Iterable[str] = (),
         where: Mapping[str, Iterable[str]] | None = None,
-        seen: bool = False,
+        seen: bool | None = None,
     ) -> Self:
         """Build from plain lists."""
         fields = tuple(sorted((field, frozenset(values)) for field, values in (where or {}).items()))
@@ -53,7 +53,7 @@ class ItemFilter:
 
 
 ANY_ITEM = ItemFilter()
-"""Leaves out the history and nothing else."""
+"""Leaves out nothing but the history, where the bundle says so."""
 
 
 def allowed_items(

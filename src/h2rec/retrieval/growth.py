@@ -180,6 +180,7 @@ def _grown_parts(
         head=head,
         semantic_ids=ids,
         collisions=manifest.collisions,
+        repeats=manifest.repeats,
         encoder=bundle.folder / "encoder",
         quantizer=bundle.folder / "quantizer",
         text_fields=manifest.text_fields,

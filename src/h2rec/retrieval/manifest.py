@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from h2rec.errors import BundleError, ConfigError, DataError
+from h2rec.evaluation.settings import RepeatRule
 from h2rec.files import file_hash, read_json
 from h2rec.models.settings import ModelSettings
 from h2rec.semantic_ids.settings import Collisions
@@ -33,6 +34,8 @@ class Manifest(Settings):
     """Codes per level; null for a model without codes."""
     collisions: Collisions = "keep"
     """What was done about items with the same codes, and is done about new ones."""
+    repeats: RepeatRule = "excluded"
+    """Whether items of a history may be recommended again: the rule that the model was evaluated with."""
     text_fields: list[str] | None
     """Item fields that were joined to texts; null for all."""
     files: dict[str, str]

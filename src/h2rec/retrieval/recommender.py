@@ -78,6 +78,11 @@ class Recommender:
         """Ids of all items, `[N]`, in index order."""
         return self.catalogue.item_ids
 
+    @property
+    def repeats(self) -> bool:
+        """Whether items of a history are recommended again, unless a filter says otherwise."""
+        return self.bundle.manifest.repeats == "allowed"
+
     def recommend(
         self,
         history: Sequence[str],
@@ -87,9 +92,11 @@ class Recommender:
         tail_share: float | None = None,
         explain: bool = False,
     ) -> Recommendation:
-        """Recommend `k` items to follow a history of item ids, oldest first; nothing of the history comes again.
+        """Recommend `k` items to follow a history of item ids, oldest first.
 
-        Unknown items are skipped and reported; where nothing known remains, the most popular items are given.
+        Whether items of the history may come again is the bundle's rule (`repeats`), or the filter's if it says so.
+        Unknown items are skipped and reported; where nothing known remains, the most popular items are given. There
+        are fewer than `k`, maybe none, where the filter and the history leave no more.
 
         Raises
         ------
@@ -167,7 +174,8 @@ class Recommender:
         answers: dict[int, Recommendation] = {}
         for (filter_, tail_share, personal), rows in kinds.items():
             k = min(max(queries[row].k for row in rows), len(self.catalogue))
-            seen = None if filter_.seen else known.select(np.array(rows))
+            again = self.repeats if filter_.seen is None else filter_.seen
+            seen = None if again else known.select(np.array(rows))
             allowed = self._allowed(filter_)
             vectors = users.vectors[rows] if personal else None
             items, values = self._search(vectors, len(rows), k, seen, allowed)

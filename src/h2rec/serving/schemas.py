@@ -23,8 +23,8 @@ class FilterBody(_Body):
     """Ids of items that may not be listed."""
     where: dict[str, list[str]] = {}
     """Field and accepted values."""
-    seen: bool = False
-    """Whether items of the history may come again."""
+    seen: bool | None = None
+    """Whether items of the history may come again; null as the bundle says."""
 
     def size(self) -> int:
         """Ids and values in it."""

@@ -14,7 +14,7 @@ from h2rec.errors import ConfigError, DataError
 from h2rec.evaluation.metrics import per_case
 from h2rec.evaluation.ranking import rank
 from h2rec.evaluation.scorer import Restricted, Scorer
-from h2rec.evaluation.settings import FULL, EvaluateSettings
+from h2rec.evaluation.settings import FULL, EvaluateSettings, RepeatRule
 from h2rec.evaluation.significance import compare_models
 from h2rec.experiments.cold_start.cases import ColdCases, cold_cases, withheld_items, write_warm_files
 from h2rec.experiments.cold_start.scorers import FirstBranch, SameForAll, TextNeighbours, with_new_hids
@@ -73,7 +73,8 @@ def cold_start(
     -------
     dict
         Written to `cold_start.json`: ``records`` as those of `comparison.evidence`, with the protocols "among all
-        items" (known ones of the history are left out) and "among cold items"; the name of the data set and counts;
+        items" (without those of the history, where the data's rule for repeats excludes them) and "among cold items";
+        the name of the data set and counts; ``repeats``: that rule;
         ``shared_levels``: how many withheld items share that many leading codes with a known one.
 
     Raises
@@ -119,11 +120,13 @@ def cold_start(
             cold = cold_cases(whole.dataset, pipeline.dataset, withheld)
             new = _described(pipeline, cold)
             for way, scorer in _ways(pipeline, new, first=seed == seeds[0]):
-                ranks.setdefault(way, []).append(_ranks(scorer, cold.cases, pipeline.dataset.item_count))
+                known = pipeline.dataset.item_count
+                ranks.setdefault(way, []).append(_ranks(scorer, cold.cases, known, whole.repeats.rule))
     found = {
         "data": config.data.name,
         "tested": TESTED,
         "metrics": list(METRICS),
+        "repeats": whole.repeats.rule,
         "records": list(_records(ranks)),
         "withheld_items": cold.items.height,
         "known_items": pipeline.dataset.item_count,
@@ -177,8 +180,8 @@ def _ways(pipeline: Pipeline, new: NewItems, *, first: bool) -> Iterator[tuple[s
         yield "popularity of the code group", SameForAll(np.concatenate([counts, of_group]))
 
 
-def _ranks(scorer: Scorer, cases: Holdout, known: int) -> pl.DataFrame:
-    settings = EvaluateSettings(protocols=[FULL], exposure_ks=[])
+def _ranks(scorer: Scorer, cases: Holdout, known: int, rule: RepeatRule) -> pl.DataFrame:
+    settings = EvaluateSettings(protocols=[FULL], exposure_ks=[], repeats=rule)
     among_cold = np.arange(scorer.item_count + 1) > known
     found = {
         "all": rank(scorer, cases, settings).by_protocol[FULL],

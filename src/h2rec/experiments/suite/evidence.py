@@ -22,7 +22,7 @@ def context(suite: Suite) -> dict[str, Any]:
         ``exposure``: who gets shown. ``blend``: weights that validation chose for H2Rec's branches, one a seed.
         ``intent``: alpha by level. ``shares``: what each branch gives to the scores. ``diagnosis``: the failure signs
         of the last epoch of training, means over seeds. ``codes``: use of the codebooks. ``curves``: loss and
-        validation by epoch.
+        validation by epoch. ``repeats``: by data set, how they were treated and how many there are.
         ``tuned``: by data set, rows whose settings were searched. ``cost``, ``failures`` and ``provenance``.
     """
     found: dict[str, list[Record]] = {
@@ -39,7 +39,7 @@ def context(suite: Suite) -> dict[str, Any]:
             "curves",
         )
     }
-    sizes = {}
+    sizes, repeats = {}, {}
     finished = suite.finished()
     for data in suite.settings.data:
         for row in suite.settings.rows:
@@ -48,6 +48,7 @@ def context(suite: Suite) -> dict[str, Any]:
                 continue
             metrics = [read_json(job.folder / "metrics.json") for job in jobs]
             sizes[data] = {name: metrics[0]["data"].get(name) for name in ("users", "items", "interactions")}
+            repeats[data] = metrics[0]["repeats"]
             origin = {"data": data, "model": row}
             found["groups"] += [origin | group for group in _groups(metrics, suite.settings.metrics)]
             found["weighted_head"] += [
@@ -65,6 +66,7 @@ def context(suite: Suite) -> dict[str, Any]:
     rows = suite.settings.rows
     return {
         "data": sizes,
+        "repeats": repeats,
         "rows": {
             name: {"model": row.model, "key": row.key, "value": row.value} for name, row in rows.items()
         },
@@ -88,6 +90,7 @@ def _groups(metrics: Sequence[Record], names: Sequence[str]) -> Iterable[Record]
                 "kind": group["kind"],
                 "name": group["name"],
                 "cases": group["cases"],
+                **({"apart": group["apart"]} if "apart" in group else {}),
             }
             yield told | _means(same, [name for name in names if name in group])
 

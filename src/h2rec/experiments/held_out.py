@@ -1,0 +1,103 @@
+"""Whether the held-out cases can be measured as a configuration asks, checked before the slow stages."""
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from h2rec.data.splits import Holdout, Split
+from h2rec.errors import ConfigError, DataError
+from h2rec.evaluation.negatives import too_few
+from h2rec.evaluation.repeats import Repeats, measured_cases
+from h2rec.evaluation.settings import FULL, RepeatRule, sampled_negatives
+
+logger = logging.getLogger(__name__)
+
+NAMED = 5
+"""Users who are named in a warning, at most."""
+
+
+def check_held_out(
+    split: Split,
+    repeats: Repeats,
+    *,
+    protocols: Sequence[str],
+    select: str,
+    head: npt.NDArray[np.bool_],
+    user_ids: pl.Series,
+) -> None:
+    """Refuse what leaves nothing to measure, and tell which users a sampled protocol leaves out.
+
+    Parameters
+    ----------
+    protocols
+        Those of the evaluation.
+    select
+        What picks the epoch, as in `train.select`.
+    head
+        Which items are head items, bool `[N + 1]`.
+    user_ids
+        The users' own ids, by row in the data set.
+
+    Raises
+    ------
+    ConfigError
+        If excluding repeats leaves no case, or no validation case is of the slice that selects.
+    DataError
+        If no user leaves enough items to draw negatives from.
+    """
+    selecting, part, _ = select.split(".")
+    holdouts = {"validation": split.valid, "test": split.test}
+    for name, cases in holdouts.items():
+        if len(measured_cases(cases, repeats.rule)) == 0:
+            raise ConfigError(
+                f"evaluate.repeats: where they are excluded no {name} case is left: all {len(cases):,} targets are in "
+                "their users' own histories",
+                "set evaluate.repeats: allowed",
+            )
+    for protocol in dict.fromkeys((*protocols, selecting)):
+        if protocol != FULL:
+            _check_negatives(holdouts, split.item_count, protocol, repeats.rule, user_ids)
+    for rule in {repeats.rule, repeats.of_data}:
+        cases = measured_cases(split.valid, rule)
+        if selecting != FULL:
+            short = too_few(cases, split.item_count, sampled_negatives(selecting), rule)
+            cases = cases.select(np.flatnonzero(~short))
+        of_head = head[cases.targets]
+        if (part == "head" and not of_head.any()) or (part == "tail" and of_head.all()):
+            raise ConfigError(
+                f"train.select: no validation item is of the {part}",
+                "select by overall, or set data.head_share",
+            )
+
+
+def _check_negatives(
+    holdouts: dict[str, Holdout], item_count: int, protocol: str, rule: RepeatRule, user_ids: pl.Series
+) -> None:
+    needed = sampled_negatives(protocol)
+    rows = []
+    for name, holdout in holdouts.items():
+        cases = measured_cases(holdout, rule)
+        short = too_few(cases, item_count, needed, rule)
+        if short.all():
+            raise DataError(
+                f"{protocol} needs {needed} negatives a user, and of the {item_count} items no {name} user has so many "
+                + ("beside the target" if rule == "allowed" else "outside the history"),
+                "leave the sampled protocol out of evaluate.protocols, or name a smaller one such as sampled20",
+            )
+        rows.append(cases.users[short])
+    users = np.unique(np.concatenate(rows))
+    if len(users):
+        named = ", ".join(repr(str(user)) for user in user_ids.gather(users[:NAMED]))
+        logger.warning(
+            "%s leaves out %d of %d users, whose histories leave fewer than %d of the %d items to draw from: %s%s",
+            protocol,
+            len(users),
+            len(np.union1d(*(cases.users for cases in holdouts.values()))),
+            needed,
+            item_count,
+            named,
+            ", .." if len(users) > NAMED else "",
+        )
