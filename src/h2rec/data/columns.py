@@ -110,6 +110,8 @@ _OBVIOUS: dict[str, Tiers] = {
 """Names taken for each part, without case, `_`, `-` and blanks: best first, and a later tier only where the
 earlier ones have none."""
 
+_PLAIN = ("userid", "user", "itemid", "item", "timestamp", "time", "rating")
+"""Names that need no word."""
 _TIME_LIKE = re.compile(r"time|date|(?:^|[^a-z])(?:ts|dt|day|when|epoch|at)$", re.IGNORECASE)
 
 
@@ -136,7 +138,7 @@ def find_column(table: Table, part: str, wanted: str | None) -> str | None:
             return wanted
         nearest = difflib.get_close_matches(wanted, table.columns, n=1, cutoff=0.5)
         hint = f"did you mean '{nearest[0]}'?" if nearest else None
-        raise DataError(f"{table.path}: no column '{wanted}'; there are: {', '.join(table.columns)}", hint)
+        raise DataError(f"{table.path}: no column '{wanted}'; there are: {_names(table)}", hint)
     for tier in _OBVIOUS[part]:
         rivals = sorted(
             (name for name in table.columns if _bare(name) in tier), key=lambda n: tier.index(_bare(n))
@@ -160,7 +162,7 @@ def find_column(table: Table, part: str, wanted: str | None) -> str | None:
                 rest,
                 part,
             )
-        elif _bare(best) != part.replace("_", ""):
+        elif _bare(best) not in _PLAIN:
             logger.info("%s: '%s' is read as the %s", table.path, best, words)
         return best
     return None
@@ -181,7 +183,7 @@ def require_column(table: Table, part: str, wanted: str | None) -> str:
     if table.separator is not None:
         shown = {"\t": "a tab"}.get(table.separator, f"'{table.separator}'")
         hint += f"; fields are separated by {shown}, and data.separator names something else"
-    names = ", ".join(table.columns)
+    names = _names(table)
     raise DataError(
         f"{table.path}: none of the columns is obviously the {part.replace('_', ' ')}: {names}", hint
     )
@@ -207,7 +209,13 @@ def time_like(table: Table, others: tuple[str, ...], is_time: pl.Expr) -> list[s
         if len(values := first[name].str.strip_chars().replace("", None).drop_nulls())
         and bool(values.to_frame("").select(is_time.all()).item())
     }
-    return [name for name in columns if name in by_value or _TIME_LIKE.search(name)]
+    found = [name for name in columns if name in by_value or _TIME_LIKE.search(name)]
+    return found + [name for name in table.left_out if _TIME_LIKE.search(name.partition(" ")[0])]
+
+
+def _names(table: Table) -> str:
+    left_out = f"; left out: {', '.join(table.left_out)}" if table.left_out else ""
+    return ", ".join(table.columns) + left_out
 
 
 def _bare(name: str) -> str:

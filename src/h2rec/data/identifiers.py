@@ -47,3 +47,25 @@ def identifier_reader(table: Table, column: str) -> Callable[[pl.Expr], pl.Expr]
         return identifier
     logger.info("%s: the ids in '%s' are whole floats and lose their '.0'", table.path, column)
     return lambda value: identifier(value).str.replace(r"\.0+$", "")
+
+
+def doubtful(ids: pl.Series, whose: str) -> list[str]:
+    """Say what about some distinct ids looks like an accident of the program that wrote them.
+
+    Parameters
+    ----------
+    ids
+        Distinct ids, as strings.
+    whose
+        What they are ids of, such as users.
+    """
+    found = []
+    floats = ids.filter(ids.str.contains(_WHOLE_FLOAT))
+    both = int(floats.str.replace(r"\.0+$", "").is_in(ids.implode()).sum()) if len(floats) else 0
+    if both:
+        found.append(f"{both:,} {whose} are written both as whole numbers and with .0, and count as two")
+    if rounded := int(ids.str.contains(r"^\d(?:[.,]\d+)?[eE]\+\d+$").sum()):
+        found.append(
+            f"{rounded:,} {whose} are written as rounded numbers, such as 1.2E+17, and may be several"
+        )
+    return found

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import polars as pl
 
 from h2rec.data.columns import find_column, require_column, time_like
-from h2rec.data.identifiers import identifier, identifier_reader, names_nothing
+from h2rec.data.identifiers import doubtful, identifier, identifier_reader, names_nothing
 from h2rec.data.numbers import number
 from h2rec.data.readers import Table, open_table
 from h2rec.data.readers.table import is_missing
@@ -99,9 +99,16 @@ def read_interactions(
     rows = rows.select("user", "item", "time")
     if time is not None:
         rows = _keep(rows, pl.Series(_first_of_each(rows)), report, "duplicate_interactions")
+    _look_at_ids(rows, report)
     if rows.height == 0:
         raise DataError(f"{path}: no interaction is left after cleaning: {_dropped_words(report)}")
     return rows
+
+
+def _look_at_ids(rows: pl.DataFrame, report: Report) -> None:
+    for part in ("user", "item"):
+        if odd := doubtful(rows[part].unique().drop_nulls().cast(pl.String), f"{part}s"):
+            report[f"doubtful_{part}_ids"] = odd
 
 
 def _keep(rows: pl.DataFrame, condition: pl.Expr | pl.Series, report: Report, dropped: str) -> pl.DataFrame:

@@ -236,6 +236,12 @@ def _warnings(report: Report) -> list[str]:
             found.append(
                 f"{report[name]:,} {rows} were dropped, as their id is a word for nothing, such as nan or NULL"
             )
+    for name in ("doubtful_user_ids", "doubtful_item_ids"):
+        odd = report.get(name)
+        found += odd if isinstance(odd, list) else []
+    items, unknown = report["items"], report.get("items_not_in_item_file")
+    if isinstance(items, int) and isinstance(unknown, int) and 2 * unknown > items:
+        found.append(f"the item file does not have {unknown:,} of {items:,} items: do the ids agree?")
     columns = report.get("item_columns_left_out")
     if isinstance(columns, list) and columns:
         found.append(f"columns of the item file left out: {', '.join(columns)}")

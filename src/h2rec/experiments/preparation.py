@@ -108,7 +108,7 @@ class Preparation:
                 raise ConfigError("text.noise: no item has a text that could be spoiled", "leave it out")
             logger.warning("no item has text: text embeddings and warm starts are left out")
             return None
-        depends = {"data": self.data_stage.key, "text": settings.model_dump(mode="json")}
+        depends: dict[str, Any] = {"data": self.data_stage.key, "text": settings.model_dump(mode="json")}
         if settings.precomputed:
             depends["file"] = _hash_of(Path(settings.encoder), "text.encoder")
             if (ids := _ids_beside(Path(settings.encoder))) is not None:

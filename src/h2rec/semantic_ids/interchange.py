@@ -26,7 +26,7 @@ def read_codes(path: Path, item_ids: Sequence[str] | None = None) -> SemanticIds
     Raises
     ------
     SemanticIdError
-        For an item without codes, a malformed token, a level out of order, or tuples of different length, two kinds of codes for one item;
+        For an item without codes or with two, a malformed token, a level out of order, or tuples of different length;
         item and level are named.
     DataError
         If the file is missing or not JSON.

@@ -76,6 +76,8 @@ def _open_plain(path: Path, wanted: str | None, usual: str) -> Table:
         logger.info("%s: its fields are quoted, and read so", path)
     dialect = Dialect(separator, quoted, lines_before)
     fields, lines = header(path, dialect)
+    if "\0" in first:
+        raise DataError(f"{path}:{lines}: zero bytes between the letters", "convert it from UTF-16 to UTF-8")
     return open_delimited(path, [name.strip() for name in fields], lines, dialect)
 
 

@@ -66,6 +66,8 @@ def json_object(path: Path, number: int, text: str) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         message = f"{path}:{number}: not valid JSON ({error.msg}, column {error.colno})"
         raise DataError(message, _HINT) from None
+    except _KeyTwiceError as error:
+        raise DataError(f"{path}:{number}: {error}", "name one of the two anew") from None
     except UnicodeEncodeError:
         raise DataError(f"{path}:{number}: half of a surrogate pair, which is no character") from None
     except (RecursionError, ValueError) as error:  # nested without end, or a number of thousands of digits
@@ -76,6 +78,10 @@ def json_object(path: Path, number: int, text: str) -> dict[str, Any]:
             "write one object a line; a JSON array becomes lines with: jq -c '.[]'",
         )
     return value
+
+
+class _KeyTwiceError(ValueError):
+    """An object with one key twice, of which JSON's readers keep the last one in silence."""
 
 
 class _Float(float):
@@ -89,8 +95,17 @@ class _Float(float):
         return number
 
 
+def _keys_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise _KeyTwiceError(f"the key '{twice}' stands twice")
+    return values
+
+
 # NaN and infinity are no JSON, but pandas and Python write them for nothing.
-_DECODER = json.JSONDecoder(parse_float=_Float, parse_constant=lambda _: None)
+_DECODER = json.JSONDecoder(parse_float=_Float, parse_constant=lambda _: None, object_pairs_hook=_keys_once)
 
 
 def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -79,10 +79,10 @@ class QuoteCheck:
         self._header_lines = header_lines
         self._rest = b""
         self._line = line
-        self._begun = False
+        self._begun = self._ended = False
         self._shapes: list[int] | None = None
         self.needs_quotes = False
-        """Whether some field needs its quotes: it holds a separator, a line end or a quote written twice."""
+        """Whether some field needs its quotes: it holds a separator, a line end, a quote written twice, or nothing."""
         self.fits = True
         """Whether every row with a quote has as many fields as there are columns."""
 
@@ -103,8 +103,6 @@ class QuoteCheck:
             self._rest = data[end:]
         else:
             self._check(data)
-        if len(self._rest) > LONGEST_ROW and b'"' in self._rest:
-            self._refuse_open()
 
     def close(self) -> None:
         """Check what is left at the end of the file.
@@ -114,11 +112,9 @@ class QuoteCheck:
         DataError
             As `feed`, and for a quote that is still open.
         """
-        rest, self._rest = self._rest + b"\n", b""
+        rest, self._rest, self._ended = self._rest + b"\n", b"", True
         if b'"' in rest:
             self._check(rest)
-            if self._rest:
-                self._refuse_open()
 
     def _check(self, data: bytes) -> None:
         bytes_ = np.frombuffer(data, np.uint8)
@@ -126,16 +122,17 @@ class QuoteCheck:
         after = np.append(bytes_[1:], 0)
         line_ends = np.flatnonzero((bytes_ == _LINE_FEED) | ((bytes_ == _RETURN) & (after != _LINE_FEED)))
         row_ends = line_ends[np.searchsorted(quotes, line_ends) % 2 == 0]
-        if not len(row_ends):
-            self._rest = data
-            return
-        end = int(row_ends[-1]) + 1
-        separators = np.flatnonzero(bytes_[:end] == self._separator)
-        rows = _Rows(self._line, data, quotes[quotes < end], separators, line_ends[line_ends < end], row_ends)
-        self._check_places(rows, bytes_)
-        self._check_rows(rows)
-        self._line += len(rows.line_ends)
+        end = int(row_ends[-1]) + 1 if len(row_ends) else 0
+        if end:
+            separators = np.flatnonzero(bytes_[:end] == self._separator)
+            lines = line_ends[line_ends < end]
+            rows = _Rows(self._line, data, quotes[quotes < end], separators, lines, row_ends)
+            self._check_places(rows, bytes_)
+            self._check_rows(rows)
+            self._line += len(lines)
         self._rest = data[end:]
+        if len(self._rest) > LONGEST_ROW or self._ended:
+            self._refuse_open(bytes_[end:], quotes[quotes >= end] - end, line_ends[line_ends >= end] - end)
 
     def _check_places(self, rows: _Rows, bytes_: npt.NDArray[np.uint8]) -> None:
         around = np.array([_QUOTE, _LINE_FEED, _RETURN, self._separator], np.uint8)
@@ -148,11 +145,10 @@ class QuoteCheck:
                 rows.line(int(bad_opening[0])), "a quote inside a field that does not begin with one"
             )
         if len(bad_closing):
-            # Escaped quotes open anew: the field begins behind the last one that stands alone.
-            place = int(bad_closing[0])
-            while place and opening[place] == closing[place - 1] + 1:
-                place -= 1
-            first, last = rows.line(int(opening[place])), rows.line(int(closing[bad_closing[0]]))
+            closed = int(bad_closing[0])
+            first, last = (
+                rows.line(place) for place in (_opening_of(opening, closing, closed), int(closing[closed]))
+            )
             if first == last:
                 self._refuse(first, "a quoted field goes on after its closing quote")
             self._refuse(first, f"a quote opens here and closes in the middle of line {last}")
@@ -160,7 +156,7 @@ class QuoteCheck:
     def _check_rows(self, rows: _Rows) -> None:
         ends = rows.row_ends
         outside = rows.separators[np.searchsorted(rows.quotes, rows.separators) % 2 == 0]
-        doubled = bool(np.any(rows.quotes[2::2] == rows.quotes[1:-1:2] + 1))
+        doubled = bool(np.any(rows.quotes[1:] == rows.quotes[:-1] + 1))
         self.needs_quotes |= doubled or len(outside) < len(rows.separators) or len(ends) < len(rows.line_ends)
         if self._fields is None or self._fields < 2:
             return
@@ -204,13 +200,25 @@ class QuoteCheck:
             _shape(value) <= kind for value, kind in zip(values, self._shapes or (), strict=True)
         )
 
-    def _refuse_open(self) -> NoReturn:
-        # The first quote of the row that never ends.
-        line = self._line + _lines_in(self._rest[: self._rest.find(b'"')])
-        self._refuse(line, "a quote opens a field here and is not closed")
+    def _refuse_open(self, bytes_: npt.NDArray[np.uint8], quotes: Places, line_ends: Places) -> None:
+        """Refuse a field that does not end, if there is one, or what is wrong before it."""
+        if len(quotes) % 2 == 0:
+            return
+        none = np.empty(0, np.intp)
+        rows = _Rows(self._line, self._rest, quotes, none, line_ends, none)
+        self._check_places(rows, bytes_)
+        opening = _opening_of(quotes[0::2], quotes[1::2], len(quotes) // 2)
+        self._refuse(rows.line(opening), "a quote opens a field here and is not closed")
 
     def _refuse(self, line: int, what: str) -> NoReturn:
         raise DataError(f"{self._path}:{line}: {what}", _FIX)
+
+
+def _opening_of(opening: Places, closing: Places, field: int) -> int:
+    """Place where a field opens: a quote written twice closes it and opens it anew."""
+    while field and opening[field] == closing[field - 1] + 1:
+        field -= 1
+    return int(opening[field])
 
 
 def _lines_in(data: bytes) -> int:
@@ -269,7 +277,8 @@ def plainly_quoted(path: Path, separator: str, header: str, header_lines: int) -
     """Whether a file of a kind that is not quoted is quoted all the same, as some programs write it.
 
     It is if every name of the header is quoted, or if all quotes are as RFC 4180 wants them, fields fit the
-    columns, and some field holds what only quotes allow: a separator, a line end, a quote written twice.
+    columns, and some field holds what only quotes allow: a separator, a line end, a quote written twice, or
+    nothing between two quotes.
     """
     names = header.rstrip("\r\n").split(separator)
     if all(len(name) > 1 and name[0] == name[-1] == '"' for name in names):

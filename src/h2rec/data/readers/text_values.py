@@ -8,14 +8,14 @@ _LARGEST_WHOLE_FLOAT = 2**53
 
 
 def has_text(kind: pl.DataType) -> bool:
-    """Whether values of a type can be written as text: not bytes inside others, maps, objects."""
+    """Whether values of a type can be written as text: not bytes inside others, maps, durations, objects."""
     if isinstance(kind, pl.List | pl.Array):
         return not isinstance(kind.inner, pl.Binary) and has_text(_instance(kind.inner))
     if isinstance(kind, pl.Struct):
         inner = [_instance(field.dtype) for field in kind.fields]
         return not any(isinstance(one, pl.Binary) for one in inner) and all(map(has_text, inner))
     scalar = isinstance(kind, pl.String | pl.Categorical | pl.Enum | pl.Boolean | pl.Binary | pl.Null)
-    return scalar or kind.is_numeric() or kind.is_temporal()
+    return scalar or kind.is_numeric() or (kind.is_temporal() and not isinstance(kind, pl.Duration))
 
 
 def _instance(kind: Any) -> pl.DataType:
