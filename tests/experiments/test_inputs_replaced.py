@@ -1,4 +1,4 @@
-"""What is kept under a file's hash was read from those bytes: a file replaced under way is told, and nothing is kept."""
+"""What is kept under a hash was read from those bytes: a file replaced under way is told, and nothing is kept."""
 
 import json
 import shutil
@@ -111,9 +111,9 @@ def test_a_file_of_codes(shop, monkeypatch):
 
 def test_warnings_of_the_data_are_told_by_every_run(shop, caplog):
     file = shop.parent / "interactions.csv"
-    file.write_text(file.read_text().replace("timestamp", "when it was", 1))
+    file.write_text(file.read_text().replace("timestamp", "time of sale", 1))
     for _ in range(2):
         caplog.clear()
         assert prepared(shop).dataset.warnings
         assert caplog.text.count("no time column was found") == 1
-        assert "could name when it was" in caplog.text
+        assert "could name time of sale" in caplog.text
