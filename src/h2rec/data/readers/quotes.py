@@ -31,6 +31,8 @@ class _Rows:
     ----------
     first_line
         Number of the line that the stretch begins with.
+    inside
+        Whether a byte stands inside quotes.
     quotes, separators
         Places of all of them.
     line_ends, row_ends
@@ -39,6 +41,7 @@ class _Rows:
 
     first_line: int
     data: bytes
+    inside: npt.NDArray[np.bool_]
     quotes: Places
     separators: Places
     line_ends: Places
@@ -118,15 +121,19 @@ class QuoteCheck:
 
     def _check(self, data: bytes) -> None:
         bytes_ = np.frombuffer(data, np.uint8)
-        quotes = np.flatnonzero(bytes_ == _QUOTE)
-        after = np.append(bytes_[1:], 0)
-        line_ends = np.flatnonzero((bytes_ == _LINE_FEED) | ((bytes_ == _RETURN) & (after != _LINE_FEED)))
-        row_ends = line_ends[np.searchsorted(quotes, line_ends) % 2 == 0]
+        is_quote = bytes_ == _QUOTE
+        inside = np.bitwise_xor.accumulate(is_quote)
+        quotes = np.flatnonzero(is_quote)
+        is_end = bytes_ == _LINE_FEED
+        is_end[:-1] |= (bytes_[:-1] == _RETURN) & ~is_end[1:]
+        is_end[-1] |= bytes_[-1] == _RETURN
+        line_ends = np.flatnonzero(is_end)
+        row_ends = line_ends[~inside[line_ends]]
         end = int(row_ends[-1]) + 1 if len(row_ends) else 0
         if end:
             separators = np.flatnonzero(bytes_[:end] == self._separator)
             lines = line_ends[line_ends < end]
-            rows = _Rows(self._line, data, quotes[quotes < end], separators, lines, row_ends)
+            rows = _Rows(self._line, data, inside, quotes[quotes < end], separators, lines, row_ends)
             self._check_places(rows, bytes_)
             self._check_rows(rows)
             self._line += len(lines)
@@ -135,11 +142,12 @@ class QuoteCheck:
             self._refuse_open(bytes_[end:], quotes[quotes >= end] - end, line_ends[line_ends >= end] - end)
 
     def _check_places(self, rows: _Rows, bytes_: npt.NDArray[np.uint8]) -> None:
-        around = np.array([_QUOTE, _LINE_FEED, _RETURN, self._separator], np.uint8)
+        beside = np.zeros(256, np.bool_)
+        beside[[_QUOTE, _LINE_FEED, _RETURN, self._separator]] = True
         opening, closing = rows.quotes[0::2], rows.quotes[1::2]
         before = np.where(opening > 0, bytes_[opening - 1], _LINE_FEED)
-        bad_opening = opening[~np.isin(before, around)][:1]
-        bad_closing = np.flatnonzero(~np.isin(bytes_[closing + 1], around))[:1]
+        bad_opening = opening[~beside[before]][:1]
+        bad_closing = np.flatnonzero(~beside[bytes_[closing + 1]])[:1]
         if len(bad_opening) and not (len(bad_closing) and closing[bad_closing[0]] < bad_opening[0]):
             self._refuse(
                 rows.line(int(bad_opening[0])), "a quote inside a field that does not begin with one"
@@ -155,16 +163,17 @@ class QuoteCheck:
 
     def _check_rows(self, rows: _Rows) -> None:
         ends = rows.row_ends
-        outside = rows.separators[np.searchsorted(rows.quotes, rows.separators) % 2 == 0]
+        outside = rows.separators[~rows.inside[rows.separators]]
         doubled = bool(np.any(rows.quotes[1:] == rows.quotes[:-1] + 1))
         self.needs_quotes |= doubled or len(outside) < len(rows.separators) or len(ends) < len(rows.line_ends)
         if self._fields is None or self._fields < 2:
             return
         cells = np.diff(np.searchsorted(outside, ends), prepend=0)
-        self.fits &= bool((cells[np.searchsorted(ends, rows.quotes)] == self._fields - 1).all())
+        with_quotes = np.diff(np.searchsorted(rows.quotes, ends), prepend=0) > 0
+        self.fits &= bool((cells[with_quotes] == self._fields - 1).all())
         if self._shapes is None:
             self._shapes = self._shapes_of(rows, outside)
-        inner = np.setdiff1d(rows.line_ends, ends, assume_unique=True)
+        inner = rows.line_ends[rows.inside[rows.line_ends]]
         if not len(inner):
             return
         of_line = np.diff(np.searchsorted(rows.separators, rows.line_ends), prepend=0)
@@ -205,7 +214,7 @@ class QuoteCheck:
         if len(quotes) % 2 == 0:
             return
         none = np.empty(0, np.intp)
-        rows = _Rows(self._line, self._rest, quotes, none, line_ends, none)
+        rows = _Rows(self._line, self._rest, np.empty(0, np.bool_), quotes, none, line_ends, none)
         self._check_places(rows, bytes_)
         opening = _opening_of(quotes[0::2], quotes[1::2], len(quotes) // 2)
         self._refuse(rows.line(opening), "a quote opens a field here and is not closed")
