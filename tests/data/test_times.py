@@ -52,6 +52,15 @@ def test_numbers(tmp_path, values, expected, unit):
         ("2014-03-01T12:30+02:00", seconds(2014, 3, 1, 10, 30)),
         ("2014-03-01T12:30:15-0530", seconds(2014, 3, 1, 18, 0, 15)),
         ("1965-01-01", seconds(1965, 1, 1)),
+        ("2014-03-01 12:30:15+00", seconds(2014, 3, 1, 12, 30, 15)),
+        ("2014-03-01 12:30:15.5-08", seconds(2014, 3, 1, 20, 30, 15) + 0.5),
+        ("2014-03-01 12:30:15 UTC", seconds(2014, 3, 1, 12, 30, 15)),
+        ("2014-03-01 12:30:15 +0000", seconds(2014, 3, 1, 12, 30, 15)),
+        ("2014-03-01 12:30 GMT", seconds(2014, 3, 1, 12, 30)),
+        ("2014-03-01 UTC", seconds(2014, 3, 1)),
+        ("2014/03/01", seconds(2014, 3, 1)),
+        ("2014/3/1 9:05", seconds(2014, 3, 1, 9, 5)),
+        ('"2014-03-01 12:30:15,250"', seconds(2014, 3, 1, 12, 30, 15) + 0.25),
     ],
 )
 def test_dates(tmp_path, value, expected):
@@ -104,3 +113,46 @@ def test_a_bad_row_of_a_parquet_file_is_named_by_its_number(tmp_path):
     pl.DataFrame({"user": ["u", "u"], "item": ["a", "b"], "time": ["1", "x"]}).write_parquet(path)
     with pytest.raises(DataError, match=r"i\.parquet, row 2: time 'x' is not a time"):
         read_interactions(path, ColumnSettings(), {})
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (("01/12/2010 08:26", "13/12/2010"), [seconds(2010, 12, 1, 8, 26), seconds(2010, 12, 13)]),
+        (("1/12/2010 8:26", "12/31/2010"), [seconds(2010, 1, 12, 8, 26), seconds(2010, 12, 31)]),
+        (("01.12.2010", "13.12.2010 09:00:01"), [seconds(2010, 12, 1), seconds(2010, 12, 13, 9, 0, 1)]),
+    ],
+)
+def test_days_and_months_are_told_apart_where_the_file_can_tell(tmp_path, values, expected):
+    found, _ = times(tmp_path, *values)
+    assert found == expected
+
+
+def test_days_and_months_that_nothing_tells_apart(tmp_path):
+    hint = r"\n.*data\.time_format, '%d/%m/%Y %H:%M' or '%m/%d/%Y %H:%M'"
+    with pytest.raises(DataError, match=r"i\.csv:2: time '01/12/2010' and all others may be days .*" + hint):
+        times(tmp_path, "01/12/2010", "02/12/2010")
+    with pytest.raises(DataError, match=r"i\.csv:4: time '12/31/2010' is not a time"):
+        times(tmp_path, "01/12/2010", "13/12/2010", "12/31/2010")
+
+
+@pytest.mark.parametrize(
+    ("value", "time_format", "expected"),
+    [
+        ("02/12/2010 08:26", "%d/%m/%Y %H:%M", seconds(2010, 12, 2, 8, 26)),
+        ("02/12/2010 08:26", "%m/%d/%Y %H:%M", seconds(2010, 2, 12, 8, 26)),
+        ("12/31/2010 8:26 PM", "%m/%d/%Y %I:%M %p", seconds(2010, 12, 31, 20, 26)),
+        ("Jan 5 2024", "%b %d %Y", seconds(2024, 1, 5)),
+        ("20240105", "%Y%m%d", seconds(2024, 1, 5)),
+    ],
+)
+def test_a_form_that_is_told(tmp_path, value, time_format, expected):
+    path = tmp_path / "i.csv"
+    path.write_text(f"user,item,time\nu,i,{value}\nu,j,{value}\n")
+    rows = read_interactions(path, ColumnSettings(), {}, time_format=time_format)
+    assert rows["time"].to_list() == [expected, expected]
+    path.write_text(f"user,item,time\nu,i,{value}\nu,j,2024-01-05\n")
+    with pytest.raises(
+        DataError, match=r"i\.csv:3: time '2024-01-05' is not written as data\.time_format says"
+    ):
+        read_interactions(path, ColumnSettings(), {}, time_format=time_format)

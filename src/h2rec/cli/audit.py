@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from h2rec.data.identifiers import clean_id
 from h2rec.data.items import read_items
 from h2rec.data.settings import ColumnSettings
 from h2rec.errors import H2RecWarning, SemanticIdError
@@ -58,7 +59,7 @@ def audit(  # noqa: PLR0917  # typer turns the parameters into options
         codes = codes.with_sizes(
             (*fitted.codebook_sizes, *codes.codebook_sizes[len(fitted.codebook_sizes) :])
         )
-    item_ids = list(read_json(semantic_ids))
+    item_ids = list(dict.fromkeys(map(clean_id, read_json(semantic_ids))))
     found = auditing.audit(
         codes,
         embeddings=None if embeddings is None else read_matrix(embeddings),

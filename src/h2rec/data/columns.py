@@ -1,23 +1,116 @@
 """Which column of a file plays which part."""
 
 import difflib
+import logging
+import re
+
+import polars as pl
 
 from h2rec.data.readers import Table
 from h2rec.errors import DataError
 
-_ITEM = ("itemid", "item", "iid", "parentasin", "asin", "productid", "movieid", "businessid", "articleid")
-_OBVIOUS = {
-    "user": ("userid", "user", "uid", "reviewerid", "customerid", "visitorid", "sessionid"),
-    "item": _ITEM,
-    "item_id": (*_ITEM, "id"),
-    "timestamp": ("timestamp", "time", "unixreviewtime", "datetime", "date", "createdat", "ts"),
-    "rating": ("rating", "overall", "stars", "score"),
+logger = logging.getLogger(__name__)
+
+Tiers = tuple[tuple[str, ...], ...]
+
+_ITEM = (
+    *(
+        "itemid",
+        "item",
+        "iid",
+        "parentasin",
+        "productid",
+        "movieid",
+        "businessid",
+        "articleid",
+        "sku",
+        "skuid",
+    ),
+    *(
+        "stockcode",
+        "itemcode",
+        "productcode",
+        "bookid",
+        "gameid",
+        "trackid",
+        "songid",
+        "videoid",
+        "contentid",
+    ),
+    *(
+        "newsid",
+        "listingid",
+        "offerid",
+        "goodsid",
+        "recipeid",
+        "courseid",
+        "itemno",
+        "itemnumber",
+        "productno",
+    ),
+)
+_ITEM_FALLBACK = ("asin", "isbn", "ean", "gtin", "upc", "artistid")
+_OBVIOUS: dict[str, Tiers] = {
+    "user": (
+        (
+            *("userid", "user", "uid", "reviewerid", "customerid", "customer", "visitorid", "clientid"),
+            *("memberid", "buyerid", "accountid", "shopperid", "custid", "customerno", "customernumber"),
+            *("customeruniqueid", "personid", "profileid", "readerid", "playerid", "listenerid"),
+        ),
+        ("userpseudoid", "fullvisitorid", "sessionid", "username", "reviewername", "anonymousid", "deviceid"),
+    ),
+    "item": ((_ITEM), _ITEM_FALLBACK),
+    "item_id": ((_ITEM), _ITEM_FALLBACK, ("id",)),
+    "timestamp": (
+        (
+            *(
+                "timestamp",
+                "time",
+                "eventtime",
+                "eventtimestamp",
+                "unixreviewtime",
+                "datetime",
+                "eventdatetime",
+            ),
+            *("unixtimestamp", "unixtime", "timems", "timestampms", "ts", "tdat", "orderpurchasetimestamp"),
+            *("ordertime", "orderdatetime", "orderedat", "orderdate", "purchasetime", "purchasedat"),
+            *(
+                "purchasedate",
+                "boughtat",
+                "transactiontime",
+                "transactedat",
+                "transactiondate",
+                "invoicedate",
+            ),
+            *("playedat", "watchedat", "listenedat", "viewedat", "clickedat", "ratedat", "reviewedat"),
+            *(
+                "clicktime",
+                "viewtime",
+                "visittime",
+                "interactiontime",
+                "ratingtime",
+                "reviewtime",
+                "reviewdate",
+            ),
+            *("occurredat", "logtime", "epoch", "createdat", "createdtime", "creationtime", "creationdate"),
+            "createdate",
+        ),
+        ("date", "eventdate", "dt", "day"),
+    ),
+    "rating": (("rating", "overall", "stars", "score"),),
 }
-"""Names taken for each part, best first, written without case, `_`, `-` and blanks."""
+"""Names taken for each part, without case, `_`, `-` and blanks: best first, and a later tier only where the
+earlier ones have none."""
+
+_PLAIN = ("userid", "user", "itemid", "item", "timestamp", "time", "rating")
+"""Names that need no word."""
+_TIME_LIKE = re.compile(r"time|date|(?:^|[^a-z])(?:ts|dt|day|when|epoch|at)$", re.IGNORECASE)
 
 
 def find_column(table: Table, part: str, wanted: str | None) -> str | None:
     """Return the column that was asked for, or else the one whose name is obvious, or None.
+
+    Where several names are obvious, the best one is taken and the others are told.
 
     Parameters
     ----------
@@ -29,19 +122,45 @@ def find_column(table: Table, part: str, wanted: str | None) -> str | None:
     Raises
     ------
     DataError
-        If the configured column is not there; the file's columns and the nearest name are told.
+        If the configured column is not there (the file's columns and the nearest name are told), or if two
+        columns differ in case, blanks and the like alone.
     """
     if wanted is not None:
         if wanted in table.columns:
             return wanted
         nearest = difflib.get_close_matches(wanted, table.columns, n=1, cutoff=0.5)
         hint = f"did you mean '{nearest[0]}'?" if nearest else None
-        raise DataError(f"{table.path}: no column '{wanted}'; there are: {', '.join(table.columns)}", hint)
-    by_bare_name = {_bare(name): name for name in reversed(table.columns)}
-    return next((by_bare_name[name] for name in _OBVIOUS[part] if name in by_bare_name), None)
+        raise DataError(f"{table.path}: no column '{wanted}'; there are: {_names(table)}", hint)
+    for tier in _OBVIOUS[part]:
+        rivals = sorted(
+            (name for name in table.columns if _bare(name) in tier), key=lambda n: tier.index(_bare(n))
+        )
+        if not rivals:
+            continue
+        best, *others = rivals
+        words = part.replace("_", " ")
+        if others and _bare(others[0]) == _bare(best):
+            raise DataError(
+                f"{table.path}: '{best}' and '{others[0]}' are both obviously the {words}",
+                f"name one of them with data.columns.{part}",
+            )
+        if others:
+            rest = "', '".join(others)
+            logger.warning(
+                "%s: '%s' is read as the %s, not '%s': data.columns.%s names another",
+                table.path,
+                best,
+                words,
+                rest,
+                part,
+            )
+        elif _bare(best) not in _PLAIN:
+            logger.info("%s: '%s' is read as the %s", table.path, best, words)
+        return best
+    return None
 
 
-def require_column(table: Table, part: str, wanted: str | None, setting: str) -> str:
+def require_column(table: Table, part: str, wanted: str | None) -> str:
     """Return what `find_column` finds.
 
     Raises
@@ -50,12 +169,45 @@ def require_column(table: Table, part: str, wanted: str | None, setting: str) ->
         If it finds none; the setting that names the column is told.
     """
     found = find_column(table, part, wanted)
-    if found is None:
-        raise DataError(
-            f"{table.path}: none of the columns is obviously the {part.replace('_', ' ')}: {', '.join(table.columns)}",
-            f"name it with data.columns.{setting}; a file without a header needs one",
-        )
-    return found
+    if found is not None:
+        return found
+    hint = f"name it with data.columns.{part}; a file without a header needs one"
+    if table.separator is not None:
+        shown = {"\t": "a tab"}.get(table.separator, f"'{table.separator}'")
+        hint += f"; fields are separated by {shown}, and data.separator names something else"
+    names = _names(table)
+    raise DataError(
+        f"{table.path}: none of the columns is obviously the {part.replace('_', ' ')}: {names}", hint
+    )
+
+
+def time_like(table: Table, others: tuple[str, ...], is_time: pl.Expr) -> list[str]:
+    """Columns that look like times, by their names or by their first values.
+
+    Parameters
+    ----------
+    others
+        Columns that mean something else.
+    is_time
+        Whether a string, `pl.element()`, is plainly a time.
+    """
+    columns = [name for name in table.columns if name not in others]
+    if not columns:
+        return []
+    first = table.collect(table.scan().select(columns).head(100))
+    by_value = {
+        name
+        for name in columns
+        if len(values := first[name].str.strip_chars().replace("", None).drop_nulls())
+        and bool(values.to_frame("").select(is_time.all()).item())
+    }
+    found = [name for name in columns if name in by_value or _TIME_LIKE.search(name)]
+    return found + [name for name in table.left_out if _TIME_LIKE.search(name.partition(" ")[0])]
+
+
+def _names(table: Table) -> str:
+    left_out = f"; left out: {', '.join(table.left_out)}" if table.left_out else ""
+    return ", ".join(table.columns) + left_out
 
 
 def _bare(name: str) -> str:

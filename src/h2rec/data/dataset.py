@@ -10,6 +10,7 @@ import polars as pl
 from h2rec.data.histories import Histories
 from h2rec.errors import DataError
 from h2rec.files import read_json, write_json
+from h2rec.frames import read_parquet, write_parquet
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +54,12 @@ class Dataset:
         """Number of items, N; indices run from 1 to N."""
         return self.items.height
 
+    @property
+    def warnings(self) -> list[str]:
+        """What a user should look at before trusting any figure."""
+        found = self.report.get("warnings")
+        return found if isinstance(found, list) else []
+
     @cached_property
     def item_index(self) -> dict[str, int]:
         """Index (1..N) of every item id."""
@@ -60,11 +67,11 @@ class Dataset:
 
     def save(self, folder: Path) -> None:
         """Write Parquet, npy and JSON into an existing folder."""
-        pl.DataFrame({"user_id": self.user_ids}).write_parquet(folder / "users.parquet")
-        self.items.write_parquet(folder / "items.parquet")
-        pl.DataFrame({"timestamp": self.timestamps}).write_parquet(folder / "timestamps.parquet")
+        write_parquet(pl.DataFrame({"user_id": self.user_ids}), folder / "users.parquet")
+        write_parquet(self.items, folder / "items.parquet")
+        write_parquet(pl.DataFrame({"timestamp": self.timestamps}), folder / "timestamps.parquet")
         if self.item_file_index is not None:
-            pl.DataFrame({"item": self.item_file_index}).write_parquet(folder / "item_file_index.parquet")
+            write_parquet(pl.DataFrame({"item": self.item_file_index}), folder / "item_file_index.parquet")
         self.histories.save(folder)
         write_json(folder / "report.json", self.report)
 
@@ -78,11 +85,11 @@ class Dataset:
             If a file is missing or damaged.
         """
         try:
-            users = pl.read_parquet(folder / "users.parquet")
-            items = pl.read_parquet(folder / "items.parquet")
-            timestamps = pl.read_parquet(folder / "timestamps.parquet")
+            users = read_parquet(folder / "users.parquet")
+            items = read_parquet(folder / "items.parquet")
+            timestamps = read_parquet(folder / "timestamps.parquet")
             index_path = folder / "item_file_index.parquet"
-            file_index = pl.read_parquet(index_path)["item"] if index_path.exists() else None
+            file_index = read_parquet(index_path)["item"] if index_path.exists() else None
         except (OSError, pl.exceptions.PolarsError) as error:
             raise DataError(f"{folder}: can't read the prepared data ({error})") from None
         report = read_json(folder / "report.json")

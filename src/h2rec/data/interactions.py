@@ -7,23 +7,41 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from h2rec.data.columns import find_column, require_column
-from h2rec.data.numbers import check_times, number, time_parser, to_seconds
+from h2rec.data.columns import find_column, require_column, time_like
+from h2rec.data.identifiers import doubtful, identifier, identifier_reader, names_nothing
+from h2rec.data.numbers import number
 from h2rec.data.readers import Table, open_table
 from h2rec.data.readers.table import is_missing
 from h2rec.data.settings import ColumnSettings
+from h2rec.data.times import check_times, is_plainly_time, time_parser, to_seconds
 from h2rec.errors import DataError
 
 Report = dict[str, int | str | list[str]]
 
 
+FILE_ORDER = "order of the file"
+"""What the report has as `time_order` where there is no time."""
+
+
 def read_interactions(
-    path: Path, columns: ColumnSettings, report: Report, *, min_rating: float | None = None
+    path: Path,
+    columns: ColumnSettings,
+    report: Report,
+    *,
+    min_rating: float | None = None,
+    separator: str | None = None,
+    time_format: str | None = None,
 ) -> pl.DataFrame:
     """Read and clean interactions; counts of what was dropped go into the report.
 
     Rows without a user or item are dropped. Rows of the same user, item and time are one interaction, the
-    first; without a time column the position in the file is the time, so that none is a duplicate.
+    first; without a time column the position in the file is the time, so that none is a duplicate, and the
+    report names the columns that look like times.
+
+    Parameters
+    ----------
+    min_rating, separator, time_format
+        As in `DataSettings`.
 
     Returns
     -------
@@ -37,14 +55,18 @@ def read_interactions(
         If the file can't be read, a column is missing, a time or rating is not understood (file and line
         are named), or no row is left.
     """
-    table = open_table(path)
-    user = require_column(table, "user", columns.user, "user")
-    item = require_column(table, "item", columns.item, "item")
+    table = open_table(path, separator=separator)
+    user = require_column(table, "user", columns.user)
+    item = require_column(table, "item", columns.item)
     time = find_column(table, "timestamp", columns.timestamp)
-    rating = None if min_rating is None else require_column(table, "rating", columns.rating, "rating")
-    parts = [_identifier(user).alias("user"), _identifier(item).alias("item")]
+    rating = None if min_rating is None else require_column(table, "rating", columns.rating)
+    parts = [
+        identifier_reader(table, column)(pl.col(column)).cast(pl.Categorical).alias(part)
+        for part, column in (("user", user), ("item", item))
+    ]
+    parts.append((names_nothing(pl.col(user)) | names_nothing(pl.col(item))).alias("named_nothing"))
     if time is not None:
-        parser = time_parser(table, time)
+        parser = time_parser(table, time, time_format)
         parts.append(parser(pl.col(time)).alias("time"))
     if rating is not None:
         parts += [number(pl.col(rating)).alias("rating"), is_missing(pl.col(rating)).alias("unrated")]
@@ -52,19 +74,22 @@ def read_interactions(
     if rows.height == 0:
         raise DataError(f"{path}: a header and no rows")
     report["interaction_rows"] = rows.height
+    report["rows_with_a_word_for_nothing_as_id"] = int(rows["named_nothing"].sum())
 
     whole = pl.col("user").is_not_null() & pl.col("item").is_not_null()
     if time is None:
         rows = rows.with_columns(time=pl.int_range(rows.height).cast(pl.Float64))
     rows = _keep(rows, whole, report, "rows_without_user_or_item")
-    identified = ~is_missing(pl.col(user)) & ~is_missing(pl.col(item))
+    identified = identifier(pl.col(user)).is_not_null() & identifier(pl.col(item)).is_not_null()
     if time is None:
-        report["time_order"] = "order of the file"
+        report["time_order"] = FILE_ORDER
+        report["time_like_columns"] = time_like(table, (user, item), is_plainly_time(pl.col("")))
     else:
         if rows["time"].null_count():
-            check_times(table, time, parser, identified)
-        seconds, unit = to_seconds(table, time, rows["time"].to_numpy())
+            check_times(table, time, parser, identified, time_format)
+        seconds, unit, early = to_seconds(table, time, rows["time"].to_numpy())
         rows = rows.with_columns(time=pl.Series(seconds))
+        report["times_before_1973"] = early
         report["time_order"] = f"column '{time}' ({unit})"
     if rating is not None:
         if rows.select((pl.col("rating").is_null() & ~pl.col("unrated")).any()).item():
@@ -74,14 +99,16 @@ def read_interactions(
     rows = rows.select("user", "item", "time")
     if time is not None:
         rows = _keep(rows, pl.Series(_first_of_each(rows)), report, "duplicate_interactions")
+    _look_at_ids(rows, report)
     if rows.height == 0:
         raise DataError(f"{path}: no interaction is left after cleaning: {_dropped_words(report)}")
     return rows
 
 
-def _identifier(column: str) -> pl.Expr:
-    value = pl.col(column)
-    return pl.when(~is_missing(value)).then(value).cast(pl.Categorical)
+def _look_at_ids(rows: pl.DataFrame, report: Report) -> None:
+    for part in ("user", "item"):
+        if odd := doubtful(rows[part].unique().drop_nulls().cast(pl.String), f"{part}s"):
+            report[f"doubtful_{part}_ids"] = odd
 
 
 def _keep(rows: pl.DataFrame, condition: pl.Expr | pl.Series, report: Report, dropped: str) -> pl.DataFrame:

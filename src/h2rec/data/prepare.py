@@ -1,6 +1,7 @@
 """From files to a `Dataset`: read, clean, cut to the k-core, index, sort."""
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -8,13 +9,16 @@ import polars as pl
 
 from h2rec.data.dataset import Dataset
 from h2rec.data.histories import Histories, IntArray, offsets_of
-from h2rec.data.interactions import Report, read_interactions
+from h2rec.data.interactions import FILE_ORDER, Report, read_interactions
 from h2rec.data.items import read_items
 from h2rec.data.k_core import k_core
 from h2rec.data.settings import DataSettings
 from h2rec.data.sources import fetch
 from h2rec.errors import DataError
 from h2rec.files import file_hash
+
+REPLACED_HINT = "run the same command again once nothing writes to it: nothing of this try was kept"
+"""What to do about an input that changed under way."""
 
 logger = logging.getLogger(__name__)
 
@@ -48,8 +52,15 @@ def prepare(settings: DataSettings) -> Dataset:
     settings = _with_files(settings)
     assert settings.interactions is not None
     report: Report = {}
-    rows = read_interactions(settings.interactions, settings.columns, report, min_rating=settings.min_rating)
-    if settings.split == "time" and report["time_order"] == "order of the file":
+    rows = read_interactions(
+        settings.interactions,
+        settings.columns,
+        report,
+        min_rating=settings.min_rating,
+        separator=settings.separator,
+        time_format=settings.time_format,
+    )
+    if settings.split == "time" and report["time_order"] == FILE_ORDER:
         raise DataError(
             f"{settings.interactions}: a split by time needs a time column",
             "name it with data.columns.timestamp, or use data.split: leave_one_out",
@@ -71,6 +82,32 @@ def prepare(settings: DataSettings) -> Dataset:
         report=report,
         item_file_index=file_index,
     )
+
+
+def prepare_as_hashed(settings: DataSettings, fingerprint: Mapping[str, Any]) -> Dataset:
+    """Prepare data whose fingerprint was taken before, and hold the files to it.
+
+    Raises
+    ------
+    DataError
+        As `prepare`, and if a file was replaced or written to since.
+    """
+    try:
+        dataset = prepare(settings)
+    except DataError:
+        # Half of a file that is being written is no mistake in the file.
+        _refuse_replaced(settings, fingerprint)
+        raise
+    _refuse_replaced(settings, fingerprint)
+    return dataset
+
+
+def _refuse_replaced(settings: DataSettings, fingerprint: Mapping[str, Any]) -> None:
+    now = input_fingerprint(settings)
+    located = _with_files(settings)
+    for name, path in (("interactions", located.interactions), ("items", located.items)):
+        if now[name] != fingerprint[name]:
+            raise DataError(f"{path}: changed while it was read", REPLACED_HINT)
 
 
 def input_fingerprint(settings: DataSettings) -> dict[str, Any]:
@@ -139,7 +176,7 @@ def _catalogue(
     seen = pl.DataFrame({"item_id": seen_ids})
     if settings.items is None:
         return seen, np.arange(1, len(seen_ids) + 1, dtype=np.int32), None
-    described, file_rows = read_items(settings.items, settings.columns, report)
+    described, file_rows = read_items(settings.items, settings.columns, report, separator=settings.separator)
     unknown = seen.join(described, on="item_id", how="anti", maintain_order="left")
     report["items_not_in_item_file"] = unknown.height
     if unknown.height == seen.height:
@@ -171,6 +208,41 @@ def _describe(histories: Histories, items: pl.DataFrame, report: Report) -> None
     }
     counts = f"{len(histories):,} users, {items.height:,} items, {len(histories.items):,} interactions"
     logger.info("data: %s", counts)
+    warnings = _warnings(report)
+    report["warnings"] = warnings
+    for warning in warnings:
+        logger.warning("data: %s", warning)
     notable = [f"{report[name]:,} {name.replace('_', ' ')}" for name in _NOTABLE if report.get(name)]
     if notable:
         logger.info("data: %s", ", ".join(notable))
+
+
+def _warnings(report: Report) -> list[str]:
+    """What a user should look at before trusting any figure, as sentences."""
+    found = []
+    if report["time_order"] == FILE_ORDER:
+        columns = report.get("time_like_columns")
+        hint = "name one with data.columns.timestamp, if the file is not sorted"
+        if isinstance(columns, list) and columns:
+            hint = f"data.columns.timestamp could name {', '.join(columns)}"
+        found.append(f"no time column was found: the order of the file is the order in time; {hint}")
+    if report.get("times_before_1973"):
+        found.append(f"{report['times_before_1973']:,} times lie before 1973: are they missing ones?")
+    for name, rows in (
+        ("rows_with_a_word_for_nothing_as_id", "rows"),
+        ("item_rows_with_a_word_for_nothing_as_id", "rows of the item file"),
+    ):
+        if report.get(name):
+            found.append(
+                f"{report[name]:,} {rows} were dropped, as their id is a word for nothing, such as nan or NULL"
+            )
+    for name in ("doubtful_user_ids", "doubtful_item_ids"):
+        odd = report.get(name)
+        found += odd if isinstance(odd, list) else []
+    items, unknown = report["items"], report.get("items_not_in_item_file")
+    if isinstance(items, int) and isinstance(unknown, int) and 2 * unknown > items:
+        found.append(f"the item file does not have {unknown:,} of {items:,} items: do the ids agree?")
+    columns = report.get("item_columns_left_out")
+    if isinstance(columns, list) and columns:
+        found.append(f"columns of the item file left out: {', '.join(columns)}")
+    return found

@@ -34,6 +34,11 @@ class DataSettings(Settings):
     """Item ids and text, in any of the same formats (.item for RecBole); null trains without text."""
     columns: ColumnSettings = ColumnSettings()
     """Column names, where they can't be guessed."""
+    separator: str | None = Field(default=None, pattern=r"^[^\w\s\"'.-]$|^\t$")
+    """What stands between the fields of .csv and .tsv files; null takes what their header shows."""
+    time_format: str | None = Field(default=None, pattern="%")
+    """How times are written, in the letters of strptime (`%d/%m/%Y %H:%M`); null reads numbers, ISO 8601 and
+    dates whose day and month can be told apart."""
     k_core: int | None = Field(default=None, ge=1)
     """Keep only users and items with at least this many interactions, repeated until all have them."""
     min_rating: float | None = None

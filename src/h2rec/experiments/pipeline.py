@@ -27,6 +27,7 @@ from h2rec.experiments.provenance import provenance
 from h2rec.experiments.report import write_report
 from h2rec.experiments.stages import Stage
 from h2rec.files import atomic_folder, read_json, sweep, write_json
+from h2rec.frames import write_parquet
 from h2rec.models.build import build_model, check_name
 from h2rec.models.scorer import CatalogueScorer
 from h2rec.models.settings import UNTRAINED, ModelSettings, ScoreSettings
@@ -253,7 +254,7 @@ class Pipeline(Preparation):
                 found = self._evaluate(self.model, cases, self.evaluate_settings, progress=f"ranking {name}")
                 metrics[name] = found.metrics
                 ranks.append(found.ranks.with_columns(pl.lit(name).alias("split")))
-            pl.concat(ranks).write_parquet(folder / "ranks.parquet")
+            write_parquet(pl.concat(ranks), folder / "ranks.parquet")
             write_json(folder / "metrics.json", metrics)
 
         return self.stage("evaluate", depends, work)

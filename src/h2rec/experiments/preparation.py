@@ -13,9 +13,9 @@ import numpy.typing as npt
 
 from h2rec.data.dataset import Dataset
 from h2rec.data.popularity import head_items
-from h2rec.data.prepare import input_fingerprint, prepare
+from h2rec.data.prepare import REPLACED_HINT, input_fingerprint, prepare_as_hashed
 from h2rec.data.splits import Split, split
-from h2rec.errors import ConfigError
+from h2rec.errors import ConfigError, DataError
 from h2rec.evaluation.repeats import Repeats
 from h2rec.experiments.config import RunConfig
 from h2rec.experiments.semantic_id_files import read_tokenized, write_audit, write_tokenized
@@ -74,12 +74,17 @@ class Preparation:
     def data_stage(self) -> Stage:
         """Interactions and items, cleaned and indexed."""
         settings = self.config.data
-        return self.stage("data", input_fingerprint(settings), lambda folder: prepare(settings).save(folder))
+        inputs = input_fingerprint(settings)
+        return self.stage("data", inputs, lambda folder: prepare_as_hashed(settings, inputs).save(folder))
 
     @cached_property
     def dataset(self) -> Dataset:
         """The prepared data set."""
-        return Dataset.load(self.data_stage.folder)
+        dataset = Dataset.load(self.data_stage.folder)
+        if self.data_stage.reused:  # else reading it has said so
+            for warning in dataset.warnings:
+                logger.warning("data: %s", warning)
+        return dataset
 
     @cached_property
     def split(self) -> Split:
@@ -112,9 +117,11 @@ class Preparation:
                 raise ConfigError("text.noise: no item has a text that could be spoiled", "leave it out")
             logger.warning("no item has text: text embeddings and warm starts are left out")
             return None
-        depends = {"data": self.data_stage.key, "text": settings.model_dump(mode="json")}
+        depends: dict[str, Any] = {"data": self.data_stage.key, "text": settings.model_dump(mode="json")}
         if settings.precomputed:
             depends["file"] = _hash_of(Path(settings.encoder), "text.encoder")
+            if (ids := _ids_beside(Path(settings.encoder))) is not None:
+                depends["ids"] = _hash_of(ids, "text.encoder")
         # Where a text may be missing, which ones are is part of the stage; what older versions left does not tell.
         if settings.precomputed or not all(texts) or "noise" in depends["text"]:
             depends["has_text"] = "told"
@@ -123,6 +130,10 @@ class Preparation:
             rows = self.dataset.item_file_index
             file_index = None if rows is None else rows.to_numpy()
             embedded = embed(items, settings, item_file_index=file_index, device=str(self.device))
+            if settings.precomputed:
+                _refuse_replaced(Path(settings.encoder), depends["file"], "text.encoder")
+                if (ids := _ids_beside(Path(settings.encoder))) is not None:
+                    _refuse_replaced(ids, depends.get("ids"), "text.encoder")
             np.save(folder / "vectors.npy", embedded.vectors)
             np.save(folder / "has_text.npy", embedded.has_text)
             (folder / "encoder").mkdir()
@@ -166,6 +177,8 @@ class Preparation:
 
         def work(folder: Path) -> None:
             found = tokenize(vectors, item_ids, settings, seed=TOKENIZER_SEED, checkpoint=checkpoint)
+            if from_file:
+                _refuse_replaced(Path(settings.quantizer), depends["file"], "semantic_ids.quantizer")
             write_tokenized(folder, found, item_ids)
 
         stage = self.stage("semantic_ids", depends, work)
@@ -259,3 +272,14 @@ def _hash_of(path: Path, key: str) -> str:
     if not path.is_file():
         raise ConfigError(f"{key}: {path}: no such file")
     return file_hash(path)
+
+
+def _refuse_replaced(path: Path, known: str | None, key: str) -> None:
+    if _hash_of(path, key) != known:
+        raise DataError(f"{path}: changed while it was read", REPLACED_HINT)
+
+
+def _ids_beside(embeddings: Path) -> Path | None:
+    """Return the file of ids that places the rows of ready embeddings, if there is one."""
+    beside = (embeddings.with_suffix(f".ids.{kind}") for kind in ("json", "txt"))
+    return next((path for path in beside if path.exists()), None)

@@ -72,7 +72,7 @@ def recommend_file(
         If the file can't be read or lacks a column; the row is named where one is at fault.
     """
     report = BatchReport()
-    with atomic_path(target) as temporary, pq.ParquetWriter(temporary, RESULT_SCHEMA) as writer:
+    with atomic_path(target) as temporary, pq.ParquetWriter(temporary.absolute(), RESULT_SCHEMA) as writer:
         for users, histories in _batches(source):
             queries = [Query(history, k, filter, tail_share) for history in histories]
             answers = recommender.answer(queries)
@@ -96,7 +96,7 @@ def rows_of(source: Path) -> int:
 
 def _open(source: Path) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(source)
+        return pq.ParquetFile(source.absolute())
     except FileNotFoundError:
         raise DataError(f"{source}: no such file") from None
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # names of columns need not be text

@@ -17,6 +17,7 @@ from h2rec import __version__
 from h2rec.errors import BundleError
 from h2rec.evaluation.settings import RepeatRule
 from h2rec.files import atomic_folder, file_hash, write_json
+from h2rec.frames import read_parquet, write_parquet
 from h2rec.models.build import model_for_weights
 from h2rec.models.scorer import CatalogueScorer
 from h2rec.models.settings import ModelSettings, WarmStartSettings
@@ -116,14 +117,14 @@ class Bundle:
     @classmethod
     def _load_checked(cls, folder: Path, manifest: Manifest) -> Self:
         count = manifest.item_count
-        rows = pq.read_metadata(folder / "items.parquet").num_rows
+        rows = pq.read_metadata((folder / "items.parquet").absolute()).num_rows
         # Mapped copy-on-write: torch takes no read-only arrays.
         vectors = np.load(folder / "item_vectors.npy", mmap_mode="c", allow_pickle=False)
         if rows != count or vectors.ndim != 2 or len(vectors) != count + 1:
             raise BundleError(f"{folder}: the item table and the item vectors differ in length")
         if vectors.dtype != np.float32:
             raise BundleError(f"{folder}: the item vectors are {vectors.dtype}, not float32")
-        items = pl.read_parquet(folder / "items.parquet")
+        items = read_parquet(folder / "items.parquet")
         _check_items(folder, items)
         semantic_ids = None
         if manifest.codebook_sizes is not None:
@@ -158,7 +159,7 @@ def write_bundle(folder: Path, parts: BundleParts) -> None:
             pl.Series("train_count", parts.train_counts[1:].astype(np.int64)),
             pl.Series("head", parts.head[1:]),
         )
-        items.write_parquet(fresh / "items.parquet")
+        write_parquet(items, fresh / "items.parquet")
         np.save(fresh / "item_vectors.npy", scorer.item_matrix.to("cpu", torch.float32).numpy())
         if ids is not None:
             np.save(fresh / "codes.npy", ids.codes)

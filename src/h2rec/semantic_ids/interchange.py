@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from h2rec.data.identifiers import clean_id
 from h2rec.errors import SemanticIdError
 from h2rec.files import read_json, write_text
 from h2rec.semantic_ids.codes import SemanticIds
@@ -25,14 +26,18 @@ def read_codes(path: Path, item_ids: Sequence[str] | None = None) -> SemanticIds
     Raises
     ------
     SemanticIdError
-        For an item without codes, a malformed token, a level out of order, or tuples of different length;
+        For an item without codes or with two, a malformed token, a level out of order, or tuples of different length;
         item and level are named.
     DataError
         If the file is missing or not JSON.
     """
     content = read_json(path)
     if isinstance(content, dict):
-        content = {item: _parse_row(path, item, row) for item, row in content.items()}
+        rows = {item: _parse_row(path, item, row) for item, row in content.items()}
+        content = {clean_id(item): row for item, row in rows.items()}
+        torn = next((item for item, row in rows.items() if content[clean_id(item)] != row), None)
+        if torn is not None:
+            raise SemanticIdError(f"{path}: item '{clean_id(torn)}' occurs twice, with other codes")
     sizes = _largest(content) if item_ids is not None and isinstance(content, dict) else None
     return SemanticIds.from_mapping(content, item_ids, sizes, source=str(path))
 

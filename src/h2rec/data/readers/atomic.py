@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from h2rec.data.readers.delimited import header, open_delimited
+from h2rec.data.readers.delimited import Dialect, header, open_delimited
 from h2rec.data.readers.table import Table
 from h2rec.errors import DataError
 
@@ -17,9 +17,10 @@ def open_atomic(path: Path) -> Table:
     DataError
         If the header is not typed.
     """
-    fields, lines = header(path, "\t", quoted=False)
+    dialect = Dialect("\t", quoted=False)
+    fields, lines = header(path, dialect)
     names = [_name(path, field) for field in fields]
-    return open_delimited(path, names, lines, separator="\t", quoted=False)
+    return open_delimited(path, names, lines, dialect)
 
 
 def _name(path: Path, field: str) -> str:

@@ -21,15 +21,28 @@ _OPENERS: dict[str, Callable[[Path], Table]] = {
     ".ndjson": open_json_lines,
     ".json": open_json_lines,
 }
+_SEPARATED = {".csv": open_csv, ".tsv": open_tsv}
+_BEGINNINGS = {
+    b"\x1f\x8b": ("a gzip file", "let its name end in .gz"),
+    b"PK\x03\x04": ("a zip archive or an Excel workbook", "unpack it, or save the sheet as CSV"),
+    b"PAR1": ("a Parquet file", "let its name end in .parquet"),
+}
+"""First bytes of what is not the text that its name promises, and what to do about it."""
 
 
-def open_table(path: Path) -> Table:
+def open_table(path: Path, *, separator: str | None = None) -> Table:
     """Open a file in the format that its name tells, `.gz` aside.
+
+    Parameters
+    ----------
+    separator
+        What stands between the fields of `.csv` and `.tsv`; None finds it.
 
     Raises
     ------
     DataError
-        If the file is missing or empty, its format is unknown, or its header can't be understood.
+        If the file is missing or empty, its format is unknown or another one, or its header can't be
+        understood.
     """
     if not path.exists():
         raise DataError(f"{path}: no such file")
@@ -37,11 +50,24 @@ def open_table(path: Path) -> Table:
         raise DataError(f"{path}: a folder where a file is expected")
     if path.stat().st_size == 0:
         raise DataError(f"{path}: the file is empty")
-    suffix = Path(path.stem).suffix if is_gzipped(path) else path.suffix
-    opener = _OPENERS.get(suffix.lower())
+    suffix = (Path(path.stem).suffix if is_gzipped(path) else path.suffix).lower()
+    opener = _OPENERS.get(suffix)
     if opener is None or (opener is open_parquet and is_gzipped(path)):
         known = ", ".join(_OPENERS)
         raise DataError(
             f"{path}: unknown format '{suffix}'", f"known are {known}; all but Parquet also as .gz"
         )
-    return opener(path)
+    if opener is not open_parquet and not is_gzipped(path):
+        _refuse_other_format(path)
+    return _SEPARATED[suffix](path, separator) if suffix in _SEPARATED else opener(path)
+
+
+def _refuse_other_format(path: Path) -> None:
+    try:
+        with path.open("rb") as stream:
+            beginning = stream.read(4)
+    except OSError as error:
+        raise DataError(f"{path}: can't be read ({error.strerror or error})") from None
+    for known, (what, remedy) in _BEGINNINGS.items():
+        if beginning.startswith(known):
+            raise DataError(f"{path}: {what}, which its name does not tell", remedy)

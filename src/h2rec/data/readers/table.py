@@ -33,6 +33,10 @@ class Table:
         names the line where the file is broken.
     unit
         What `records` counts.
+    left_out
+        Columns that are no part of the table, each with the reason.
+    separator
+        What stands between fields, where something does.
     """
 
     path: Path
@@ -40,6 +44,8 @@ class Table:
     scan: Callable[[], pl.LazyFrame]
     records: Callable[[], Iterator[Record]]
     unit: str = "line"
+    left_out: tuple[str, ...] = ()
+    separator: str | None = None
 
     def place(self, number: int) -> str:
         """Name a line (or row) of the file."""

@@ -1,8 +1,26 @@
 """Typed columns as the text a reader would expect."""
 
+from typing import Any
+
 import polars as pl
 
 _LARGEST_WHOLE_FLOAT = 2**53
+
+
+def has_text(kind: pl.DataType) -> bool:
+    """Whether values of a type can be written as text: not bytes inside others, maps, durations, objects."""
+    if isinstance(kind, pl.List | pl.Array):
+        return not isinstance(kind.inner, pl.Binary) and has_text(_instance(kind.inner))
+    if isinstance(kind, pl.Struct):
+        inner = [_instance(field.dtype) for field in kind.fields]
+        return not any(isinstance(one, pl.Binary) for one in inner) and all(map(has_text, inner))
+    scalar = isinstance(kind, pl.String | pl.Categorical | pl.Enum | pl.Boolean | pl.Binary | pl.Null)
+    return scalar or kind.is_numeric() or (kind.is_temporal() and not isinstance(kind, pl.Duration))
+
+
+def _instance(kind: Any) -> pl.DataType:
+    found: pl.DataType = kind() if isinstance(kind, type) else kind
+    return found
 
 
 def as_text(value: pl.Expr, kind: pl.DataType) -> pl.Expr:
@@ -15,8 +33,9 @@ def as_text(value: pl.Expr, kind: pl.DataType) -> pl.Expr:
         return value
     if isinstance(kind, pl.List | pl.Array):
         as_list = value.arr.to_list() if isinstance(kind, pl.Array) else value
-        inner = kind.inner() if isinstance(kind.inner, type) else kind.inner
-        return as_list.list.eval(as_text(pl.element(), inner)).list.join(", ", ignore_nulls=True)
+        return as_list.list.eval(as_text(pl.element(), _instance(kind.inner))).list.join(
+            ", ", ignore_nulls=True
+        )
     if isinstance(kind, pl.Struct):
         return value.struct.json_encode()
     if kind.is_float():

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import pyarrow as pa
 
 from h2rec.data.readers.json_lines import json_object, json_records
@@ -18,7 +17,6 @@ from h2rec.data.sources.download import download
 from h2rec.data.sources.parquet_rows import write_rows
 from h2rec.data.sources.source import FetchedSource, Source
 from h2rec.errors import DataError
-from h2rec.files import atomic_path
 
 _TAG = re.compile(r"<[^>]*>")
 _BLANKS = re.compile(r"\s+")
@@ -150,21 +148,9 @@ def convert_reviews(reviews: Path, edition: Edition, path: Path) -> Path:
     DataError
         If a line is not a JSON object; the line is named.
     """
-    keys = {
-        "user_id": edition.user,
-        "item_id": edition.item,
-        "rating": edition.rating,
-        "timestamp": edition.time,
-    }
-    with atomic_path(path) as temporary:
-        try:
-            rows = pl.scan_ndjson(reviews, schema=dict.fromkeys(keys.values(), pl.String()))
-            rows.select(pl.col(key).alias(name) for name, key in keys.items()).sink_parquet(temporary)
-        except (pl.exceptions.PolarsError, OSError) as error:
-            for _ in json_records(reviews):
-                pass
-            raise DataError(f"{reviews}: can't be read ({error})") from None
-    return path
+    columns = dict.fromkeys(("user_id", "item_id", "rating", "timestamp"), pa.string())
+    keys = (edition.user, edition.item, edition.rating, edition.time)
+    return write_rows(path, columns, (tuple(map(values.get, keys)) for _, values in json_records(reviews)))
 
 
 def convert_meta(meta: Path, edition: Edition, path: Path) -> Path:

@@ -23,7 +23,10 @@ def write_rows(path: Path, columns: dict[str, pa.DataType], rows: Iterable[tuple
     """
     schema = pa.schema(list(columns.items()))
     iterator: Iterator[tuple[Any, ...]] = iter(rows)
-    with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+    with (
+        atomic_path(path) as temporary,
+        pq.ParquetWriter(temporary.absolute(), schema, compression="zstd") as writer,
+    ):
         while block := list(islice(iterator, _ROWS_A_BLOCK)):
             arrays = [
                 pa.array(values, kind)

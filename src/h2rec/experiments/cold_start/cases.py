@@ -11,6 +11,7 @@ from h2rec.data.dataset import Dataset
 from h2rec.data.histories import Histories, offsets_of
 from h2rec.data.splits import Holdout, split
 from h2rec.errors import DataError
+from h2rec.frames import write_parquet
 from h2rec.runtime import random_stream
 
 Bools = npt.NDArray[np.bool_]
@@ -34,14 +35,15 @@ def write_warm_files(dataset: Dataset, withheld: Bools, folder: Path) -> None:
     kept = ~withheld[items]
     users = np.repeat(np.arange(len(histories)), histories.lengths)
     ids = dataset.items["item_id"]
-    pl.DataFrame(
+    interactions = pl.DataFrame(
         {
             "user_id": dataset.user_ids.gather(users[kept]),
             "item_id": ids.gather(items[kept] - 1),
             "timestamp": np.arange(len(items))[kept],
         }
-    ).write_parquet(folder / "interactions.parquet")
-    dataset.items.filter(pl.Series(~withheld[1:])).write_parquet(folder / "items.parquet")
+    )
+    write_parquet(interactions, folder / "interactions.parquet")
+    write_parquet(dataset.items.filter(pl.Series(~withheld[1:])), folder / "items.parquet")
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,6 +15,7 @@ from h2rec.experiments.suite.evidence import context
 from h2rec.experiments.suite.suite import Job, Suite
 from h2rec.experiments.tables import SLICES
 from h2rec.files import read_json, write_json
+from h2rec.frames import read_parquet
 
 LEVEL = 0.05
 """Corrected p-values below this are marked."""
@@ -192,7 +193,7 @@ def tests_against(frame: pl.DataFrame) -> dict[str, Record]:
 
 
 def _test_ranks(path: Path) -> pl.DataFrame:
-    return pl.read_parquet(path).filter(pl.col("split") == "test")
+    return read_parquet(path).filter(pl.col("split") == "test")
 
 
 def significant(record: Mapping[str, Any]) -> bool:

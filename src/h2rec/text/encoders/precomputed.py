@@ -8,6 +8,7 @@ from typing import Any, NoReturn, Self
 import numpy as np
 import numpy.typing as npt
 
+from h2rec.data.identifiers import clean_id
 from h2rec.errors import ConfigError, DataError
 from h2rec.files import array_hash, read_json, write_json
 
@@ -166,6 +167,7 @@ def _read_ids(path: Path) -> list[str] | None:
 def _rows_by_id(
     path: Path, stored: npt.NDArray[Any], ids: list[str], item_ids: Sequence[str]
 ) -> tuple[Rows, Rows]:
+    ids = [clean_id(item) for item in ids]
     if len(ids) != len(stored):
         raise DataError(f"{path}: {len(stored):,} rows, but {len(ids):,} ids beside it")
     row_of = {item: row for row, item in enumerate(ids)}

@@ -1,0 +1,71 @@
+"""Ids of users and items as every reader understands them."""
+
+import logging
+from collections.abc import Callable
+
+import polars as pl
+
+from h2rec.data.readers import Table
+
+logger = logging.getLogger(__name__)
+
+_NOTHING = (
+    *("nan", "NaN", "NAN", "NaT", "None", "none", "NONE", "null", "Null", "NULL", "nil", "NA", "N/A", "n/a"),
+    *("#N/A", "<NA>", "\\N"),
+)
+_WHOLE_FLOAT = r"^[-+]?\d+\.0+$"
+
+
+def clean_id(value: str) -> str:
+    """Return an id without the blanks around it, which columns of fixed width have."""
+    return value.strip()
+
+
+def names_nothing(column: pl.Expr) -> pl.Expr:
+    """Whether an id is a word that programs write where there is none."""
+    return column.str.strip_chars().is_in(_NOTHING).fill_null(value=False)
+
+
+def identifier(column: pl.Expr) -> pl.Expr:
+    """Read ids: without blanks around them; null where there is none."""
+    bare = column.str.strip_chars()
+    return pl.when((bare != "") & ~bare.is_in(_NOTHING)).then(bare)
+
+
+def identifier_reader(table: Table, column: str) -> Callable[[pl.Expr], pl.Expr]:
+    """Choose how a column's ids are read.
+
+    Where all of them are whole floats (`17850.0`, as pandas writes whole numbers with gaps), they lose their
+    `.0`, so that they meet the ids of other files; anything else keeps its form.
+    """
+    ids = table.scan().select(identifier(pl.col(column)).alias("id")).filter(pl.col("id").is_not_null())
+    first = table.collect(ids.head(1))["id"].to_list()
+    like = pl.col("id").str.contains(_WHOLE_FLOAT)
+    if not first or not pl.select(pl.lit(first[0]).str.contains(_WHOLE_FLOAT)).item():
+        return identifier
+    if not table.collect(ids.select(like.all())).item():
+        return identifier
+    logger.info("%s: the ids in '%s' are whole floats and lose their '.0'", table.path, column)
+    return lambda value: identifier(value).str.replace(r"\.0+$", "")
+
+
+def doubtful(ids: pl.Series, whose: str) -> list[str]:
+    """Say what about some distinct ids looks like an accident of the program that wrote them.
+
+    Parameters
+    ----------
+    ids
+        Distinct ids, as strings.
+    whose
+        What they are ids of, such as users.
+    """
+    found = []
+    floats = ids.filter(ids.str.contains(_WHOLE_FLOAT))
+    both = int(floats.str.replace(r"\.0+$", "").is_in(ids.implode()).sum()) if len(floats) else 0
+    if both:
+        found.append(f"{both:,} {whose} are written both as whole numbers and with .0, and count as two")
+    if rounded := int(ids.str.contains(r"^\d(?:[.,]\d+)?[eE]\+\d+$").sum()):
+        found.append(
+            f"{rounded:,} {whose} are written as rounded numbers, such as 1.2E+17, and may be several"
+        )
+    return found
