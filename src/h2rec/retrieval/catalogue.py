@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from h2rec.errors import DataError
 from h2rec.retrieval.bundle import Bundle
-from h2rec.retrieval.growth import OWN_COLUMNS
+from h2rec.retrieval.item_table import OWN_COLUMNS
 
 _TITLES = ("title", "name")
 

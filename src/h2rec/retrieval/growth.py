@@ -16,6 +16,7 @@ from h2rec.errors import BundleError, DataError
 from h2rec.models.build import ItemFeatures, build_model
 from h2rec.models.settings import ModelSettings
 from h2rec.retrieval.bundle import Bundle, BundleParts, unstarted, write_bundle
+from h2rec.retrieval.item_table import OWN_COLUMNS
 from h2rec.retrieval.new_items import NearestGroups, nearest_groups
 from h2rec.semantic_ids.codes import SemanticIds
 from h2rec.semantic_ids.new_items import encode_new
@@ -26,9 +27,6 @@ from h2rec.text.fields import item_texts
 from h2rec.training.checkpoint import load_weights, weights_of
 
 logger = logging.getLogger(__name__)
-
-OWN_COLUMNS = ("item_id", "train_count", "head")
-"""Columns of a bundle's item table that are no text fields."""
 
 
 @dataclass(frozen=True)
