@@ -21,6 +21,7 @@ from h2rec.models.scorer import CatalogueScorer
 from h2rec.models.settings import ModelSettings, WarmStartSettings
 from h2rec.retrieval.item_table import read_item_table
 from h2rec.retrieval.manifest import FORMAT_VERSION, MANIFEST, Manifest, read_manifest, unreadable
+from h2rec.retrieval.process import claim_process
 from h2rec.retrieval.users import UserEncoder
 from h2rec.semantic_ids.codes import LARGEST_CODEBOOK, SemanticIds
 from h2rec.semantic_ids.settings import Collisions
@@ -109,8 +110,11 @@ class Bundle:
         ------
         BundleError
             If it is missing, of another format version, incomplete, or a file's hash differs; if files do
-            not fit together, or claim sizes that they do not have.
+            not fit together, or claim sizes that they do not have; if the system refuses to read.
+        H2RecError
+            In a process that was forked after a bundle was loaded.
         """
+        claim_process()
         manifest = read_manifest(folder)
         try:
             return cls._load_checked(folder, manifest)

@@ -17,7 +17,7 @@ from h2rec.untrusted import RIGHT_TO_READ, read_strict_json
 
 FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
-_LARGEST_MANIFEST = 4 << 20
+LARGEST_MANIFEST = 4 << 20
 _MOST_FILES = 1000
 
 
@@ -78,7 +78,7 @@ def _parsed(folder: Path) -> Manifest:
         hint = "give the folder 'bundle' of a finished run"
         raise BundleError(f"{str(folder)[:200]}: not a bundle, it has no {MANIFEST}", hint)
     try:
-        values = read_strict_json(path, _LARGEST_MANIFEST)
+        values = read_strict_json(path, LARGEST_MANIFEST)
         version = values.get("format_version") if isinstance(values, dict) else None
         if type(version) is not int or version != FORMAT_VERSION:
             raise BundleError(
