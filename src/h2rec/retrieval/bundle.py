@@ -142,6 +142,9 @@ class Bundle:
             semantic_ids = SemanticIds(np.load(folder / "codes.npy", allow_pickle=False), codebooks)
         held = sum((folder / name).stat().st_size for name in manifest.files)
         items = read_item_table(folder / "items.parquet", count, _LARGEST_EXPANSION * held + _ROOM_AT_LEAST)
+        texts = manifest.text_fields or []
+        if len(set(texts)) < len(texts) or not set(texts) <= set(items.columns):
+            raise BundleError(f"{folder}: the manifest's text fields are not those of items.parquet")
         model = _model(folder, manifest, semantic_ids)
         # Mapped copy-on-write: torch takes no read-only arrays.
         vectors = np.load(folder / "item_vectors.npy", mmap_mode="c", allow_pickle=False)
