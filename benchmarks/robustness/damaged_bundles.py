@@ -129,9 +129,11 @@ def main() -> None:
             largest = max(largest, taken - memory)
             if told.startswith("FAULT") or arguments.only:
                 print(f"{what}: {told} [{taken - memory:+} MB]", flush=True)
+        sys.setrecursionlimit(10_000)  # to remove folders in folders
     print(
         f"{sum(counts.values())} damaged bundles: {counts['refused']} refused, {counts['loaded']} loaded and "
-        f"answered, {counts['FAULT']} faults; at most {largest} MB beyond a sound one's {memory} MB; {time.time() - started:.0f} s"
+        f"answered, {counts['FAULT']} faults; at most {largest} MB beyond a sound one's {memory} MB; "
+        f"{time.time() - started:.0f} s"
     )
     sys.exit(1 if counts["FAULT"] or not sound.startswith("loaded and grown") else 0)
 

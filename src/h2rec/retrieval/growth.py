@@ -174,14 +174,13 @@ def _described(bundle: Bundle, items: pl.DataFrame) -> tuple[npt.NDArray[np.floa
             f"{bundle.folder}: it carries no text encoder and quantizer, so new items can't be placed",
             "train with item text and a quantizer (codes from a file can't be made for new items)",
         )
+    texts = item_texts(items, bundle.manifest.text_fields)
+    present = [row for row, text in enumerate(texts) if text]
     with _damage_told(bundle.folder):
         loaded = load_quantizer(quantizer)
-        embedder = load_encoder(encoder)
-    texts = item_texts(items, bundle.manifest.text_fields)
-    vectors = np.zeros((len(texts), loaded.dimension), np.float32)
-    present = [row for row, text in enumerate(texts) if text]
-    if present:
-        vectors[present] = embedder.encode([texts[row] for row in present])
+        vectors = np.zeros((len(texts), loaded.dimension), np.float32)
+        if present:
+            vectors[present] = load_encoder(encoder).encode([texts[row] for row in present])
     return vectors, bundle.semantic_ids, loaded
 
 
