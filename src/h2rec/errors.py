@@ -46,6 +46,10 @@ class BundleError(H2RecError):
     """A bundle that is damaged, tampered with, or of another format version."""
 
 
+class StorageError(H2RecError):
+    """What can't be written: a full disk, a folder without permission."""
+
+
 class MissingExtraError(H2RecError):
     """An optional dependency that the requested feature needs is not installed."""
 

@@ -17,7 +17,7 @@ import platformdirs
 import polars as pl
 from safetensors import SafetensorError
 
-from h2rec.errors import DataError, H2RecError
+from h2rec.errors import DataError, StorageError
 
 
 @contextmanager
@@ -26,7 +26,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
     Raises
     ------
-    H2RecError
+    StorageError
         If it can't be written: a full disk, a folder without permission.
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
@@ -48,7 +48,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
     Raises
     ------
-    H2RecError
+    StorageError
         If it can't be written: a full disk, a folder without permission.
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
@@ -87,7 +87,7 @@ def _refusals_told(path: Path) -> Iterator[None]:
         if not isinstance(error, OSError) and not by_system:
             raise
         reason = getattr(error, "strerror", None) or told.rpartition(": ")[2]
-        raise H2RecError(
+        raise StorageError(
             f"can't write {path}: {reason}",
             "check free space and permissions and run the same command again: what was finished before is kept",
         ) from error

@@ -90,3 +90,46 @@ def test_users_with_fewer_items_than_asked_for_are_counted(recommender, tmp_path
     assert pl.read_parquet(target)["items"].list.len().to_list() == [0, 10, 5]
     again = ItemFilter.make(seen=True)
     assert recommend_file(recommender, source, target, 10, filter=again).short == 0
+
+
+def test_a_csv_file_has_a_row_for_each_item(recommender, tmp_path):
+    source = write(tmp_path / "in.parquet", [["i3", "i17"], []], ["u,1", 'u"2'])
+    report = recommend_file(recommender, source, tmp_path / "out.csv", 3)
+    table = pl.read_csv(tmp_path / "out.csv")
+    assert table.columns == ["user_id", "rank", "item_id", "score", "from_popularity"]
+    assert table["user_id"].to_list() == ["u,1"] * 3 + ['u"2'] * 3
+    assert table["rank"].to_list() == [1, 2, 3] * 2
+    alone = recommender.recommend(["i3", "i17"], 3).items + recommender.recommend([], 3).items
+    assert table["item_id"].to_list() == [item.item_id for item in alone]
+    assert table["score"].to_list() == pytest.approx([item.score for item in alone], rel=1e-4)
+    assert table["from_popularity"].to_list() == [False] * 3 + [True] * 3
+    assert (report.users, report.rows) == (2, 6)
+
+
+def test_json_lines_say_what_parquet_says(recommender, tmp_path):
+    source = write(tmp_path / "in.parquet", HISTORIES)
+    for name in ("out.jsonl", "out.parquet"):
+        assert recommend_file(recommender, source, tmp_path / name, 3).rows == 5
+    lines, rows = pl.read_ndjson(tmp_path / "out.jsonl"), pl.read_parquet(tmp_path / "out.parquet")
+    assert lines.drop("scores").equals(rows.drop("scores"))
+
+
+@pytest.mark.parametrize("name", ["out", "out.xlsx", "out.csv.gz", ".csv"])
+def test_an_ending_that_tells_no_format_is_refused_before_anything_is_read(tmp_path, name):
+    with pytest.raises(DataError, match="the ending tells the format"):
+        recommend_file(None, tmp_path / "none.parquet", tmp_path / name)
+
+
+def test_whole_floats_and_blanks_are_ids_and_missing_entries_are_counted(recommender, tmp_path):
+    pl.DataFrame({"user_id": [7], "history": [[3.0, None, 4.0]]}).write_parquet(tmp_path / "in.parquet")
+    report = recommend_file(recommender, tmp_path / "in.parquet", tmp_path / "out.parquet")
+    assert pl.read_parquet(tmp_path / "out.parquet")["unknown"].to_list() == [["3", "4"]]
+    assert (report.missing, report.unknown) == (1, 2)
+    recommend_file(
+        recommender, write(tmp_path / "in.parquet", [[" i3", "i17 "]]), tmp_path / "out.parquet", 3
+    )
+    found = pl.read_parquet(tmp_path / "out.parquet").row(0, named=True)
+    assert found["items"] == [item.item_id for item in recommender.recommend(["i3", "i17"], 3).items]
+    pl.DataFrame({"user_id": [7], "history": [[[3]]]}).write_parquet(tmp_path / "in.parquet")
+    with pytest.raises(DataError, match="not item ids"):
+        recommend_file(recommender, tmp_path / "in.parquet", tmp_path / "out.parquet")

@@ -15,6 +15,10 @@ from h2rec.retrieval.batch import recommend_file, rows_of
 from h2rec.retrieval.filters import ItemFilter
 from h2rec.retrieval.index import IndexSettings
 from h2rec.retrieval.recommender import Recommendation, Recommender, as_json
+from h2rec.retrieval.results import check_ending
+
+_COMPARED = 5
+"""Unknown items whose nearest ids are told: to look for them takes up to a second each."""
 
 
 def recommend(
@@ -42,11 +46,15 @@ def recommend(
     source: Annotated[
         Path | None, typer.Option("--input", help="Parquet file of many users: user_id and history, a list.")
     ] = None,
-    target: Annotated[Path | None, typer.Option("--output", help="Parquet file of their answers.")] = None,
+    target: Annotated[
+        Path | None, typer.Option("--output", help="File of their answers: .parquet, .csv or .jsonl.")
+    ] = None,
 ) -> None:
     """Recommend items to follow a history, or every history of a file."""
     if (history is None) == (source is None) or (source is None) != (target is None):
         raise ConfigError("give either --history, or --input and --output")
+    if target is not None:
+        check_ending(target)
     # For one question an index would cost more than it saves.
     recommender = Recommender.load(bundle, IndexSettings(kind="auto" if history is None else "exact"))
     filter_ = ItemFilter.make(where=_fields(where or []), seen=seen)
@@ -78,11 +86,14 @@ def _recommend_file(
         )
     typer.echo(
         f"{report.users:,} users answered, {report.from_popularity:,} of them with popular items; "
-        f"{report.unknown:,} unknown items skipped: {target}"
+        f"{report.unknown:,} unknown items skipped; {report.rows:,} rows: {target}"
     )
+    if report.missing:
+        typer.echo(f"{report.missing:,} entries of histories had no id and were left out", err=True)
     if report.short:
         typer.echo(
-            f"{report.short:,} users have fewer than {k} items: the filter and the history leave no more"
+            f"{report.short:,} users have fewer than {k} items: the filter and the history leave no more",
+            err=True,
         )
 
 
@@ -90,8 +101,8 @@ def _tell(recommender: Recommender, answer: Recommendation, as_json_: bool) -> N
     if as_json_:
         typer.echo(json.dumps(as_json(answer), ensure_ascii=False))
         return
-    for item in answer.unknown:
-        near = recommender.nearest_ids(item)
+    for place, item in enumerate(answer.unknown):
+        near = recommender.nearest_ids(item) if place < _COMPARED else []
         hint = f", nearest: {', '.join(near)}" if near else ""
         Console(stderr=True).print(f"skipped unknown item '{item}'{hint}", markup=False)
     if answer.from_popularity:

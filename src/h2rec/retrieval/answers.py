@@ -1,5 +1,6 @@
 """Questions to the recommender and its answers."""
 
+import operator
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -7,6 +8,24 @@ from typing import Any
 from h2rec.errors import DataError
 from h2rec.retrieval.explanation import Explanation
 from h2rec.retrieval.filters import ANY_ITEM, ItemFilter
+from h2rec.retrieval.item_ids import ItemId, as_item_ids
+
+
+def checked_k(k: Any) -> int:
+    """Return how many items are asked for.
+
+    Raises
+    ------
+    DataError
+        If it is no whole number, or below one.
+    """
+    try:
+        number = operator.index(k)
+    except TypeError:
+        raise DataError(f"k is {str(k)[:80]!r}, it must be a whole number") from None
+    if number < 1:
+        raise DataError(f"k is {number}, it must be at least 1")
+    return number
 
 
 @dataclass(frozen=True)
@@ -16,7 +35,7 @@ class Query:
     Parameters
     ----------
     history
-        Item ids, oldest first.
+        Item ids, oldest first, in anything that `as_item_ids` reads; kept as texts.
     k
         How many items to recommend.
     filter
@@ -29,18 +48,24 @@ class Query:
     Raises
     ------
     DataError
-        If `k` is below one or the share is not between 0 and 1.
+        If the history is no list of ids, `k` is no whole number above zero or the share is not between 0 and 1.
     """
 
-    history: Sequence[str]
+    history: Sequence[ItemId]
     k: int = 10
     filter: ItemFilter = ANY_ITEM
     tail_share: float | None = None
     explain: bool = False
 
+    @property
+    def item_ids(self) -> list[str]:
+        """The history as texts."""
+        ids: list[str] = self.history  # type: ignore[assignment]  # made so by what follows
+        return ids
+
     def __post_init__(self) -> None:
-        if self.k < 1:
-            raise DataError(f"k is {self.k}, it must be at least 1")
+        object.__setattr__(self, "history", as_item_ids(self.history))
+        object.__setattr__(self, "k", checked_k(self.k))
         if self.tail_share is not None and not 0 <= self.tail_share <= 1:
             raise DataError(f"the tail share is {self.tail_share}, it must be between 0 and 1")
 

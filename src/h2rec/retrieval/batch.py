@@ -4,27 +4,20 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from h2rec.data.readers.text_values import as_text
 from h2rec.errors import DataError
 from h2rec.files import atomic_path
 from h2rec.retrieval.answers import Query, Recommendation
 from h2rec.retrieval.filters import ANY_ITEM, ItemFilter
 from h2rec.retrieval.recommender import Recommender
+from h2rec.retrieval.results import check_ending, result_writer
 
 _ROWS_AT_ONCE = 1024
-
-RESULT_SCHEMA = pa.schema(
-    [
-        ("user_id", pa.string()),
-        ("items", pa.list_(pa.string())),
-        ("scores", pa.list_(pa.float32())),
-        ("unknown", pa.list_(pa.string())),
-        ("from_popularity", pa.bool_()),
-    ]
-)
-"""Columns of a file of results, one row a user, best item first."""
+_TEXTS = (pa.string(), pa.large_string(), pa.string_view(), pa.null())
 
 
 @dataclass
@@ -34,13 +27,18 @@ class BatchReport:
     users: int = 0
     from_popularity: int = 0
     unknown: int = 0
+    missing: int = 0
+    """Entries of histories without an id."""
     short: int = 0
-    """Users with fewer items than asked for: filter and history leave no more."""
+    """Users with fewer items than asked for, maybe none: filter and history leave no more."""
+    rows: int = 0
 
-    def count(self, answers: list[Recommendation], k: int) -> None:
+    def count(self, answers: list[Recommendation], k: int, missing: int, rows: int) -> None:
         """Count some answers to questions for `k` items in."""
         self.short += sum(len(answer.items) < k for answer in answers)
         self.users += len(answers)
+        self.missing += missing
+        self.rows += rows
         self.from_popularity += sum(answer.from_popularity for answer in answers)
         self.unknown += sum(len(answer.unknown) for answer in answers)
 
@@ -55,7 +53,7 @@ def recommend_file(
     tail_share: float | None = None,
     advance: Callable[..., None] | None = None,
 ) -> BatchReport:
-    """Answer every history of a Parquet file, in its order, into another one, which appears when it is whole.
+    """Answer every history of a Parquet file, in its order, into another file, which appears when it is whole.
 
     Parameters
     ----------
@@ -71,13 +69,13 @@ def recommend_file(
     DataError
         If the file can't be read or lacks a column; the row is named where one is at fault.
     """
+    check_ending(target)
     report = BatchReport()
-    with atomic_path(target) as temporary, pq.ParquetWriter(temporary.absolute(), RESULT_SCHEMA) as writer:
-        for users, histories in _batches(source):
+    with atomic_path(target) as temporary, result_writer(temporary, target.suffix) as write:
+        for users, histories, missing in _batches(source):
             queries = [Query(history, k, filter, tail_share) for history in histories]
             answers = recommender.answer(queries)
-            writer.write_table(_as_table(users, answers))
-            report.count(answers, k)
+            report.count(answers, k, missing, write(users, answers))
             if advance is not None:
                 advance(len(users))
     return report
@@ -103,7 +101,8 @@ def _open(source: Path) -> pq.ParquetFile:
         raise DataError(f"{source}: not a Parquet file ({str(error).splitlines()[0]})") from None
 
 
-def _batches(source: Path) -> Iterator[tuple[list[str], list[list[str]]]]:
+def _batches(source: Path) -> Iterator[tuple[list[str], list[list[str]], int]]:
+    """Users, their histories, and how many entries had no id and were left out."""
     file = _open(source)
     schema = file.schema_arrow
     wanted = "it needs 'user_id' and 'history', a list of item ids, oldest first"
@@ -117,21 +116,22 @@ def _batches(source: Path) -> Iterator[tuple[list[str], list[list[str]]]]:
     try:
         for batch in file.iter_batches(_ROWS_AT_ONCE, columns=["user_id", "history"]):
             users = batch.column("user_id").cast(pa.string()).to_pylist()
-            histories = batch.column("history").cast(pa.list_(pa.string())).to_pylist()
             if None in users:
                 raise DataError(f"{source}, row {done + users.index(None) + 1}: the user id is missing")
-            yield users, [[item for item in history or [] if item is not None] for history in histories]
+            column = _texts(batch.column("history"), kind)
+            histories = [[item for item in history or [] if item] for history in column.to_list()]
+            given = int(column.list.len().sum())
+            yield users, histories, given - sum(map(len, histories))
             done += len(users)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{source}, after row {done}: {str(error).splitlines()[0]}") from None
 
 
-def _as_table(users: list[str], answers: list[Recommendation]) -> pa.Table:
-    columns = {
-        "user_id": users,
-        "items": [[item.item_id for item in answer.items] for answer in answers],
-        "scores": [[item.score for item in answer.items] for answer in answers],
-        "unknown": [answer.unknown for answer in answers],
-        "from_popularity": [answer.from_popularity for answer in answers],
-    }
-    return pa.table(columns, schema=RESULT_SCHEMA)
+def _texts(histories: pa.Array, kind: pa.DataType) -> pl.Series:
+    """Ids as the readers of data files have them: whole numbers without `.0`, no blanks around texts."""
+    inner = kind.value_type
+    if not (pa.types.is_integer(inner) or pa.types.is_floating(inner) or inner in _TEXTS):
+        raise pa.ArrowInvalid(f"column 'history' holds {inner}, not item ids")
+    column = pl.Series("history", pl.from_arrow(histories.cast(pa.large_list(inner))))
+    held = column.explode().dtype
+    return column.list.eval(as_text(pl.element(), held).str.strip_chars())

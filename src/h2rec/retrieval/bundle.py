@@ -1,6 +1,5 @@
 """A trained model and its catalogue in one folder: safetensors, JSON, Parquet and npy, hashed, no code."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -8,23 +7,37 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-import pyarrow.parquet as pq
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
+from torch import nn
 
 from h2rec import __version__
-from h2rec.errors import BundleError
+from h2rec.data.histories import Histories
+from h2rec.errors import BundleError, DataError, SemanticIdError
 from h2rec.evaluation.settings import RepeatRule
 from h2rec.files import atomic_folder, file_hash, write_json
 from h2rec.frames import read_parquet, write_parquet
 from h2rec.models.build import model_for_weights
+from h2rec.models.room import Room, TooLargeError
 from h2rec.models.scorer import CatalogueScorer
 from h2rec.models.settings import ModelSettings, WarmStartSettings
-from h2rec.retrieval.manifest import FORMAT_VERSION, MANIFEST, Manifest, read_manifest
-from h2rec.semantic_ids.codes import SemanticIds
+from h2rec.retrieval.item_table import read_item_table
+from h2rec.retrieval.manifest import FORMAT_VERSION, MANIFEST, Manifest, read_manifest, unreadable
+from h2rec.retrieval.process import claim_process
+from h2rec.retrieval.users import UserEncoder
+from h2rec.semantic_ids.codes import LARGEST_CODEBOOK, SemanticIds
 from h2rec.semantic_ids.settings import Collisions
 from h2rec.training.checkpoint import load_weights, weights_of
+from h2rec.untrusted import check_npy, read_finite_tensors
+
+Vectors = npt.NDArray[np.float32]
+
+_LARGEST_EXPANSION = 32
+"""Bytes of the item table in memory, at most, for a byte of the bundle on disk: texts are compressed and shared."""
+_ROOM_AT_LEAST = 1 << 20
+_LARGEST_NUMBER = 1e15
+"""Squares and sums of such numbers are still finite in float32."""
+_ROWS_AT_ONCE = 8192
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,45 +115,45 @@ class Bundle:
         ------
         BundleError
             If it is missing, of another format version, incomplete, or a file's hash differs; if files do
-            not fit together, or claim sizes that they do not have.
+            not fit together, or claim sizes that they do not have; if the system refuses to read.
+        H2RecError
+            In a process that was forked after a bundle was loaded.
         """
+        claim_process()
         manifest = read_manifest(folder)
         try:
             return cls._load_checked(folder, manifest)
         except BundleError:
             raise
+        except (DataError, SemanticIdError) as error:
+            raise BundleError(error.message, error.hint) from None
+        except OSError as error:
+            raise unreadable(folder, error) from None
         except (Exception, pl.exceptions.PanicException) as error:
             # Readers of damaged files raise what they like: syntax, tokens, panics of their own.
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise BundleError(f"{folder}: its files do not fit together ({reason})") from None
+            raise BundleError(f"{folder}: its files do not fit together ({reason[:200]})") from None
 
     @classmethod
     def _load_checked(cls, folder: Path, manifest: Manifest) -> Self:
-        count = manifest.item_count
-        rows = pq.read_metadata((folder / "items.parquet").absolute()).num_rows
+        count, codebooks = manifest.item_count, manifest.codebook_sizes
+        # From headers first: the number of items is what all else is held against.
+        check_npy(folder / "item_vectors.npy", np.float32, (count + 1, None))
+        semantic_ids = None
+        if codebooks is not None:
+            if min(codebooks, default=0) < 1 or max(codebooks) > LARGEST_CODEBOOK:
+                raise BundleError(f"{folder}: codebooks have 1 to {LARGEST_CODEBOOK:,} codes")
+            check_npy(folder / "codes.npy", np.int32, (count, len(codebooks)))
+            semantic_ids = SemanticIds(np.load(folder / "codes.npy", allow_pickle=False), codebooks)
+        held = sum((folder / name).stat().st_size for name in manifest.files)
+        items = read_item_table(folder / "items.parquet", count, _LARGEST_EXPANSION * held + _ROOM_AT_LEAST)
+        texts = manifest.text_fields or []
+        if len(set(texts)) < len(texts) or not set(texts) <= set(items.columns):
+            raise BundleError(f"{folder}: the manifest's text fields are not those of items.parquet")
+        model = _model(folder, manifest, semantic_ids)
         # Mapped copy-on-write: torch takes no read-only arrays.
         vectors = np.load(folder / "item_vectors.npy", mmap_mode="c", allow_pickle=False)
-        if rows != count or vectors.ndim != 2 or len(vectors) != count + 1:
-            raise BundleError(f"{folder}: the item table and the item vectors differ in length")
-        if vectors.dtype != np.float32:
-            raise BundleError(f"{folder}: the item vectors are {vectors.dtype}, not float32")
-        items = read_parquet(folder / "items.parquet")
-        _check_items(folder, items)
-        semantic_ids = None
-        if manifest.codebook_sizes is not None:
-            codes = np.load(folder / "codes.npy", mmap_mode="r", allow_pickle=False)
-            if len(codes) != count or codes.dtype != np.int32:
-                raise BundleError(f"{folder}: the codes do not fit {count} items")
-            semantic_ids = SemanticIds(np.array(codes), manifest.codebook_sizes)
-        _check_sizes(folder, manifest)
-        weights = load_file(folder / "model.safetensors")
-        model = model_for_weights(manifest.model, count, semantic_ids, weights)
-        load_weights(model, weights)
-        model.eval()
-        with torch.inference_mode():
-            width = sum(part.shape[1] for part in model.item_vectors(torch.arange(1)))
-        if vectors.shape[1] != width:
-            raise BundleError(f"{folder}: the item vectors have {vectors.shape[1]} columns, not {width}")
+        _check_numbers(folder, model, vectors)
         return cls(folder, manifest, model, items, semantic_ids, vectors)
 
 
@@ -197,47 +210,37 @@ def _copy_folder(source: Path, target: Path) -> None:
             copy.write_bytes(path.read_bytes())
 
 
-def _check_items(folder: Path, items: pl.DataFrame) -> None:
-    expected = {"item_id": pl.String, "train_count": pl.Int64, "head": pl.Boolean}
-    fields = {name: pl.String for name in items.columns if name not in expected}
-    for name, kind in (expected | fields).items():
-        if items.schema.get(name) != kind:
-            raise BundleError(
-                f"{folder}: items.parquet: column '{name}' is {items.schema.get(name)}, not {kind}"
-            )
-    ids = items["item_id"]
-    if (
-        ids.null_count()
-        or ids.n_unique() != len(ids)
-        or items["head"].null_count()
-        or items["train_count"].null_count()
-    ):
-        raise BundleError(f"{folder}: items.parquet: ids, counts or head marks are missing or not unique")
-
-
-def _check_sizes(folder: Path, manifest: Manifest) -> None:
-    """Refuse settings that claim more than the weights' file holds, before memory is given to them."""
+def _model(folder: Path, manifest: Manifest, semantic_ids: SemanticIds | None) -> nn.Module:
+    """Make the model, in no more memory than there are weights for."""
     path = folder / "model.safetensors"
-    with safe_open(path, framework="pt") as stream:
-        tensors = len(stream.keys())
-    room = path.stat().st_size / 4
-    settings, codebooks = manifest.model, manifest.codebook_sizes or ()
-    if settings.name == "pop":
-        return
-    branches = settings.branches if settings.name == "h2rec" else "both"
-    has_hid = branches != "sid" and settings.name not in ("sid_sum", "pg_sid", "spm_sid")
-    has_codes = branches != "hid" and settings.name in ("h2rec", "sid_sum", "hid_sid_add", "hid_sid_concat")
-    layers = settings.layers
-    if has_codes and settings.name == "h2rec":
-        layers = max(layers, settings.sid_layers, settings.residual.layers or 0)
-    claimed = max(
-        layers * settings.dim**2,
-        manifest.item_count * settings.dim if has_hid else 0,
-        sum(codebooks) * settings.dim if has_codes else 0,
-        settings.pg_sid.rows * settings.dim if settings.name == "pg_sid" else 0,
-        settings.max_length * settings.dim if "gru4rec" not in (settings.name, settings.backbone) else 0,
+    weights = read_finite_tensors(path)
+    settings = manifest.model
+    layers = max(settings.layers, settings.sid_layers, settings.residual.layers or 0)
+    per_item = 4 + len(manifest.codebook_sizes or ())
+    room = path.stat().st_size + 4 * per_item * manifest.item_count + _ROOM_AT_LEAST
+    claims = f"{folder}: the manifest claims sizes that model.safetensors does not have"
+    if layers > max(len(weights), 64):
+        raise BundleError(claims)
+    try:
+        with Room(room):
+            model = model_for_weights(settings, manifest.item_count, semantic_ids, weights)
+    except TooLargeError:
+        raise BundleError(claims) from None
+    load_weights(model, weights)
+    return model.eval()
+
+
+def _check_numbers(folder: Path, model: Any, vectors: Vectors) -> None:
+    """Refuse vectors of another width, and numbers that can't be reckoned with."""
+    encoded = UserEncoder(model).encode(Histories.from_lists([[1], [len(vectors) - 1]])).vectors
+    if vectors.shape[1] != encoded.shape[1]:
+        raise BundleError(
+            f"{folder}: the item vectors have {vectors.shape[1]} columns, not {encoded.shape[1]}"
+        )
+    largest = max(
+        float(np.abs(vectors[start : start + _ROWS_AT_ONCE]).max(initial=0))
+        for start in range(0, len(vectors), _ROWS_AT_ONCE)
     )
-    if layers > tensors or claimed > room or min(codebooks, default=1) < 1:
-        raise BundleError(f"{folder}: the manifest claims sizes that model.safetensors does not have")
-    if not math.isfinite(settings.score.temperature):
-        raise BundleError(f"{folder}: the score's temperature is not a number")
+    # `not <`: a comparison with NaN is false.
+    if not (largest < _LARGEST_NUMBER and bool((encoded.abs() < _LARGEST_NUMBER).all())):
+        raise BundleError(f"{folder}: item or user vectors hold NaN, infinity or numbers out of all range")

@@ -12,9 +12,12 @@ import pyarrow as pa
 
 from h2rec.errors import DataError
 from h2rec.retrieval.bundle import Bundle
-from h2rec.retrieval.growth import OWN_COLUMNS
+from h2rec.retrieval.item_ids import ItemId, as_item_id
+from h2rec.retrieval.item_table import OWN_COLUMNS
 
 _TITLES = ("title", "name")
+_COMPARED = 50_000
+"""Most ids that an unknown one is compared with: a second's work."""
 
 
 @dataclass(frozen=True)
@@ -49,21 +52,24 @@ class Catalogue:
         """Indices of the items that are in the catalogue, in the given order."""
         return [self.index[item] for item in item_ids if item in self.index]
 
-    def require(self, item_id: str) -> int:
+    def require(self, item_id: ItemId) -> int:
         """Index of an item.
 
         Raises
         ------
         DataError
-            If the catalogue does not have it; the nearest ids are told.
+            If it is no id, or the catalogue does not have it. Ids that look like it are not looked for: in a
+            large catalogue that takes seconds, and a server is asked for unknown items all day.
         """
-        if item_id not in self.index:
-            near = self.nearest_ids(item_id)
-            raise DataError(f"unknown item '{item_id[:80]}'", f"nearest: {', '.join(near)}" if near else None)
-        return self.index[item_id]
+        known = as_item_id(item_id)
+        if known not in self.index:
+            raise DataError(f"unknown item '{known[:80]}'", f"ids look like: {', '.join(self.item_ids[:3])}")
+        return self.index[known]
 
     def nearest_ids(self, item_id: str) -> list[str]:
-        """Ids of the catalogue that look like a given one, for messages."""
+        """Ids of the catalogue that look like a given one, for a person's slip; none in a large catalogue."""
+        if len(self) > _COMPARED:
+            return []
         return difflib.get_close_matches(item_id[:80], self.item_ids, n=3)
 
     def field_rows(self, items: Sequence[int]) -> list[dict[str, str | None]]:

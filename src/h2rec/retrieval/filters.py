@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Self
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 import polars as pl
 
 from h2rec.errors import DataError
+from h2rec.retrieval.item_ids import ItemId, as_item_ids
 
 
 @dataclass(frozen=True)
@@ -37,19 +39,30 @@ class ItemFilter:
     def make(
         cls,
         *,
-        allow: Iterable[str] | None = None,
-        deny: Iterable[str] = (),
-        where: Mapping[str, Iterable[str]] | None = None,
+        allow: Iterable[ItemId] | None = None,
+        deny: Iterable[ItemId] = (),
+        where: Mapping[str, Iterable[ItemId]] | None = None,
         seen: bool | None = None,
     ) -> Self:
-        """Build from plain lists."""
-        fields = tuple(sorted((field, frozenset(values)) for field, values in (where or {}).items()))
-        return cls(None if allow is None else frozenset(allow), frozenset(deny), fields, seen)
+        """Build from plain lists of ids and of values; whole numbers are taken as their texts.
+
+        Raises
+        ------
+        DataError
+            If one of them is no list, or holds something else.
+        """
+        fields = [(name, _texts(values, f"filter: {name}")) for name, values in (where or {}).items()]
+        allowed = None if allow is None else _texts(allow, "filter: allow")
+        return cls(allowed, _texts(deny, "filter: deny"), tuple(sorted(fields, key=itemgetter(0))), seen)
 
     @property
     def restricts(self) -> bool:
         """Whether anything but the history is left out."""
         return self.allow is not None or bool(self.deny) or bool(self.where)
+
+
+def _texts(values: Iterable[ItemId], what: str) -> frozenset[str]:
+    return frozenset(as_item_ids(values, what, ordered=False))
 
 
 ANY_ITEM = ItemFilter()
@@ -73,9 +86,10 @@ def allowed_items(
     allowed[[index[item] for item in filter_.deny if item in index]] = False
     for field, values in filter_.where:
         if field not in items.columns:
-            nearest = difflib.get_close_matches(field, items.columns, n=1, cutoff=0.5)
+            # Cut: a name of a megabyte would be compared for a long time.
+            nearest = difflib.get_close_matches(field[:80], items.columns, n=1, cutoff=0.5)
             hint = f"did you mean '{nearest[0]}'?" if nearest else f"there are: {', '.join(items.columns)}"
-            raise DataError(f"filter: the items have no field '{field}'", hint)
+            raise DataError(f"filter: the items have no field '{field[:80]}'", hint)
         matches = items[field].cast(pl.String).is_in(sorted(values)).fill_null(False)
         allowed[1:] &= matches.to_numpy()
     allowed[0] = False

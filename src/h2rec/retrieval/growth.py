@@ -1,7 +1,8 @@
 """New items into a bundle without retraining: text, codes, vectors, a new bundle."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,14 @@ import polars as pl
 import torch
 from torch import nn
 
-from h2rec.errors import BundleError, DataError
+from h2rec.data.readers.text_values import as_text
+from h2rec.errors import BundleError, ConfigError, DataError, H2RecError, MissingExtraError
 from h2rec.models.build import ItemFeatures, build_model
 from h2rec.models.settings import ModelSettings
 from h2rec.retrieval.bundle import Bundle, BundleParts, unstarted, write_bundle
+from h2rec.retrieval.item_table import OWN_COLUMNS
 from h2rec.retrieval.new_items import NearestGroups, nearest_groups
+from h2rec.retrieval.process import claim_process
 from h2rec.semantic_ids.codes import SemanticIds
 from h2rec.semantic_ids.new_items import encode_new
 from h2rec.semantic_ids.protocol import Quantizer
@@ -26,9 +30,6 @@ from h2rec.text.fields import item_texts
 from h2rec.training.checkpoint import load_weights, weights_of
 
 logger = logging.getLogger(__name__)
-
-OWN_COLUMNS = ("item_id", "train_count", "head")
-"""Columns of a bundle's item table that are no text fields."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,8 @@ def add_items(
     Parameters
     ----------
     items
-        Column `item_id` and text fields by the names that the bundle's own items use; other columns are
-        passed over, missing ones are empty.
+        Column `item_id` (texts or whole numbers) and text fields by the names that the bundle's own items use; other
+        columns are passed over, missing ones are empty.
     out
         The new bundle's folder.
     provenance
@@ -93,11 +94,15 @@ def add_items(
         If the bundle carries no text encoder or no quantizer, or its model is spm_sid, whose pieces are those of the
         catalogue that it was trained on.
     DataError
-        If nothing can be added: no text field in common, only known items, only items without text.
+        If nothing can be added: no text field in common, only known items, only items without text. If an id is
+        missing, or none.
     """
-    items = _fitting_columns(bundle, items)
+    claim_process()
+    items = _fitting_columns(bundle, _with_ids(items))
     known = set(bundle.items["item_id"])
-    items = items.unique("item_id", keep="first", maintain_order=True)
+    given, items = items.height, items.unique("item_id", keep="first", maintain_order=True)
+    if items.height < given:
+        logger.warning("%d rows are of items that stand above them and were left out", given - items.height)
     existing = [item for item in items["item_id"] if item in known]
     fresh = items.filter(~pl.col("item_id").is_in(existing))
     vectors, ids, quantizer = _described(bundle, fresh)
@@ -127,6 +132,20 @@ def add_items(
     return Growth(added, existing, without_text)
 
 
+def _with_ids(items: pl.DataFrame) -> pl.DataFrame:
+    """Ids as the readers of data files have them: whole numbers without `.0`, no blanks around texts."""
+    if "item_id" not in items.columns:
+        raise DataError("the new items have no column 'item_id'", f"there are: {', '.join(items.columns)}")
+    kind = items.schema["item_id"]
+    if not (isinstance(kind, pl.String) or kind.is_integer() or kind.is_float() or kind == pl.Categorical):
+        raise DataError(f"the new items: column 'item_id' is {kind}, not texts or whole numbers")
+    ids = items.select(as_text(pl.col("item_id"), kind).str.strip_chars().alias("item_id"))["item_id"]
+    missing = (ids.is_null() | (ids == "")).arg_true()
+    if len(missing):
+        raise DataError(f"the new items, row {missing[0] + 1}: the item id is missing")
+    return items.with_columns(ids)
+
+
 def _fitting_columns(bundle: Bundle, items: pl.DataFrame) -> pl.DataFrame:
     fields = [name for name in bundle.items.columns if name not in OWN_COLUMNS]
     text_fields = bundle.manifest.text_fields or fields
@@ -139,7 +158,7 @@ def _fitting_columns(bundle: Bundle, items: pl.DataFrame) -> pl.DataFrame:
         pl.col(name).cast(pl.String) if name in items.columns else pl.lit(None, pl.String).alias(name)
         for name in fields
     ]
-    return items.select(pl.col("item_id").cast(pl.String), *columns)
+    return items.select("item_id", *columns)
 
 
 def _described(bundle: Bundle, items: pl.DataFrame) -> tuple[npt.NDArray[np.float32], SemanticIds, Quantizer]:
@@ -155,13 +174,30 @@ def _described(bundle: Bundle, items: pl.DataFrame) -> tuple[npt.NDArray[np.floa
             f"{bundle.folder}: it carries no text encoder and quantizer, so new items can't be placed",
             "train with item text and a quantizer (codes from a file can't be made for new items)",
         )
-    loaded = load_quantizer(quantizer)
     texts = item_texts(items, bundle.manifest.text_fields)
-    vectors = np.zeros((len(texts), loaded.dimension), np.float32)
     present = [row for row, text in enumerate(texts) if text]
-    if present:
-        vectors[present] = load_encoder(encoder).encode([texts[row] for row in present])
+    with _damage_told(bundle.folder):
+        loaded = load_quantizer(quantizer)
+        vectors = np.zeros((len(texts), loaded.dimension), np.float32)
+        if present:
+            vectors[present] = load_encoder(encoder).encode([texts[row] for row in present])
     return vectors, bundle.semantic_ids, loaded
+
+
+@contextmanager
+def _damage_told(folder: Path) -> Iterator[None]:
+    """Turn whatever a damaged part of a bundle raises into one error; what is missing here stays what it is."""
+    try:
+        yield
+    except (ConfigError, BundleError, MissingExtraError):
+        raise
+    except (Exception, pl.exceptions.PanicException) as error:
+        message = (
+            error.message
+            if isinstance(error, H2RecError)
+            else f"{folder}: its encoder or quantizer is damaged"
+        )
+        raise BundleError(message, getattr(error, "hint", None)) from error
 
 
 def _grown_parts(
@@ -171,7 +207,8 @@ def _grown_parts(
     counts = np.concatenate([[0], bundle.items["train_count"].to_numpy(), np.zeros(fresh.height, np.int64)])
     head = np.concatenate([[False], bundle.items["head"].to_numpy(), np.zeros(fresh.height, np.bool_)])
     manifest = bundle.manifest
-    added = int(manifest.provenance.get("items_added_after_training", 0)) + fresh.height
+    before = manifest.provenance.get("items_added_after_training", 0)
+    added = (before if type(before) is int else 0) + fresh.height
     return BundleParts(
         model=model,
         settings=manifest.model,

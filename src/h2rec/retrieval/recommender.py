@@ -10,12 +10,14 @@ import torch
 from h2rec.data.histories import Histories
 from h2rec.errors import DataError
 from h2rec.evaluation.topk import top_items
-from h2rec.retrieval.answers import Query, Recommendation, RecommendedItem, as_json
+from h2rec.retrieval.answers import Query, Recommendation, RecommendedItem, as_json, checked_k
 from h2rec.retrieval.bundle import Bundle
 from h2rec.retrieval.catalogue import Catalogue
 from h2rec.retrieval.explanation import Explanation, shared_codes
 from h2rec.retrieval.filters import ANY_ITEM, ItemFilter, allowed_items
 from h2rec.retrieval.index import BoolArray, Found, IndexSettings, ItemIndex
+from h2rec.retrieval.item_ids import ItemId
+from h2rec.retrieval.process import claim_process
 from h2rec.retrieval.quota import with_tail_quota
 from h2rec.retrieval.scoring import ItemScorer
 from h2rec.retrieval.users import EncodedUsers, UserEncoder
@@ -85,7 +87,7 @@ class Recommender:
 
     def recommend(
         self,
-        history: Sequence[str],
+        history: Sequence[ItemId],
         k: int = 10,
         *,
         filter: ItemFilter = ANY_ITEM,
@@ -94,20 +96,22 @@ class Recommender:
     ) -> Recommendation:
         """Recommend `k` items to follow a history of item ids, oldest first.
 
-        Whether items of the history may come again is the bundle's rule (`repeats`), or the filter's if it says so.
-        Unknown items are skipped and reported; where nothing known remains, the most popular items are given. There
-        are fewer than `k`, maybe none, where the filter and the history leave no more.
+        Ids are texts or whole numbers, in a list or in a column of numpy, pandas, Polars or Arrow. Unknown items are
+        skipped and reported; where nothing known remains, the most popular items are given. Whether items of the history
+        may come again is the bundle's rule (`repeats`), or the filter's if it says so. There are fewer than `k`, maybe
+        none, where the filter and the history leave no more.
 
         Raises
         ------
         DataError
-            If `k` is below one, a filter names an unknown field, or the tail share is no share.
+            If the history is no list of ids, `k` is below one, a filter names an unknown field, or the tail share is
+            no share.
         """
         return self.answer([Query(history, k, filter, tail_share, explain)])[0]
 
     def recommend_batch(
         self,
-        histories: Sequence[Sequence[str]],
+        histories: Sequence[Sequence[ItemId]],
         k: int = 10,
         *,
         filter: ItemFilter = ANY_ITEM,
@@ -124,13 +128,16 @@ class Recommender:
         ------
         DataError
             If a filter names an unknown field.
+        H2RecError
+            In a process that was forked after a bundle was loaded.
         """
+        claim_process()
         answers: list[Recommendation] = []
         for start in range(0, len(queries), _USERS_AT_ONCE):
             answers.extend(self._answer_few(queries[start : start + _USERS_AT_ONCE]))
         return answers
 
-    def similar(self, item_id: str, k: int = 10, *, branch: str | None = None) -> list[RecommendedItem]:
+    def similar(self, item_id: ItemId, k: int = 10, *, branch: str | None = None) -> list[RecommendedItem]:
         """Items like an item, by the cosine of their static vectors.
 
         Parameters
@@ -143,8 +150,8 @@ class Recommender:
         DataError
             If the item is unknown, the model has no such branch, or `k` is below one.
         """
-        if k < 1:
-            raise DataError(f"k is {k}, it must be at least 1")
+        claim_process()
+        k = checked_k(k)
         item = self.catalogue.require(item_id)
         columns = self._columns_of(branch)
         # In place: a copy of a large catalogue's vectors a question would fill the memory.
@@ -160,12 +167,12 @@ class Recommender:
         """Ids of the catalogue that look like a given one, for messages."""
         return self.catalogue.nearest_ids(item_id)
 
-    def fields(self, item_id: str) -> dict[str, str | None]:
+    def fields(self, item_id: ItemId) -> dict[str, str | None]:
         """Text fields of a known item."""
         return self.catalogue.field_rows([self.catalogue.require(item_id)])[0]
 
     def _answer_few(self, queries: Sequence[Query]) -> list[Recommendation]:
-        known = Histories.from_lists([self.catalogue.known(query.history) for query in queries])
+        known = Histories.from_lists([self.catalogue.known(query.item_ids) for query in queries])
         users = self._encoder.encode(known)
         # Questions of one kind are searched together.
         kinds: dict[tuple[ItemFilter, float | None, bool], list[int]] = {}
@@ -248,7 +255,7 @@ class Recommender:
                 for place, item in enumerate(items.tolist())
             ]
             alpha = None if users.alpha is None else users.alpha[row].tolist()
-        unknown = [item for item in query.history if item not in self.catalogue.index]
+        unknown = [item for item in query.item_ids if item not in self.catalogue.index]
         return Recommendation(self._items(items, values, explanations), unknown, not history, alpha)
 
     def _items(

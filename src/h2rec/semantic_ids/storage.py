@@ -5,17 +5,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from h2rec.errors import SemanticIdError
-from h2rec.files import array_hash, atomic_path, content_key, read_json, write_json
+from h2rec.errors import DataError, SemanticIdError
+from h2rec.files import array_hash, atomic_path, content_key, write_json
 from h2rec.semantic_ids.protocol import Embeddings
+from h2rec.untrusted import read_finite_tensors, read_strict_json
 
 FORMAT = 1
 DESCRIPTION = "quantizer.json"
 NUMBERS = "quantizer.safetensors"
+_LARGEST_DESCRIPTION = 1 << 20
+_QUANTILES = 101
 
 
 def save_parts(
@@ -36,7 +40,7 @@ def load_description(folder: Path) -> dict[str, Any]:
     DataError
         If it is missing or not JSON.
     """
-    description = read_json(folder / DESCRIPTION)
+    description = read_strict_json(folder / DESCRIPTION, _LARGEST_DESCRIPTION)
     if not isinstance(description, dict) or not isinstance(description.get("kind"), str):
         raise SemanticIdError(f"{folder / DESCRIPTION}: not the description of a quantizer")
     if description.get("format") != FORMAT:
@@ -47,18 +51,32 @@ def load_description(folder: Path) -> dict[str, Any]:
 
 
 def load_tensors(folder: Path, shapes: Mapping[str, tuple[int | None, ...]]) -> dict[str, Tensor]:
-    """Read `quantizer.safetensors` and check the shape of every named tensor; None stands for any length.
+    """Read `quantizer.safetensors` and check type and shape of every named tensor; None stands for any length.
 
     Raises
     ------
     SemanticIdError
-        If the file is missing, damaged, or holds other tensors.
+        If the file is missing, damaged, or holds other tensors, or numbers that are none.
     """
     path = folder / NUMBERS
     try:
-        tensors = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise SemanticIdError(f"{path}: can't read the quantizer ({error})") from None
+        tensors = read_finite_tensors(path)
+    except DataError as error:
+        raise SemanticIdError(f"can't read the quantizer: {error.message}", error.hint) from None
+    check_shapes(path, tensors, shapes)
+    return tensors
+
+
+def check_shapes(
+    path: Path, tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int | None, ...]]
+) -> None:
+    """Check that tensors of some names are there, in float32 and in these shapes; None stands for any length.
+
+    Raises
+    ------
+    SemanticIdError
+        Naming the first that is not.
+    """
     for name, shape in shapes.items():
         if name not in tensors:
             raise SemanticIdError(f"{path}: '{name}' is missing")
@@ -66,9 +84,58 @@ def load_tensors(folder: Path, shapes: Mapping[str, tuple[int | None, ...]]) -> 
         fits = len(found) == len(shape) and all(
             want in (None, have) for want, have in zip(shape, found, strict=True)
         )
-        if not fits:
-            raise SemanticIdError(f"{path}: '{name}' has shape {found}, expected {shape}")
-    return tensors
+        if not fits or tensors[name].dtype != torch.float32:
+            raise SemanticIdError(
+                f"{path}: '{name}' has shape {found} of {tensors[name].dtype}, expected {shape} of float32"
+            )
+
+
+def load_codebooks(
+    folder: Path, shapes: Mapping[str, tuple[int | None, ...]]
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read a quantizer with codebooks `[L, K, d]`, whose description tells `L` and `K`.
+
+    The numbers are read first and the description is held against them: a file can't claim sizes that it
+    does not have.
+
+    Returns
+    -------
+    description, tensors
+        The description, its `levels` and `codebook_size` those of the codebooks; and the numbers.
+
+    Raises
+    ------
+    SemanticIdError
+        If they do not fit together.
+    """
+    description = load_description(folder)
+    tensors = load_tensors(folder, {"codebooks": (None, None, None), **shapes})
+    found = tuple(tensors["codebooks"].shape)
+    claimed = description.get("levels"), description.get("codebook_size")
+    if any(type(size) is not int for size in claimed) or claimed != found[:2] or 0 in found:
+        raise SemanticIdError(
+            f"{folder / DESCRIPTION}: it claims {str(claimed[0])[:40]} levels of {str(claimed[1])[:40]} codes, "
+            f"{NUMBERS} has {found[0]} of {found[1]}"
+        )
+    return description, tensors
+
+
+def quantiles_of(folder: Path, description: Mapping[str, Any]) -> tuple[float, ...]:
+    """Percentiles of the reconstruction errors, as a description tells them.
+
+    Raises
+    ------
+    SemanticIdError
+        If they are not 101 numbers that rise.
+    """
+    found = description.get("error_quantiles")
+    found = found if isinstance(found, list) else []
+    numbers = all(type(value) in (int, float) for value in found)
+    if not numbers or len(found) != _QUANTILES or sorted(found) != found or found[0] < 0:
+        raise SemanticIdError(
+            f"{folder / DESCRIPTION}: its error quantiles are not {_QUANTILES} rising numbers"
+        )
+    return tuple(map(float, found))
 
 
 def fit_fingerprint(description: Mapping[str, Any], embeddings: Embeddings, seed: int) -> str:

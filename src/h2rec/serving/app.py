@@ -12,7 +12,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from h2rec import __version__
-from h2rec.errors import BundleError, H2RecError
+from h2rec.errors import BundleError, H2RecError, StorageError
 from h2rec.serving.batcher import OverloadedError
 from h2rec.serving.gate import OVERLOADED, Gate
 from h2rec.serving.routes import plain, router
@@ -41,6 +41,7 @@ def create_app(service: Service) -> FastAPI:
     app.include_router(router)
     app.add_exception_handler(H2RecError, _mistake)
     app.add_exception_handler(BundleError, _bundle_fault)
+    app.add_exception_handler(StorageError, _not_stored)
     app.add_exception_handler(OverloadedError, _overloaded)
     app.add_exception_handler(RequestValidationError, _not_understood)
     app.add_exception_handler(HTTPException, _http_error)
@@ -70,6 +71,12 @@ def _bundle_fault(_: Request, error: Exception) -> Response:
     """Tell that the bundle on disk can't be used; what was served before still is."""
     assert isinstance(error, H2RecError)
     return plain({"error": error.message} | ({"hint": error.hint} if error.hint else {}), 409)
+
+
+def _not_stored(_: Request, error: Exception) -> Response:
+    """Tell that the server can't write, which is its own trouble; nothing was changed."""
+    assert isinstance(error, H2RecError)
+    return plain({"error": error.message} | ({"hint": error.hint} if error.hint else {}), 507)
 
 
 def _overloaded(request: Request, _: Exception) -> Response:

@@ -2,12 +2,24 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from h2rec.retrieval.answers import Query
 from h2rec.retrieval.filters import ItemFilter
 
-ItemId = Annotated[str, Field(max_length=512)]
+
+def _whole_as_text(value: Any) -> Any:
+    """Take whole numbers as the texts that the catalogue has; anything else is judged as it is."""
+    return str(value) if type(value) is int else value
+
+
+ItemId = Annotated[
+    str,
+    Field(max_length=512),
+    BeforeValidator(_whole_as_text),
+    WithJsonSchema({"anyOf": [{"type": "string", "maxLength": 512}, {"type": "integer"}]}),
+]
+"""A text, or a whole number, which is taken as its text."""
 
 
 class _Body(BaseModel):
@@ -21,7 +33,7 @@ class FilterBody(_Body):
     """Ids of the only items that may be listed."""
     deny: list[ItemId] = []
     """Ids of items that may not be listed."""
-    where: dict[str, list[str]] = {}
+    where: dict[str, list[ItemId]] = {}
     """Field and accepted values."""
     seen: bool | None = None
     """Whether items of the history may come again; null as the bundle says."""
@@ -215,6 +227,10 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     408: {"model": ErrorAnswer, "description": "The body took too long."},
     413: {"model": ErrorAnswer, "description": "The body is too large."},
     422: {"model": ErrorAnswer, "description": "The request can't be understood, or asks for too much."},
+    507: {
+        "model": ErrorAnswer,
+        "description": "The server can't write: a full disk, a folder without permission.",
+    },
     503: {
         "model": ErrorAnswer,
         "description": "Too many requests at once, or the server is stopping: try again.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from h2rec.errors import SemanticIdError
+from h2rec.errors import ConfigError, SemanticIdError
 from h2rec.semantic_ids.protocol import Quantizer
 from h2rec.semantic_ids.quantizers.pq import ProductQuantizer
 from h2rec.semantic_ids.quantizers.reduced import ReducedQuantizer
@@ -62,5 +62,7 @@ def load_quantizer(folder: Path) -> Quantizer:
         raise SemanticIdError(f"{folder}: unknown quantizer '{kind}', known are {', '.join(KINDS)}")
     try:
         return KINDS[kind].load(folder)
+    except ConfigError as error:  # its settings
+        raise SemanticIdError(error.message, error.hint) from None
     except (KeyError, TypeError, ValueError) as error:
         raise SemanticIdError(f"{folder}: damaged description of a quantizer ({error!r})") from None

@@ -23,7 +23,7 @@ from h2rec.semantic_ids.embeddings import (
 )
 from h2rec.semantic_ids.protocol import Embeddings
 from h2rec.semantic_ids.residual import nearest_codes
-from h2rec.semantic_ids.storage import load_description, load_tensors, save_parts
+from h2rec.semantic_ids.storage import check_shapes, load_codebooks, quantiles_of, save_parts
 from h2rec.settings import Settings
 
 
@@ -137,22 +137,15 @@ class ProductQuantizer:
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Read what `save` wrote."""
-        description = load_description(folder)
+        description, tensors = load_codebooks(folder, {"mean": (None,), "rotation": (None, None)})
         settings = PQSettings.parse(description["settings"], source=str(folder))
-        quantizer = cls(description["kind"], settings, description["levels"], description["codebook_size"])
-        tensors = load_tensors(folder, {"mean": (None,), "rotation": (None, None)})
-        dimension = len(tensors["mean"])
-        width = dimension // quantizer.levels
-        load_tensors(
-            folder,
-            {
-                "rotation": (dimension, dimension),
-                "codebooks": (quantizer.levels, quantizer.codebook_size, width),
-            },
-        )
+        levels, size, width = tensors["codebooks"].shape
+        dimension = levels * width
+        check_shapes(folder, tensors, {"mean": (dimension,), "rotation": (dimension, dimension)})
+        quantizer = cls(description["kind"], settings, levels, size)
         quantizer.mean, quantizer.rotation = tensors["mean"], tensors["rotation"]
         quantizer.codebooks = tensors["codebooks"]
-        quantizer.error_quantiles = tuple(description["error_quantiles"])
+        quantizer.error_quantiles = quantiles_of(folder, description)
         return quantizer
 
     def _check_sizes(self, dimension: int) -> None:

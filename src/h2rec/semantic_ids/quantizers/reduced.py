@@ -17,7 +17,13 @@ from h2rec.semantic_ids.embeddings import (
     sample_rows,
 )
 from h2rec.semantic_ids.protocol import Embeddings, Quantizer
-from h2rec.semantic_ids.storage import load_description, load_tensors, save_parts
+from h2rec.semantic_ids.storage import (
+    check_shapes,
+    load_description,
+    load_tensors,
+    quantiles_of,
+    save_parts,
+)
 
 PCA_SAMPLE = 50_000
 """Rows that the directions are learned from."""
@@ -86,10 +92,14 @@ class ReducedQuantizer:
         from h2rec.semantic_ids.quantizers import load_quantizer
 
         description = load_description(folder)
-        quantizer = cls(load_quantizer(folder / "inner"), description["dimensions"])
-        tensors = load_tensors(folder, {"mean": (None,), "components": (quantizer.dimensions, None)})
+        inner = load_quantizer(folder / "inner")
+        if isinstance(inner, cls):
+            raise SemanticIdError(f"{folder}: a PCA in front of a PCA is none that was fitted here")
+        tensors = load_tensors(folder, {"mean": (None,), "components": (inner.dimension, None)})
+        check_shapes(folder, tensors, {"components": (inner.dimension, len(tensors["mean"]))})
+        quantizer = cls(inner, inner.dimension)
         quantizer.mean, quantizer.components = tensors["mean"], tensors["components"]
-        quantizer.error_quantiles = tuple(description["error_quantiles"])
+        quantizer.error_quantiles = quantiles_of(folder, description)
         return quantizer
 
     def _reduce(self, embeddings: Embeddings) -> Embeddings:

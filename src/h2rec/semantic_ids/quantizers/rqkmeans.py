@@ -23,10 +23,11 @@ from h2rec.semantic_ids.protocol import Embeddings
 from h2rec.semantic_ids.quantizers.kmeans_codebooks import fit_jointly, length_weights, residual_codebook
 from h2rec.semantic_ids.residual import nearest_codes, residual_codes, squared_distances, sum_of_codes
 from h2rec.semantic_ids.storage import (
+    check_shapes,
     fit_fingerprint,
     load_checkpoint,
-    load_description,
-    load_tensors,
+    load_codebooks,
+    quantiles_of,
     save_checkpoint,
     save_parts,
 )
@@ -152,13 +153,12 @@ class RQKMeans:
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Read what `save` wrote."""
-        description = load_description(folder)
+        description, tensors = load_codebooks(folder, {"biases": (None, None)})
         settings = KMeansSettings.parse(description["settings"], source=str(folder))
         quantizer = cls(settings, description["levels"], description["codebook_size"])
-        shape = (quantizer.levels, quantizer.codebook_size)
-        tensors = load_tensors(folder, {"codebooks": (*shape, None), "biases": shape})
+        check_shapes(folder, tensors, {"biases": (quantizer.levels, quantizer.codebook_size)})
         quantizer.codebooks, quantizer.biases = tensors["codebooks"], tensors["biases"]
-        quantizer.error_quantiles = tuple(description["error_quantiles"])
+        quantizer.error_quantiles = quantiles_of(folder, description)
         return quantizer
 
     def _description(self) -> dict[str, Any]:

@@ -12,7 +12,13 @@ from h2rec.semantic_ids.protocol import Embeddings
 from h2rec.semantic_ids.quantizers.rqvae_fitting import Fitting, RQVAESettings
 from h2rec.semantic_ids.quantizers.rqvae_network import RQVAENetwork
 from h2rec.semantic_ids.quantizers.rqvae_start import settle, start
-from h2rec.semantic_ids.storage import fit_fingerprint, load_description, load_tensors, save_parts
+from h2rec.semantic_ids.storage import (
+    check_shapes,
+    fit_fingerprint,
+    load_codebooks,
+    quantiles_of,
+    save_parts,
+)
 
 
 class RQVAE:
@@ -83,16 +89,25 @@ class RQVAE:
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Read what `save` wrote."""
-        description = load_description(folder)
+        description, tensors = load_codebooks(folder, {"mean": (None,)})
         settings = RQVAESettings.parse(description["settings"], source=str(folder))
-        quantizer = cls(settings, description["levels"], description["codebook_size"])
-        sizes = (quantizer.levels, quantizer.codebook_size)
-        tensors = load_tensors(folder, {"codebooks": (*sizes, None), "mean": (None,)})
-        network = quantizer._network(len(tensors["mean"]), tensors["codebooks"].shape[2])
-        load_tensors(folder, {name: tuple(value.shape) for name, value in network.state_dict().items()})
+        (dimension,), (levels, size, latent) = tensors["mean"].shape, tensors["codebooks"].shape
+        # What the largest layers have, before the network is made.
+        largest = {
+            "encoder.linear.weight": (latent, dimension),
+            "encoder.correction.0.weight": (settings.hidden, dimension),
+            "encoder.correction.2.weight": (settings.hidden, settings.hidden),
+            "encoder.correction.4.weight": (latent, settings.hidden),
+        }
+        check_shapes(folder, tensors, largest)
+        quantizer = cls(settings, levels, size)
+        network = quantizer._network(dimension, latent)
+        check_shapes(
+            folder, tensors, {name: tuple(value.shape) for name, value in network.state_dict().items()}
+        )
         network.load_state_dict(tensors)
         quantizer.network = network.requires_grad_(False)
-        quantizer.error_quantiles = tuple(description["error_quantiles"])
+        quantizer.error_quantiles = quantiles_of(folder, description)
         return quantizer
 
     def _network(self, dimension: int, latent: int) -> RQVAENetwork:

@@ -1,0 +1,55 @@
+"""A bound on what making a model allocates, for settings that come from elsewhere."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+from h2rec.errors import H2RecError
+
+_BY_SHAPE = frozenset({torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn})
+_BY_LENGTH = frozenset({torch.arange, torch.eye})
+
+
+class TooLargeError(H2RecError):
+    """Settings that ask for more memory than there is reason for."""
+
+
+class Room(TorchFunctionMode):
+    """While the block runs, tensors that torch makes from sizes have together at most so many elements.
+
+    Parameters
+    ----------
+    elements
+        That number. Whoever asks for more is refused before memory is given.
+
+    Raises
+    ------
+    TooLargeError
+        In the block, when the room is used up.
+    """
+
+    def __init__(self, elements: int) -> None:
+        super().__init__()
+        self._left = elements
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        """Count what is asked for, then do it."""
+        del types
+        kwargs = kwargs or {}
+        if func in _BY_SHAPE or func in _BY_LENGTH:
+            self._left -= _elements(func, args, kwargs)
+            if self._left < 0:
+                raise TooLargeError("the settings ask for larger tables than there are weights for")
+        return func(*args, **kwargs)
+
+
+def _elements(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+    size = kwargs.get("size", args[0] if args else ())
+    if func in _BY_LENGTH:
+        return math.prod(abs(value) + 1 for value in args if isinstance(value, int))
+    return math.prod(size if isinstance(size, tuple | list) else args)
