@@ -1,8 +1,8 @@
 """Memory of a server that is reloaded again and again, and that items are added to.
 
-    python benchmarks/serving/made_bundle.py made
-    python benchmarks/serving/reloads.py made
-    python benchmarks/serving/reloads.py runs/shop/bundle --additions 50    # needs a bundle with a text encoder
+python benchmarks/serving/made_bundle.py made
+python benchmarks/serving/reloads.py made
+python benchmarks/serving/reloads.py runs/shop/bundle --additions 50    # needs a bundle with a text encoder
 """
 
 import argparse

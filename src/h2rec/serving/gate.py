@@ -118,7 +118,10 @@ class Gate:
         elif not self._is_open(scope["path"]) and not _carries(scope, token):
             return 401, "a bearer token is needed"
         if is_foreign(scope["headers"], scope["method"], self.settings.allowed_hosts):
-            return 403, "a page of another origin asks (is this one behind a proxy? --allow-host takes its name)"
+            return (
+                403,
+                "a page of another origin asks (is this one behind a proxy? --allow-host takes its name)",
+            )
         return None
 
     def _is_open(self, path: str) -> bool:
