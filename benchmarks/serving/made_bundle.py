@@ -42,6 +42,7 @@ def main() -> None:
             train_counts=counts,
             head=head,
             semantic_ids=ids,
+            collisions="keep",
             encoder=None,
             quantizer=None,
             text_fields=None,

@@ -27,7 +27,7 @@ def make_client(bundle_folder):
 
     def make(**settings):
         app = create_app(Service(bundle_folder, ServeSettings.parse(settings)))
-        client = TestClient(app, raise_server_exceptions=False)
+        client = TestClient(app, "http://localhost:8000", raise_server_exceptions=False)
         client.__enter__()
         opened.append(client)
         return client

@@ -112,12 +112,100 @@ def test_a_client_that_left_is_not_answered_and_not_waited_for():
     asyncio.run(scene())
 
 
-def test_a_batch_larger_than_the_size_is_answered_whole():
+def test_a_batch_larger_than_the_size_is_answered_in_pieces():
     async def scene():
         slow = Slow()
         slow.go.set()
         answers = await make(slow).ask([Query([str(n)]) for n in range(9)])
         assert [answer.unknown for answer in answers] == [[str(n)] for n in range(9)]
-        assert slow.sizes == [9]
+        assert slow.sizes == [4, 4, 1]
+
+    asyncio.run(scene())
+
+
+HEAVY = Query(["heavy"], 500, explain=True)
+
+
+class Priced:
+    """Takes a second for a question of 500 explained items and a hundredth for another, by its own clock."""
+
+    def __init__(self):
+        self.now = 0.0
+        self.order = []
+
+    def __call__(self, queries):
+        for query in queries:
+            self.order.append(query.history[0])
+            self.now += 1.0 if query.explain else 0.01
+        return [Recommendation([], list(query.history)) for query in queries]
+
+    def clock(self):
+        return self.now
+
+
+def test_a_light_question_is_answered_between_the_pieces_of_a_heavy_batch():
+    async def scene():
+        priced = Priced()
+        batcher = make(priced, clock=priced.clock)
+        heavy = asyncio.create_task(batcher.ask([HEAVY] * 20))
+        await asyncio.sleep(0)
+        light = [asyncio.create_task(batcher.ask([Query([f"light{n}"])])) for n in range(3)]
+        await asyncio.gather(*light)
+        assert not heavy.done()
+        assert len(await heavy) == 20
+        assert priced.order.index("light2") <= 4
+
+    asyncio.run(scene())
+
+
+def test_batches_leave_half_of_the_queue_to_others():
+    async def scene():
+        slow = Slow()
+        batcher = make(slow, max_waiting=20)
+        first = asyncio.create_task(batcher.ask([Query(["a"])] * 15))
+        await asyncio.sleep(0)
+        with pytest.raises(OverloadedError):
+            await asyncio.wait_for(batcher.ask([Query(["b"])] * 2), 0.1)
+        light = asyncio.create_task(batcher.ask([Query(["c"])]))
+        await asyncio.sleep(0)
+        slow.go.set()
+        assert len(await light) == 1
+        assert len(await first) == 15
+        assert len(await batcher.ask([Query(["b"])] * 15)) == 15
+        assert batcher.waiting == 0
+
+    asyncio.run(scene())
+
+
+def test_what_heavy_questions_took_is_not_held_against_light_ones():
+    """A batch is a price, not a count; and what was learnt is forgotten while nothing is asked."""
+
+    async def scene():
+        priced = Priced()
+        batcher = make(priced, clock=priced.clock, patience=0.5)
+        await batcher.ask([HEAVY] * 4)
+        assert batcher._expected_seconds() < 0.5  # one takes a second, and is worth more than one batch
+        batcher._seconds_a_batch = 3.0
+        assert batcher._expected_seconds() > 2
+        priced.now += 10
+        assert batcher._expected_seconds() < 0.01
+
+    asyncio.run(scene())
+
+
+def test_a_heavy_batch_whose_client_left_is_dropped():
+    async def scene():
+        slow = Slow()
+        batcher = make(slow)
+        tasks = [asyncio.create_task(batcher.ask([Query(["a"])] * 40))]
+        await asyncio.sleep(0.01)
+        tasks[0].cancel()
+        await asyncio.sleep(0)
+        slow.go.set()
+        assert len(await batcher.ask([Query(["b"])])) == 1
+        assert slow.sizes == [4, 1]
+        assert batcher.waiting == 0
+        await asyncio.sleep(0.01)
+        assert not batcher.overloaded(100)
 
     asyncio.run(scene())

@@ -19,6 +19,13 @@ def serve(
     token_file: Annotated[
         Path | None, typer.Option("--token-file", help=f"File of a bearer token; or set {TOKEN}.")
     ] = None,
+    without_token: Annotated[
+        bool, typer.Option("--without-token", help="Let everyone in who can reach HOST.")
+    ] = False,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option("--allow-host", help="A name that requests may call the server by; can be repeated."),
+    ] = None,
     index: Annotated[
         Literal["auto", "exact", "hnsw", "ivf"], typer.Option("--index", help="How items are searched.")
     ] = "auto",
@@ -35,6 +42,8 @@ def serve(
             "host": host,
             "port": port,
             "token": _token(token_file),
+            "without_token": without_token,
+            "allowed_hosts": allow_host or [],
             "threads": threads,
             "index": {"kind": index},
         }
@@ -44,11 +53,15 @@ def serve(
 
 def _token(file: Path | None) -> str | None:
     if file is None:
-        return os.environ.get(TOKEN) or None
-    try:
-        token = file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--token-file {file}: can't be read ({error})") from None
-    if not token:
-        raise ConfigError(f"--token-file {file}: the file is empty")
-    return token
+        token, source = os.environ.get(TOKEN), TOKEN
+        if token is None:
+            return None
+    else:
+        source = f"--token-file {file}"
+        try:
+            token = file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{source}: can't be read ({error})") from None
+    if not token.strip():  # a secret that did not arrive must not open the server
+        raise ConfigError(f"{source}: the token is empty", "give one, or unset it to ask for none")
+    return token.strip()

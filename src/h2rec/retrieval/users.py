@@ -1,7 +1,9 @@
 """User vectors of histories, from the model."""
 
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +15,8 @@ from h2rec.batching.sequences import history_batch
 from h2rec.data.histories import Histories
 
 Run = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, ...]]
+
+_TRACING = threading.Lock()
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +61,7 @@ class UserEncoder:
         Trace the model once and run the trace: it takes half the time for a few users, most of which is
         otherwise Python between small operations, and it does not hold the interpreter's lock, which a server
         needs for its requests. A trace that does not give the model's own numbers to the bit is not used.
+        The model's weights ask for no gradients afterwards.
     """
 
     def __init__(self, model: Any, *, frozen: bool = False) -> None:
@@ -73,7 +78,7 @@ class UserEncoder:
 
 
 def _frozen(plain: LastState) -> Run | None:
-    """Trace and freeze; None where that can't be done, or gives other numbers at other shapes."""
+    """Trace; None where that can't be done, or gives other numbers at other shapes."""
     model = plain.model
     random = np.random.default_rng(0)
     # The second and third run optimise the trace; then each number of rows and length is met once.
@@ -82,11 +87,18 @@ def _frozen(plain: LastState) -> Run | None:
         Histories.from_lists(random.integers(1, model.item_count + 1, shape).tolist()) for shape in shapes
     ]
     inputs = [history_batch(h, np.arange(len(h)), model.max_length, model.mask_item) for h in histories]
+    plain.requires_grad_(False)  # else they could not be constants of the trace
+
+    def run(items: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """As a function: of a traced module torch keeps a class for each of its parts for good."""
+        found: tuple[torch.Tensor, ...] = plain(items, lengths)
+        return found
+
     try:
-        with warnings.catch_warnings(), torch.no_grad():
+        with warnings.catch_warnings(), torch.no_grad(), _own_compilation_unit():
             # torch would have its compiler used, which needs a C++ compiler where the server runs.
             warnings.simplefilter("ignore")
-            traced: Run = torch.jit.freeze(torch.jit.trace(plain, inputs[0], check_trace=False))
+            traced: Run = torch.jit.trace(run, inputs[0], check_trace=False)
             for example in inputs:
                 pairs = zip(traced(*example), plain(*example), strict=True)
                 if not all(torch.equal(found, expected) for found, expected in pairs):
@@ -94,3 +106,25 @@ def _frozen(plain: LastState) -> Run | None:
     except Exception:  # what a model can't do in a trace is raised as anything
         return None
     return traced
+
+
+@contextmanager
+def _own_compilation_unit() -> Iterator[None]:
+    """Let what is traced belong to itself.
+
+    torch keeps all that Python ever traced, weights included, in one unit that lives as long as the process
+    (pytorch/pytorch#43119). In a unit of its own a trace goes when nobody uses it any more.
+
+    Raises
+    ------
+    AttributeError
+        If this torch has no such unit.
+    """
+    state: Any = torch.jit._state
+    with _TRACING:
+        shared = state._python_cu
+        state._python_cu = torch._C.CompilationUnit()
+        try:
+            yield
+        finally:
+            state._python_cu = shared

@@ -5,13 +5,16 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from h2rec.retrieval.answers import Query, Recommendation
+from h2rec.serving.prices import price
 
 Answer = Callable[[Sequence[Query]], list[Recommendation]]
 
 _MEMORY = 0.1
+_FORGET = 1.0
+"""Seconds without work after which half of what a batch took is forgotten."""
 
 
 class OverloadedError(Exception):
@@ -21,27 +24,44 @@ class OverloadedError(Exception):
 @dataclass(eq=False)
 class _Request:
     queries: list[Query]
+    prices: list[float]
     answer: "asyncio.Future[list[Recommendation]]"
+    answered: list[Recommendation] = field(default_factory=list)
+
+    def next_price(self, most: float) -> float:
+        """Price of what would be answered of it next."""
+        return sum(self.prices[len(self.answered) : len(self.answered) + self.next_count(most)])
+
+    def next_count(self, most: float) -> int:
+        """How many of its questions cost at most so much together, at least one."""
+        start, count, left = len(self.answered), 0, most
+        while start + count < len(self.prices) and (count == 0 or self.prices[start + count] <= left):
+            left -= self.prices[start + count]
+            count += 1
+        return count
 
 
 class MicroBatcher:
     """One worker thread, one queue.
 
     While the worker computes, questions queue up; they become its next batch. So a lone question waits for
-    nothing, and under load batches grow by themselves.
+    nothing, and under load batches grow by themselves. A request that is worth more than one batch is
+    answered a piece at a time, and goes to the end of the queue after each: others get their turn between.
 
     Parameters
     ----------
     answer
         Answers questions; called in the worker thread.
     size
-        Most questions in a batch. A request with more is a batch of its own.
+        Price of a batch, in plain questions (`prices.price`). A question that costs more is a batch of its own.
     max_waiting
-        Most questions in the queue.
+        Most questions in the queue. Requests with several may fill half of it.
     patience
         Longest expected wait in seconds that is accepted.
     observe
         Called after each batch with its number of questions.
+    clock
+        Tells the time in seconds.
     """
 
     def __init__(
@@ -52,14 +72,19 @@ class MicroBatcher:
         max_waiting: int,
         patience: float,
         observe: Callable[[int], object] = lambda _: None,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._answer = answer
         self._size = size
         self._max_waiting = max_waiting
         self._patience = patience
         self._observe = observe
+        self._clock = clock
         self._requests: deque[_Request] = deque()
         self._seconds_a_batch = 0.0
+        self._last_work = clock()
+        self._ahead = 0.0  # price of one turn of everything that waits or is being answered
+        self._many = 0  # questions of requests with several
         self._worker: asyncio.Task[None] | None = None
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="answers")
         self.waiting = 0
@@ -74,72 +99,103 @@ class MicroBatcher:
         H2RecError
             What answering them raised; other requests of the batch are not touched by it.
         """
-        if self.overloaded(len(queries)):
+        count = len(queries)
+        many = count if count > 1 else 0
+        full = many > 0 and self._many > 0 and self._many + many > self._max_waiting // 2
+        if full or self.overloaded(count):
             raise OverloadedError
-        request = _Request(queries, asyncio.get_running_loop().create_future())
-        self._requests.append(request)
-        self.waiting += len(queries)
+        request = _Request(
+            queries, [price(query) for query in queries], asyncio.get_running_loop().create_future()
+        )
+        self.waiting += count
+        self._many += many
+        self._enqueue(request)
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._work())
-        return await request.answer
+        try:
+            return await request.answer
+        finally:
+            self.waiting -= count
+            self._many -= many
 
     def overloaded(self, more: int = 1) -> bool:
         """Whether so many more questions would have to wait too long."""
         # An idle worker takes anything; otherwise one would have to wait behind the others.
-        expected = max(1.0, self.waiting / self._size) * self._seconds_a_batch
-        return self.waiting > 0 and (self.waiting + more > self._max_waiting or expected > self._patience)
+        expected = max(1.0, self._ahead / self._size) * self._expected_seconds()
+        return self._ahead > 0 and (self.waiting + more > self._max_waiting or expected > self._patience)
 
     def close(self) -> None:
         """Give the thread back; to be called when nothing waits any more."""
         self._executor.shutdown()
 
+    def _enqueue(self, request: _Request) -> None:
+        self._requests.append(request)
+        self._ahead += request.next_price(self._size)
+
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()
         while self._requests:
-            batch = self._next_batch()
-            count = sum(len(request.queries) for request in batch)
-            wanted = [request for request in batch if not request.answer.cancelled()]
+            batch, worth = self._next_batch()
+            pieces = [(request, request.queries[start : start + count]) for request, start, count in batch]
             try:
-                if wanted:
-                    started = time.perf_counter()
-                    outcomes = await loop.run_in_executor(self._executor, self._outcomes, wanted)
-                    self._learn((time.perf_counter() - started) / max(1.0, count / self._size))
-                    self._observe(count)
-                    for request, outcome in zip(wanted, outcomes, strict=True):
-                        _settle(request, outcome)
+                if pieces:
+                    started = self._clock()
+                    outcomes = await loop.run_in_executor(
+                        self._executor, self._outcomes, [queries for _, queries in pieces]
+                    )
+                    self._learn((self._clock() - started) / max(1.0, worth / self._size))
+                    self._observe(sum(len(queries) for _, queries in pieces))
+                    for (request, _), outcome in zip(pieces, outcomes, strict=True):
+                        self._settle(request, outcome)
             finally:
-                self.waiting -= count
+                self._ahead = max(0.0, self._ahead - worth) if self._requests else 0.0
 
-    def _next_batch(self) -> list[_Request]:
-        batch = [self._requests.popleft()]
-        count = len(batch[0].queries)
-        while self._requests and count + len(self._requests[0].queries) <= self._size:
-            batch.append(self._requests.popleft())
-            count += len(batch[-1].queries)
-        return batch
+    def _next_batch(self) -> tuple[list[tuple[_Request, int, int]], float]:
+        """Take the next pieces of requests, with their price; those of clients that are gone are dropped."""
+        batch: list[tuple[_Request, int, int]] = []
+        worth = 0.0
+        while self._requests:
+            request = self._requests[0]
+            if request.answer.done():
+                self._requests.popleft()
+                self._ahead -= request.next_price(self._size)
+                continue
+            next_price = request.next_price(self._size)
+            if batch and worth + next_price > self._size:
+                break
+            self._requests.popleft()
+            batch.append((request, len(request.answered), request.next_count(self._size)))
+            worth += next_price
+        return batch, worth
 
-    def _outcomes(self, batch: list[_Request]) -> list[list[Recommendation] | Exception]:
+    def _settle(self, request: _Request, outcome: list[Recommendation] | Exception) -> None:
+        if request.answer.done():  # the client is gone
+            return
+        if isinstance(outcome, Exception):
+            request.answer.set_exception(outcome)
+            return
+        request.answered.extend(outcome)
+        if len(request.answered) < len(request.queries):
+            self._enqueue(request)
+        else:
+            request.answer.set_result(request.answered)
+
+    def _outcomes(self, pieces: list[list[Query]]) -> list[list[Recommendation] | Exception]:
         try:
-            answers = iter(self._answer([query for request in batch for query in request.queries]))
-            return [[next(answers) for _ in request.queries] for request in batch]
+            answers = iter(self._answer([query for queries in pieces for query in queries]))
+            return [[next(answers) for _ in queries] for queries in pieces]
         except Exception as error:
-            if len(batch) == 1:
+            if len(pieces) == 1:
                 return [error]
             # One of them is at fault: the others are answered without it.
-            return [outcome for request in batch for outcome in self._outcomes([request])]
+            return [outcome for queries in pieces for outcome in self._outcomes([queries])]
+
+    def _expected_seconds(self) -> float:
+        """What a batch takes; the longer ago the last one was, the less that says."""
+        return self._seconds_a_batch * 0.5 ** ((self._clock() - self._last_work) / _FORGET)
 
     def _learn(self, seconds: float) -> None:
         # By the batch, not by the question: the more wait, the cheaper each becomes.
-        if self._seconds_a_batch == 0:
-            self._seconds_a_batch = seconds
-        else:
-            self._seconds_a_batch += _MEMORY * (seconds - self._seconds_a_batch)
-
-
-def _settle(request: _Request, outcome: list[Recommendation] | Exception) -> None:
-    if request.answer.done():  # the client is gone
-        return
-    if isinstance(outcome, Exception):
-        request.answer.set_exception(outcome)
-    else:
-        request.answer.set_result(outcome)
+        known = self._seconds_a_batch
+        self._seconds_a_batch = seconds if known == 0 else known + _MEMORY * (seconds - known)
+        self._last_work = self._clock()

@@ -10,12 +10,26 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from h2rec.serving.metrics import Metrics
+from h2rec.serving.origins import is_foreign, is_own_name
 from h2rec.serving.settings import ServeSettings
 
 OPEN_PATHS = ("/healthz", "/readyz", "/openapi.json", "/")
 OPEN_FOLDER = "/explorer/"
 OVERLOADED = "too many requests at once"
 QUEUED_PATHS = ("/recommend", "/recommend/batch", "/similar", "/items", "/codes")
+# The page loads its own files only, nobody frames it, and nothing here is loaded into a page of another origin.
+SAFE_HEADERS = [
+    (
+        b"content-security-policy",
+        b"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+        b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"referrer-policy", b"no-referrer"),
+]
 
 
 class Gate:
@@ -37,6 +51,7 @@ class Gate:
         self.overloaded = overloaded
         self.settings = settings
         self.metrics = metrics
+        self._names = [settings.host.lower(), *settings.allowed_hosts]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer it here."""
@@ -50,6 +65,7 @@ class Gate:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                message = {**message, "headers": [*message["headers"], *SAFE_HEADERS]}
             await send(message)
 
         try:
@@ -61,8 +77,9 @@ class Gate:
             self.metrics.seconds.labels(route).observe(time.perf_counter() - started)
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if not self._may_enter(scope):
-            await _refuse(send, 401, "a bearer token is needed", {"www-authenticate": "Bearer"})
+        refusal = self._refusal(scope)
+        if refusal is not None:
+            await _refuse(send, *refusal)
             return
         try:
             async with asyncio.timeout(self.settings.body_seconds):
@@ -72,6 +89,9 @@ class Gate:
             return
         if body is None:
             await _refuse(send, 413, f"the body is larger than {self.settings.max_body} bytes")
+            return
+        if body and not _is_json(_header(scope, b"content-type")):
+            await _refuse(send, 415, "the body must have the content type application/json")
             return
         if scope["path"] in QUEUED_PATHS and self.overloaded():
             self.metrics.overloaded.inc()
@@ -88,12 +108,24 @@ class Gate:
 
         await self.app(scope, replay, send)
 
-    def _may_enter(self, scope: Scope) -> bool:
-        token, path = self.settings.token, scope["path"]
-        if token is None or path in OPEN_PATHS or path.startswith(OPEN_FOLDER):
-            return True
-        given = _header(scope, b"authorization")
-        return hmac.compare_digest(given, f"Bearer {token}".encode())
+    def _refusal(self, scope: Scope) -> tuple[int, str] | None:
+        """Status and reason, where a request may not even send its body."""
+        token = self.settings.token
+        if token is None:
+            host = _header(scope, b"host").decode("latin-1")
+            if not is_own_name(host, self._names):
+                return 403, "this server has no such name (--allow-host adds one)"
+        elif not self._is_open(scope["path"]) and not _carries(scope, token):
+            return 401, "a bearer token is needed"
+        if is_foreign(scope["headers"], scope["method"], self.settings.allowed_hosts):
+            return (
+                403,
+                "a page of another origin asks (is this one behind a proxy? --allow-host takes its name)",
+            )
+        return None
+
+    def _is_open(self, path: str) -> bool:
+        return path in OPEN_PATHS or path.startswith(OPEN_FOLDER)
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes | None:
         """Read the whole body; None where it is too large."""
@@ -119,11 +151,22 @@ def _header(scope: Scope, name: bytes) -> bytes:
     return found
 
 
+def _carries(scope: Scope, token: str) -> bool:
+    scheme, _, given = _header(scope, b"authorization").partition(b" ")
+    return scheme.lower() == b"bearer" and hmac.compare_digest(given.strip(), token.encode())
+
+
+def _is_json(content_type: bytes) -> bool:
+    return content_type.partition(b";")[0].strip().lower() == b"application/json"
+
+
 async def _refuse(send: Send, status: int, message: str, headers: dict[str, str] | None = None) -> None:
     body = json.dumps({"error": message}).encode()
     values: dict[str, Any] = {"content-type": "application/json", "content-length": str(len(body))}
-    if status in (408, 413):  # the rest of the body is not read
+    if status in (401, 403, 408, 413):  # the rest of the body is not read
         values["connection"] = "close"
+    if status == 401:
+        values["www-authenticate"] = "Bearer"
     encoded = [(name.encode(), value.encode()) for name, value in (values | (headers or {})).items()]
     await send({"type": "http.response.start", "status": status, "headers": encoded})
     await send({"type": "http.response.body", "body": body})

@@ -1,8 +1,11 @@
 """Settings of the server."""
 
-from pydantic import Field
+from typing import Annotated, Self
+
+from pydantic import Field, StringConstraints, model_validator
 
 from h2rec.retrieval.index import IndexSettings
+from h2rec.serving.origins import is_loopback
 from h2rec.settings import Settings
 
 
@@ -13,9 +16,14 @@ class ServeSettings(Settings):
     """Address to listen on; 0.0.0.0 for all."""
     port: int = Field(8000, ge=0, le=65535)
     """Port to listen on; 0 takes a free one."""
-    token: str | None = Field(None, min_length=1)
+    token: str | None = Field(None, pattern="^[!-~]+$")
     """Bearer token that every request must carry, but those for the health checks, the explorer's page and the API's
-    description; null asks for none."""
+    description; null asks for none. Visible ASCII without blanks: clients send other characters in ways of their own."""
+    without_token: bool = False
+    """Whether to listen without a token where other machines can ask."""
+    allowed_hosts: list[Annotated[str, StringConstraints(to_lower=True)]] = []
+    """Names that a request may call the server by, beside `host`, `localhost` and any address: without a token others are
+    refused. The name of a proxy that passes requests on under another name belongs here. ``*`` for all."""
     max_body: int = Field(1 << 20, ge=1)
     """Bytes of a request's body; more is answered 413."""
     body_seconds: float = Field(10.0, gt=0)
@@ -37,10 +45,28 @@ class ServeSettings(Settings):
     patience: float = Field(0.15, gt=0)
     """Seconds that a question may be expected to wait; beyond, it is answered 503 at once."""
     max_connections: int = Field(1024, ge=1)
-    """Requests in hand at once; more are answered 503."""
+    """Open connections. One more closes the one that has kept the server waiting longest; where all are being answered it is
+    answered 503."""
+    max_head: int = Field(32_768, ge=1024)
+    """Bytes of a request's line and headers; more is answered 431."""
+    max_headers: int = Field(100, ge=10)
+    """Headers of a request; more are answered 431."""
+    head_seconds: float = Field(10.0, gt=0)
+    """Time for the line and the headers to arrive; then the connection is closed."""
+    idle_seconds: int = Field(30, ge=1)
+    """Time that a connection may wait for its next request, or an answer to be read; then it is closed."""
     grace: int = Field(10, ge=0)
     """Seconds that requests in hand are given to finish when the server is told to stop."""
     threads: int = Field(1, ge=1)
     """Threads of the numerical libraries."""
     index: IndexSettings = IndexSettings()
     """How the best items are found."""
+
+    @model_validator(mode="after")
+    def _asks_for_a_token(self) -> Self:
+        if self.token is None and not self.without_token and not is_loopback(self.host):
+            raise ValueError(
+                f"other machines can reach host '{self.host}', so a token is needed: set H2REC_TOKEN, or give "
+                "--token-file; --without-token lets everyone in"
+            )
+        return self
