@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from h2rec.cli.numbers import read_numbers
 from h2rec.cli.run import ConfigArgument, SetOption, log_to
+from h2rec.cli.terminal import result_console
 from h2rec.experiments.cold_start.experiment import SCOPES, cold_start
 from h2rec.experiments.config import RunConfig
 from h2rec.experiments.suite.terminal import comparison_table
@@ -33,7 +33,7 @@ def cold_start_command(
     folder.mkdir(parents=True, exist_ok=True)
     log_to(folder / "cold_start.log")
     found = cold_start(resolved, folder, share=share, seeds=numbers, stages=stages)
-    console = Console()
+    console = result_console()
     for title in SCOPES.values():
         console.print(comparison_table(found, "cold start", title))
     levels = ", ".join(

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from h2rec.cli.numbers import read_numbers
+from h2rec.cli.terminal import result_console
 from h2rec.errors import ConfigError, H2RecError, MissingExtraError
 from h2rec.experiments.suite.comparison import evidence, verdicts
 from h2rec.experiments.suite.files import shipped_suites, suite_path
@@ -93,7 +94,7 @@ def compare(
     for suite in opened:
         suite.chosen(only or [])
     on = None if cores is None else read_numbers("--cores", cores)
-    console, told, failed = Console(), [], False
+    console, told, failed = result_console(), [], False
     for suite in opened:
         failures = {} if tables else suite.run(jobs, cores=on, only=only or [])
         failed = failed or bool(failures)

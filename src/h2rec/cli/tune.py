@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from h2rec.cli.run import ConfigArgument, SetOption, log_to
+from h2rec.cli.terminal import result_console
 from h2rec.experiments.config import RunConfig
 from h2rec.experiments.search.space import read_space
 from h2rec.experiments.search.study import TuningResult
@@ -39,7 +39,7 @@ def tune(
     found = search(
         resolved, trials, folder, space=None if space is None else read_space(space), stages=stages
     )
-    console = Console()
+    console = result_console()
     console.print(_table(found, resolved.train.select))
     console.print(f"best: {folder / 'best.yaml'}\ntrials: {folder / 'trials.json'}", soft_wrap=True)
 

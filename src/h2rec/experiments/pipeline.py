@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from h2rec.data.popularity import popularity_groups
 from h2rec.data.splits import Holdout
-from h2rec.errors import ConfigError
+from h2rec.errors import ConfigError, DataError
 from h2rec.evaluation.evaluate import Evaluation, evaluate
 from h2rec.evaluation.metrics import metric_value
 from h2rec.evaluation.negatives import draw_negatives
@@ -31,6 +31,7 @@ from h2rec.models.build import build_model, check_name
 from h2rec.models.scorer import CatalogueScorer
 from h2rec.models.settings import UNTRAINED, ModelSettings, ScoreSettings
 from h2rec.retrieval.bundle import BundleParts, write_bundle
+from h2rec.retrieval.manifest import is_bundle
 from h2rec.runtime import random_stream
 from h2rec.training.checkpoint import load_weights, weights_of
 from h2rec.training.objective import TrainingObjective
@@ -258,10 +259,6 @@ class Pipeline(Preparation):
     def evaluated(self) -> dict[str, Any]:
         """Carry the pipeline out up to the metrics, publish them, and return the content of `metrics.json`."""
         stage = self.evaluation_stage
-        figures = self.out / "metrics.json"
-        if figures.exists() and read_json(figures)["provenance"]["stages"]["evaluate"] != stage.key:
-            figures.unlink()  # whoever finds figures finds the ranks that they are of
-        publish(stage.folder / "ranks.parquet", self.out / "ranks.parquet")
         training = read_json(self.train_stage.folder / "training.json")
         training.pop("log")
         metrics: dict[str, Any] = read_json(stage.folder / "metrics.json")
@@ -276,11 +273,16 @@ class Pipeline(Preparation):
             "stages": {stage.name: stage.key for stage in self.stages.values()},
             "made": {stage.name: dict(stage.made) for stage in self.stages.values()},
         }
-        write_json(self.out / "head.json", self.head.tolist())
-        write_json(figures, metrics)
         log = read_json(self.train_stage.folder / "training.json")["log"]
-        audited = read_json(self.out / "audit.json") if self.semantic_ids is not None else None
-        write_report(self.out / "report.html", self.config, metrics, log, audited)
+        audited = None if self.semantic_ids is None else read_json(self.audit_stage.folder / "audit.json")
+        figures = self.out / "metrics.json"
+        with self.alone():
+            if _evaluation_in(figures) != stage.key:
+                figures.unlink(missing_ok=True)  # ranks.parquet always matches metrics.json
+            publish(stage.folder / "ranks.parquet", self.out / "ranks.parquet")
+            write_json(self.out / "head.json", self.head.tolist())
+            write_json(figures, metrics)
+            write_report(self.out / "report.html", self.config, metrics, log, audited)
         return metrics
 
     @property
@@ -329,10 +331,19 @@ class Pipeline(Preparation):
             )
 
         stage = self.stage("bundle", depends, work)
-        sweep(self.out / "bundle")
-        with atomic_folder(self.out / "bundle") as fresh:
-            shutil.copytree(stage.folder / "bundle", fresh, dirs_exist_ok=True)
+        with self.alone():
+            sweep(self.out / "bundle")
+            with atomic_folder(self.out / "bundle", is_bundle) as fresh:
+                shutil.copytree(stage.folder / "bundle", fresh, dirs_exist_ok=True)
         return self.out / "bundle"
+
+
+def _evaluation_in(figures: Path) -> str | None:
+    """Key of the evaluation that figures are of; None where there are none, or none that can be read."""
+    try:
+        return str(read_json(figures)["provenance"]["stages"]["evaluate"])
+    except (DataError, KeyError, TypeError):
+        return None
 
 
 def _selection_settings(settings: EvaluateSettings, select: str) -> EvaluateSettings:

@@ -3,6 +3,7 @@
 import logging
 import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,16 +12,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from h2rec.claims import claim_folder, claim_names
 from h2rec.data.dataset import Dataset
 from h2rec.data.popularity import head_items
 from h2rec.data.prepare import input_fingerprint, prepare
 from h2rec.data.splits import Split, split
 from h2rec.errors import ConfigError
-from h2rec.experiments.config import RunConfig
+from h2rec.experiments.config import RunConfig, read_yaml
 from h2rec.experiments.semantic_id_files import read_tokenized, write_audit, write_tokenized
 from h2rec.experiments.stages import Stage, StageStore
 from h2rec.files import atomic_path, file_hash, read_json
+from h2rec.locks import locked_by_process
 from h2rec.models.build import ItemFeatures
+from h2rec.retrieval.manifest import is_bundle
 from h2rec.runtime import select_device, set_threads
 from h2rec.semantic_ids.codes import CodeArray, SemanticIds
 from h2rec.semantic_ids.tokenize import tokenize
@@ -45,6 +49,13 @@ class Embeddings:
     encoder_folder: Path
 
 
+FILES = (
+    "config.yaml", "semantic_ids.json", "audit.json", "audit.html", "ranks.parquet", "metrics.json", "head.json",
+    "report.html", "intent.json", "shares.json", "run.log", "checkpoints", "bundle",
+)  # fmt: skip
+"""What a run writes into its folder."""
+
+
 class Preparation:
     """One configuration, carried out up to what a model starts from.
 
@@ -59,13 +70,15 @@ class Preparation:
     """
 
     def __init__(self, config: RunConfig, out: Path, stages: Path | None = None) -> None:
+        claim_run(out)
         self.config = config
         self.out = out
         self.store = StageStore(stages or out / "stages")
         self.stages: dict[str, Stage] = {}
         set_threads(config.runtime.threads)
         self.device = select_device(config.runtime.device)
-        config.save(out / "config.yaml")
+        with self.alone():
+            config.save(out / "config.yaml")
 
     # -- data ------------------------------------------------------------------------------------
 
@@ -192,10 +205,12 @@ class Preparation:
         stage = self.semantic_id_stage
         if stage is None:
             return None
-        publish(stage.folder / "semantic_ids.json", self.out / "semantic_ids.json")
-        for name in ("audit.json", "audit.html"):
-            publish(self.audit_stage.folder / name, self.out / name)
-        for level in read_json(self.out / "audit.json")["levels"]:
+        audited = self.audit_stage.folder
+        with self.alone():
+            publish(stage.folder / "semantic_ids.json", self.out / "semantic_ids.json")
+            for name in ("audit.json", "audit.html"):
+                publish(audited / name, self.out / name)
+        for level in read_json(audited / "audit.json")["levels"]:
             if level["used"] < HARDLY_USED * level["codebook_size"]:
                 logger.warning(
                     "level %d uses %d of its %d codes, so that items of nothing in common share them: lower "
@@ -233,11 +248,40 @@ class Preparation:
             codes[unknown] = -unknown[:, None]
         return codes
 
+    def alone(self) -> AbstractContextManager[bool]:
+        """Hold the lock of the run's folder: of several processes that publish into it one does, the others wait."""
+        return lock_of_run(self.out)
+
     def stage(self, name: str, depends_on: dict[str, Any], work: Callable[[Path], None]) -> Stage:
         """Return a finished stage, made now if it was not there, and remember it in `stages`."""
         stage = self.store.run(name, depends_on, work)
         self.stages[name] = stage
         return stage
+
+
+def claim_run(out: Path) -> None:
+    """Refuse a folder in which a run would overwrite what h2rec did not write.
+
+    Raises
+    ------
+    H2RecError
+        Naming what is there.
+    """
+    claim_names(out, FILES, is_run_folder)
+    claim_folder(out / "bundle", is_bundle)
+
+
+def lock_of_run(out: Path) -> AbstractContextManager[bool]:
+    """Hold a run's folder alone; other processes wait and say so."""
+    return locked_by_process(out / ".lock", f"run {out}", logging.WARNING)
+
+
+def is_run_folder(folder: Path) -> bool:
+    """Whether runs write into a folder: it has a configuration with every section, as a run leaves it."""
+    try:
+        return RunConfig.model_fields.keys() <= read_yaml(folder / "config.yaml").keys()
+    except ConfigError:
+        return False
 
 
 def publish(source: Path, target: Path) -> None:

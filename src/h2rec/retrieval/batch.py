@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from h2rec.claims import claim_file
 from h2rec.errors import DataError
 from h2rec.files import atomic_path
 from h2rec.retrieval.answers import Query, Recommendation
@@ -67,7 +68,10 @@ def recommend_file(
     ------
     DataError
         If the file can't be read or lacks a column; the row is named where one is at fault.
+    H2RecError
+        If the target is there already and holds no answers.
     """
+    claim_target(source, target)
     report = BatchReport()
     with atomic_path(target) as temporary, pq.ParquetWriter(temporary, RESULT_SCHEMA) as writer:
         for users, histories in _batches(source):
@@ -78,6 +82,28 @@ def recommend_file(
             if advance is not None:
                 advance(len(users))
     return report
+
+
+def claim_target(source: Path, target: Path) -> None:
+    """Refuse to write answers over anything but answers.
+
+    Raises
+    ------
+    H2RecError
+        If the target is there and holds something else, or is the source.
+    """
+    if target.exists() and source.exists() and target.samefile(source):
+        raise DataError(
+            f"{target}: is the file of the histories, and would be overwritten", "name another file"
+        )
+    claim_file(target, _holds_answers)
+
+
+def _holds_answers(path: Path) -> bool:
+    try:
+        return bool(pq.read_schema(path).equals(RESULT_SCHEMA))
+    except (pa.ArrowException, OSError, UnicodeDecodeError):
+        return False
 
 
 def rows_of(source: Path) -> int:

@@ -19,7 +19,7 @@ from h2rec.files import atomic_folder, file_hash, write_json
 from h2rec.models.build import model_for_weights
 from h2rec.models.scorer import CatalogueScorer
 from h2rec.models.settings import ModelSettings, WarmStartSettings
-from h2rec.retrieval.manifest import FORMAT_VERSION, MANIFEST, Manifest, read_manifest
+from h2rec.retrieval.manifest import FORMAT_VERSION, MANIFEST, Manifest, is_bundle, read_manifest
 from h2rec.semantic_ids.codes import SemanticIds
 from h2rec.semantic_ids.settings import Collisions
 from h2rec.training.checkpoint import load_weights, weights_of
@@ -99,7 +99,13 @@ class Bundle:
             If it is missing, of another format version, incomplete, or a file's hash differs; if files do
             not fit together, or claim sizes that they do not have.
         """
-        manifest = read_manifest(folder)
+        try:
+            manifest = read_manifest(folder)
+        except PermissionError as error:
+            raise BundleError(
+                f"{error.filename}: may not be read by this user",
+                f"let whoever owns it say: chmod -R a+rX {folder}",
+            ) from None
         try:
             return cls._load_checked(folder, manifest)
         except BundleError:
@@ -145,10 +151,10 @@ def unstarted(settings: ModelSettings) -> ModelSettings:
 
 
 def write_bundle(folder: Path, parts: BundleParts) -> None:
-    """Write a bundle, all of it or nothing."""
+    """Write a bundle, all of it or nothing; it replaces a bundle or an empty folder, and nothing else."""
     ids = parts.semantic_ids
     scorer = CatalogueScorer(parts.model)
-    with atomic_folder(folder) as fresh:
+    with atomic_folder(folder, is_bundle) as fresh:
         save_file(weights_of(parts.model), fresh / "model.safetensors")
         items = parts.items.with_columns(
             pl.Series("train_count", parts.train_counts[1:].astype(np.int64)),

@@ -12,10 +12,12 @@ import polars as pl
 import torch
 from torch import nn
 
+from h2rec.claims import claim_folder
 from h2rec.errors import BundleError, DataError
 from h2rec.models.build import ItemFeatures, build_model
 from h2rec.models.settings import ModelSettings
 from h2rec.retrieval.bundle import Bundle, BundleParts, unstarted, write_bundle
+from h2rec.retrieval.manifest import is_bundle
 from h2rec.retrieval.new_items import NearestGroups, nearest_groups
 from h2rec.semantic_ids.codes import SemanticIds
 from h2rec.semantic_ids.new_items import encode_new
@@ -83,7 +85,7 @@ def add_items(
         Column `item_id` and text fields by the names that the bundle's own items use; other columns are
         passed over, missing ones are empty.
     out
-        The new bundle's folder.
+        The new bundle's folder: none yet, an empty one, or another bundle's.
     provenance
         More to be told in the new bundle's provenance.
 
@@ -92,9 +94,12 @@ def add_items(
     BundleError
         If the bundle carries no text encoder or no quantizer, or its model is spm_sid, whose pieces are those of the
         catalogue that it was trained on.
+    H2RecError
+        If `out` holds what h2rec did not write.
     DataError
         If nothing can be added: no text field in common, only known items, only items without text.
     """
+    claim_folder(out, is_bundle)
     items = _fitting_columns(bundle, items)
     known = set(bundle.items["item_id"])
     items = items.unique("item_id", keep="first", maintain_order=True)
