@@ -1,7 +1,7 @@
 """What a training costs beside other work: seconds alone, and beside busy processes, as ratios.
 
-`h2rec train` on made data, in a process of its own, with one, two and all threads: first alone, then beside as many busy
-loops as there are cores, by turns. With `--policies` also with other waiting policies of OpenMP, for comparison:
+`h2rec train` on made data, in a process of its own, with one, two and all threads: first alone, then beside as many
+busy loops as there are cores, by turns. With `--policies` also with other waiting policies of OpenMP, for comparison:
 
     ours      what h2rec sets by itself
     active    as OpenMP libraries wait by default: threads spin at barriers (GOMP_SPINCOUNT, KMP_BLOCKTIME)
@@ -28,9 +28,9 @@ from typing import Any
 import numpy as np
 import yaml
 
+from h2rec.cores import available_cores
 from h2rec.experiments.provenance import provenance
 from h2rec.files import write_json
-from h2rec.runtime import available_cores
 
 RESULTS = Path(__file__).parent / "results"
 VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
@@ -140,7 +140,8 @@ def main() -> None:
             }
             rows.append(row)
             print(
-                f"{policy}, {threads or 'all'} threads: {quiet:.2f} s alone, {loaded:.2f} s beside, {row['ratio']:.1f} times"
+                f"{policy}, {threads or 'all'} threads: {quiet:.2f} s alone, {loaded:.2f} s beside, "
+                f"{row['ratio']:.1f} times"
             )
     record = {"provenance": provenance(0), "busy_processes": available_cores(), "rows": rows}
     write_json(options.out, record)

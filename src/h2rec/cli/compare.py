@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from h2rec.claims import claim_file
 from h2rec.cli.numbers import read_numbers
 from h2rec.cli.terminal import result_console
 from h2rec.errors import ConfigError, H2RecError, MissingExtraError
@@ -15,6 +16,7 @@ from h2rec.experiments.suite.files import shipped_suites, suite_path
 from h2rec.experiments.suite.report import write_index, write_suite_report
 from h2rec.experiments.suite.suite import Suite
 from h2rec.experiments.suite.terminal import comparison_table, contrast_table
+from h2rec.templates import is_page
 
 SUITE_HELP = "A YAML file, or a shipped suite: " + ", ".join(shipped_suites())
 SuiteArgument = Annotated[str, typer.Argument(metavar="SUITE", help=SUITE_HELP)]
@@ -77,6 +79,8 @@ def compare(
     several = len(suites) > 1
     parent = (out or Path("runs")) if several else None
     folders = [out or Path("runs") / name if parent is None else parent / name for name in names]
+    if parent is not None:
+        claim_file(parent / "index.html", is_page)
     shared = stages if parent is None else stages or parent / "stages"
     # All are read before the first one runs: a wrong name is told at once.
     opened = [

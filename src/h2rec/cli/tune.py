@@ -10,7 +10,7 @@ from h2rec.cli.run import ConfigArgument, SetOption, log_to
 from h2rec.cli.terminal import result_console
 from h2rec.experiments.config import RunConfig
 from h2rec.experiments.search.space import read_space
-from h2rec.experiments.search.study import TuningResult
+from h2rec.experiments.search.study import TuningResult, claim
 from h2rec.experiments.search.study import tune as search
 
 SHOWN_TRIALS = 5
@@ -34,6 +34,7 @@ def tune(
     """Search for the settings that are best on validation; the same command resumes."""
     resolved = RunConfig.load(config, overrides or [])
     folder = out or Path("runs") / f"tune-{config.stem}-{resolved.model.name}"
+    claim(folder)
     folder.mkdir(parents=True, exist_ok=True)
     log_to(folder / "tune.log")
     found = search(

@@ -120,11 +120,27 @@ class Pipeline(Preparation):
                 f"train.select: no validation item is of the {part}",
                 "select by overall, or set data.head_share",
             )
-        for protocol in dict.fromkeys((*self.config.evaluate.protocols, selecting)):
-            if protocol != FULL:
-                negatives = sampled_negatives(protocol)
+        settings = self.config.evaluate
+        left_out = {}
+        for protocol in dict.fromkeys((*settings.protocols, selecting)):
+            if protocol == FULL:
+                continue
+            try:
                 for cases in (split.valid, split.test):
-                    draw_negatives(cases, self.dataset.item_count, negatives, EVALUATION_SEED)
+                    draw_negatives(
+                        cases, self.dataset.item_count, sampled_negatives(protocol), EVALUATION_SEED
+                    )
+            except DataError as error:
+                if protocol == selecting or "protocols" in settings.model_fields_set:
+                    raise
+                left_out[protocol] = error.message
+        for protocol, reason in left_out.items():
+            logger.warning(
+                "the protocol %s is left out: %s (name it in evaluate.protocols to insist)", protocol, reason
+            )
+        if left_out:
+            kept = [protocol for protocol in settings.protocols if protocol not in left_out]
+            self.settle(evaluate=settings.model_copy(update={"protocols": kept}))
 
     def trainer(self, checkpoint: Path | None) -> Trainer:
         """A trainer of the configured model with its starting weights; None for a training without checkpoints."""
@@ -269,7 +285,7 @@ class Pipeline(Preparation):
             metrics["blend"] = self.blend
         metrics["data"] = self.dataset.report
         metrics["provenance"] = provenance(self.config.train.seed) | {
-            "settings": self.config.key,
+            "settings": self.asked.key,
             "stages": {stage.name: stage.key for stage in self.stages.values()},
             "made": {stage.name: dict(stage.made) for stage in self.stages.values()},
         }

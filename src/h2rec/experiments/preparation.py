@@ -17,7 +17,7 @@ from h2rec.data.dataset import Dataset
 from h2rec.data.popularity import head_items
 from h2rec.data.prepare import input_fingerprint, prepare
 from h2rec.data.splits import Split, split
-from h2rec.errors import ConfigError
+from h2rec.errors import ConfigError, SemanticIdError
 from h2rec.experiments.config import RunConfig, read_yaml
 from h2rec.experiments.semantic_id_files import read_tokenized, write_audit, write_tokenized
 from h2rec.experiments.stages import Stage, StageStore
@@ -27,7 +27,10 @@ from h2rec.models.build import ItemFeatures
 from h2rec.retrieval.manifest import is_bundle
 from h2rec.runtime import select_device, set_threads
 from h2rec.semantic_ids.codes import CodeArray, SemanticIds
+from h2rec.semantic_ids.embeddings import distinct_embeddings
+from h2rec.semantic_ids.settings import SemanticIdSettings
 from h2rec.semantic_ids.tokenize import tokenize
+from h2rec.settings import Settings
 from h2rec.text.embed import embed
 from h2rec.text.fields import item_texts
 
@@ -62,7 +65,8 @@ class Preparation:
     Parameters
     ----------
     config
-        The resolved configuration.
+        The resolved configuration. What the data decide where nothing is asked for (see `settle`) changes `config`;
+        `asked` stays as it is.
     out
         Folder of the run; its files follow the contract of the documentation.
     stages
@@ -71,7 +75,7 @@ class Preparation:
 
     def __init__(self, config: RunConfig, out: Path, stages: Path | None = None) -> None:
         claim_run(out)
-        self.config = config
+        self.config = self.asked = config
         self.out = out
         self.store = StageStore(stages or out / "stages")
         self.stages: dict[str, Stage] = {}
@@ -160,6 +164,9 @@ class Preparation:
         }
         if from_file:
             depends["file"] = _hash_of(Path(settings.quantizer), "semantic_ids.quantizer")
+        elif embeddings is not None:
+            settings = self._fitting_codebooks(embeddings)
+            depends["semantic_ids"] = settings.model_dump(mode="json")
         if embeddings is not None:
             depends["text"] = self.stages["text"].key
 
@@ -172,9 +179,46 @@ class Preparation:
             found = tokenize(vectors, item_ids, settings, seed=TOKENIZER_SEED, checkpoint=checkpoint)
             write_tokenized(folder, found, item_ids)
 
-        stage = self.stage("semantic_ids", depends, work)
+        try:
+            stage = self.stage("semantic_ids", depends, work)
+        except SemanticIdError as error:
+            if self.config.model.reads_codes or from_file:
+                raise
+            logger.warning(
+                "no semantic IDs: %s. %s reads none; figures by shared codes are left out, and the bundle takes no "
+                "new items",
+                error.message,
+                self.config.model.name,
+            )
+            return None
         checkpoint.unlink(missing_ok=True)
         return stage
+
+    def _fitting_codebooks(self, embeddings: Embeddings) -> SemanticIdSettings:
+        """Settings whose codebooks the catalogue can fill: smaller ones than by default, never than asked for."""
+        settings = self.config.semantic_ids
+        if "codebook_size" in settings.model_fields_set:
+            return settings
+        distinct = distinct_embeddings(embeddings.vectors, settings.codebook_size)
+        if distinct >= settings.codebook_size:
+            return settings
+        # A power of two, which every quantizer takes, and two items a code or more.
+        size = max(2, 1 << (max(2, distinct // 2).bit_length() - 1))
+        logger.warning(
+            "the items have %d different texts, too few for codebooks of %d: they get %d codes (set "
+            "semantic_ids.codebook_size for another number)",
+            distinct,
+            settings.codebook_size,
+            size,
+        )
+        self.settle(semantic_ids=settings.model_copy(update={"codebook_size": size}))
+        return self.config.semantic_ids
+
+    def settle(self, **sections: Settings) -> None:
+        """Put settings that the data decide in the place of defaults, in `config.yaml` as well."""
+        self.config = self.config.model_copy(update=sections)
+        with self.alone():
+            self.config.save(self.out / "config.yaml")
 
     @cached_property
     def audit_stage(self) -> Stage:

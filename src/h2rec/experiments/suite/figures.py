@@ -57,9 +57,10 @@ class Figures:
         own = {name: value for name, value in written["model"].items() if name not in read.model.of_others}
         # The sections of other models counted once.
         given = (key_of_settings({**written, "model": own}), key_of_settings(written))
-        if told not in given:
-            return told
-        return read.key if self._are_of_these_data(config.data, origin) else "other data"
+        if not self._are_of_these_data(config.data, origin):
+            return "other data"
+        # Others are those of a run whose data decided in the place of defaults: its file tells what they became.
+        return read.key if told in given else told
 
     def _are_of_these_data(self, data: DataSettings, origin: Mapping[str, Any]) -> bool:
         """Whether figures are of what the data files hold now; so taken where these are not at hand."""
