@@ -33,10 +33,14 @@ def test_a_folder_of_somebody_else_is_refused_and_whole_afterwards(tmp_path):
 
 
 def test_what_comes_while_it_is_written_is_not_replaced_either(tmp_path):
-    with pytest.raises(H2RecError, match="did not write"), atomic_folder(tmp_path / "new", ours) as fresh:
-        (fresh / "mark").write_text("new")
-        (tmp_path / "new").mkdir()
-        (tmp_path / "new" / "thesis.txt").write_text("mine")
+    def somebody_comes():
+        with atomic_folder(tmp_path / "new", ours) as fresh:
+            (fresh / "mark").write_text("new")
+            (tmp_path / "new").mkdir()
+            (tmp_path / "new" / "thesis.txt").write_text("mine")
+
+    with pytest.raises(H2RecError, match="did not write"):
+        somebody_comes()
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["thesis.txt"]
 
 
@@ -81,7 +85,12 @@ def test_single_files_are_claimed_alike(tmp_path):
 
 
 def test_only_left_overs_of_our_own_naming_are_swept(tmp_path):
-    for name in (".out.0123abcd.partial", ".out.0123abcd.replaced", ".out.notes.partial", ".other.0123abcd.partial"):
+    for name in (
+        ".out.0123abcd.partial",
+        ".out.0123abcd.replaced",
+        ".out.notes.partial",
+        ".other.0123abcd.partial",
+    ):
         (tmp_path / name).mkdir()
     sweep(tmp_path / "out")
     assert {path.name for path in tmp_path.iterdir()} == {".out.notes.partial", ".other.0123abcd.partial"}

@@ -215,7 +215,11 @@ def test_a_changed_input_file_is_noticed(tmp_path):
 def test_what_killed_attempts_have_left_is_swept_away(tmp_path):
     store = StageStore(tmp_path)
     key = store.key("text", {})
-    for left in (f".text-{key}.0123abcd.partial", f".text-{key}.0123abcd.replaced", ".text-other.0123abcd.partial"):
+    for left in (
+        f".text-{key}.0123abcd.partial",
+        f".text-{key}.0123abcd.replaced",
+        ".text-other.0123abcd.partial",
+    ):
         (tmp_path / left).mkdir()
     store.run("text", {}, lambda folder: None)
     assert {path.name for path in tmp_path.iterdir()} == {

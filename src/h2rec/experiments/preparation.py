@@ -19,6 +19,7 @@ from h2rec.data.prepare import input_fingerprint, prepare
 from h2rec.data.splits import Split, split
 from h2rec.errors import ConfigError, SemanticIdError
 from h2rec.experiments.config import RunConfig, read_yaml
+from h2rec.experiments.housekeeping import remember
 from h2rec.experiments.semantic_id_files import read_tokenized, write_audit, write_tokenized
 from h2rec.experiments.stages import Stage, StageStore
 from h2rec.files import atomic_path, file_hash, read_json
@@ -54,7 +55,7 @@ class Embeddings:
 
 FILES = (
     "config.yaml", "semantic_ids.json", "audit.json", "audit.html", "ranks.parquet", "metrics.json", "head.json",
-    "report.html", "intent.json", "shares.json", "run.log", "checkpoints", "bundle",
+    "report.html", "intent.json", "shares.json", "run.log", "stages.json", "checkpoints", "bundle",
 )  # fmt: skip
 """What a run writes into its folder."""
 
@@ -298,6 +299,7 @@ class Preparation:
 
     def stage(self, name: str, depends_on: dict[str, Any], work: Callable[[Path], None]) -> Stage:
         """Return a finished stage, made now if it was not there, and remember it in `stages`."""
+        remember(self.out, self.asked.key, {name: self.store.key(name, depends_on)})
         stage = self.store.run(name, depends_on, work)
         self.stages[name] = stage
         return stage

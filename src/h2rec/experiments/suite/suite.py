@@ -13,7 +13,7 @@ from h2rec.experiments.config import RunConfig, apply_override
 from h2rec.experiments.intent import intent_by_popularity
 from h2rec.experiments.pipeline import Pipeline
 from h2rec.experiments.shares import branch_shares
-from h2rec.experiments.suite.figures import Figures
+from h2rec.experiments.suite.figures import HASHES, Figures, write_hashes
 from h2rec.experiments.suite.files import Values, merged, read_suite, read_tuned, suite_path, tuned_file
 from h2rec.experiments.suite.settings import Row, SuiteSettings
 from h2rec.experiments.workers import side_by_side
@@ -291,9 +291,11 @@ class Suite:
 
 def _run(job: Job, stages: Path, threads: int) -> None:
     pipeline = Pipeline(with_threads(job.config, threads), job.folder, stages)
+    (job.folder / HASHES).unlink(missing_ok=True)  # until all is there again
     pipeline.evaluated()
     intent_by_popularity(pipeline)
     branch_shares(pipeline)
+    write_hashes(job.folder)
     (job.folder / "failure.json").unlink(missing_ok=True)
 
 
