@@ -129,3 +129,16 @@ def test_answers_are_written_over_answers_and_nothing_else(tmp_path):
     for target, message in {histories: "is the file of the histories", theirs: "did not write"}.items():
         with pytest.raises(H2RecError, match=message):
             claim_target(histories, target)
+
+
+def test_a_bundle_that_may_not_be_read_is_told_with_what_to_do(tmp_path, monkeypatch):
+    from h2rec.errors import BundleError
+    from h2rec.retrieval import manifest
+    from h2rec.retrieval.bundle import Bundle
+
+    def refused(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(manifest, "_parsed", refused)
+    with pytest.raises(BundleError, match=r"may not be read by this user\n.*chmod -R a\+rX"):
+        Bundle.load(tmp_path)

@@ -14,7 +14,7 @@ from h2rec.errors import ConfigError
 from h2rec.evaluation.settings import FULL
 from h2rec.experiments.config import RunConfig, read_yaml
 from h2rec.experiments.pipeline import Pipeline
-from h2rec.experiments.preparation import claim_run, lock_of_run
+from h2rec.experiments.run_folder import claim_run, lock_of_run
 from h2rec.experiments.tables import metrics_table
 
 ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file.")]

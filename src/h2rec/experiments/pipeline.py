@@ -22,9 +22,10 @@ from h2rec.evaluation.negatives import draw_negatives
 from h2rec.evaluation.settings import FULL, EvaluateSettings, sampled_negatives
 from h2rec.experiments.blend import can_be_fitted, fit_weights
 from h2rec.experiments.config import RunConfig
-from h2rec.experiments.preparation import Preparation, publish
+from h2rec.experiments.preparation import Preparation
 from h2rec.experiments.provenance import provenance
 from h2rec.experiments.report import write_report
+from h2rec.experiments.run_folder import publish
 from h2rec.experiments.stages import Stage
 from h2rec.files import atomic_folder, read_json, sweep, write_json
 from h2rec.models.build import build_model, check_name

@@ -1,7 +1,6 @@
 """What every model starts from: data, text embeddings and semantic IDs, each a stage of its own."""
 
 import logging
-import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -12,20 +11,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from h2rec.claims import claim_folder, claim_names
 from h2rec.data.dataset import Dataset
 from h2rec.data.popularity import head_items
 from h2rec.data.prepare import input_fingerprint, prepare
 from h2rec.data.splits import Split, split
 from h2rec.errors import ConfigError, SemanticIdError
-from h2rec.experiments.config import RunConfig, read_yaml
+from h2rec.experiments.config import RunConfig
 from h2rec.experiments.housekeeping import remember
+from h2rec.experiments.run_folder import claim_run, lock_of_run, publish
 from h2rec.experiments.semantic_id_files import read_tokenized, write_audit, write_tokenized
 from h2rec.experiments.stages import Stage, StageStore
-from h2rec.files import atomic_path, file_hash, read_json
-from h2rec.locks import locked_by_process
+from h2rec.files import file_hash, read_json
 from h2rec.models.build import ItemFeatures
-from h2rec.retrieval.manifest import is_bundle
 from h2rec.runtime import select_device, set_threads
 from h2rec.semantic_ids.codes import CodeArray, SemanticIds
 from h2rec.semantic_ids.embeddings import distinct_embeddings
@@ -51,13 +48,6 @@ class Embeddings:
     vectors: npt.NDArray[np.float32]
     has_text: npt.NDArray[np.bool_]
     encoder_folder: Path
-
-
-FILES = (
-    "config.yaml", "semantic_ids.json", "audit.json", "audit.html", "ranks.parquet", "metrics.json", "head.json",
-    "report.html", "intent.json", "shares.json", "run.log", "stages.json", "checkpoints", "bundle",
-)  # fmt: skip
-"""What a run writes into its folder."""
 
 
 class Preparation:
@@ -303,37 +293,6 @@ class Preparation:
         stage = self.store.run(name, depends_on, work)
         self.stages[name] = stage
         return stage
-
-
-def claim_run(out: Path) -> None:
-    """Refuse a folder in which a run would overwrite what h2rec did not write.
-
-    Raises
-    ------
-    H2RecError
-        Naming what is there.
-    """
-    claim_names(out, FILES, is_run_folder)
-    claim_folder(out / "bundle", is_bundle)
-
-
-def lock_of_run(out: Path) -> AbstractContextManager[bool]:
-    """Hold a run's folder alone; other processes wait and say so."""
-    return locked_by_process(out / ".lock", f"run {out}", logging.WARNING)
-
-
-def is_run_folder(folder: Path) -> bool:
-    """Whether runs write into a folder: it has a configuration with every section, as a run leaves it."""
-    try:
-        return RunConfig.model_fields.keys() <= read_yaml(folder / "config.yaml").keys()
-    except ConfigError:
-        return False
-
-
-def publish(source: Path, target: Path) -> None:
-    """Copy a file of a stage to its place in the run's folder."""
-    with atomic_path(target) as temporary:
-        shutil.copyfile(source, temporary)
 
 
 def _hash_of(path: Path, key: str) -> str:

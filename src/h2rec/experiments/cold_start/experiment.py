@@ -21,8 +21,8 @@ from h2rec.experiments.cold_start.cases import ColdCases, cold_cases, withheld_i
 from h2rec.experiments.cold_start.scorers import FirstBranch, SameForAll, TextNeighbours, with_new_hids
 from h2rec.experiments.config import RunConfig
 from h2rec.experiments.pipeline import EVALUATION_SEED, Pipeline
-from h2rec.experiments.preparation import is_run_folder
 from h2rec.experiments.provenance import provenance
+from h2rec.experiments.run_folder import is_run_folder
 from h2rec.experiments.suite.comparison import mark_places, over_seeds, tests_against
 from h2rec.files import write_json
 from h2rec.models.scorer import CatalogueScorer
