@@ -15,6 +15,8 @@ Mistakes of a user raise `H2RecError`.
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from h2rec.cores import wait_passively
+
 if TYPE_CHECKING:
     from h2rec.data.dataset import Dataset
     from h2rec.data.prepare import prepare
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from h2rec.semantic_ids.codes import SemanticIds
     from h2rec.semantic_ids.tokenize import tokenize
     from h2rec.text.embed import embed
+
+wait_passively()  # before anything loads torch
 
 __version__ = "0.1.0"
 

@@ -1,10 +1,11 @@
 """Files that are whole or absent: atomic writes, content hashes, folders that appear at once."""
 
-import glob
 import hashlib
 import json
 import os
+import re
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -17,7 +18,10 @@ import platformdirs
 import polars as pl
 from safetensors import SafetensorError
 
+from h2rec.claims import Ours, absolute, claim_folder, files_in
 from h2rec.errors import DataError, StorageError
+
+_LEFT_OVER = re.compile(r"\.[0-9a-f]{8}\.(partial|replaced)")
 
 
 @contextmanager
@@ -29,11 +33,13 @@ def atomic_path(path: Path) -> Iterator[Path]:
     StorageError
         If it can't be written: a full disk, a folder without permission.
     """
+    path = absolute(path)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
         with _refusals_told(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
+            _open_to_others(temporary)
             _flush_to_disk(temporary)
             temporary.replace(path)
             _flush_to_disk(path.parent)
@@ -42,15 +48,27 @@ def atomic_path(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
+def _nothing(_: Path) -> bool:
+    return False
+
+
 @contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path, ours: Ours = _nothing) -> Iterator[Path]:
     """Yield a sibling folder to fill; it takes the place of `path` only when the block ends well.
+
+    Parameters
+    ----------
+    ours
+        Knows a folder that may be replaced, for what it holds; an empty one always may.
 
     Raises
     ------
+    H2RecError
+        If it would replace what h2rec did not write.
     StorageError
         If it can't be written: a full disk, a folder without permission.
     """
+    path = claim_folder(path, ours)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
         with _refusals_told(path):
@@ -58,8 +76,10 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             temporary.mkdir()
             yield temporary
             for file in temporary.rglob("*"):
+                _open_to_others(file)
                 _flush_to_disk(file)
             replaced = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.replaced")
+            claim_folder(path, ours)  # whatever may have come meanwhile
             if path.exists():
                 path.replace(replaced)
             temporary.replace(path)
@@ -71,9 +91,16 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 def sweep(path: Path) -> None:
     """Remove what killed attempts to write a file or folder have left beside it; nobody may be writing it now."""
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
-        if left.suffix in (".partial", ".replaced"):
+    for left in left_overs(path.parent):
+        if left.name.startswith(f".{path.name}.") and _LEFT_OVER.fullmatch(left.name[len(path.name) + 1 :]):
             shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+
+
+def left_overs(folder: Path) -> list[Path]:
+    """What killed attempts to write have left in a folder, or what is being written now."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.name[0] == "." and _LEFT_OVER.search(path.name))
 
 
 @contextmanager
@@ -91,6 +118,30 @@ def _refusals_told(path: Path) -> Iterator[None]:
             f"can't write {path}: {reason}",
             "check free space and permissions and run the same command again: what was finished before is kept",
         ) from error
+
+
+def _open_to_others(path: Path) -> None:
+    """Give a file or folder the permissions that the process gives by default: some libraries write for one user."""
+    if path.is_symlink():
+        return
+    mode = path.stat().st_mode
+    wanted = (mode & 0o7000) | ((0o777 if path.is_dir() else 0o666) & ~_umask())
+    if stat.S_IMODE(mode) != wanted:
+        with suppress(OSError):  # a file system without permissions
+            path.chmod(wanted)
+
+
+def _umask() -> int:
+    try:
+        # Read, not set and set back: other threads write files meanwhile.
+        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("Umask:"):
+                return int(line.split()[1], 8)
+    except (OSError, ValueError):
+        pass
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def _flush_to_disk(path: Path) -> None:
@@ -136,6 +187,20 @@ def file_hash(path: Path) -> str:
     """SHA-256 of a file's bytes, as hex."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def folder_hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file in a folder, by its relative name."""
+    return {name: file_hash(folder / name) for name in sorted(files_in(folder))}
+
+
+def differing(folder: Path, hashes: Mapping[str, str]) -> str | None:
+    """Name of a file that is missing or has another hash than is on record; None where all are as they were."""
+    for name, expected in hashes.items():
+        path = folder / name
+        if path.is_symlink() or not path.is_file() or file_hash(path) != expected:
+            return name
+    return None
 
 
 def array_hash(array: npt.NDArray[Any]) -> str:

@@ -1,14 +1,15 @@
 """Where and how code runs, apart from what it computes: device, threads, random streams."""
 
 import hashlib
-import os
 import platform
+import sys
 from typing import Any
 
 import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
+from h2rec.cores import available_cores, default_threads
 from h2rec.errors import ConfigError
 from h2rec.settings import Settings
 
@@ -19,13 +20,9 @@ class RuntimeSettings(Settings):
     device: str = "auto"
     """auto (a GPU where there is one), cpu, cuda, cuda:N or mps."""
     threads: int | None = None
-    """CPU threads for every library; null takes the cores that this process may use. A training that is to end with the
+    """CPU threads for every library; null takes `OMP_NUM_THREADS`, or else one for every core that this process may use
+    (its affinity, its container's quota). A training that is to end with the
     same bytes needs the same number of them, also where it goes on after a stop."""
-
-
-def available_cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
 def set_threads(threads: int | None) -> int:
@@ -36,11 +33,13 @@ def set_threads(threads: int | None) -> int:
     ConfigError
         If `threads` is below one.
     """
-    count = available_cores() if threads is None else threads
+    count = default_threads() if threads is None else threads
     if count < 1:
         raise ConfigError(f"runtime.threads: {count} is below one")
     torch.set_num_threads(count)
     threadpool_limits(count)
+    if "pyarrow" in sys.modules:
+        sys.modules["pyarrow"].set_cpu_count(count)
     return count
 
 

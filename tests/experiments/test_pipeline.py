@@ -215,13 +215,17 @@ def test_a_changed_input_file_is_noticed(tmp_path):
 def test_what_killed_attempts_have_left_is_swept_away(tmp_path):
     store = StageStore(tmp_path)
     key = store.key("text", {})
-    for left in (f".text-{key}.1234.partial", f".text-{key}.1234.replaced", ".text-other.1234.partial"):
+    for left in (
+        f".text-{key}.0123abcd.partial",
+        f".text-{key}.0123abcd.replaced",
+        ".text-other.0123abcd.partial",
+    ):
         (tmp_path / left).mkdir()
     store.run("text", {}, lambda folder: None)
     assert {path.name for path in tmp_path.iterdir()} == {
         f"text-{key}",
         f".text-{key}.lock",
-        ".text-other.1234.partial",
+        ".text-other.0123abcd.partial",
     }
 
 

@@ -8,11 +8,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from h2rec.claims import claim_folder
+from h2rec.cli.terminal import result_console
 from h2rec.data.interactions import Report
 from h2rec.data.items import read_items
 from h2rec.data.settings import ColumnSettings
 from h2rec.retrieval.bundle import Bundle
 from h2rec.retrieval.growth import Growth, add_items
+from h2rec.retrieval.manifest import is_bundle
 
 _SHOWN = 10
 
@@ -26,6 +29,7 @@ def add_items_command(
     ] = None,
 ) -> None:
     """Add items from their text: codes from the frozen quantizer, vectors from like items, a new bundle."""
+    claim_folder(out, is_bundle)
     report: Report = {}
     table, _ = read_items(items, ColumnSettings(item_id=item_id), report)
     growth = add_items(Bundle.load(bundle), table.drop("file_row"), out)
@@ -40,9 +44,9 @@ def _tell(growth: Growth) -> None:
     for item in growth.added[:_SHOWN]:
         codes = "-".join(map(str, item.codes))
         table.add_row(escape(item.item_id), codes, str(item.shared_levels), f"{item.outlyingness:.0%}")
-    Console().print(table)
+    result_console().print(table)
     if len(growth.added) > _SHOWN:
-        Console().print(f".. and {len(growth.added) - _SHOWN} more")
+        result_console().print(f".. and {len(growth.added) - _SHOWN} more")
     for items, what in (
         (growth.existing, "known already and left as they are"),
         (growth.without_text, "left out, as they have no text that the encoder understands"),

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from h2rec.claims import claim_file
+from h2rec.cli.terminal import result_console
 from h2rec.data.identifiers import clean_id
 from h2rec.data.items import read_items
 from h2rec.data.settings import ColumnSettings
@@ -18,6 +19,7 @@ from h2rec.semantic_ids.audit.picture import write_html
 from h2rec.semantic_ids.audit.tables import audit_tables
 from h2rec.semantic_ids.interchange import read_codes
 from h2rec.semantic_ids.quantizers import load_quantizer
+from h2rec.templates import is_page
 from h2rec.text.encoders.precomputed import read_matrix
 from h2rec.text.fields import item_texts
 
@@ -53,6 +55,8 @@ def audit(  # noqa: PLR0917  # typer turns the parameters into options
 
     Codebook sizes are those of the quantizer; without one, a level's largest code plus one.
     """
+    if html is not None:
+        claim_file(html, is_page)
     fitted = None if quantizer is None else load_quantizer(quantizer)
     codes = read_codes(semantic_ids)
     if fitted is not None:
@@ -72,7 +76,7 @@ def audit(  # noqa: PLR0917  # typer turns the parameters into options
     if as_json:
         typer.echo(json.dumps(found.to_json(), ensure_ascii=False, indent=1))
     else:
-        Console().print(audit_tables(found))
+        result_console().print(audit_tables(found))
 
 
 def _texts_of(path: Path, item_ids: list[str]) -> list[str]:

@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from h2rec.cli.numbers import read_numbers
 from h2rec.cli.run import ConfigArgument, SetOption, log_to
-from h2rec.experiments.cold_start.experiment import SCOPES, cold_start
+from h2rec.cli.terminal import result_console
+from h2rec.experiments.cold_start.experiment import SCOPES, claim, cold_start
 from h2rec.experiments.config import RunConfig
 from h2rec.experiments.suite.terminal import comparison_table
 
@@ -30,10 +30,11 @@ def cold_start_command(
     numbers = read_numbers("--seeds", seeds)
     resolved = RunConfig.load(config, overrides or [])
     folder = out or Path("runs") / f"cold-start-{config.stem}"
+    claim(folder)
     folder.mkdir(parents=True, exist_ok=True)
     log_to(folder / "cold_start.log")
     found = cold_start(resolved, folder, share=share, seeds=numbers, stages=stages)
-    console = Console()
+    console = result_console()
     for title in SCOPES.values():
         console.print(comparison_table(found, "cold start", title))
     levels = ", ".join(

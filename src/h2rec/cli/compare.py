@@ -7,13 +7,16 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from h2rec.claims import claim_file
 from h2rec.cli.numbers import read_numbers
+from h2rec.cli.terminal import result_console
 from h2rec.errors import ConfigError, H2RecError, MissingExtraError
 from h2rec.experiments.suite.comparison import evidence, verdicts
 from h2rec.experiments.suite.files import shipped_suites, suite_path
 from h2rec.experiments.suite.report import write_index, write_suite_report
 from h2rec.experiments.suite.suite import Suite
 from h2rec.experiments.suite.terminal import comparison_table, contrast_table
+from h2rec.templates import is_page
 
 SUITE_HELP = "A YAML file, or a shipped suite: " + ", ".join(shipped_suites())
 SuiteArgument = Annotated[str, typer.Argument(metavar="SUITE", help=SUITE_HELP)]
@@ -76,6 +79,8 @@ def compare(
     several = len(suites) > 1
     parent = (out or Path("runs")) if several else None
     folders = [out or Path("runs") / name if parent is None else parent / name for name in names]
+    if parent is not None:
+        claim_file(parent / "index.html", is_page)
     shared = stages if parent is None else stages or parent / "stages"
     # All are read before the first one runs: a wrong name is told at once.
     opened = [
@@ -93,7 +98,7 @@ def compare(
     for suite in opened:
         suite.chosen(only or [])
     on = None if cores is None else read_numbers("--cores", cores)
-    console, told, failed = Console(), [], False
+    console, told, failed = result_console(), [], False
     for suite in opened:
         failures = {} if tables else suite.run(jobs, cores=on, only=only or [])
         failed = failed or bool(failures)

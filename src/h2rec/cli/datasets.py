@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from h2rec.claims import claim_names
 from h2rec.data.sources import fetch, list_sources
 
 app = typer.Typer(help="List and fetch public data sets.", no_args_is_help=True)
@@ -27,6 +28,12 @@ def fetch_command(
     ] = None,
 ) -> None:
     """Download and convert a data set, unless that is done already, and print its two files."""
+    if folder is not None:
+        claim_names(folder, (f"{name}.inter", f"{name}.item"), _was_fetched)
     fetched = fetch(name, folder)
     typer.echo(f"interactions: {fetched.interactions}")
     typer.echo(f"items: {fetched.items}")
+
+
+def _was_fetched(folder: Path) -> bool:
+    return (folder / "fetched.json").is_file()

@@ -28,6 +28,7 @@ COMMANDS = {
     "add-items": "h2rec.cli.add_items:add_items_command",
     "serve": "h2rec.cli.serve:serve",
     "audit": "h2rec.cli.audit:audit",
+    "stages": "h2rec.cli.stages:stages",
 }
 GROUPS = {"datasets": "h2rec.cli.datasets:app"}
 

@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from h2rec.cli.recommend import recommendation_table
 from h2rec.cli.run import SHOWN_METRICS, log_to
+from h2rec.cli.terminal import result_console
 from h2rec.experiments.quickstart import MODELS, example_users, quickstart_pipelines
 from h2rec.experiments.tables import metrics_table
 from h2rec.retrieval.recommender import Recommender
@@ -18,7 +18,7 @@ def quickstart(
     out: Annotated[Path, typer.Option("--out", help="Folder for one run a model.")] = Path("runs/quickstart"),
 ) -> None:
     """Train SASRec and H2Rec on MovieLens-100k, compare them, and recommend films to three users."""
-    console = Console()
+    console = result_console()
     tests, bundles = {}, {}
     pipelines = quickstart_pipelines(out)
     for name, pipeline in pipelines.items():

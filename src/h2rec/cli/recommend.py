@@ -9,9 +9,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from h2rec.cli.terminal import result_console
 from h2rec.errors import ConfigError, DataError
 from h2rec.progress import progress_bar
-from h2rec.retrieval.batch import recommend_file, rows_of
+from h2rec.retrieval.batch import claim_target, recommend_file, rows_of
 from h2rec.retrieval.filters import ItemFilter
 from h2rec.retrieval.index import IndexSettings
 from h2rec.retrieval.recommender import Recommendation, Recommender, as_json
@@ -53,8 +54,9 @@ def recommend(
     """Recommend items to follow a history, or every history of a file."""
     if (history is None) == (source is None) or (source is None) != (target is None):
         raise ConfigError("give either --history, or --input and --output")
-    if target is not None:
+    if source is not None and target is not None:
         check_ending(target)
+        claim_target(source, target)
     # For one question an index would cost more than it saves.
     recommender = Recommender.load(bundle, IndexSettings(kind="auto" if history is None else "exact"))
     filter_ = ItemFilter.make(where=_fields(where or []), seen=seen)
@@ -107,10 +109,10 @@ def _tell(recommender: Recommender, answer: Recommendation, as_json_: bool) -> N
         Console(stderr=True).print(f"skipped unknown item '{item}'{hint}", markup=False)
     if answer.from_popularity:
         Console(stderr=True).print("the history is empty: these are the most popular items")
-    Console().print(recommendation_table(answer))
+    result_console().print(recommendation_table(answer))
     if answer.alpha is not None:
         levels = ", ".join(f"{weight:.2f}" for weight in answer.alpha)
-        Console().print(f"weights of the code levels, coarse to fine: {levels}")
+        result_console().print(f"weights of the code levels, coarse to fine: {levels}")
 
 
 def recommendation_table(answer: Recommendation, title: str | None = None) -> Table:

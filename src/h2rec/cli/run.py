@@ -2,15 +2,19 @@
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from h2rec.cli.terminal import result_console
+from h2rec.errors import ConfigError
 from h2rec.evaluation.settings import FULL
-from h2rec.experiments.config import RunConfig
+from h2rec.experiments.config import RunConfig, read_yaml
 from h2rec.experiments.pipeline import Pipeline
+from h2rec.experiments.run_folder import claim_run, lock_of_run
 from h2rec.experiments.tables import apart, metrics_table
 
 ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file.")]
@@ -24,41 +28,50 @@ SHOWN_METRICS = ("hit@10", "ndcg@10", "hit@100", "hit@500")
 
 def run(config: ConfigArgument, overrides: SetOption = None, out: OutOption = None) -> None:
     """Run the whole pipeline; finished stages are reused."""
-    pipeline = open_pipeline(config, overrides, out)
-    finish_run(pipeline)
+    with open_pipeline(config, overrides, out) as pipeline:
+        finish_run(pipeline)
 
 
 def tokenize(config: ConfigArgument, overrides: SetOption = None, out: OutOption = None) -> None:
     """Run the pipeline up to the semantic IDs."""
-    pipeline = open_pipeline(config, overrides, out)
-    Console().print(f"semantic IDs: {pipeline.tokenized()}")
+    with open_pipeline(config, overrides, out) as pipeline:
+        result_console().print(f"semantic IDs: {pipeline.tokenized()}")
 
 
 def train(config: ConfigArgument, overrides: SetOption = None, out: OutOption = None) -> None:
     """Run the pipeline up to the trained model."""
-    pipeline = open_pipeline(config, overrides, out)
-    Console().print(f"weights: {pipeline.train_stage.folder / 'model.safetensors'}")
+    with open_pipeline(config, overrides, out) as pipeline:
+        result_console().print(f"weights: {pipeline.train_stage.folder / 'model.safetensors'}")
 
 
 def evaluate(config: ConfigArgument, overrides: SetOption = None, out: OutOption = None) -> None:
     """Run the pipeline up to the metrics."""
-    pipeline = open_pipeline(config, overrides, out)
-    print_metrics(pipeline)
+    with open_pipeline(config, overrides, out) as pipeline:
+        print_metrics(pipeline)
 
 
 def bundle(config: ConfigArgument, overrides: SetOption = None, out: OutOption = None) -> None:
     """Run the pipeline up to the bundle, without the evaluation."""
-    pipeline = open_pipeline(config, overrides, out)
-    Console().print(f"bundle: {pipeline.bundled()}")
+    with open_pipeline(config, overrides, out) as pipeline:
+        result_console().print(f"bundle: {pipeline.bundled()}")
 
 
-def open_pipeline(config: Path, overrides: list[str] | None, out: Path | None) -> Pipeline:
-    """Read the configuration and open its run folder, with a run log in it."""
+@contextmanager
+def open_pipeline(config: Path, overrides: list[str] | None, out: Path | None) -> Iterator[Pipeline]:
+    """Read the configuration and hold its run folder, with a run log in it; another process waits for its end."""
     resolved = RunConfig.load(config, overrides or [])
     folder = out or Path("runs") / config.stem
-    pipeline = Pipeline(resolved, folder)
-    log_to(folder / "run.log")
-    return pipeline
+    own = folder / "config.yaml"
+    if own.exists() and own.samefile(config) and read_yaml(own) != resolved.model_dump(mode="json"):
+        raise ConfigError(
+            f"{config}: is what the run itself writes, and would be overwritten with what is asked for now",
+            "copy it to another place, or give another --out",
+        )
+    claim_run(folder)
+    with lock_of_run(folder):
+        pipeline = Pipeline(resolved, folder)
+        log_to(folder / "run.log")
+        yield pipeline
 
 
 class RunLog(logging.FileHandler):
@@ -85,7 +98,7 @@ def finish_run(pipeline: Pipeline) -> None:
     """Carry a pipeline out to the end and print its table."""
     print_metrics(pipeline)
     bundle_folder = pipeline.bundled()
-    Console().print(f"report: {pipeline.out / 'report.html'}\nbundle: {bundle_folder}", soft_wrap=True)
+    result_console().print(f"report: {pipeline.out / 'report.html'}\nbundle: {bundle_folder}", soft_wrap=True)
 
 
 def print_metrics(pipeline: Pipeline) -> None:
@@ -100,7 +113,7 @@ def print_metrics(pipeline: Pipeline) -> None:
         left_out = apart(metrics["test"][protocol])
         ranked += f" ({left_out})" if left_out else ""
         name = pipeline.config.model.name
-        Console().print(
+        result_console().print(
             metrics_table(
                 {name: metrics["test"]}, protocol, SHOWN_METRICS, title=f"test, {protocol}: {ranked}"
             )

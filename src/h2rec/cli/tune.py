@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from h2rec.cli.run import ConfigArgument, SetOption, log_to
+from h2rec.cli.terminal import result_console
 from h2rec.experiments.config import RunConfig
 from h2rec.experiments.search.space import read_space
-from h2rec.experiments.search.study import TuningResult
+from h2rec.experiments.search.study import TuningResult, claim
 from h2rec.experiments.search.study import tune as search
 
 SHOWN_TRIALS = 5
@@ -34,12 +34,13 @@ def tune(
     """Search for the settings that are best on validation; the same command resumes."""
     resolved = RunConfig.load(config, overrides or [])
     folder = out or Path("runs") / f"tune-{config.stem}-{resolved.model.name}"
+    claim(folder)
     folder.mkdir(parents=True, exist_ok=True)
     log_to(folder / "tune.log")
     found = search(
         resolved, trials, folder, space=None if space is None else read_space(space), stages=stages
     )
-    console = Console()
+    console = result_console()
     console.print(_table(found, resolved.train.select))
     console.print(f"best: {folder / 'best.yaml'}\ntrials: {folder / 'trials.json'}", soft_wrap=True)
 

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from h2rec.cli.compare import DataOption, JobsOption, OnlyOption, OverridesOption, StagesOption, SuiteArgument
+from h2rec.cli.terminal import result_console
 from h2rec.experiments.suite.files import suite_path
 from h2rec.experiments.suite.suite import Suite
 from h2rec.experiments.suite.tuning import tune_suite
@@ -39,7 +39,7 @@ def tune_suite_command(
     folder = out or Path("runs") / f"tune-{suite_path(suite).stem}"
     opened = Suite.load(suite, folder, data=data or [], overrides=overrides or [], stages=stages)
     failures = tune_suite(opened, trials, jobs=jobs, only=only or [], also=also or [])
-    console = Console()
+    console = result_console()
     for (name, row), error in failures.items():
         console.print(f"failed: {name}, {row}: {error}", markup=False)
     console.print(

@@ -1,6 +1,7 @@
 """The configuration of a run: one YAML file, validated, every component's settings in its place."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -91,8 +92,12 @@ class RunConfig(Settings):
         return key_of_settings(values)
 
     def save(self, path: Path) -> None:
-        """Write the resolved configuration as YAML."""
-        write_text(path, yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
+        """Write the resolved configuration as YAML, unless the file says the same already."""
+        values = self.model_dump(mode="json")
+        with suppress(ConfigError):
+            if read_yaml(path) == values:
+                return
+        write_text(path, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
 
 
 def key_of_settings(values: Mapping[str, Any]) -> str:

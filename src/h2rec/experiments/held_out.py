@@ -73,6 +73,19 @@ def check_held_out(
             )
 
 
+def undrawable(split: Split, rule: RepeatRule, protocols: Sequence[str]) -> list[str]:
+    """Sampled protocols for which no validation or no test user leaves enough items to draw from."""
+    holdouts = [measured_cases(cases, rule) for cases in (split.valid, split.test)]
+    return [
+        protocol
+        for protocol in protocols
+        if protocol != FULL
+        and any(
+            too_few(cases, split.item_count, sampled_negatives(protocol), rule).all() for cases in holdouts
+        )
+    ]
+
+
 def _check_negatives(
     holdouts: dict[str, Holdout], item_count: int, protocol: str, rule: RepeatRule, user_ids: pl.Series
 ) -> None:

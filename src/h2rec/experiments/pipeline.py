@@ -15,16 +15,18 @@ from safetensors.torch import load_file, save_file
 
 from h2rec.data.popularity import popularity_groups
 from h2rec.data.splits import Holdout
+from h2rec.errors import DataError
 from h2rec.evaluation.evaluate import Evaluation, evaluate
 from h2rec.evaluation.metrics import metric_value
 from h2rec.evaluation.repeats import measured_cases
 from h2rec.evaluation.settings import EvaluateSettings, RepeatRule
 from h2rec.experiments.blend import can_be_fitted, fit_weights
 from h2rec.experiments.config import RunConfig
-from h2rec.experiments.held_out import check_held_out
-from h2rec.experiments.preparation import Preparation, publish
+from h2rec.experiments.held_out import check_held_out, undrawable
+from h2rec.experiments.preparation import Preparation
 from h2rec.experiments.provenance import provenance
 from h2rec.experiments.report import write_report
+from h2rec.experiments.run_folder import publish
 from h2rec.experiments.stages import Stage
 from h2rec.files import atomic_folder, read_json, sweep, write_json
 from h2rec.frames import write_parquet
@@ -32,6 +34,7 @@ from h2rec.models.build import build_model, check_name
 from h2rec.models.scorer import CatalogueScorer
 from h2rec.models.settings import UNTRAINED, ModelSettings, ScoreSettings
 from h2rec.retrieval.bundle import BundleParts, write_bundle
+from h2rec.retrieval.manifest import is_bundle
 from h2rec.runtime import random_stream
 from h2rec.training.checkpoint import load_weights, weights_of
 from h2rec.training.objective import TrainingObjective
@@ -67,6 +70,7 @@ class Pipeline(Preparation):
         """The selected weights and the record of the training."""
         # What can't be built or evaluated is refused before the slow stages, not after them.
         check_name(self.config.model)
+        self._leave_out_protocols()
         config = self.config
         check_held_out(
             self.split,
@@ -117,6 +121,23 @@ class Pipeline(Preparation):
             )
 
         return self.stage("train", depends, work)
+
+    def _leave_out_protocols(self) -> None:
+        """Leave sampled protocols out that the catalogue is too small for, unless they were asked for."""
+        settings = self.config.evaluate
+        if "protocols" in settings.model_fields_set:
+            return
+        left_out = undrawable(self.split, self.repeats.rule, settings.protocols)
+        for protocol in left_out:
+            logger.warning(
+                "the protocol %s is left out: of %d items no user leaves so many to draw from (name it in "
+                "evaluate.protocols to insist)",
+                protocol,
+                self.dataset.item_count,
+            )
+        if left_out:
+            kept = [protocol for protocol in settings.protocols if protocol not in left_out]
+            self.settle(evaluate=settings.model_copy(update={"protocols": kept}))
 
     def trainer(self, checkpoint: Path | None) -> Trainer:
         """A trainer of the configured model with its starting weights; None for a training without checkpoints."""
@@ -262,10 +283,6 @@ class Pipeline(Preparation):
     def evaluated(self) -> dict[str, Any]:
         """Carry the pipeline out up to the metrics, publish them, and return the content of `metrics.json`."""
         stage = self.evaluation_stage
-        figures = self.out / "metrics.json"
-        if figures.exists() and read_json(figures)["provenance"]["stages"]["evaluate"] != stage.key:
-            figures.unlink()  # whoever finds figures finds the ranks that they are of
-        publish(stage.folder / "ranks.parquet", self.out / "ranks.parquet")
         training = read_json(self.train_stage.folder / "training.json")
         training.pop("log")
         metrics: dict[str, Any] = read_json(stage.folder / "metrics.json")
@@ -277,15 +294,20 @@ class Pipeline(Preparation):
         metrics["data"] = self.dataset.report
         metrics["repeats"] = self.repeats.as_json()
         metrics["provenance"] = provenance(self.config.train.seed) | {
-            "settings": self.config.key,
+            "settings": self.asked.key,
             "stages": {stage.name: stage.key for stage in self.stages.values()},
             "made": {stage.name: dict(stage.made) for stage in self.stages.values()},
         }
-        write_json(self.out / "head.json", self.head.tolist())
-        write_json(figures, metrics)
         log = read_json(self.train_stage.folder / "training.json")["log"]
-        audited = read_json(self.out / "audit.json") if self.semantic_ids is not None else None
-        write_report(self.out / "report.html", self.config, metrics, log, audited)
+        audited = None if self.semantic_ids is None else read_json(self.audit_stage.folder / "audit.json")
+        figures = self.out / "metrics.json"
+        with self.alone():
+            if _evaluation_in(figures) != stage.key:
+                figures.unlink(missing_ok=True)  # ranks.parquet always matches metrics.json
+            publish(stage.folder / "ranks.parquet", self.out / "ranks.parquet")
+            write_json(self.out / "head.json", self.head.tolist())
+            write_json(figures, metrics)
+            write_report(self.out / "report.html", self.config, metrics, log, audited)
         return metrics
 
     @property
@@ -336,10 +358,19 @@ class Pipeline(Preparation):
             )
 
         stage = self.stage("bundle", depends, work)
-        sweep(self.out / "bundle")
-        with atomic_folder(self.out / "bundle") as fresh:
-            shutil.copytree(stage.folder / "bundle", fresh, dirs_exist_ok=True)
+        with self.alone():
+            sweep(self.out / "bundle")
+            with atomic_folder(self.out / "bundle", is_bundle) as fresh:
+                shutil.copytree(stage.folder / "bundle", fresh, dirs_exist_ok=True)
         return self.out / "bundle"
+
+
+def _evaluation_in(figures: Path) -> str | None:
+    """Key of the evaluation that figures are of; None where there are none, or none that can be read."""
+    try:
+        return str(read_json(figures)["provenance"]["stages"]["evaluate"])
+    except (DataError, KeyError, TypeError):
+        return None
 
 
 def _selection_settings(settings: EvaluateSettings, select: str, rule: RepeatRule) -> EvaluateSettings:

@@ -1,8 +1,8 @@
 """What every model starts from: data, text embeddings and semantic IDs, each a stage of its own."""
 
 import logging
-import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,16 +15,21 @@ from h2rec.data.dataset import Dataset
 from h2rec.data.popularity import head_items
 from h2rec.data.prepare import REPLACED_HINT, input_fingerprint, prepare_as_hashed
 from h2rec.data.splits import Split, split
-from h2rec.errors import ConfigError, DataError
+from h2rec.errors import ConfigError, DataError, SemanticIdError
 from h2rec.evaluation.repeats import Repeats
 from h2rec.experiments.config import RunConfig
+from h2rec.experiments.housekeeping import remember
+from h2rec.experiments.run_folder import claim_run, lock_of_run, publish
 from h2rec.experiments.semantic_id_files import read_tokenized, write_audit, write_tokenized
 from h2rec.experiments.stages import Stage, StageStore
-from h2rec.files import atomic_path, file_hash, read_json
+from h2rec.files import file_hash, read_json
 from h2rec.models.build import ItemFeatures
 from h2rec.runtime import select_device, set_threads
 from h2rec.semantic_ids.codes import CodeArray, SemanticIds
+from h2rec.semantic_ids.embeddings import distinct_embeddings
+from h2rec.semantic_ids.settings import SemanticIdSettings
 from h2rec.semantic_ids.tokenize import tokenize
+from h2rec.settings import Settings
 from h2rec.text.embed import embed
 from h2rec.text.fields import item_texts
 
@@ -52,7 +57,8 @@ class Preparation:
     Parameters
     ----------
     config
-        The resolved configuration.
+        The resolved configuration. What the data decide where nothing is asked for (see `settle`) changes `config`;
+        `asked` stays as it is.
     out
         Folder of the run; its files follow the contract of the documentation.
     stages
@@ -60,13 +66,15 @@ class Preparation:
     """
 
     def __init__(self, config: RunConfig, out: Path, stages: Path | None = None) -> None:
-        self.config = config
+        claim_run(out)
+        self.config = self.asked = config
         self.out = out
         self.store = StageStore(stages or out / "stages")
         self.stages: dict[str, Stage] = {}
         set_threads(config.runtime.threads)
         self.device = select_device(config.runtime.device)
-        config.save(out / "config.yaml")
+        with self.alone():
+            config.save(out / "config.yaml")
 
     # -- data ------------------------------------------------------------------------------------
 
@@ -167,6 +175,9 @@ class Preparation:
         }
         if from_file:
             depends["file"] = _hash_of(Path(settings.quantizer), "semantic_ids.quantizer")
+        elif embeddings is not None:
+            settings = self._fitting_codebooks(embeddings)
+            depends["semantic_ids"] = settings.model_dump(mode="json")
         if embeddings is not None:
             depends["text"] = self.stages["text"].key
 
@@ -181,9 +192,46 @@ class Preparation:
                 _refuse_replaced(Path(settings.quantizer), depends["file"], "semantic_ids.quantizer")
             write_tokenized(folder, found, item_ids)
 
-        stage = self.stage("semantic_ids", depends, work)
+        try:
+            stage = self.stage("semantic_ids", depends, work)
+        except SemanticIdError as error:
+            if self.config.model.reads_codes or from_file:
+                raise
+            logger.warning(
+                "no semantic IDs: %s. %s reads none; figures by shared codes are left out, and the bundle takes no "
+                "new items",
+                error.message,
+                self.config.model.name,
+            )
+            return None
         checkpoint.unlink(missing_ok=True)
         return stage
+
+    def _fitting_codebooks(self, embeddings: Embeddings) -> SemanticIdSettings:
+        """Settings whose codebooks the catalogue can fill: smaller ones than by default, never than asked for."""
+        settings = self.config.semantic_ids
+        if "codebook_size" in settings.model_fields_set:
+            return settings
+        distinct = distinct_embeddings(embeddings.vectors, settings.codebook_size)
+        if distinct >= settings.codebook_size:
+            return settings
+        # A power of two, which every quantizer takes, and two items a code or more.
+        size = max(2, 1 << (max(2, distinct // 2).bit_length() - 1))
+        logger.warning(
+            "the items have %d different texts, too few for codebooks of %d: they get %d codes (set "
+            "semantic_ids.codebook_size for another number)",
+            distinct,
+            settings.codebook_size,
+            size,
+        )
+        self.settle(semantic_ids=settings.model_copy(update={"codebook_size": size}))
+        return self.config.semantic_ids
+
+    def settle(self, **sections: Settings) -> None:
+        """Put settings that the data decide in the place of defaults, in `config.yaml` as well."""
+        self.config = self.config.model_copy(update=sections)
+        with self.alone():
+            self.config.save(self.out / "config.yaml")
 
     @cached_property
     def audit_stage(self) -> Stage:
@@ -214,10 +262,12 @@ class Preparation:
         stage = self.semantic_id_stage
         if stage is None:
             return None
-        publish(stage.folder / "semantic_ids.json", self.out / "semantic_ids.json")
-        for name in ("audit.json", "audit.html"):
-            publish(self.audit_stage.folder / name, self.out / name)
-        for level in read_json(self.out / "audit.json")["levels"]:
+        audited = self.audit_stage.folder
+        with self.alone():
+            publish(stage.folder / "semantic_ids.json", self.out / "semantic_ids.json")
+            for name in ("audit.json", "audit.html"):
+                publish(audited / name, self.out / name)
+        for level in read_json(audited / "audit.json")["levels"]:
             if level["used"] < HARDLY_USED * level["codebook_size"]:
                 logger.warning(
                     "level %d uses %d of its %d codes, so that items of nothing in common share them: lower "
@@ -255,17 +305,16 @@ class Preparation:
             codes[unknown] = -unknown[:, None]
         return codes
 
+    def alone(self) -> AbstractContextManager[bool]:
+        """Hold the lock of the run's folder: of several processes that publish into it one does, the others wait."""
+        return lock_of_run(self.out)
+
     def stage(self, name: str, depends_on: dict[str, Any], work: Callable[[Path], None]) -> Stage:
         """Return a finished stage, made now if it was not there, and remember it in `stages`."""
+        remember(self.out, self.asked.key, {name: self.store.key(name, depends_on)})
         stage = self.store.run(name, depends_on, work)
         self.stages[name] = stage
         return stage
-
-
-def publish(source: Path, target: Path) -> None:
-    """Copy a file of a stage to its place in the run's folder."""
-    with atomic_path(target) as temporary:
-        shutil.copyfile(source, temporary)
 
 
 def _hash_of(path: Path, key: str) -> str:

@@ -8,13 +8,14 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from h2rec.claims import claim_file
 from h2rec.data.readers.text_values import as_text
 from h2rec.errors import DataError
 from h2rec.files import atomic_path
 from h2rec.retrieval.answers import Query, Recommendation
 from h2rec.retrieval.filters import ANY_ITEM, ItemFilter
 from h2rec.retrieval.recommender import Recommender
-from h2rec.retrieval.results import check_ending, result_writer
+from h2rec.retrieval.results import check_ending, holds_answers, result_writer
 
 _ROWS_AT_ONCE = 1024
 _TEXTS = (pa.string(), pa.large_string(), pa.string_view(), pa.null())
@@ -60,7 +61,7 @@ def recommend_file(
     source
         Columns `user_id` and `history` (a list of item ids, oldest first; null counts as empty).
     target
-        Columns as in `RESULT_SCHEMA`.
+        Columns as in `results.RESULT_SCHEMA`, or `results.CSV_COLUMNS`.
     advance
         Called with the number of users done.
 
@@ -68,8 +69,11 @@ def recommend_file(
     ------
     DataError
         If the file can't be read or lacks a column; the row is named where one is at fault.
+    H2RecError
+        If the target is there already and holds no answers.
     """
     check_ending(target)
+    claim_target(source, target)
     report = BatchReport()
     with atomic_path(target) as temporary, result_writer(temporary, target.suffix) as write:
         for users, histories, missing in _batches(source):
@@ -79,6 +83,21 @@ def recommend_file(
             if advance is not None:
                 advance(len(users))
     return report
+
+
+def claim_target(source: Path, target: Path) -> None:
+    """Refuse to write answers over anything but answers.
+
+    Raises
+    ------
+    H2RecError
+        If the target is there and holds something else, or is the source.
+    """
+    if target.exists() and source.exists() and target.samefile(source):
+        raise DataError(
+            f"{target}: is the file of the histories, and would be overwritten", "name another file"
+        )
+    claim_file(target, holds_answers)
 
 
 def rows_of(source: Path) -> int:

@@ -16,13 +16,13 @@ from h2rec.data.histories import Histories
 from h2rec.errors import BundleError, DataError, SemanticIdError
 from h2rec.evaluation.settings import RepeatRule
 from h2rec.files import atomic_folder, file_hash, write_json
-from h2rec.frames import read_parquet, write_parquet
+from h2rec.frames import write_parquet
 from h2rec.models.build import model_for_weights
 from h2rec.models.room import Room, TooLargeError
 from h2rec.models.scorer import CatalogueScorer
 from h2rec.models.settings import ModelSettings, WarmStartSettings
 from h2rec.retrieval.item_table import read_item_table
-from h2rec.retrieval.manifest import FORMAT_VERSION, MANIFEST, Manifest, read_manifest, unreadable
+from h2rec.retrieval.manifest import FORMAT_VERSION, MANIFEST, Manifest, is_bundle, read_manifest, unreadable
 from h2rec.retrieval.process import claim_process
 from h2rec.retrieval.users import UserEncoder
 from h2rec.semantic_ids.codes import LARGEST_CODEBOOK, SemanticIds
@@ -163,10 +163,10 @@ def unstarted(settings: ModelSettings) -> ModelSettings:
 
 
 def write_bundle(folder: Path, parts: BundleParts) -> None:
-    """Write a bundle, all of it or nothing."""
+    """Write a bundle, all of it or nothing; it replaces a bundle or an empty folder, and nothing else."""
     ids = parts.semantic_ids
     scorer = CatalogueScorer(parts.model)
-    with atomic_folder(folder) as fresh:
+    with atomic_folder(folder, is_bundle) as fresh:
         save_file(weights_of(parts.model), fresh / "model.safetensors")
         items = parts.items.with_columns(
             pl.Series("train_count", parts.train_counts[1:].astype(np.int64)),

@@ -13,12 +13,14 @@ import polars as pl
 import torch
 from torch import nn
 
+from h2rec.claims import claim_folder
 from h2rec.data.readers.text_values import as_text
 from h2rec.errors import BundleError, ConfigError, DataError, H2RecError, MissingExtraError
 from h2rec.models.build import ItemFeatures, build_model
 from h2rec.models.settings import ModelSettings
 from h2rec.retrieval.bundle import Bundle, BundleParts, unstarted, write_bundle
 from h2rec.retrieval.item_table import OWN_COLUMNS
+from h2rec.retrieval.manifest import is_bundle
 from h2rec.retrieval.new_items import NearestGroups, nearest_groups
 from h2rec.retrieval.process import claim_process
 from h2rec.semantic_ids.codes import SemanticIds
@@ -84,7 +86,7 @@ def add_items(
         Column `item_id` (texts or whole numbers) and text fields by the names that the bundle's own items use; other
         columns are passed over, missing ones are empty.
     out
-        The new bundle's folder.
+        The new bundle's folder: none yet, an empty one, or another bundle's.
     provenance
         More to be told in the new bundle's provenance.
 
@@ -93,11 +95,14 @@ def add_items(
     BundleError
         If the bundle carries no text encoder or no quantizer, or its model is spm_sid, whose pieces are those of the
         catalogue that it was trained on.
+    H2RecError
+        If `out` holds what h2rec did not write.
     DataError
         If nothing can be added: no text field in common, only known items, only items without text. If an id is
         missing, or none.
     """
     claim_process()
+    claim_folder(out, is_bundle)
     items = _fitting_columns(bundle, _with_ids(items))
     known = set(bundle.items["item_id"])
     given, items = items.height, items.unique("item_id", keep="first", maintain_order=True)

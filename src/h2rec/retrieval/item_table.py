@@ -39,8 +39,7 @@ def read_item_table(path: Path, rows: int, room: int) -> pl.DataFrame:
         data = mapped.read_buffer()
         _check_claims(path, pq.ParquetFile(pa.BufferReader(data)), memoryview(data).cast("B"), rows, room)
         _check_lengths(path, data, room)
-    # A path is literal: brackets in it are no pattern.
-    items = pl.read_parquet(path, glob=False, hive_partitioning=False)
+    items = read_parquet(path)
     expected = {name: kind for name, (_, kind) in _KINDS.items()} | {"item_id": pl.String}
     for name, kind in (dict.fromkeys(items.columns, pl.String) | expected).items():
         if items.schema.get(name) != kind:

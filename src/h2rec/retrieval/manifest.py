@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
+from h2rec.claims import holds_nothing_but
 from h2rec.errors import BundleError, ConfigError, DataError
 from h2rec.evaluation.settings import RepeatRule
 from h2rec.files import file_hash
@@ -45,6 +46,15 @@ class Manifest(Settings):
     """SHA-256 of every other file, by path inside the bundle."""
     provenance: dict[str, Any]
     """Where the model comes from."""
+
+
+def is_bundle(folder: Path) -> bool:
+    """Whether a folder holds a bundle, whole or not, and nothing that its manifest does not list."""
+    try:
+        files = read_strict_json(folder / MANIFEST, LARGEST_MANIFEST)["files"]
+        return isinstance(files, dict) and holds_nothing_but(folder, {*files, MANIFEST})
+    except (DataError, OSError, KeyError, TypeError):
+        return False
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -97,9 +97,9 @@ class Recommender:
         """Recommend `k` items to follow a history of item ids, oldest first.
 
         Ids are texts or whole numbers, in a list or in a column of numpy, pandas, Polars or Arrow. Unknown items are
-        skipped and reported; where nothing known remains, the most popular items are given. Whether items of the history
-        may come again is the bundle's rule (`repeats`), or the filter's if it says so. There are fewer than `k`, maybe
-        none, where the filter and the history leave no more.
+        skipped and reported; where nothing known remains, the most popular items are given. Whether items of the
+        history may come again is the bundle's rule (`repeats`), or the filter's if it says so. There are fewer than
+        `k`, maybe none, where the filter and the history leave no more.
 
         Raises
         ------

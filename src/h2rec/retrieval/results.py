@@ -47,6 +47,20 @@ def check_ending(target: Path) -> None:
         )
 
 
+def holds_answers(path: Path) -> bool:
+    """Whether a file is one of results, by its columns: it may be written anew."""
+    try:
+        if path.suffix.lower() == ".parquet":
+            return bool(pq.read_schema(path.absolute()).equals(RESULT_SCHEMA))
+        with path.open(encoding="utf-8") as stream:
+            first = stream.readline()
+        if path.suffix.lower() == ".csv":
+            return first.rstrip("\n") == ",".join(CSV_COLUMNS)
+        return not first or list(json.loads(first)) == RESULT_SCHEMA.names
+    except (pa.ArrowException, OSError, ValueError):
+        return False
+
+
 @contextmanager
 def result_writer(path: Path, ending: str) -> Iterator[Write]:
     """Open a file of results at `path`, in the format that `ending` tells."""

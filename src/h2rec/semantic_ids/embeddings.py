@@ -61,6 +61,16 @@ def check_embeddings(
         start += len(chunk)
 
 
+def distinct_embeddings(embeddings: Embeddings, enough: int) -> int:
+    """Count distinct rows, until there are `enough`."""
+    distinct: set[bytes] = set()
+    for chunk in chunks(embeddings):
+        distinct.update(row.tobytes() for row in chunk)
+        if len(distinct) >= enough:
+            break
+    return len(distinct)
+
+
 def check_enough_items(embeddings: Embeddings, codebook_size: int) -> None:
     """Refuse catalogues with fewer distinct embeddings than codes: some codes could never be used.
 
@@ -69,16 +79,13 @@ def check_enough_items(embeddings: Embeddings, codebook_size: int) -> None:
     SemanticIdError
         Telling how many distinct embeddings there are.
     """
-    distinct: set[bytes] = set()
-    for chunk in chunks(embeddings):
-        distinct.update(row.tobytes() for row in chunk)
-        if len(distinct) >= codebook_size:
-            return
-    raise SemanticIdError(
-        f"{len(embeddings)} items with {len(distinct)} distinct embeddings "
-        f"can't fill {codebook_size} codes a level",
-        "lower semantic_ids.codebook_size, or check that the item texts differ",
-    )
+    distinct = distinct_embeddings(embeddings, codebook_size)
+    if distinct < codebook_size:
+        raise SemanticIdError(
+            f"{len(embeddings)} items with {distinct} distinct embeddings "
+            f"can't fill {codebook_size} codes a level",
+            "lower semantic_ids.codebook_size, or check that the item texts differ",
+        )
 
 
 def sample_rows(embeddings: Embeddings, limit: int, seed: int) -> Embeddings:

@@ -1,6 +1,7 @@
 """Quantizers and half-done fits on disk: safetensors for numbers, JSON for the rest, nothing executable."""
 
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from h2rec.errors import DataError, SemanticIdError
 from h2rec.files import array_hash, atomic_path, content_key, write_json
 from h2rec.semantic_ids.protocol import Embeddings
 from h2rec.untrusted import read_finite_tensors, read_strict_json
+
+logger = logging.getLogger(__name__)
 
 FORMAT = 1
 DESCRIPTION = "quantizer.json"
@@ -145,21 +148,31 @@ def fit_fingerprint(description: Mapping[str, Any], embeddings: Embeddings, seed
 
 def save_checkpoint(path: Path, fingerprint: str, step: int, tensors: Mapping[str, Tensor]) -> None:
     """Write the state of a fit after `step` steps, in one piece or not at all."""
-    _save_tensors(path, tensors, {"fingerprint": fingerprint, "step": str(step)})
+    metadata = {"fingerprint": fingerprint, "step": str(step)}
+    _save_tensors(path, tensors, metadata | {"hash": _hash_of(metadata, tensors)})
 
 
 def load_checkpoint(path: Path | None, fingerprint: str) -> tuple[int, dict[str, Tensor]] | None:
-    """Read the state that `save_checkpoint` wrote for the same fit, or None where there is none."""
+    """Read the state that `save_checkpoint` wrote for the same fit, or None where there is none, or a damaged one."""
     if path is None or not path.exists():
         return None
     try:
         with safe_open(path, framework="pt") as stream:
-            metadata = stream.metadata() or {}
-        if metadata.get("fingerprint") != fingerprint:
+            metadata = dict(stream.metadata() or {})
+        tensors = load_file(path)
+        told = metadata.pop("hash", None)
+        if told != _hash_of(metadata, tensors):
+            logger.warning("%s was changed after it was written, and is passed over", path)
             return None
-        return int(metadata["step"]), load_file(path)
-    except (OSError, SafetensorError, KeyError, ValueError, json.JSONDecodeError):
+        return (int(metadata["step"]), tensors) if metadata.get("fingerprint") == fingerprint else None
+    except (OSError, SafetensorError, KeyError, ValueError, json.JSONDecodeError) as error:
+        logger.warning("%s can't be read (%s), and is passed over", path, error)
         return None
+
+
+def _hash_of(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
+    hashes = {name: array_hash(tensor.detach().cpu().numpy()) for name, tensor in tensors.items()}
+    return content_key({**metadata, "tensors": hashes})
 
 
 def _save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:

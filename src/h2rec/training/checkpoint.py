@@ -1,5 +1,7 @@
 """Checkpoints that are whole or absent: tensors as safetensors, everything else as JSON."""
 
+import logging
+import re
 import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,11 +12,19 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from h2rec.errors import H2RecError
-from h2rec.files import atomic_folder, read_json, write_json
+from h2rec.claims import files_in, holds_nothing_but
+from h2rec.errors import DataError, H2RecError
+from h2rec.files import atomic_folder, differing, folder_hashes, left_overs, read_json, write_json
 from h2rec.training.optimizer import Optimizer
 
+logger = logging.getLogger(__name__)
+
 Tensors = dict[str, torch.Tensor]
+
+HASHES = "hashes.json"
+"""File of a checkpoint with the hashes of its other ones."""
+FILES = ("model.safetensors", "optimizer.safetensors", "best.safetensors", "progress.json", HASHES)
+_NAME = re.compile(r"epoch-\d{6,}")
 
 
 @dataclass
@@ -59,7 +69,7 @@ def save_checkpoint(
     """
     older_best = None if progress.best_epoch is None else _written_best(folder, progress.best_epoch)
     newest = folder / f"epoch-{progress.epoch:06d}"
-    with atomic_folder(newest) as fresh:
+    with atomic_folder(newest, _is_checkpoint) as fresh:
         save_file(weights_of(model), fresh / "model.safetensors")
         save_file(_optimizer_tensors(model, optimizer), fresh / "optimizer.safetensors")
         if older_best is not None:
@@ -67,14 +77,26 @@ def save_checkpoint(
         elif best is not None:
             save_file(best, fresh / "best.safetensors")
         write_json(fresh / "progress.json", asdict(progress))
-    for older in folder.iterdir():
+        write_json(fresh / HASHES, folder_hashes(fresh))
+    for older in [*_checkpoints(folder), *left_overs(folder)]:
         if older != newest:
             shutil.rmtree(older, ignore_errors=True)
 
 
+def _is_checkpoint(folder: Path) -> bool:
+    return holds_nothing_but(folder, FILES)
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """Folders of checkpoints, the oldest first."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if _NAME.fullmatch(path.name) and path.is_dir())
+
+
 def _written_best(folder: Path, best_epoch: int) -> Path | None:
     """The file of the best state in the newest checkpoint, if it is the state of that epoch."""
-    newest = max(folder.glob("epoch-*"), default=None)
+    newest = max(_checkpoints(folder), default=None)
     if newest is None or not (newest / "best.safetensors").exists():
         return None
     written: int | None = read_json(newest / "progress.json")["best_epoch"]
@@ -91,28 +113,46 @@ def _link(source: Path, target: Path) -> None:
 def load_checkpoint(
     folder: Path, model: nn.Module, optimizer: Optimizer
 ) -> tuple[Progress, Tensors | None] | None:
-    """Restore the newest state saved in `folder` into model and optimiser; None if there is none.
+    """Restore the newest whole state saved in `folder` into model and optimiser; None if there is none.
+
+    One whose files are not as they were written is passed over, with a warning: the training then starts from an
+    earlier one or anew, and ends alike.
 
     Raises
     ------
     H2RecError
-        If the checkpoint belongs to another model or is damaged.
+        If the checkpoint belongs to another model.
     """
-    newest = max(folder.glob("epoch-*"), default=None)
-    if newest is None:
-        return None
-    folder = newest
+    for newest in reversed(_checkpoints(folder)):
+        if (damage := _damage(newest)) is not None:
+            logger.warning("%s: this checkpoint is passed over: %s", newest, damage)
+            continue
+        try:
+            load_weights(model, load_file(newest / "model.safetensors"))
+            _restore_optimizer(model, optimizer, load_file(newest / "optimizer.safetensors"))
+            path = newest / "best.safetensors"
+            best = load_file(path) if path.exists() else None
+            return Progress(**read_json(newest / "progress.json")), best
+        except (OSError, SafetensorError, RuntimeError, KeyError, TypeError, H2RecError) as error:
+            raise H2RecError(
+                f"{newest}: this checkpoint can't be resumed ({str(error).splitlines()[0]})",
+                "delete the folder to train from the start",
+            ) from None
+    return None
+
+
+def _damage(checkpoint: Path) -> str | None:
+    """What is wrong with a checkpoint's files; None for a whole one."""
     try:
-        load_weights(model, load_file(folder / "model.safetensors"))
-        _restore_optimizer(model, optimizer, load_file(folder / "optimizer.safetensors"))
-        best = load_file(folder / "best.safetensors") if (folder / "best.safetensors").exists() else None
-        progress = Progress(**read_json(folder / "progress.json"))
-    except (OSError, SafetensorError, RuntimeError, KeyError, TypeError, H2RecError) as error:
-        raise H2RecError(
-            f"{folder}: this checkpoint can't be resumed ({str(error).splitlines()[0]})",
-            "delete the folder to train from the start",
-        ) from None
-    return progress, best
+        hashes = read_json(checkpoint / HASHES)
+    except DataError as error:
+        return error.message
+    if not isinstance(hashes, dict) or not {"model.safetensors", "optimizer.safetensors"} <= hashes.keys():
+        return f"{HASHES} is damaged"
+    if extra := files_in(checkpoint) - {*hashes, HASHES}:
+        return f"{min(extra)} is none of its files"
+    name = differing(checkpoint, hashes)
+    return None if name is None else f"{name} is missing, or was changed after it was written"
 
 
 def weights_of(model: nn.Module) -> Tensors:

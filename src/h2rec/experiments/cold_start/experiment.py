@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from h2rec.claims import claim_names
 from h2rec.data.splits import Holdout
 from h2rec.errors import ConfigError, DataError
 from h2rec.evaluation.metrics import per_case
@@ -21,6 +22,7 @@ from h2rec.experiments.cold_start.scorers import FirstBranch, SameForAll, TextNe
 from h2rec.experiments.config import RunConfig
 from h2rec.experiments.pipeline import EVALUATION_SEED, Pipeline
 from h2rec.experiments.provenance import provenance
+from h2rec.experiments.run_folder import is_run_folder
 from h2rec.experiments.suite.comparison import mark_places, over_seeds, tests_against
 from h2rec.files import write_json
 from h2rec.models.scorer import CatalogueScorer
@@ -97,6 +99,7 @@ def cold_start(
         )
     if config.text.noise is not None and config.text.noise.share:
         raise ConfigError("cold start takes texts as they are", "leave text.noise out")
+    claim(out)
     whole = Pipeline(config, out / "whole", stages or out / "stages")
     has_text = np.array([bool(text) for text in item_texts(whole.dataset.items, config.text.fields)])
     if not has_text.any():
@@ -136,6 +139,21 @@ def cold_start(
     }
     write_json(out / "cold_start.json", found)
     return found
+
+
+def claim(out: Path) -> None:
+    """Refuse a folder in which the experiment would overwrite what h2rec did not write.
+
+    Raises
+    ------
+    H2RecError
+        Naming what is there.
+    """
+    claim_names(out, ("cold_start.json", "cold_start.log"), _is_cold_start)
+
+
+def _is_cold_start(out: Path) -> bool:
+    return is_run_folder(out / "whole")
 
 
 def _described(pipeline: Pipeline, cold: ColdCases) -> NewItems:

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from h2rec.errors import ConfigError, H2RecError, MissingExtraError
+from h2rec.claims import claim_names
+from h2rec.errors import ConfigError, DataError, H2RecError, MissingExtraError
 from h2rec.experiments.config import RunConfig
 from h2rec.experiments.pipeline import Pipeline
 from h2rec.experiments.provenance import provenance
@@ -107,6 +108,7 @@ def tune(
         raise ConfigError(f"--trials: {trials}, at least one is needed")
     space = default_space(config) if space is None else space
     start = {key: value_at(config, key) for key in space}
+    claim(out)
     out.mkdir(parents=True, exist_ok=True)
     also = [start | {key: value for key, value in tried.items() if key in space} for tried in also]
     _claim(out, config, space, also)
@@ -236,6 +238,25 @@ def _records(study: "optuna.Study") -> list[TrialRecord]:
     return [
         TrialRecord(**trial.user_attrs["record"]) for trial in study.trials if "record" in trial.user_attrs
     ]
+
+
+def claim(out: Path) -> None:
+    """Refuse a folder in which a search would overwrite what h2rec did not write.
+
+    Raises
+    ------
+    H2RecError
+        Naming what is there.
+    """
+    claim_names(out, ("search.json", "study.db", "trials.json", "best.yaml"), _is_search)
+
+
+def _is_search(out: Path) -> bool:
+    try:
+        asked = read_json(out / "search.json")
+    except DataError:
+        return False
+    return isinstance(asked, dict) and {"config", "space"} <= asked.keys()
 
 
 def _claim(out: Path, config: RunConfig, space: SearchSpace, also: Sequence[Mapping[str, Any]]) -> None:

@@ -1,12 +1,17 @@
 """What a suite's runs say beside the main figures: groups, exposure, intent, codes, curves, cost, origin."""
 
+import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
+from h2rec.errors import DataError
+from h2rec.experiments.stages import read_stage
 from h2rec.experiments.suite.suite import Job, Suite
 from h2rec.files import read_json
+
+logger = logging.getLogger(__name__)
 
 Record = dict[str, Any]
 
@@ -159,9 +164,15 @@ def _diagnosis(suite: Suite, metrics: Sequence[Record]) -> Iterable[Record]:
 
 
 def _training(suite: Suite, metrics: Record) -> Record:
-    path = suite.stages / f"train-{metrics['provenance']['stages']['train']}" / "training.json"
-    found: Record = read_json(path) if path.exists() else {"log": [], "selected_by": None}
-    return found
+    folder = suite.stages / f"train-{metrics['provenance']['stages']['train']}"
+    try:
+        if folder.exists():
+            read_stage(folder)
+            found: Record = read_json(folder / "training.json")
+            return found
+    except DataError as error:
+        logger.warning("curves and signs of a training are left out: %s; run the suite again", error.message)
+    return {"log": [], "selected_by": None}
 
 
 def _codes(job: Job) -> Iterable[Record]:

@@ -1,5 +1,6 @@
 """Whether a run's figures are those that a suite asks for: of its settings, and of what the data files hold now."""
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,20 @@ from h2rec.data.settings import DataSettings
 from h2rec.errors import ConfigError, DataError
 from h2rec.experiments.config import RunConfig, key_of_settings, read_yaml
 from h2rec.experiments.stages import stage_key
-from h2rec.files import read_json
+from h2rec.files import differing, file_hash, read_json, write_json
+
+logger = logging.getLogger(__name__)
+
+HASHES = "hashes.json"
+"""File of a run's folder in a suite: hashes of the files that tables are made of."""
+_TOLD = ("metrics.json", "ranks.parquet", "head.json", "audit.json", "intent.json", "shares.json")
+
+
+def write_hashes(folder: Path) -> None:
+    """Write the hashes of what tables are made of."""
+    write_json(
+        folder / HASHES, {name: file_hash(folder / name) for name in _TOLD if (folder / name).exists()}
+    )
 
 
 class Figures:
@@ -18,6 +32,7 @@ class Figures:
     def __init__(self) -> None:
         self._fingerprints: dict[str, dict[str, Any] | None] = {}
         self._known: dict[Path, tuple[list[int], str]] = {}
+        self._whole: dict[Path, int] = {}
 
     def made_with(self, folder: Path, config: RunConfig) -> str | None:
         """Key of the settings that a run's figures were made with, as they read today.
@@ -35,7 +50,7 @@ class Figures:
             ``config.key`` where the figures are the ones that are asked for; None without figures.
         """
         paths = (folder / "metrics.json", folder / "config.yaml")
-        if not all(path.exists() for path in paths):
+        if not all(path.exists() for path in paths) or not self._is_whole(folder):
             return None
         stamp = [path.stat().st_mtime_ns for path in paths]
         known, key = self._known.get(folder, ([], ""))
@@ -43,6 +58,25 @@ class Figures:
             key = self._settings_of(folder, config)
             self._known[folder] = (stamp, key)
         return key
+
+    def _is_whole(self, folder: Path) -> bool:
+        """Whether a run's files are as they were written; so taken where older software left no hashes."""
+        path = folder / HASHES
+        if not path.exists():
+            return True
+        stamp = path.stat().st_mtime_ns
+        if self._whole.get(folder) != stamp:
+            try:
+                name = differing(folder, read_json(path))
+            except (DataError, AttributeError):
+                name = HASHES
+            if name is not None:
+                logger.warning(
+                    "%s is missing, or was changed after it was written: run the suite again", folder / name
+                )
+                return False
+            self._whole[folder] = stamp
+        return True
 
     def _settings_of(self, folder: Path, config: RunConfig) -> str:
         origin = read_json(folder / "metrics.json")["provenance"]
@@ -57,9 +91,10 @@ class Figures:
         own = {name: value for name, value in written["model"].items() if name not in read.model.of_others}
         # The sections of other models counted once.
         given = (key_of_settings({**written, "model": own}), key_of_settings(written))
-        if told not in given:
-            return told
-        return read.key if self._are_of_these_data(config.data, origin) else "other data"
+        if not self._are_of_these_data(config.data, origin):
+            return "other data"
+        # Others are those of a run whose data decided in the place of defaults: its file tells what they became.
+        return read.key if told in given else told
 
     def _are_of_these_data(self, data: DataSettings, origin: Mapping[str, Any]) -> bool:
         """Whether figures are of what the data files hold now; so taken where these are not at hand."""

@@ -6,19 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from h2rec.errors import ConfigError, H2RecError
+from h2rec.claims import claim_names
+from h2rec.cores import available_cores, default_threads
+from h2rec.errors import ConfigError, DataError, H2RecError
 from h2rec.experiments.config import RunConfig, apply_override
 from h2rec.experiments.intent import intent_by_popularity
 from h2rec.experiments.pipeline import Pipeline
 from h2rec.experiments.shares import branch_shares
-from h2rec.experiments.suite.figures import Figures
+from h2rec.experiments.suite.figures import HASHES, Figures, write_hashes
 from h2rec.experiments.suite.files import Values, merged, read_suite, read_tuned, suite_path, tuned_file
 from h2rec.experiments.suite.settings import Row, SuiteSettings
 from h2rec.experiments.workers import side_by_side
 from h2rec.files import read_json, write_json
 from h2rec.models.build import check_name
 from h2rec.progress import progress_bar
-from h2rec.runtime import available_cores
 
 logger = logging.getLogger(__name__)
 
@@ -176,6 +177,7 @@ class Suite:
         for folder in (self.out, self.stages):
             if folder.exists() and not folder.is_dir():
                 raise ConfigError(f"{folder}: is no folder")
+        claim_names(self.out, ("results.json", "report.html"), _is_suite)
         for told, place in (
             ("lie in one folder", _file_name),
             ("have one file of tuned settings", lambda row: tuned_file(Path(), "", row).name),
@@ -223,7 +225,7 @@ class Suite:
             for path in (job.config.data.interactions, job.config.data.items):
                 if path is not None and not path.exists():
                     raise ConfigError(f"{job.data}: {path}: no such file")
-        threads = max(1, (len(cores) if cores else available_cores()) // jobs)
+        threads = min(default_threads(), max(1, (len(cores) if cores else available_cores()) // jobs))
         failures: dict[Job, str] = {}
         with progress_bar("suite", len(chosen), "runs") as advance:
             advance(len(chosen) - len(wanted))
@@ -289,9 +291,11 @@ class Suite:
 
 def _run(job: Job, stages: Path, threads: int) -> None:
     pipeline = Pipeline(with_threads(job.config, threads), job.folder, stages)
+    (job.folder / HASHES).unlink(missing_ok=True)  # until all is there again
     pipeline.evaluated()
     intent_by_popularity(pipeline)
     branch_shares(pipeline)
+    write_hashes(job.folder)
     (job.folder / "failure.json").unlink(missing_ok=True)
 
 
@@ -300,6 +304,14 @@ def with_threads(config: RunConfig, threads: int) -> RunConfig:
     if config.runtime.threads is not None:
         return config
     return config.model_copy(update={"runtime": config.runtime.model_copy(update={"threads": threads})})
+
+
+def _is_suite(out: Path) -> bool:
+    try:
+        found = read_json(out / "results.json")
+    except DataError:
+        return False
+    return isinstance(found, dict) and {"suite", "records"} <= found.keys()
 
 
 def _makes_codes(key: str) -> bool:

@@ -1,11 +1,14 @@
 """The same search for every row of a suite on every data set, several side by side, and the configs that it finds."""
 
 import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
 
+from h2rec.claims import claim_file
+from h2rec.cores import available_cores, default_threads
 from h2rec.errors import ConfigError, H2RecError
 from h2rec.experiments.config import read_yaml
 from h2rec.experiments.search.space import default_space, value_at
@@ -15,7 +18,6 @@ from h2rec.experiments.suite.suite import Job, Suite, with_threads
 from h2rec.experiments.workers import side_by_side
 from h2rec.files import write_text
 from h2rec.progress import progress_bar
-from h2rec.runtime import available_cores
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +58,9 @@ def tune_suite(
     for known in also:
         if not any(_known(known, job.model) for job in wanted):
             raise ConfigError(f"--also {known}: holds no settings of a row that is searched, ROW.yaml")
-    threads = max(1, available_cores() // jobs)
+    for job in wanted:
+        claim_file(tuned_file(suite.out / "tuned", job.data, job.model), _is_tuned)
+    threads = min(default_threads(), max(1, available_cores() // jobs))
     failures: dict[tuple[str, str], str] = {}
     tasks = {job: (job, suite.out, suite.stages, trials, threads, also) for job in wanted}
     with progress_bar("tuning", len(wanted), "searches") as advance:
@@ -70,6 +74,12 @@ def tune_suite(
                 logger.info("searched: %s, %s: %.5f", job.data, job.model, outcome)
             advance(1)
     return failures
+
+
+def _is_tuned(path: Path) -> bool:
+    """Whether a file is one of settings that a search has found."""
+    with path.open("rb") as stream:
+        return re.match(rb"# .+ on .+: best of \d+ trials", stream.readline()) is not None
 
 
 def _is_searched(job: Job, suite: Suite) -> bool:
