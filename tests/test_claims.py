@@ -116,7 +116,8 @@ def test_all_that_is_written_has_the_permissions_of_the_umask(tmp_path, mask):
 
 
 def test_answers_are_written_over_answers_and_nothing_else(tmp_path):
-    from h2rec.retrieval.batch import RESULT_SCHEMA, claim_target
+    from h2rec.retrieval.batch import claim_target
+    from h2rec.retrieval.results import RESULT_SCHEMA
 
     histories, theirs, answers = (tmp_path / f"{name}.parquet" for name in ("histories", "theirs", "answers"))
     for path in (histories, theirs):

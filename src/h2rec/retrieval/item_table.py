@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from h2rec.errors import DataError
+from h2rec.frames import read_parquet
 from h2rec.retrieval.parquet_pages import chunk_pages
 
 OWN_COLUMNS = ("item_id", "train_count", "head")
