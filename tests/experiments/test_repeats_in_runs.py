@@ -233,7 +233,8 @@ def test_a_user_who_has_seen_all_stops_nobody_and_is_named(bot, tmp_path, caplog
     # The target is a repeat: under the one rule that sets it apart, under the other it has rivals enough.
     assert metrics["sampled20"]["apart"] == {"repeats": int(rule == "auto"), "too_few_negatives": 0}
     assert metrics["full"]["overall"]["cases"] == 80 + (rule == "allowed")
-    assert "leaves out" not in caplog.text
+    assert ("sampled20 leaves out 1 of 81 users" in caplog.text) == (rule == "auto")
+    assert ("to draw from: 'bot'" in caplog.text) == (rule == "auto")
     recommender = Recommender.load(pipeline.bundled())
     answer = recommender.recommend([f"i{item}" for item in range(ITEMS)], 10)
     assert len(answer.items) == (10 if rule == "allowed" else 0)

@@ -92,15 +92,15 @@ def _check_negatives(
     needed = sampled_negatives(protocol)
     rows = []
     for name, holdout in holdouts.items():
-        cases = measured_cases(holdout, rule)
-        short = too_few(cases, item_count, needed, rule)
-        if short.all():
+        # Who has seen nearly all is named, also where the target is a repeat and so in no figure anyway.
+        short = too_few(holdout, item_count, needed, rule)
+        if too_few(measured_cases(holdout, rule), item_count, needed, rule).all():
             raise DataError(
                 f"{protocol} needs {needed} negatives a user, and of the {item_count} items no {name} user has so many "
                 + ("beside the target" if rule == "allowed" else "outside the history"),
                 "leave the sampled protocol out of evaluate.protocols, or name a smaller one such as sampled20",
             )
-        rows.append(cases.users[short])
+        rows.append(holdout.users[short])
     users = np.unique(np.concatenate(rows))
     if len(users):
         named = ", ".join(repr(str(user)) for user in user_ids.gather(users[:NAMED]))

@@ -39,7 +39,7 @@ def metrics_table(
 def apart(block: Mapping[str, Any]) -> str:
     """Say which cases are in no figure of a protocol; empty where all are."""
     reasons = {
-        "repeats": "repeats, which are excluded",
+        "repeats": "set apart as repeats",
         "too_few_negatives": "whose users leave too few negatives",
     }
     counts = block.get("apart", {})
