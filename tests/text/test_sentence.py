@@ -127,7 +127,7 @@ def test_models_that_could_run_code_are_refused(tmp_path, fault):
         message = "has no safetensors weights"
     elif fault == "own code":
         (tmp_path / "modules.json").write_text('[{"idx": 0, "path": "", "type": "custom.Transformer"}]')
-        message = "brings code of its own"
+        message = "is none of Transformer, Pooling"
     else:
         (tmp_path / "config.json").unlink()
         message = "is no sentence-transformers model"

@@ -10,12 +10,12 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import SafetensorError
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from h2rec.errors import ConfigError, DataError, MissingExtraError
 from h2rec.files import content_key, read_json, write_json
-from h2rec.text.encoders.model_folder import model_files, model_fingerprint, model_folder
+from h2rec.text.encoders.model_check import check_foreign, clean_copy, model_files
+from h2rec.text.encoders.model_folder import MINILM, model_fingerprint, model_folder
 
 
 class SentenceEncoder:
@@ -72,12 +72,13 @@ class SentenceEncoder:
         return np.asarray(vectors, dtype=np.float32)
 
     def save(self, folder: Path) -> None:
-        """Write `encoder.json`; the files of a model that came from a folder are copied beside it.
+        """Write `encoder.json`; the files of any model but MiniLM are copied beside it.
 
-        Of MiniLM and models of the hub only the name and the fingerprint are kept: 90 MB in every bundle
-        would buy nothing, and `load` takes no other weights than these.
+        Of MiniLM only the name and the fingerprint are kept: 90 MB in every bundle would buy nothing, and `load`
+        takes no other weights than these. Any other model travels along: a bundle may come from a stranger, so
+        what it says is never looked up, neither on the hub nor in a folder.
         """
-        own = self._name != "minilm" and Path(self._name).is_dir()
+        own = self._name != MINILM
         description = {
             "kind": "sentence_transformers",
             "model": None if own else self._name,
@@ -99,16 +100,34 @@ class SentenceEncoder:
         Raises
         ------
         DataError
-            If the description is damaged.
+            If the description is damaged, or names a model that is not in the folder.
+        ConfigError
+            If the folder holds more than a model's plain data, or the model is refused.
         """
-        description = read_json(folder / "encoder.json")
+        path = folder / "encoder.json"
+        description = read_json(path)
         try:
-            name = description["model"] or str(folder / "model")
-            encoder = cls(name, batch_size=description["batch_size"], max_tokens=description["max_tokens"])
-            encoder._expected = str(description["fingerprint"])
+            name, batch_size = description["model"], description["batch_size"]
+            max_tokens, expected = description["max_tokens"], description["fingerprint"]
         except (KeyError, TypeError):
-            path = folder / "encoder.json"
             raise DataError(f"{path}: not a description of a sentence encoder") from None
+        if not all(
+            value is None or (type(value) is int and 0 < value < 1 << 20)
+            for value in (batch_size, max_tokens)
+        ):
+            raise DataError(f"{path}: not a description of a sentence encoder (batch_size, max_tokens)")
+        if name not in (None, MINILM):
+            raise DataError(
+                f"{path}: the encoder {str(name)[:80]!r} is not in this folder; names in a bundle are never looked up",
+                "bundle the run again: the model then travels in the bundle",
+            )
+        model = folder / "model"
+        if name is None:
+            if model.is_symlink() or not model.is_dir():
+                raise DataError(f"{path}: the model's folder is missing")
+            check_foreign(str(model), model)
+        encoder = cls(name or str(model), batch_size=batch_size or 32, max_tokens=max_tokens)
+        encoder._expected = str(expected)
         return encoder
 
     _expected: str | None = None
@@ -128,9 +147,10 @@ class SentenceEncoder:
         # A bar of a fraction of a second, which would show even without a terminal.
         transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # no annotations there
         try:
-            model = SentenceTransformer(str(self.folder), device=self.device, local_files_only=True)
-        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-            reason = str(error).strip().partition("\n")[0]
+            with clean_copy(self.folder) as folder:
+                model = SentenceTransformer(str(folder), device=self.device, local_files_only=True)
+        except Exception as error:  # readers of damaged files raise what they like
+            reason = str(error).strip().partition("\n")[0] or type(error).__name__
             raise ConfigError(f"text.encoder: the model '{self._name}' can't be loaded ({reason})") from None
         if self.max_tokens is not None:
             model.max_seq_length = min(self.max_tokens, model.max_seq_length or self.max_tokens)
