@@ -97,6 +97,8 @@ def cold_start(
     if config.text.noise is not None and config.text.noise.share:
         raise ConfigError("cold start takes texts as they are", "leave text.noise out")
     whole = Pipeline(config, out / "whole", stages or out / "stages")
+    # What is text is decided on the whole catalogue, not anew on what is left of it.
+    config = config.model_copy(update={"text": config.text.model_copy(update={"fields": whole.text_fields})})
     has_text = np.array([bool(text) for text in item_texts(whole.dataset.items, config.text.fields)])
     if not has_text.any():
         raise DataError("no item has a text, by which items that are withheld would be placed")

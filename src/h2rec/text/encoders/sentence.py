@@ -1,5 +1,6 @@
 """Sentence-transformers models: MiniLM by default, any other by name or folder."""
 
+import platform
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -13,9 +14,13 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from h2rec.errors import ConfigError, DataError, MissingExtraError
-from h2rec.files import content_key, read_json, write_json
+from h2rec.files import content_key, file_hash, read_json, write_json
 from h2rec.text.encoders.model_check import check_foreign, clean_copy, model_files
 from h2rec.text.encoders.model_folder import MINILM, model_fingerprint, model_folder
+
+
+_TOKENS_A_TEXT = 16
+"""Tokens of a batch, by `batch_size`: shorter texts are encoded more at once, longer ones fewer."""
 
 
 class SentenceEncoder:
@@ -26,7 +31,7 @@ class SentenceEncoder:
     name
         `minilm`, the folder of a model, or a name on the hub.
     batch_size
-        Texts encoded at once.
+        Texts of 16 tokens encoded at once; of longer ones fewer.
     max_tokens
         Longer texts are cut; None takes the model's own limit.
     device
@@ -65,11 +70,71 @@ class SentenceEncoder:
         """Embeddings `[n, m]`, rows of unit length."""
         if len(texts) == 0:
             return self.encode([""])[:0]
+        counts = self._token_counts(texts)
+        vectors: dict[int, npt.NDArray[np.float32]] = {}
         with _fast_matrix_products(self._model.device):
-            vectors = self._model.encode(
-                list(texts), batch_size=self.batch_size, normalize_embeddings=True, show_progress_bar=False
-            )
-        return np.asarray(vectors, dtype=np.float32)
+            for tokens in np.unique(counts)[::-1]:
+                rows = np.flatnonzero(counts == tokens)
+                # Always as many tokens together as others of this length have: kernels, and with them the order of
+                # sums, go by shape. So a text is embedded to the same bits in any company, and nothing is padding.
+                size = max(1, self.batch_size * _TOKENS_A_TEXT // int(tokens))
+                for start in range(0, len(rows), size):
+                    batch = rows[start : start + size].tolist()
+                    filled = batch + batch[-1:] * (size - len(batch))
+                    made = self._model.encode(
+                        [texts[row] for row in filled],
+                        batch_size=size,
+                        normalize_embeddings=True,
+                        show_progress_bar=False,
+                    )
+                    vectors |= zip(batch, np.asarray(made, dtype=np.float32), strict=False)
+        return np.stack([vectors[row] for row in range(len(texts))])
+
+    @property
+    def maker(self) -> str:
+        """Model, cut, size of batches, libraries, and the place where it runs: all that decides bits."""
+        from importlib.metadata import version
+
+        device = self._model.device
+        place = (
+            torch.cuda.get_device_name(device)
+            if device.type == "cuda"
+            else torch.backends.cpu.get_cpu_capability()
+        )
+        return content_key(
+            {
+                "fingerprint": self.fingerprint,
+                "files": [
+                    file_hash(path) for path in model_files(self.folder) if path.suffix != ".safetensors"
+                ],
+                "batch_size": self.batch_size,
+                "libraries": [version(name) for name in ("torch", "transformers", "sentence-transformers")],
+                "place": [device.type, place, platform.machine(), torch.get_num_threads()],
+            }
+        )
+
+    def unknown_share(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Share of each text's tokens that the model's vocabulary does not have, `[n]`; 1 for a text without tokens."""
+        tokenizer = self._model.tokenizer
+        unknown = tokenizer.unk_token_id
+        marks = set(tokenizer.all_special_ids) - {unknown}
+        shares = np.ones(len(texts), np.float32)
+        for row, ids in enumerate(self._token_ids(texts)):
+            words = [token for token in ids if token not in marks]
+            if words:
+                shares[row] = sum(token == unknown for token in words) / len(words)
+        return shares
+
+    def _token_counts(self, texts: Sequence[str]) -> npt.NDArray[np.int64]:
+        return np.array([max(1, len(ids)) for ids in self._token_ids(texts)])
+
+    def _token_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        if len(texts) == 0:
+            return []
+        limit = self._model.max_seq_length
+        cut = {} if limit is None else {"truncation": True, "max_length": limit}
+        found: list[list[int]] = self._model.tokenizer([text.strip() for text in texts], **cut)["input_ids"]
+        return found
 
     def save(self, folder: Path) -> None:
         """Write `encoder.json`; the files of any model but MiniLM are copied beside it.
