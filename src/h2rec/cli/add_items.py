@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -13,6 +12,7 @@ from h2rec.data.items import read_items
 from h2rec.data.settings import ColumnSettings
 from h2rec.retrieval.bundle import Bundle
 from h2rec.retrieval.growth import Growth, add_items
+from h2rec.terminal import Console
 
 _SHOWN = 10
 

@@ -1,12 +1,10 @@
 """``h2rec audit``: what the semantic IDs of a catalogue are worth."""
 
-import json
 import warnings
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from h2rec.data.items import read_items
 from h2rec.data.settings import ColumnSettings
@@ -17,6 +15,7 @@ from h2rec.semantic_ids.audit.picture import write_html
 from h2rec.semantic_ids.audit.tables import audit_tables
 from h2rec.semantic_ids.interchange import read_codes
 from h2rec.semantic_ids.quantizers import load_quantizer
+from h2rec.terminal import Console, printable_json
 from h2rec.text.encoders.precomputed import read_matrix
 from h2rec.text.fields import item_texts
 
@@ -69,7 +68,7 @@ def audit(  # noqa: PLR0917  # typer turns the parameters into options
     if html is not None:
         write_html(html, found, f"Semantic IDs of {semantic_ids.name}")
     if as_json:
-        typer.echo(json.dumps(found.to_json(), ensure_ascii=False, indent=1))
+        typer.echo(printable_json(found.to_json(), indent=1))
     else:
         Console().print(audit_tables(found))
 

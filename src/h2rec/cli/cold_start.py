@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from h2rec.cli.numbers import read_numbers
 from h2rec.cli.run import ConfigArgument, SetOption, log_to
 from h2rec.experiments.cold_start.experiment import SCOPES, cold_start
 from h2rec.experiments.config import RunConfig
 from h2rec.experiments.suite.terminal import comparison_table
+from h2rec.terminal import Console
 
 
 def cold_start_command(

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from h2rec.cli.numbers import read_numbers
@@ -14,6 +13,7 @@ from h2rec.experiments.suite.files import shipped_suites, suite_path
 from h2rec.experiments.suite.report import write_index, write_suite_report
 from h2rec.experiments.suite.suite import Suite
 from h2rec.experiments.suite.terminal import comparison_table, contrast_table
+from h2rec.terminal import Console
 
 SUITE_HELP = "A YAML file, or a shipped suite: " + ", ".join(shipped_suites())
 SuiteArgument = Annotated[str, typer.Argument(metavar="SUITE", help=SUITE_HELP)]

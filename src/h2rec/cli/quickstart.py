@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from h2rec.cli.recommend import recommendation_table
@@ -12,6 +11,7 @@ from h2rec.cli.run import SHOWN_METRICS, log_to
 from h2rec.experiments.quickstart import MODELS, example_users, quickstart_pipelines
 from h2rec.experiments.tables import metrics_table
 from h2rec.retrieval.recommender import Recommender
+from h2rec.terminal import Console
 
 
 def quickstart(

@@ -1,11 +1,9 @@
 """``h2rec recommend``: answers for one history, or for a file of them."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -15,6 +13,7 @@ from h2rec.retrieval.batch import recommend_file, rows_of
 from h2rec.retrieval.filters import ItemFilter
 from h2rec.retrieval.index import IndexSettings
 from h2rec.retrieval.recommender import Recommendation, Recommender, as_json
+from h2rec.terminal import Console, printable_json
 
 
 def recommend(
@@ -74,7 +73,7 @@ def _recommend_file(
 
 def _tell(recommender: Recommender, answer: Recommendation, as_json_: bool) -> None:
     if as_json_:
-        typer.echo(json.dumps(as_json(answer), ensure_ascii=False))
+        typer.echo(printable_json(as_json(answer)))
         return
     for item in answer.unknown:
         near = recommender.nearest_ids(item)

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from h2rec.evaluation.settings import FULL
 from h2rec.experiments.config import RunConfig
 from h2rec.experiments.pipeline import Pipeline
 from h2rec.experiments.tables import metrics_table
+from h2rec.terminal import Console, printable
 
 ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file.")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="Override a key: --set train.epochs=10.")]
@@ -63,6 +63,10 @@ def open_pipeline(config: Path, overrides: list[str] | None, out: Path | None) -
 
 class RunLog(logging.FileHandler):
     """A log file that falls silent where the disk is full: the run itself tells that, once."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format what a terminal can show as text: a log is read in one."""
+        return printable(super().format(record))
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         """Pass over what the system refuses to write."""

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from h2rec.cli.run import ConfigArgument, SetOption, log_to
@@ -12,6 +11,7 @@ from h2rec.experiments.config import RunConfig
 from h2rec.experiments.search.space import read_space
 from h2rec.experiments.search.study import TuningResult
 from h2rec.experiments.search.study import tune as search
+from h2rec.terminal import Console
 
 SHOWN_TRIALS = 5
 

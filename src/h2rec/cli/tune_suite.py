@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from h2rec.cli.compare import DataOption, JobsOption, OnlyOption, OverridesOption, StagesOption, SuiteArgument
 from h2rec.experiments.suite.files import suite_path
 from h2rec.experiments.suite.suite import Suite
 from h2rec.experiments.suite.tuning import tune_suite
+from h2rec.terminal import Console
 
 
 def tune_suite_command(

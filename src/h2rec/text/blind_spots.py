@@ -11,8 +11,8 @@ from h2rec.text.protocol import TextEncoder
 logger = logging.getLogger(__name__)
 
 OTHER_ENCODERS = (
-    "text.encoder: tfidf knows the words of every script, and sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2 "
-    "those of 50 languages"
+    "text.encoder: tfidf knows the words of every script, and "
+    "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2 those of 50 languages"
 )
 _MOSTLY = 0.5
 _SHOWN = 3
@@ -45,7 +45,8 @@ def understood(
     if not known.all():
         count = int((~known).sum())
         logger.warning(
-            "%s of %s texts hold no word that the encoder %s knows, such as those of %s: they count as items without text; %s",
+            "%s of %s texts hold no word that the encoder %s knows, such as those of %s: "
+            "they count as items without text; %s",
             f"{count:,}",
             f"{len(texts):,}",
             encoder.name,
@@ -70,13 +71,14 @@ def _tell_of_equals(
     ids: Sequence[str], texts: Sequence[str], vectors: npt.NDArray[np.float32], known: npt.NDArray[np.bool_]
 ) -> None:
     rows_of: dict[bytes, dict[str, int]] = {}
-    for row in np.flatnonzero(known):
+    for row in np.flatnonzero(known).tolist():
         rows_of.setdefault(vectors[row].tobytes(), {}).setdefault(texts[row], row)
     groups = [list(rows.values()) for rows in rows_of.values() if len(rows) > 1]
     if groups:
         largest = max(groups, key=len)
         logger.warning(
-            "%s different texts share their embedding with another one, such as those of %s: the encoder can't tell them apart",
+            "%s different texts share their embedding with another one, such as those of %s: "
+            "the encoder can't tell them apart",
             f"{sum(map(len, groups)):,}",
             _examples(ids, np.array(largest)),
         )

@@ -52,14 +52,14 @@ def _no_text(column: pl.Series) -> str | None:
     values = column.cast(pl.String).str.strip_chars().replace("", None).drop_nulls()
     if values.is_empty():
         return None
-    if (values.str.contains(_YEAR).mean() or 0) >= _MOST:
+    if _share(values, _YEAR) >= _MOST:
         return _constant(values)
     for kind, pattern in _KINDS.items():
-        if (values.str.contains(pattern).mean() or 0) >= _MOST:
+        if _share(values, pattern) >= _MOST:
             return kind
     if len(values) >= _FEWEST_ITEMS:
         unique = values.n_unique() >= _MOST * len(values)
-        if unique and (values.str.contains(_IDENTIFIER).mean() or 0) >= _MOST:
+        if unique and _share(values, _IDENTIFIER) >= _MOST:
             return "identifiers"
     return _constant(values)
 
@@ -69,3 +69,7 @@ def _constant(values: pl.Series) -> str | None:
         return None
     commonest = values.value_counts(sort=True).row(0)
     return f"nearly always {commonest[0][:30]!r}" if commonest[1] >= _MOST * len(values) else None
+
+
+def _share(values: pl.Series, pattern: str) -> float:
+    return int(values.str.contains(pattern).sum()) / len(values)

@@ -12,7 +12,7 @@ _SEPARATOR = ". "
 
 
 def item_texts(items: pl.DataFrame, fields: Sequence[str] | None = None) -> list[str]:
-    """Join every item's fields to one text, as sentences: ``title. categories``, empty fields left out, HTML made plain.
+    """Join every item's fields to one text, as sentences: ``title. categories``, without empty fields and HTML.
 
     Parameters
     ----------

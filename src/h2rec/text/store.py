@@ -1,4 +1,4 @@
-"""Embeddings that were made before, kept by text: an SQLite file in the cache folder, every row with a hash of its own."""
+"""Embeddings that were made before, kept by text: an SQLite file in the cache folder, each with a hash."""
 
 import contextlib
 import hashlib

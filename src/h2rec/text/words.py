@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from itertools import pairwise
 
 import regex
 
@@ -36,7 +37,7 @@ def words(text: str) -> list[str]:
             continue
         letters = _CLUSTER.findall(run)
         found += letters
-        found += [first + second for first, second in zip(letters, letters[1:], strict=False)]
+        found += [first + second for first, second in pairwise(letters)]
     return found
 
 

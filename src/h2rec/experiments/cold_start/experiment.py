@@ -142,7 +142,7 @@ def _described(pipeline: Pipeline, cold: ColdCases) -> NewItems:
     if embeddings is None or ids is None or stage is None:
         raise ConfigError("withheld items are placed by their text, and the items have none")
     encoder, quantizer = load_encoder(embeddings.encoder_folder), load_quantizer(stage.folder / "quantizer")
-    vectors = encoder.encode(item_texts(cold.items, pipeline.config.text.fields))
+    vectors = encoder.encode(item_texts(cold.items, pipeline.text_fields))
     codes = encode_new(quantizer, vectors, ids, pipeline.config.semantic_ids.collisions).codes
     groups = nearest_groups(ids.codes, codes)
     return NewItems(vectors, SemanticIds(np.concatenate([ids.codes, codes]), ids.codebook_sizes), groups)

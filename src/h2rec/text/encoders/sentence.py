@@ -18,7 +18,6 @@ from h2rec.files import content_key, file_hash, read_json, write_json
 from h2rec.text.encoders.model_check import check_foreign, clean_copy, model_files
 from h2rec.text.encoders.model_folder import MINILM, model_fingerprint, model_folder
 
-
 _TOKENS_A_TEXT = 16
 """Tokens of a batch, by `batch_size`: shorter texts are encoded more at once, longer ones fewer."""
 
