@@ -172,7 +172,7 @@ def read_json(path: Path) -> Any:
         If the file is missing or is not JSON; the line is named.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))  # editors put a mark before it
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

@@ -4,7 +4,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -15,6 +14,8 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+from h2rec.terminal import Console
 
 Advance = Callable[..., None]
 """Called as ``advance(n)`` after `n` units, optionally with ``note="loss 1.23"``."""

@@ -343,7 +343,7 @@ def test_stages_that_no_configuration_uses_are_shown_and_swept(shop, finished, t
 def test_tables_in_a_pipe_are_as_wide_as_their_names(capsys, monkeypatch):
     from rich.table import Table
 
-    from h2rec.cli.terminal import result_console
+    from h2rec.terminal import result_console
 
     monkeypatch.setenv("COLUMNS", "40")
     table = Table("item", "title")

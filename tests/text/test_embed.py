@@ -1,5 +1,7 @@
 """Embedding a catalogue: order, equal texts, missing texts, and the cache."""
 
+import multiprocessing
+import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from h2rec.files import cache_folder
 from h2rec.text import embed as embedding
 from h2rec.text.embed import embed, embed_texts
 from h2rec.text.settings import TextSettings
+from h2rec.text.store import VectorStore
 
 
 class Letters:
@@ -20,7 +23,7 @@ class Letters:
     name = "letters"
 
     def __init__(self, fingerprint: str = "1") -> None:
-        self.fingerprint = fingerprint
+        self.fingerprint = self.maker = fingerprint
         self.asked: list[list[str]] = []
 
     def fit(self, texts: Sequence[str]) -> "Letters":
@@ -31,6 +34,13 @@ class Letters:
         return np.array([[text.count("a"), text.count("b")] for text in texts], dtype=np.float32)
 
 
+class Readable(Letters):
+    """Knows every word, so that nothing is told."""
+
+    def unknown_share(self, texts: Sequence[str]) -> np.ndarray:
+        return np.zeros(len(texts), np.float32)
+
+
 TEXTS = ["a", "bb", "ab", "a", "aab", "bb"]
 VECTORS = [[1, 0], [0, 2], [1, 1], [1, 0], [2, 1], [0, 2]]
 
@@ -38,7 +48,7 @@ VECTORS = [[1, 0], [0, 2], [1, 1], [1, 0], [2, 1], [0, 2]]
 def test_rows_in_order_and_equal_texts_once(tmp_path):
     encoder = Letters()
     assert embed_texts(TEXTS, encoder, tmp_path).tolist() == VECTORS
-    assert encoder.asked == [["aab", "ab", "bb", "a"]]  # the longest first
+    assert encoder.asked == [["a", "ab", "bb", "aab"]]
 
 
 def test_cached_by_text_and_encoder(tmp_path):
@@ -69,21 +79,33 @@ def test_finished_blocks_outlive_a_run_that_breaks_off(tmp_path, monkeypatch):
         embed_texts(TEXTS, Breaks(), tmp_path)
     again = Letters()
     assert embed_texts(TEXTS, again, tmp_path).tolist() == VECTORS
-    assert again.asked == [["bb", "a"]]
+    assert again.asked == [["a", "ab"]]  # the longest come first
 
 
-@pytest.mark.parametrize("damage", [b"", b"no array", "other shape", "half"])
+def test_only_new_texts_are_embedded(tmp_path):
+    embed_texts(TEXTS, Letters(), tmp_path)
+    again = Letters()
+    embed_texts([*TEXTS, "a new one, longer than all others"], again, tmp_path)
+    assert again.asked == [["a new one, longer than all others"]]
+
+
+@pytest.mark.parametrize("damage", [b"no database", "half", "a number", "a hash", "a key"])
 def test_a_damaged_cache_file_is_made_again(tmp_path, damage, caplog):
     embed_texts(TEXTS, Letters(), tmp_path)
     (path,) = tmp_path.iterdir()
-    if damage == "other shape":
-        np.save(path, np.ones((1, 2)))
-    elif damage == "half":
-        path.write_bytes(path.read_bytes()[:-9])
+    if damage == "half":
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    elif damage in ("a number", "a hash", "a key"):
+        column = {"a number": "numbers", "a hash": "hash", "a key": "key"}[damage]
+        with sqlite3.connect(path) as database:
+            (value,) = database.execute(f"SELECT {column} FROM vector LIMIT 1").fetchone()
+        whole = path.read_bytes()
+        at = whole.index(value)
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
     else:
         path.write_bytes(damage)
     assert embed_texts(TEXTS, Letters(), tmp_path).tolist() == VECTORS
-    assert "made again" in caplog.text
+    assert "made again" in caplog.text or damage == "a key"  # which no text asks for
     again = Letters()
     embed_texts(TEXTS, again, tmp_path)
     assert again.asked == []
@@ -120,8 +142,9 @@ def test_only_the_chosen_fields_count(tmp_path):
 def test_the_cache_is_where_the_environment_says(tmp_path, monkeypatch):
     monkeypatch.setenv("H2REC_CACHE", str(tmp_path / "here"))
     assert cache_folder() == tmp_path / "here"
-    embed(catalogue("red", "blue"), TextSettings(encoder="tfidf"))
-    assert len(list((tmp_path / "here" / "embeddings").glob("*.npy"))) == 1
+    monkeypatch.setattr(embedding, "build_encoder", lambda *_: Readable())
+    embed(catalogue("red", "blue"), TextSettings())
+    assert (tmp_path / "here" / "embeddings" / "vectors.sqlite").stat().st_size
     monkeypatch.delenv("H2REC_CACHE")
     assert cache_folder().name == "h2rec"
 
@@ -132,3 +155,58 @@ def test_paths_are_relative_to_the_given_folder(tmp_path):
     assert TextSettings(encoder="model").resolved(tmp_path).encoder == str(tmp_path / "model")
     assert TextSettings(encoder="minilm").resolved(tmp_path).encoder == "minilm"
     assert TextSettings(encoder="/v.npy").resolved(Path("/base")).encoder == "/v.npy"
+
+
+def test_a_cache_that_can_not_be_written_is_a_warning(tmp_path, monkeypatch, caplog):
+    (tmp_path / "no folder").write_text("")
+    monkeypatch.setenv("H2REC_CACHE", str(tmp_path / "no folder" / "cache"))
+    monkeypatch.setattr(embedding, "build_encoder", lambda *_: Readable())
+    made = embed(catalogue("aa", "bb"), TextSettings())
+    assert made.vectors.tolist() == [[2, 0], [0, 2]]
+    assert "H2REC_CACHE names another cache folder" in caplog.text
+
+
+def _fill(folder: Path, start: int) -> None:
+    for number in range(start, start + 40):
+        embed_texts([f"a{number % 50}"], Letters(), folder)
+
+
+def test_processes_share_the_cache(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=_fill, args=(tmp_path, start)) for start in (0, 20)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+        assert worker.exitcode == 0
+    again = Letters()
+    embed_texts([f"a{number}" for number in range(50)], again, tmp_path)
+    assert again.asked == []
+
+
+def test_a_cache_that_grows_too_large_forgets(tmp_path):
+    with VectorStore(tmp_path, "maker", largest=200_000) as store:
+        for start in range(0, 1000, 50):
+            store.keep({str(number): np.full(100, number, np.float32) for number in range(start, start + 50)})
+        kept = store.find([str(number) for number in range(1000)])
+    assert 0 < len(kept) < 1000
+    assert (tmp_path / "vectors.sqlite").stat().st_size < 400_000
+    assert all((vector == float(text)).all() for text, vector in kept.items())
+
+
+def test_texts_that_the_encoder_does_not_know_count_as_none(tmp_path, caplog):
+    items = catalogue("red shoe", "blue shoe", "!!! ...", "red hat")
+    made = embed(items, TextSettings(encoder="tfidf", dim=2), cache=tmp_path)
+    assert made.has_text.tolist() == [True, True, False, True]
+    assert made.vectors.any(axis=1).all()
+    assert "1 of 4 texts hold no word that the encoder tfidf knows, such as those of 'i2'" in caplog.text
+    with pytest.raises(DataError, match=r"knows a word\n.*tfidf"):
+        embed(catalogue("!!!", "...", "a").head(2), TextSettings(encoder="tfidf"), cache=tmp_path)
+
+
+def test_different_texts_of_one_embedding_are_told(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(embedding, "build_encoder", lambda *_: Readable())
+    embed(catalogue("ab", "ba", "aa", "aa"), TextSettings(), cache=tmp_path)
+    assert (
+        "2 different texts share their embedding with another one, such as those of 'i0', 'i1'" in caplog.text
+    )

@@ -146,3 +146,21 @@ def test_the_fingerprint_follows_the_values(tmp_path):
     first = embed(ITEMS, settings(tmp_path)).encoder.fingerprint
     assert embed(ITEMS, settings(tmp_path, ROWS * 2)).encoder.fingerprint == first  # the same directions
     assert embed(ITEMS, settings(tmp_path, ROWS[::-1])).encoder.fingerprint != first
+
+
+def test_ids_as_other_programs_write_them(tmp_path, caplog):
+    chosen = settings(tmp_path)
+    plain = embed(ITEMS, chosen).vectors
+    (tmp_path / "vectors.ids.txt").write_bytes("\ufeffa \r\nb\r\n  unknown\r\n\r\n\n".encode())
+    made = embed(ITEMS, chosen)
+    assert made.has_text[:2].all()
+    assert np.array_equal(made.vectors[:2], plain[:2])
+    assert "1 of 3 ids are no item of the data, such as 'unknown'" in caplog.text
+    (tmp_path / "vectors.ids.txt").write_text("a\n\nc\n")
+    with pytest.raises(DataError, match=r"ids\.txt:2: no id"):
+        embed(ITEMS, chosen)
+    (tmp_path / "vectors.ids.json").write_bytes('\ufeff["a ", "b", "c"]'.encode())
+    assert np.array_equal(embed(ITEMS, chosen).vectors, plain)
+    (tmp_path / "vectors.ids.json").write_text('["a", null, "c"]')
+    with pytest.raises(DataError, match="null is no item id"):
+        embed(ITEMS, chosen)

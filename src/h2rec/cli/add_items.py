@@ -4,18 +4,17 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from h2rec.claims import claim_folder
-from h2rec.cli.terminal import result_console
 from h2rec.data.interactions import Report
 from h2rec.data.items import read_items
 from h2rec.data.settings import ColumnSettings
 from h2rec.retrieval.bundle import Bundle
 from h2rec.retrieval.growth import Growth, add_items
 from h2rec.retrieval.manifest import is_bundle
+from h2rec.terminal import Console, result_console
 
 _SHOWN = 10
 

@@ -1,6 +1,5 @@
 """``h2rec audit``: what the semantic IDs of a catalogue are worth."""
 
-import json
 import warnings
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +7,6 @@ from typing import Annotated
 import typer
 
 from h2rec.claims import claim_file
-from h2rec.cli.terminal import result_console
 from h2rec.data.identifiers import clean_id
 from h2rec.data.items import read_items
 from h2rec.data.settings import ColumnSettings
@@ -20,6 +18,7 @@ from h2rec.semantic_ids.audit.tables import audit_tables
 from h2rec.semantic_ids.interchange import read_codes
 from h2rec.semantic_ids.quantizers import load_quantizer
 from h2rec.templates import is_page
+from h2rec.terminal import printable_json, result_console
 from h2rec.text.encoders.precomputed import read_matrix
 from h2rec.text.fields import item_texts
 
@@ -74,7 +73,7 @@ def audit(  # noqa: PLR0917  # typer turns the parameters into options
     if html is not None:
         write_html(html, found, f"Semantic IDs of {semantic_ids.name}")
     if as_json:
-        typer.echo(json.dumps(found.to_json(), ensure_ascii=False, indent=1))
+        typer.echo(printable_json(found.to_json(), indent=1))
     else:
         result_console().print(audit_tables(found))
 

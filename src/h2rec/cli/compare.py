@@ -4,12 +4,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from h2rec.claims import claim_file
 from h2rec.cli.numbers import read_numbers
-from h2rec.cli.terminal import result_console
 from h2rec.errors import ConfigError, H2RecError, MissingExtraError
 from h2rec.experiments.suite.comparison import evidence, verdicts
 from h2rec.experiments.suite.files import shipped_suites, suite_path
@@ -17,6 +15,7 @@ from h2rec.experiments.suite.report import write_index, write_suite_report
 from h2rec.experiments.suite.suite import Suite
 from h2rec.experiments.suite.terminal import comparison_table, contrast_table
 from h2rec.templates import is_page
+from h2rec.terminal import Console, result_console
 
 SUITE_HELP = "A YAML file, or a shipped suite: " + ", ".join(shipped_suites())
 SuiteArgument = Annotated[str, typer.Argument(metavar="SUITE", help=SUITE_HELP)]

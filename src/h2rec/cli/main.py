@@ -7,11 +7,11 @@ import warnings
 from collections.abc import Sequence
 
 import typer
-from rich.console import Console
 from rich.logging import RichHandler
 
 from h2rec import __version__
 from h2rec.errors import H2RecError, H2RecWarning
+from h2rec.terminal import Console
 
 COMMANDS = {
     "quickstart": "h2rec.cli.quickstart:quickstart",

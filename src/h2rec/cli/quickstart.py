@@ -8,10 +8,10 @@ from rich.markup import escape
 
 from h2rec.cli.recommend import recommendation_table
 from h2rec.cli.run import SHOWN_METRICS, log_to
-from h2rec.cli.terminal import result_console
 from h2rec.experiments.quickstart import MODELS, example_users, quickstart_pipelines
 from h2rec.experiments.tables import metrics_table
 from h2rec.retrieval.recommender import Recommender
+from h2rec.terminal import result_console
 
 
 def quickstart(

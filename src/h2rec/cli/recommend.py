@@ -1,15 +1,12 @@
 """``h2rec recommend``: answers for one history, or for a file of them."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from h2rec.cli.terminal import result_console
 from h2rec.errors import ConfigError, DataError
 from h2rec.progress import progress_bar
 from h2rec.retrieval.batch import claim_target, recommend_file, rows_of
@@ -17,6 +14,7 @@ from h2rec.retrieval.filters import ItemFilter
 from h2rec.retrieval.index import IndexSettings
 from h2rec.retrieval.recommender import Recommendation, Recommender, as_json
 from h2rec.retrieval.results import check_ending
+from h2rec.terminal import Console, printable_json, result_console
 
 _COMPARED = 5
 """Unknown items whose nearest ids are told: to look for them takes up to a second each."""
@@ -101,7 +99,7 @@ def _recommend_file(
 
 def _tell(recommender: Recommender, answer: Recommendation, as_json_: bool) -> None:
     if as_json_:
-        typer.echo(json.dumps(as_json(answer), ensure_ascii=False))
+        typer.echo(printable_json(as_json(answer)))
         return
     for place, item in enumerate(answer.unknown):
         near = recommender.nearest_ids(item) if place < _COMPARED else []

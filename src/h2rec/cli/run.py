@@ -9,13 +9,13 @@ from typing import Annotated
 
 import typer
 
-from h2rec.cli.terminal import result_console
 from h2rec.errors import ConfigError
 from h2rec.evaluation.settings import FULL
 from h2rec.experiments.config import RunConfig, read_yaml
 from h2rec.experiments.pipeline import Pipeline
 from h2rec.experiments.run_folder import claim_run, lock_of_run
 from h2rec.experiments.tables import apart, metrics_table
+from h2rec.terminal import printable, result_console
 
 ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file.")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="Override a key: --set train.epochs=10.")]
@@ -76,6 +76,10 @@ def open_pipeline(config: Path, overrides: list[str] | None, out: Path | None) -
 
 class RunLog(logging.FileHandler):
     """A log file that falls silent where the disk is full: the run itself tells that, once."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format what a terminal can show as text: a log is read in one."""
+        return printable(super().format(record))
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         """Pass over what the system refuses to write."""

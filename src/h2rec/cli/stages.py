@@ -7,10 +7,10 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from h2rec.cli.terminal import result_console
 from h2rec.errors import DataError
 from h2rec.experiments.housekeeping import Kept, kept_in, size_of, sweep_away
 from h2rec.files import cache_folder
+from h2rec.terminal import result_console
 
 
 def stages(

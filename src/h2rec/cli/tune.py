@@ -7,11 +7,11 @@ import typer
 from rich.table import Table
 
 from h2rec.cli.run import ConfigArgument, SetOption, log_to
-from h2rec.cli.terminal import result_console
 from h2rec.experiments.config import RunConfig
 from h2rec.experiments.search.space import read_space
 from h2rec.experiments.search.study import TuningResult, claim
 from h2rec.experiments.search.study import tune as search
+from h2rec.terminal import result_console
 
 SHOWN_TRIALS = 5
 

@@ -6,10 +6,10 @@ from typing import Annotated
 import typer
 
 from h2rec.cli.compare import DataOption, JobsOption, OnlyOption, OverridesOption, StagesOption, SuiteArgument
-from h2rec.cli.terminal import result_console
 from h2rec.experiments.suite.files import suite_path
 from h2rec.experiments.suite.suite import Suite
 from h2rec.experiments.suite.tuning import tune_suite
+from h2rec.terminal import result_console
 
 
 def tune_suite_command(

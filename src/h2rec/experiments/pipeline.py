@@ -351,7 +351,7 @@ class Pipeline(Preparation):
                     collisions=self.config.semantic_ids.collisions,
                     repeats=self.repeats.rule,
                     encoder=None if self.embeddings is None else self.embeddings.encoder_folder,
-                    text_fields=self.config.text.fields,
+                    text_fields=self.text_fields,
                     quantizer=quantizer if quantizer is not None and quantizer.is_dir() else None,
                     provenance=provenance(self.config.train.seed),
                 ),

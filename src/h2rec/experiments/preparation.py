@@ -30,8 +30,9 @@ from h2rec.semantic_ids.embeddings import distinct_embeddings
 from h2rec.semantic_ids.settings import SemanticIdSettings
 from h2rec.semantic_ids.tokenize import tokenize
 from h2rec.settings import Settings
+from h2rec.text.choice import text_fields
 from h2rec.text.embed import embed
-from h2rec.text.fields import item_texts
+from h2rec.text.fields import has_markup, item_texts
 
 logger = logging.getLogger(__name__)
 
@@ -115,17 +116,28 @@ class Preparation:
     # -- text ------------------------------------------------------------------------------------
 
     @cached_property
+    def text_fields(self) -> list[str] | None:
+        """Fields that make an item's text, also a new one's; None where they are all that the items have."""
+        if self.config.text.fields is not None or self.config.text.precomputed:
+            return self.config.text.fields
+        items = self.dataset.items
+        chosen = text_fields(items, None)
+        return None if len(chosen) == items.width - 1 else chosen
+
+    @cached_property
     def embeddings(self) -> Embeddings | None:
         """Text embeddings, or None for a catalogue without any text."""
         items = self.dataset.items
-        texts = item_texts(items, self.config.text.fields)
-        settings = self.config.text
+        texts = item_texts(items, self.text_fields)
+        settings = self.config.text.model_copy(update={"fields": self.text_fields})
         if not any(texts) and not settings.precomputed:
             if settings.noise is not None and settings.noise.share:
                 raise ConfigError("text.noise: no item has a text that could be spoiled", "leave it out")
             logger.warning("no item has text: text embeddings and warm starts are left out")
             return None
         depends: dict[str, Any] = {"data": self.data_stage.key, "text": settings.model_dump(mode="json")}
+        if has_markup(items, self._fields_read):
+            depends["markup"] = "plain"
         if settings.precomputed:
             depends["file"] = _hash_of(Path(settings.encoder), "text.encoder")
             if (ids := _ids_beside(Path(settings.encoder))) is not None:
@@ -152,7 +164,17 @@ class Preparation:
         told = folder / "has_text.npy"
         # What an older version left is taken only where every item has a text.
         has_text = np.load(told, allow_pickle=False) if told.exists() else np.ones(len(vectors), np.bool_)
-        return Embeddings(vectors, has_text, folder / "encoder")
+        # An older version took texts of which the encoder knew nothing for texts.
+        return Embeddings(vectors, has_text & vectors.any(axis=1), folder / "encoder")
+
+    @property
+    def _fields_read(self) -> list[str]:
+        items = self.dataset.items
+        return (
+            [name for name in items.columns if name != "item_id"]
+            if self.text_fields is None
+            else self.text_fields
+        )
 
     # -- semantic IDs ----------------------------------------------------------------------------
 
@@ -238,7 +260,7 @@ class Preparation:
         """The audit of the semantic IDs, as figures and as a page."""
         made = self.semantic_id_stage
         assert made is not None
-        fields = self.config.text.fields
+        fields = self.text_fields
         embeddings = self.embeddings
 
         def work(folder: Path) -> None:

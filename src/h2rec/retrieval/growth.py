@@ -27,6 +27,7 @@ from h2rec.semantic_ids.codes import SemanticIds
 from h2rec.semantic_ids.new_items import encode_new
 from h2rec.semantic_ids.protocol import Quantizer
 from h2rec.semantic_ids.quantizers import load_quantizer
+from h2rec.text.blind_spots import understood
 from h2rec.text.encoders import load_encoder
 from h2rec.text.fields import item_texts
 from h2rec.training.checkpoint import load_weights, weights_of
@@ -185,7 +186,10 @@ def _described(bundle: Bundle, items: pl.DataFrame) -> tuple[npt.NDArray[np.floa
         loaded = load_quantizer(quantizer)
         vectors = np.zeros((len(texts), loaded.dimension), np.float32)
         if present:
-            vectors[present] = load_encoder(encoder).encode([texts[row] for row in present])
+            read, new_texts = load_encoder(encoder), [texts[row] for row in present]
+            made = read.encode(new_texts)
+            known = understood([items["item_id"][row] for row in present], new_texts, made, read)
+            vectors[present] = made * known[:, None]
     return vectors, bundle.semantic_ids, loaded
 
 

@@ -1,6 +1,5 @@
 """Embeddings of a catalogue, computed once for every text and kept by content."""
 
-import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,14 +10,17 @@ import numpy.typing as npt
 import polars as pl
 
 from h2rec.errors import DataError
-from h2rec.files import atomic_path, cache_folder
+from h2rec.files import cache_folder
 from h2rec.progress import progress_bar
+from h2rec.text.blind_spots import OTHER_ENCODERS, understood
+from h2rec.text.choice import text_fields
 from h2rec.text.encoders import build_encoder
 from h2rec.text.encoders.precomputed import read_precomputed
 from h2rec.text.fields import item_texts
 from h2rec.text.noise import NOTHING, text_sources
 from h2rec.text.protocol import TextEncoder
 from h2rec.text.settings import TextSettings
+from h2rec.text.store import VectorStore
 
 logger = logging.getLogger(__name__)
 
@@ -61,8 +63,8 @@ def embed(
     items
         The item table: `item_id` and the text fields, in index order.
     cache
-        Where finished blocks of embeddings are kept, by content, so that a broken-off run loses little
-        and a later one with the same texts nothing; by default `embeddings` in the cache folder.
+        Where embeddings are kept, by text, so that a broken-off run loses little and a later one nothing; by
+        default `embeddings` in the cache folder.
     item_file_index
         `Dataset.item_file_index`: places the rows of a `.npy` that is in the order of the item file.
     device
@@ -84,7 +86,7 @@ def embed(
             sources = text_sources(settings.noise, len(ids))
             vectors, has_text = vectors[sources], has_text[sources] & (sources != NOTHING)
         return TextEmbeddings(_filled(vectors, has_text, "embedding"), has_text, ready)
-    texts = item_texts(items, settings.fields)
+    texts = item_texts(items, text_fields(items, settings.fields))
     if settings.noise is not None:
         sources = text_sources(settings.noise, len(texts))
         texts = ["" if source == NOTHING else texts[source] for source in sources]
@@ -100,42 +102,44 @@ def embed(
     embedded = embed_texts(present, encoder, cache)
     vectors = np.zeros((len(texts), embedded.shape[1]), np.float32)
     vectors[has_text] = embedded
+    ids = items["item_id"].filter(pl.Series(has_text)).to_list()
+    has_text[has_text] = understood(ids, present, embedded, encoder)
+    if not has_text.any():
+        raise DataError(
+            f"no item has a text of which the encoder {encoder.name} knows a word", OTHER_ENCODERS
+        )
     return TextEmbeddings(_filled(vectors, has_text, "text"), has_text, encoder)
 
 
 def embed_texts(texts: Sequence[str], encoder: TextEncoder, cache: Path) -> Vectors:
-    """Embed texts, equal ones once, `[n, m]`; finished blocks are taken from the cache."""
-    # Of like length together, so that little of a batch is padding; the longest first, so that the time
-    # left is not underestimated and memory that does not suffice shows at once.
-    distinct = sorted(set(texts), key=lambda text: (-len(text), text))
-    blocks = []
-    with progress_bar("embedding texts", len(distinct), "texts") as advance:
-        for start in range(0, len(distinct), _TEXTS_A_BLOCK):
+    """Embed texts, equal ones once, `[n, m]`; those that were embedded before are taken from the cache.
+
+    What a text becomes does not depend on the other texts, so that a kept vector is the one that would be made.
+    """
+    distinct = sorted(set(texts), key=lambda text: (len(text), text))
+    if encoder.maker is None:
+        return encoder.encode(distinct)[_rows(distinct, texts)]
+    vectors: dict[str, npt.NDArray[np.float32]] = {}
+    with (
+        VectorStore(cache, encoder.maker) as store,
+        progress_bar("embedding texts", len(distinct), "texts") as advance,
+    ):
+        # The longest first: memory that does not suffice shows at once, and the time left is not underestimated.
+        for start in reversed(range(0, len(distinct), _TEXTS_A_BLOCK)):
             block = distinct[start : start + _TEXTS_A_BLOCK]
-            blocks.append(_block(block, encoder, cache))
+            vectors |= store.find(block)
+            fresh = [text for text in block if text not in vectors]
+            if fresh:
+                made = dict(zip(fresh, encoder.encode(fresh), strict=True))
+                store.keep(made)
+                vectors |= made
             advance(len(block))
+    return np.stack([vectors[text] for text in distinct])[_rows(distinct, texts)]
+
+
+def _rows(distinct: Sequence[str], texts: Sequence[str]) -> list[int]:
     row_of = {text: row for row, text in enumerate(distinct)}
-    return np.concatenate(blocks)[[row_of[text] for text in texts]]
-
-
-def _block(texts: Sequence[str], encoder: TextEncoder, cache: Path) -> Vectors:
-    key = hashlib.sha256(encoder.fingerprint.encode())
-    for text in texts:
-        key.update(b"\0" + text.encode())
-    path = cache / f"{key.hexdigest()[:32]}.npy"
-    try:
-        stored: Vectors = np.load(path, allow_pickle=False)
-        if stored.ndim == 2 and len(stored) == len(texts):
-            return stored
-        logger.warning("%s does not hold what its name says and is made again", path)
-    except FileNotFoundError:
-        pass
-    except (OSError, ValueError, EOFError) as error:
-        logger.warning("%s is damaged (%s) and is made again", path, error)
-    vectors = encoder.encode(texts)
-    with atomic_path(path) as temporary, temporary.open("wb") as stream:
-        np.save(stream, vectors)
-    return vectors
+    return [row_of[text] for text in texts]
 
 
 def _filled(vectors: Vectors, present: npt.NDArray[np.bool_], what: str) -> Vectors:

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 import polars as pl
 
 from h2rec.errors import ConfigError
+from h2rec.text.markup import plain_text
 
 _SEPARATOR = ". "
 
 
 def item_texts(items: pl.DataFrame, fields: Sequence[str] | None = None) -> list[str]:
-    """Join every item's fields to one text, as sentences: ``title. categories``, empty fields left out.
+    """Join every item's fields to one text, as sentences: ``title. categories``, without empty fields and HTML.
 
     Parameters
     ----------
@@ -41,9 +42,26 @@ def item_texts(items: pl.DataFrame, fields: Sequence[str] | None = None) -> list
             raise ConfigError(f"text.fields: the items have no field '{name}'", hint)
     if not chosen:
         return [""] * items.height
+    plain = items.select(pl.col(name).cast(pl.String) for name in chosen).with_columns(
+        pl.when(pl.col(name).str.contains("[<&]"))
+        .then(pl.col(name).map_elements(plain_text, pl.String))
+        .otherwise(name)
+        for name in chosen
+        if items[name].cast(pl.String).str.contains("[<&]").any()
+    )
     parts = (
         pl.col(name).str.replace_all(r"\s+", " ").str.strip_chars().str.strip_chars_end(".").replace("", None)
         for name in chosen
     )
     joined = pl.concat_str(list(parts), separator=_SEPARATOR, ignore_nulls=True)
-    return items.select(joined.fill_null("").alias("text"))["text"].to_list()
+    return plain.select(joined.fill_null("").alias("text"))["text"].to_list()
+
+
+def has_markup(items: pl.DataFrame, fields: Sequence[str]) -> bool:
+    """Tell whether any of the fields holds HTML, so that its text is not what stands in the file."""
+    return any(
+        plain_text(value) != value
+        for name in fields
+        for value in items[name].cast(pl.String).drop_nulls().to_list()
+        if "<" in value or "&" in value
+    )

@@ -18,7 +18,16 @@ class TextEncoder(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Changes whenever the same text could be embedded differently; the cache is keyed by it."""
+        """Changes whenever the same text could be embedded differently."""
+        ...
+
+    @property
+    def maker(self) -> str | None:
+        """What decides every bit of a text's embedding: the cache is keyed by it; None where a cache would not pay."""
+        ...
+
+    def unknown_share(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Which share of each text's words or tokens the encoder does not know, `[n]`."""
         ...
 
     def fit(self, texts: Sequence[str]) -> Self:
@@ -26,7 +35,7 @@ class TextEncoder(Protocol):
         ...
 
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """Embeddings `[n, m]`, rows of unit length."""
+        """Embeddings `[n, m]`, rows of unit length or zeros; a row does not depend on the others, to the last bit."""
         ...
 
     def save(self, folder: Path) -> None:

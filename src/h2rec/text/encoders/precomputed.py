@@ -1,6 +1,7 @@
 """Ready embeddings from a .npy file."""
 
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn, Self
@@ -11,6 +12,8 @@ import numpy.typing as npt
 from h2rec.data.identifiers import clean_id
 from h2rec.errors import ConfigError, DataError
 from h2rec.files import array_hash, read_json, write_json
+
+logger = logging.getLogger(__name__)
 
 Vectors = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.integer]
@@ -40,6 +43,15 @@ class PrecomputedEncoder:
     def fingerprint(self) -> str:
         """Hash of the embeddings."""
         return self._fingerprint
+
+    @property
+    def maker(self) -> None:
+        """Nothing: they are there."""
+        return
+
+    def unknown_share(self, texts: Sequence[str]) -> Vectors:
+        """Nothing is known of any text, `[n]`."""
+        return np.ones(len(texts), np.float32)
 
     def fit(self, texts: Sequence[str]) -> Self:
         """Learn nothing."""
@@ -155,12 +167,25 @@ def _read_ids(path: Path) -> list[str] | None:
         values = read_json(as_json)
         if not isinstance(values, list):
             raise DataError(f"{as_json}: expected a list of item ids, found {json.dumps(values)[:40]}")
-        return [str(value) for value in values]
+        wrong = next(
+            (value for value in values if type(value) not in (str, int) or not str(value).strip()), None
+        )
+        if wrong is not None or None in values:
+            raise DataError(
+                f"{as_json}: {json.dumps(wrong)[:40]} is no item id", "give a list of texts or whole numbers"
+            )
+        return [str(value).strip() for value in values]
     if as_text.exists():
         try:
-            return as_text.read_text(encoding="utf-8").splitlines()
+            lines = as_text.read_text(encoding="utf-8-sig").split("\n")
         except UnicodeDecodeError as error:
-            raise DataError(f"{as_text}: not UTF-8 ({error})") from None
+            raise DataError(f"{as_text}: not UTF-8 ({error})", "save it as UTF-8, an id a line") from None
+        ids = [line.strip() for line in lines]
+        while ids and not ids[-1]:
+            ids.pop()
+        if "" in ids:
+            raise DataError(f"{as_text}:{ids.index('') + 1}: no id in this line", "give every row its id")
+        return ids
     return None
 
 
@@ -178,6 +203,16 @@ def _rows_by_id(
     if not pairs:
         raise DataError(
             f"{path}: none of its ids is an item", f"'{ids[0]}' there, '{item_ids[0]}' in the data"
+        )
+    if len(pairs) < len(ids):
+        items = set(item_ids)
+        without = next(item for item in ids if item not in items)
+        logger.warning(
+            "%s: %s of %s ids are no item of the data, such as %r",
+            path,
+            len(ids) - len(pairs),
+            len(ids),
+            without,
         )
     sources, targets = np.array(pairs, dtype=np.int64).T
     return sources, targets

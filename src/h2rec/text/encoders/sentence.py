@@ -1,5 +1,6 @@
 """Sentence-transformers models: MiniLM by default, any other by name or folder."""
 
+import platform
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -10,12 +11,15 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import SafetensorError
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from h2rec.errors import ConfigError, DataError, MissingExtraError
-from h2rec.files import content_key, read_json, write_json
-from h2rec.text.encoders.model_folder import model_files, model_fingerprint, model_folder
+from h2rec.files import content_key, file_hash, read_json, write_json
+from h2rec.text.encoders.model_check import check_foreign, clean_copy, model_files
+from h2rec.text.encoders.model_folder import MINILM, model_fingerprint, model_folder
+
+_TOKENS_A_TEXT = 16
+"""Tokens of a batch, by `batch_size`: shorter texts are encoded more at once, longer ones fewer."""
 
 
 class SentenceEncoder:
@@ -26,7 +30,7 @@ class SentenceEncoder:
     name
         `minilm`, the folder of a model, or a name on the hub.
     batch_size
-        Texts encoded at once.
+        Texts of 16 tokens encoded at once; of longer ones fewer.
     max_tokens
         Longer texts are cut; None takes the model's own limit.
     device
@@ -65,19 +69,80 @@ class SentenceEncoder:
         """Embeddings `[n, m]`, rows of unit length."""
         if len(texts) == 0:
             return self.encode([""])[:0]
+        counts = self._token_counts(texts)
+        vectors: dict[int, npt.NDArray[np.float32]] = {}
         with _fast_matrix_products(self._model.device):
-            vectors = self._model.encode(
-                list(texts), batch_size=self.batch_size, normalize_embeddings=True, show_progress_bar=False
-            )
-        return np.asarray(vectors, dtype=np.float32)
+            for tokens in np.unique(counts)[::-1]:
+                rows = np.flatnonzero(counts == tokens)
+                # Always as many tokens together as others of this length have: kernels, and with them the order of
+                # sums, go by shape. So a text is embedded to the same bits in any company, and nothing is padding.
+                size = max(1, self.batch_size * _TOKENS_A_TEXT // int(tokens))
+                for start in range(0, len(rows), size):
+                    batch = rows[start : start + size].tolist()
+                    filled = batch + batch[-1:] * (size - len(batch))
+                    made = self._model.encode(
+                        [texts[row] for row in filled],
+                        batch_size=size,
+                        normalize_embeddings=True,
+                        show_progress_bar=False,
+                    )
+                    vectors |= zip(batch, np.asarray(made, dtype=np.float32), strict=False)
+        return np.stack([vectors[row] for row in range(len(texts))])
+
+    @property
+    def maker(self) -> str:
+        """Model, cut, size of batches, libraries, and the place where it runs: all that decides bits."""
+        from importlib.metadata import version
+
+        device = self._model.device
+        place = (
+            torch.cuda.get_device_name(device)
+            if device.type == "cuda"
+            else torch.backends.cpu.get_cpu_capability()
+        )
+        return content_key(
+            {
+                "fingerprint": self.fingerprint,
+                "files": [
+                    file_hash(path) for path in model_files(self.folder) if path.suffix != ".safetensors"
+                ],
+                "batch_size": self.batch_size,
+                "libraries": [version(name) for name in ("torch", "transformers", "sentence-transformers")],
+                "place": [device.type, place, platform.machine(), torch.get_num_threads()],
+            }
+        )
+
+    def unknown_share(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Share of each text's tokens that the model's vocabulary does not have, `[n]`; 1 for a text without tokens."""
+        tokenizer = self._model.tokenizer
+        unknown = tokenizer.unk_token_id
+        marks = set(tokenizer.all_special_ids) - {unknown}
+        shares = np.ones(len(texts), np.float32)
+        for row, ids in enumerate(self._token_ids(texts)):
+            words = [token for token in ids if token not in marks]
+            if words:
+                shares[row] = sum(token == unknown for token in words) / len(words)
+        return shares
+
+    def _token_counts(self, texts: Sequence[str]) -> npt.NDArray[np.int64]:
+        return np.array([max(1, len(ids)) for ids in self._token_ids(texts)])
+
+    def _token_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        if len(texts) == 0:
+            return []
+        limit = self._model.max_seq_length
+        cut = {} if limit is None else {"truncation": True, "max_length": limit}
+        found: list[list[int]] = self._model.tokenizer([text.strip() for text in texts], **cut)["input_ids"]
+        return found
 
     def save(self, folder: Path) -> None:
-        """Write `encoder.json`; the files of a model that came from a folder are copied beside it.
+        """Write `encoder.json`; the files of any model but MiniLM are copied beside it.
 
-        Of MiniLM and models of the hub only the name and the fingerprint are kept: 90 MB in every bundle
-        would buy nothing, and `load` takes no other weights than these.
+        Of MiniLM only the name and the fingerprint are kept: 90 MB in every bundle would buy nothing, and `load`
+        takes no other weights than these. Any other model travels along: a bundle may come from a stranger, so
+        what it says is never looked up, neither on the hub nor in a folder.
         """
-        own = self._name != "minilm" and Path(self._name).is_dir()
+        own = self._name != MINILM
         description = {
             "kind": "sentence_transformers",
             "model": None if own else self._name,
@@ -99,16 +164,34 @@ class SentenceEncoder:
         Raises
         ------
         DataError
-            If the description is damaged.
+            If the description is damaged, or names a model that is not in the folder.
+        ConfigError
+            If the folder holds more than a model's plain data, or the model is refused.
         """
-        description = read_json(folder / "encoder.json")
+        path = folder / "encoder.json"
+        description = read_json(path)
         try:
-            name = description["model"] or str(folder / "model")
-            encoder = cls(name, batch_size=description["batch_size"], max_tokens=description["max_tokens"])
-            encoder._expected = str(description["fingerprint"])
+            name, batch_size = description["model"], description["batch_size"]
+            max_tokens, expected = description["max_tokens"], description["fingerprint"]
         except (KeyError, TypeError):
-            path = folder / "encoder.json"
             raise DataError(f"{path}: not a description of a sentence encoder") from None
+        if not all(
+            value is None or (type(value) is int and 0 < value < 1 << 20)
+            for value in (batch_size, max_tokens)
+        ):
+            raise DataError(f"{path}: not a description of a sentence encoder (batch_size, max_tokens)")
+        if name not in (None, MINILM):
+            raise DataError(
+                f"{path}: the encoder {str(name)[:80]!r} is not in this folder; names in a bundle are never looked up",
+                "bundle the run again: the model then travels in the bundle",
+            )
+        model = folder / "model"
+        if name is None:
+            if model.is_symlink() or not model.is_dir():
+                raise DataError(f"{path}: the model's folder is missing")
+            check_foreign(str(model), model)
+        encoder = cls(name or str(model), batch_size=batch_size or 32, max_tokens=max_tokens)
+        encoder._expected = str(expected)
         return encoder
 
     _expected: str | None = None
@@ -128,9 +211,10 @@ class SentenceEncoder:
         # A bar of a fraction of a second, which would show even without a terminal.
         transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # no annotations there
         try:
-            model = SentenceTransformer(str(self.folder), device=self.device, local_files_only=True)
-        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-            reason = str(error).strip().partition("\n")[0]
+            with clean_copy(self.folder) as folder:
+                model = SentenceTransformer(str(folder), device=self.device, local_files_only=True)
+        except Exception as error:  # readers of damaged files raise what they like
+            reason = str(error).strip().partition("\n")[0] or type(error).__name__
             raise ConfigError(f"text.encoder: the model '{self._name}' can't be loaded ({reason})") from None
         if self.max_tokens is not None:
             model.max_seq_length = min(self.max_tokens, model.max_seq_length or self.max_tokens)

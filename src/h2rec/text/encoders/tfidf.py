@@ -14,6 +14,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 from h2rec.errors import DataError
 from h2rec.files import array_hash, content_key, read_json, write_json
+from h2rec.text.words import words as words_of
 
 _SEED = 0
 
@@ -50,6 +51,19 @@ class TfidfEncoder:
                 "idf": array_hash(self.idf),
                 "components": array_hash(self.components),
             }
+        )
+
+    @property
+    def maker(self) -> None:
+        """Nothing: to encode is faster than to read."""
+        return
+
+    def unknown_share(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Share of each text's words that the catalogue did not have, `[n]`; 1 for a text without words."""
+        known = set(self._fitted_words())
+        found = [words_of(text) for text in texts]
+        return np.array(
+            [sum(word not in known for word in row) / len(row) if row else 1 for row in found], np.float32
         )
 
     def fit(self, texts: Sequence[str]) -> Self:
@@ -136,8 +150,7 @@ def _vectorizer(words: list[str] | None = None) -> Any:
     # Words of one letter count: they tell sizes and models apart.
     return TfidfVectorizer(
         sublinear_tf=True,
-        token_pattern=r"(?u)\b\w+\b",
-        strip_accents="unicode",
+        analyzer=words_of,
         vocabulary=words,
         dtype=np.float32,
     )
