@@ -13,6 +13,7 @@ def test_pip_of_the_working_directory_is_not_run(tmp_path, monkeypatch):
     (tmp_path / "pip.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(DataError, match="pip download recbole"):
         movielens._from_wheel()
