@@ -1,9 +1,13 @@
 """New items and new bundles, while the server runs and after it was stopped."""
 
+import asyncio
+import gc
 import shutil
+import weakref
 
 import numpy as np
 
+from h2rec.errors import BundleError
 from h2rec.retrieval.bundle import Bundle
 from h2rec.serving.service import Service
 from h2rec.serving.settings import ServeSettings
@@ -75,6 +79,25 @@ def test_reload_serves_the_new_bundle_and_passes_over_what_grew_from_the_old(cli
     answer = client.post("/reload")
     assert answer.json() == {"status": "ok", "items": 60, "bundle": "bundle"}
     assert client.post("/recommend", json={"history": ["i3"]}).json() != old
+
+
+def test_of_a_crowd_of_reloads_one_is_carried_out(client):
+    service = client.app.state.service
+
+    async def crowd():
+        return await asyncio.gather(*(service.reload() for _ in range(20)), return_exceptions=True)
+
+    outcomes = client.portal.call(crowd)
+    assert [outcome for outcome in outcomes if outcome is None] == [None]
+    assert {type(outcome) for outcome in outcomes} == {type(None), BundleError}
+
+
+def test_a_bundle_that_was_replaced_is_let_go(client):
+    service = client.app.state.service
+    gone = weakref.ref(service.recommender)
+    assert client.post("/reload").status_code == 200
+    gc.collect()
+    assert gone() is None
 
 
 def test_items_are_not_added_to_a_bundle_that_a_training_has_replaced(client, bundle_folder):

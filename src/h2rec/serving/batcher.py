@@ -192,7 +192,8 @@ class MicroBatcher:
 
     def _expected_seconds(self) -> float:
         """What a batch takes; the longer ago the last one was, the less that says."""
-        return self._seconds_a_batch * 0.5 ** ((self._clock() - self._last_work) / _FORGET)
+        idle = self._clock() - self._last_work
+        return float(self._seconds_a_batch * 0.5 ** (idle / _FORGET))
 
     def _learn(self, seconds: float) -> None:
         # By the batch, not by the question: the more wait, the cheaper each becomes.

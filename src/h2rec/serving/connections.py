@@ -15,9 +15,9 @@ _FRAMING = 8
 class BoundedConnection(HttpToolsProtocol):
     """uvicorn's protocol, which itself takes heads of any size and lets a connection wait for ever.
 
-    A connection either waits for its client (for a head, for a body, for an answer to be read, for another request), and then
-    has a deadline; or the client waits for an answer. `close_late` closes what is past its deadline, and one connection
-    too many closes the one that is nearest to its own.
+    A connection either waits for its client (for a head, for a body, for an answer to be read, for another
+    request), and then has a deadline; or the client waits for an answer. `close_late` closes what is past its
+    deadline, and one connection too many closes the one that is nearest to its own.
     """
 
     def __init__(self, *args: Any, settings: ServeSettings, **values: Any) -> None:
@@ -31,12 +31,12 @@ class BoundedConnection(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         """Take a connection, in the place of another where there are too many."""
-        others = list(self.connections)
+        others: list[Any] = list(self.connections)
         super().connection_made(transport)
         self._wait(self._settings.head_seconds)
         if len(others) < self._settings.max_connections:
             return
-        waiting = [other for other in others if getattr(other, "deadline", None) is not None]
+        waiting = [other for other in others if other.deadline is not None]
         if waiting:
             min(waiting, key=lambda other: other.deadline).drop()
         else:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
+from h2rec.errors import BundleError
 from h2rec.retrieval.answers import Query, Recommendation
 from h2rec.retrieval.growth import Growth
 from h2rec.retrieval.recommender import Recommender
@@ -55,8 +56,10 @@ class Service:
         Raises
         ------
         BundleError
-            If it can't be loaded.
+            If it can't be loaded, or another change is being made: a crowd of reloads would follow one another.
         """
+        if self._changes.locked():
+            raise BundleError("the bundle is just being changed", "ask again when that is done")
         async with self._changes:
             try:
                 self.recommender = await asyncio.to_thread(self._load)

@@ -18,12 +18,12 @@ class ServeSettings(Settings):
     """Port to listen on; 0 takes a free one."""
     token: str | None = Field(None, pattern="^[!-~]+$")
     """Bearer token that every request must carry, but those for the health checks, the explorer's page and the API's
-    description; null asks for none. Visible ASCII without blanks: clients send other characters in ways of their own."""
+    description; null asks for none. Visible ASCII without blanks: clients send other characters as they like."""
     without_token: bool = False
     """Whether to listen without a token where other machines can ask."""
-    allowed_hosts: list[Annotated[str, StringConstraints(to_lower=True)]] = []
-    """Names that a request may call the server by, beside `host`, `localhost` and any address: without a token others are
-    refused. The name of a proxy that passes requests on under another name belongs here. ``*`` for all."""
+    allowed_hosts: tuple[Annotated[str, StringConstraints(to_lower=True)], ...] = ()
+    """Names that a request may call the server by, beside `host`, `localhost` and any address: without a token
+    others are refused. The name of a proxy that passes requests on under another name belongs here. ``*`` for all."""
     max_body: int = Field(1 << 20, ge=1)
     """Bytes of a request's body; more is answered 413."""
     body_seconds: float = Field(10.0, gt=0)
@@ -45,8 +45,8 @@ class ServeSettings(Settings):
     patience: float = Field(0.15, gt=0)
     """Seconds that a question may be expected to wait; beyond, it is answered 503 at once."""
     max_connections: int = Field(1024, ge=1)
-    """Open connections. One more closes the one that has kept the server waiting longest; where all are being answered it is
-    answered 503."""
+    """Open connections. One more closes the one that keeps the server waiting longest; where all are being answered
+    it is answered 503."""
     max_head: int = Field(32_768, ge=1024)
     """Bytes of a request's line and headers; more is answered 431."""
     max_headers: int = Field(100, ge=10)
