@@ -35,10 +35,11 @@ def opened(folder):
     return store, store.load()
 
 
-def add_some(folder, server, acknowledged):
+def add_some(folder, server, acknowledged, both):
     """What a server does: it loads once, and adds to what it serves."""
     store = BundleStore(folder)
     bundle = store.load()
+    both.wait(60)
     for number in range(3):
         name = f"server{server}-{number}"
         store.add(bundle, item(name))
@@ -48,8 +49,8 @@ def add_some(folder, server, acknowledged):
 
 def test_what_two_servers_acknowledge_at_once_is_kept(bundle_folder):
     context = multiprocessing.get_context("spawn")
-    queue = context.Queue()
-    servers = [context.Process(target=add_some, args=(bundle_folder, n, queue)) for n in range(2)]
+    queue, both = context.Queue(), context.Barrier(2)
+    servers = [context.Process(target=add_some, args=(bundle_folder, n, queue, both)) for n in range(2)]
     for server in servers:
         server.start()
     acknowledged = {queue.get(timeout=60) for _ in range(6)}
