@@ -22,6 +22,8 @@ from h2rec.retrieval import manifest as manifests
 from h2rec.retrieval.bundle import Bundle
 from h2rec.retrieval.growth import add_items
 from h2rec.retrieval.parquet_pages import chunk_pages
+from h2rec.retrieval.recommender import Recommender
+from made_bundles import make_bundle
 
 NEW = pl.DataFrame({"item_id": ["new1"], "title": ["gentle shampoo dry"]})
 
@@ -252,3 +254,51 @@ def test_memory_that_is_not_there_is_a_bundle_error(copied, monkeypatch):
 @pytest.mark.parametrize("fields", [["title", "title"], ["nothing"]])
 def test_text_fields_that_the_items_do_not_have_are_refused(copied, fields):
     refused(signed(copied, text_fields=fields), "text fields")
+
+
+def test_a_claimed_length_of_histories_takes_no_memory(tmp_path):
+    folder = make_bundle(tmp_path / "bundle", backbone="gru4rec")  # no table of positions tells its length
+    model = json.loads((folder / "manifest.json").read_text())["model"]
+    bundle = Bundle.load(signed(folder, model=model | {"max_length": 10**9}))
+    recommender = Recommender(bundle, frozen=True)
+    assert len(recommender.recommend(["i3"], 5).items) == 5
+
+
+def test_a_history_that_makes_no_numbers_is_told(tmp_path):
+    folder = make_bundle(tmp_path / "bundle")
+    weights = load_file(folder / "model.safetensors")
+    weights["fusion.out.weight"][:] = 3e38
+    weights["hid.weight"][30] = 3e38
+    for name, weight in weights.items():
+        if name.endswith("norm.weight"):
+            weight[:] = 1e19
+    save_file(weights, folder / "model.safetensors")
+    signed(folder)
+    monkey = pytest.MonkeyPatch()
+    monkey.setattr(bundles, "_check_numbers", lambda *_: None)  # it asks about two histories, not about all
+    recommender = Recommender.load(folder)
+    monkey.undo()
+    with pytest.raises(BundleError, match="NaN, infinity or numbers out of all range of a history"):
+        recommender.recommend(["i3", "i29"], 5)
+    assert len(recommender.recommend(["unknown"], 5).items) == 5  # popular ones need no model
+
+
+def test_a_bundle_that_is_replaced_while_it_is_read_is_not_mixed(copied, tmp_path, monkeypatch):
+    other = make_bundle(tmp_path / "other", seed=1)
+    read = bundles.read_item_table
+
+    def replaced_first(*arguments):
+        copied.rename(tmp_path / "old")
+        other.rename(copied)
+        return read(*arguments)
+
+    monkeypatch.setattr(bundles, "read_item_table", replaced_first)
+    refused(copied, "was replaced while it was read")
+
+
+def test_items_are_not_added_to_what_was_replaced_after_it_was_loaded(copied, tmp_path):
+    bundle = Bundle.load(copied)
+    shutil.rmtree(copied)
+    make_bundle(copied, seed=1)
+    with pytest.raises(BundleError, match="was replaced after it was loaded"):
+        add_items(bundle, NEW, tmp_path / "grown")

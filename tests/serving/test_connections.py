@@ -186,3 +186,21 @@ def test_a_client_that_waits_for_its_answer_is_not_late(monkeypatch):
             assert await status(reader) == 200
 
     asyncio.run(scene())
+
+
+def test_unread_answers_do_not_hide_behind_requests_in_hand(monkeypatch):
+    async def scene():
+        async with Scene(size=20_000_000) as server:
+            _, writer = await server.open()
+            writer.transport.pause_reading()
+            writer.write((ASK + b"\r\n") * 3)
+            await asyncio.sleep(0.1)
+            (connection,) = server.state.connections
+            now = asyncio.get_running_loop().time()
+            monkeypatch.setattr("h2rec.serving.connections.monotonic", lambda: now + 100)
+            assert connection.deadline is not None  # and so it makes way for others
+            close_late(server.state.connections)
+            await asyncio.sleep(0.05)
+            assert not server.state.connections
+
+    asyncio.run(scene())

@@ -1,8 +1,11 @@
 """Who is let in: names of the server, pages of other origins, tokens, content types."""
 
+import asyncio
+
 import pytest
 
 from h2rec.errors import ConfigError
+from h2rec.serving.gate import Gate
 from h2rec.serving.settings import ServeSettings
 
 NEW = {"items": [{"item_id": "new1", "fields": {"title": "gentle shampoo dry"}}]}
@@ -129,3 +132,32 @@ def test_every_answer_is_safe_in_a_browser(client):
         assert headers["cross-origin-resource-policy"] == "same-origin"
         assert "frame-ancestors 'none'" in headers["content-security-policy"]
         assert "unsafe" not in headers["content-security-policy"]
+
+
+def test_of_two_host_headers_both_are_looked_at(client):
+    for hosts in (["localhost", "evil.example"], ["evil.example", "localhost"]):
+        assert client.get("/healthz", headers=[("host", host) for host in hosts]).status_code == 403
+
+
+def test_half_a_body_of_a_client_that_left_is_no_request(client):
+    """What has arrived may be whole JSON, or nothing at all where nothing is needed."""
+    asked, sent = [], []
+
+    async def app(scope, receive, send):
+        asked.append(scope["path"])
+
+    async def receive():
+        return messages.pop(0)
+
+    async def send(message):
+        sent.append(message)
+
+    service = client.app.state.service
+    gate = Gate(app, service.settings, service.metrics, lambda: False)
+    scope = {"type": "http", "method": "POST", "path": "/reload", "headers": [(b"host", b"localhost")]}
+    messages = [{"type": "http.request", "body": b"", "more_body": True}, {"type": "http.disconnect"}]
+    asyncio.run(gate(scope, receive, send))
+    assert (asked, sent) == ([], [])
+    messages = [{"type": "http.request", "body": b""}]
+    asyncio.run(gate(scope, receive, send))
+    assert asked == ["/reload"]

@@ -199,3 +199,25 @@ def test_a_loaded_bundle_has_what_was_acknowledged(bundle_folder):
     store, bundle = opened(bundle_folder)
     store.add(bundle, item("a"))
     assert "a" in Bundle.load(store.current()).items["item_id"]
+
+
+def test_a_refused_reload_does_not_let_the_old_training_hide_the_new_one(client, bundle_folder):
+    shutil.rmtree(bundle_folder)
+    make_bundle(bundle_folder, seed=1)
+    (bundle_folder / "model.safetensors").rename(bundle_folder.with_name("not yet there"))  # a copy under way
+    assert client.post("/reload").status_code == 409
+    assert client.post("/items", json=body("a")).status_code == 409
+    bundle_folder.with_name("not yet there").rename(bundle_folder / "model.safetensors")
+    assert client.post("/reload").json()["bundle"] == "bundle"
+    assert client.post("/items", json=body("a")).status_code == 200
+
+
+def test_a_part_that_was_damaged_while_it_was_served_gets_no_new_hash(client, bundle_folder):
+    path = bundle_folder / "encoder" / "encoder.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    answer = client.post("/items", json=body("a"))
+    assert answer.status_code == 409
+    assert "'encoder/encoder.safetensors' was changed" in answer.json()["error"]
+    assert client.post("/recommend", json={"history": ["i3"]}).status_code == 200

@@ -24,7 +24,7 @@ from h2rec.models.settings import ModelSettings, WarmStartSettings
 from h2rec.retrieval.item_table import read_item_table
 from h2rec.retrieval.manifest import FORMAT_VERSION, MANIFEST, Manifest, is_bundle, read_manifest, unreadable
 from h2rec.retrieval.process import claim_process
-from h2rec.retrieval.users import UserEncoder
+from h2rec.retrieval.users import LARGEST_NUMBER, UserEncoder
 from h2rec.semantic_ids.codes import LARGEST_CODEBOOK, SemanticIds
 from h2rec.semantic_ids.settings import Collisions
 from h2rec.training.checkpoint import load_weights, weights_of
@@ -35,8 +35,6 @@ Vectors = npt.NDArray[np.float32]
 _LARGEST_EXPANSION = 32
 """Bytes of the item table in memory, at most, for a byte of the bundle on disk: texts are compressed and shared."""
 _ROOM_AT_LEAST = 1 << 20
-_LARGEST_NUMBER = 1e15
-"""Squares and sums of such numbers are still finite in float32."""
 _ROWS_AT_ONCE = 8192
 
 
@@ -115,14 +113,19 @@ class Bundle:
         ------
         BundleError
             If it is missing, of another format version, incomplete, or a file's hash differs; if files do
-            not fit together, or claim sizes that they do not have; if the system refuses to read.
+            not fit together, or claim sizes that they do not have; if the system refuses to read; if another
+            takes its place meanwhile.
         H2RecError
             In a process that was forked after a bundle was loaded.
         """
         claim_process()
+        begun = _identity(folder)
         manifest = read_manifest(folder)
         try:
-            return cls._load_checked(folder, manifest)
+            bundle = cls._load_checked(folder, manifest)
+            if _identity(folder) != begun:  # what was read need not be what was hashed
+                raise BundleError(f"{folder}: it was replaced while it was read", "load it again")
+            return bundle
         except BundleError:
             raise
         except (DataError, SemanticIdError) as error:
@@ -155,6 +158,15 @@ class Bundle:
         vectors = np.load(folder / "item_vectors.npy", mmap_mode="c", allow_pickle=False)
         _check_numbers(folder, model, vectors)
         return cls(folder, manifest, model, items, semantic_ids, vectors)
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """Tell one folder from another of its name."""
+    try:
+        found = folder.stat()
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino
 
 
 def unstarted(settings: ModelSettings) -> ModelSettings:
@@ -232,15 +244,14 @@ def _model(folder: Path, manifest: Manifest, semantic_ids: SemanticIds | None) -
 
 def _check_numbers(folder: Path, model: Any, vectors: Vectors) -> None:
     """Refuse vectors of another width, and numbers that can't be reckoned with."""
-    encoded = UserEncoder(model).encode(Histories.from_lists([[1], [len(vectors) - 1]])).vectors
-    if vectors.shape[1] != encoded.shape[1]:
-        raise BundleError(
-            f"{folder}: the item vectors have {vectors.shape[1]} columns, not {encoded.shape[1]}"
-        )
+    users = UserEncoder(model).encode(Histories.from_lists([[1], [len(vectors) - 1]]))
+    width = users.vectors.shape[1]
+    if vectors.shape[1] != width:
+        raise BundleError(f"{folder}: the item vectors have {vectors.shape[1]} columns, not {width}")
     largest = max(
         float(np.abs(vectors[start : start + _ROWS_AT_ONCE]).max(initial=0))
         for start in range(0, len(vectors), _ROWS_AT_ONCE)
     )
     # `not <`: a comparison with NaN is false.
-    if not (largest < _LARGEST_NUMBER and bool((encoded.abs() < _LARGEST_NUMBER).all())):
+    if not (largest < LARGEST_NUMBER and bool(users.usable.all())):
         raise BundleError(f"{folder}: item or user vectors hold NaN, infinity or numbers out of all range")

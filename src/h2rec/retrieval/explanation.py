@@ -34,17 +34,26 @@ class Explanation:
     shared: list[SharedCodes]
 
 
-def shared_codes(catalogue: Catalogue, item: int, history: Sequence[int]) -> list[SharedCodes]:
-    """Items of a history that share leading codes with an item; all by index."""
-    if catalogue.semantic_ids is None or not history:
-        return []
+def shared_codes(
+    catalogue: Catalogue, items: Sequence[int], history: Sequence[int]
+) -> list[list[SharedCodes]]:
+    """For each item, the items of a history that share leading codes with it; all by index."""
+    found: list[list[SharedCodes]] = [[] for _ in items]
+    if catalogue.semantic_ids is None or not history or not items:
+        return found
     distinct = list(dict.fromkeys(reversed(history)))
     codes = catalogue.semantic_ids.codes
-    equal = codes[np.array(distinct) - 1] == codes[item - 1]
-    lengths = np.cumprod(equal, axis=1).sum(axis=1)
-    order = np.argsort(-lengths, kind="stable")[:_MOST_SHARED]
-    return [
-        SharedCodes(catalogue.item_ids[distinct[row] - 1], int(lengths[row]))
-        for row in order
-        if lengths[row] > 0
-    ]
+    listed, known = codes[np.array(items) - 1], codes[np.array(distinct) - 1]
+    lengths = np.zeros((len(items), len(distinct)), np.int32)
+    equal = np.ones(lengths.shape, np.bool_)
+    for level in range(codes.shape[1]):
+        equal &= listed[:, level, None] == known[None, :, level]
+        lengths += equal
+    rows = np.arange(len(items))
+    for _ in range(min(_MOST_SHARED, len(distinct))):
+        best = lengths.argmax(axis=1)  # the first of equals, which is the latest
+        for shared, place, length in zip(found, best.tolist(), lengths[rows, best].tolist(), strict=True):
+            if length > 0:
+                shared.append(SharedCodes(catalogue.item_ids[distinct[place] - 1], length))
+        lengths[rows, best] = 0
+    return found

@@ -20,7 +20,7 @@ from h2rec.models.build import ItemFeatures, build_model
 from h2rec.models.settings import ModelSettings
 from h2rec.retrieval.bundle import Bundle, BundleParts, unstarted, write_bundle
 from h2rec.retrieval.item_table import OWN_COLUMNS
-from h2rec.retrieval.manifest import is_bundle
+from h2rec.retrieval.manifest import is_bundle, read_manifest
 from h2rec.retrieval.new_items import NearestGroups, nearest_groups
 from h2rec.retrieval.process import claim_process
 from h2rec.semantic_ids.codes import SemanticIds
@@ -95,7 +95,7 @@ def add_items(
     ------
     BundleError
         If the bundle carries no text encoder or no quantizer, or its model is spm_sid, whose pieces are those of the
-        catalogue that it was trained on.
+        catalogue that it was trained on. If its folder was changed after it was loaded.
     H2RecError
         If `out` holds what h2rec did not write.
     DataError
@@ -180,6 +180,9 @@ def _described(bundle: Bundle, items: pl.DataFrame) -> tuple[npt.NDArray[np.floa
             f"{bundle.folder}: it carries no text encoder and quantizer, so new items can't be placed",
             "train with item text and a quantizer (codes from a file can't be made for new items)",
         )
+    # It may have been loaded long ago, and what is read now goes into the new bundle under a new hash.
+    if read_manifest(bundle.folder) != bundle.manifest:
+        raise BundleError(f"{bundle.folder}: it was replaced after it was loaded", "load it again")
     texts = item_texts(items, bundle.manifest.text_fields)
     present = [row for row, text in enumerate(texts) if text]
     with _damage_told(bundle.folder):

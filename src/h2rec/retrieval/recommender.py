@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from h2rec.data.histories import Histories
-from h2rec.errors import DataError
+from h2rec.errors import BundleError, DataError
 from h2rec.evaluation.topk import top_items
 from h2rec.retrieval.answers import Query, Recommendation, RecommendedItem, as_json, checked_k
 from h2rec.retrieval.bundle import Bundle
@@ -174,6 +174,11 @@ class Recommender:
     def _answer_few(self, queries: Sequence[Query]) -> list[Recommendation]:
         known = Histories.from_lists([self.catalogue.known(query.item_ids) for query in queries])
         users = self._encoder.encode(known)
+        personal_rows = [row for row in range(len(queries)) if len(known[row])]
+        if not bool(users.usable[personal_rows].all()):
+            raise BundleError(
+                f"{self.bundle.folder}: its model makes NaN, infinity or numbers out of all range of a history"
+            )
         # Questions of one kind are searched together.
         kinds: dict[tuple[ItemFilter, float | None, bool], list[int]] = {}
         for row, query in enumerate(queries):
@@ -249,10 +254,9 @@ class Recommender:
             names = self.bundle.model.branches
             explanations = [
                 Explanation(
-                    {name: float(part[0, place]) for name, part in zip(names, parts, strict=True)},
-                    shared_codes(self.catalogue, item, history),
+                    {name: float(part[0, place]) for name, part in zip(names, parts, strict=True)}, shared
                 )
-                for place, item in enumerate(items.tolist())
+                for place, shared in enumerate(shared_codes(self.catalogue, items.tolist(), history))
             ]
             alpha = None if users.alpha is None else users.alpha[row].tolist()
         unknown = [item for item in query.item_ids if item not in self.catalogue.index]

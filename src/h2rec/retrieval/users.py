@@ -16,7 +16,12 @@ from h2rec.data.histories import Histories
 
 Run = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, ...]]
 
+LARGEST_NUMBER = 1e15
+"""Squares and sums of such numbers are still finite in float32."""
+
 _TRACING = threading.Lock()
+_LONGEST_TRACED = 1000
+"""A model without positions takes histories of any length, so its settings may claim any."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +38,13 @@ class EncodedUsers:
 
     vectors: torch.Tensor
     alpha: torch.Tensor | None
+
+    @property
+    def usable(self) -> torch.Tensor:
+        """Whether each user's numbers can be reckoned with, bool `[n]`."""
+        # A comparison with NaN is false.
+        found = (self.vectors.abs() < LARGEST_NUMBER).all(dim=1)
+        return found if self.alpha is None else found & self.alpha.isfinite().all(dim=1)
 
 
 class LastState(nn.Module):
@@ -82,7 +94,8 @@ def _frozen(plain: LastState) -> Run | None:
     model = plain.model
     random = np.random.default_rng(0)
     # The second and third run optimise the trace; then each number of rows and length is met once.
-    shapes = [(2, 3), (1, 1), (5, model.max_length), (1, model.max_length), (3, 2)]
+    longest = min(model.max_length, _LONGEST_TRACED)
+    shapes = [(2, 3), (1, 1), (5, longest), (1, longest), (3, 2)]
     histories = [
         Histories.from_lists(random.integers(1, model.item_count + 1, shape).tolist()) for shape in shapes
     ]

@@ -27,7 +27,13 @@ class BoundedConnection(HttpToolsProtocol):
         self._received = 0
         self._head = 0
         self._in_head = False
-        self.deadline: float | None = None
+        self._due: float | None = None
+        self._unread: float | None = None
+
+    @property
+    def deadline(self) -> float | None:
+        """Until when the client has to do its part; None while it is the server's turn."""
+        return self._due if self._unread is None else self._unread
 
     def connection_made(self, transport: Any) -> None:
         """Take a connection, in the place of another where there are too many."""
@@ -79,7 +85,7 @@ class BoundedConnection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """From here on the client waits."""
         self._unanswered += 1
-        self.deadline = None
+        self._due = None
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -87,6 +93,16 @@ class BoundedConnection(HttpToolsProtocol):
         super().on_response_complete()
         self._unanswered = max(0, self._unanswered - 1)
         self._wait(self._settings.idle_seconds)
+
+    def pause_writing(self) -> None:
+        """From here on the server waits for answers to be read, also where it has more requests in hand."""
+        super().pause_writing()
+        self._unread = monotonic() + self._settings.idle_seconds
+
+    def resume_writing(self) -> None:
+        """The client reads on."""
+        super().resume_writing()
+        self._unread = None
 
     def send_400_response(self, msg: str) -> None:
         """Say what is wrong with a head that the parser gave up."""
@@ -107,7 +123,7 @@ class BoundedConnection(HttpToolsProtocol):
 
     def _wait(self, seconds: float) -> None:
         if self._unanswered == 0:
-            self.deadline = monotonic() + seconds
+            self._due = monotonic() + seconds
 
     def _refuse(self, status: bytes) -> None:
         if not self.transport.is_closing():

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from h2rec.retrieval.answers import Query
 from h2rec.retrieval.filters import ItemFilter
@@ -22,18 +22,40 @@ ItemId = Annotated[
 """A text, or a whole number, which is taken as its text."""
 
 
+_MOST_FIELDS = 1000
+
+
+def _few_fields(value: Any) -> Any:
+    if isinstance(value, dict) and len(value) > _MOST_FIELDS:
+        raise ValueError(f"{len(value)} fields are more than {_MOST_FIELDS}")
+    return value
+
+
+# Of what is wrong the first is told: a list of a megabyte's mistakes takes minutes and a gigabyte to make.
+FewFields = BeforeValidator(_few_fields)
+ItemIds = Annotated[list[ItemId], Field(fail_fast=True)]
+
+
 class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_other_names(cls, values: Any) -> Any:
+        if isinstance(values, dict) and len(values) > len(cls.model_fields):
+            other = next(name for name in values if name not in cls.model_fields)
+            raise ValueError(f"extra input '{other[:80]}' is not permitted")
+        return values
 
 
 class FilterBody(_Body):
     """Which items may be recommended; all restrictions hold."""
 
-    allow: list[ItemId] | None = None
+    allow: ItemIds | None = None
     """Ids of the only items that may be listed."""
-    deny: list[ItemId] = []
+    deny: ItemIds = []
     """Ids of items that may not be listed."""
-    where: dict[str, list[ItemId]] = {}
+    where: Annotated[dict[str, ItemIds], FewFields] = {}
     """Field and accepted values."""
     seen: bool | None = None
     """Whether items of the history may come again; null as the bundle says."""
@@ -58,7 +80,7 @@ class RecommendBody(_Body):
         },
     )
 
-    history: list[ItemId]
+    history: ItemIds
     """Item ids, oldest first; unknown ones are skipped and reported; empty gives popular items."""
     k: int = Field(10, ge=1)
     """How many items."""
@@ -80,7 +102,7 @@ class RecommendBody(_Body):
 class BatchBody(_Body):
     """Several questions."""
 
-    queries: list[RecommendBody] = Field(min_length=1)
+    queries: Annotated[list[RecommendBody], Field(fail_fast=True)] = Field(min_length=1)
     """Answered in this order."""
 
 
@@ -89,7 +111,7 @@ class NewItem(_Body):
 
     item_id: ItemId = Field(min_length=1)
     """Its id."""
-    fields: dict[str, Annotated[str, Field(max_length=20_000)] | None]
+    fields: Annotated[dict[str, Annotated[str, Field(max_length=20_000)] | None], FewFields]
     """Its text fields, by the names that the catalogue uses."""
 
 
@@ -104,7 +126,7 @@ class ItemsBody(_Body):
         },
     )
 
-    items: list[NewItem] = Field(min_length=1)
+    items: Annotated[list[NewItem], Field(fail_fast=True)] = Field(min_length=1)
     """Known ids are passed over and reported."""
 
 
@@ -225,6 +247,10 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorAnswer, "description": "The body is no JSON."},
     401: {"model": ErrorAnswer, "description": "A bearer token is needed."},
     408: {"model": ErrorAnswer, "description": "The body took too long."},
+    409: {
+        "model": ErrorAnswer,
+        "description": "The bundle on disk, or the one in service, can't be used for this.",
+    },
     413: {"model": ErrorAnswer, "description": "The body is too large."},
     422: {"model": ErrorAnswer, "description": "The request can't be understood, or asks for too much."},
     507: {

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import polars as pl
 
@@ -41,7 +42,7 @@ class BundleStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.generations = folder.with_name(f"{folder.name}.generations")
-        self._loaded: str | None = None
+        self._origins: WeakKeyDictionary[Bundle, str] = WeakKeyDictionary()
 
     def current(self) -> Path:
         """Folder of the newest generation, or of the bundle itself where nothing was added."""
@@ -57,9 +58,11 @@ class BundleStore:
             If the bundle is missing or damaged, and no generation of it is whole.
         """
         with self._locked(writing=False):
-            if (self.folder / MANIFEST).is_file():
-                self._loaded = self._origin()
-            return self._newest()
+            origin = self._origin() if (self.folder / MANIFEST).is_file() else None
+            bundle = self._newest()
+            if origin is not None:
+                self._origins[bundle] = origin
+            return bundle
 
     def add(self, bundle: Bundle, items: pl.DataFrame) -> Growth:
         """Write a new generation with more items; see `add_items` for what else is raised.
@@ -67,7 +70,8 @@ class BundleStore:
         Parameters
         ----------
         bundle
-            What is served. Where another server has added items since, they go on top of what that one wrote.
+            What is served, as `load` gave it. Where another server has added items since, they go on top of what that
+            one wrote.
 
         Raises
         ------
@@ -77,7 +81,7 @@ class BundleStore:
             If the generation can't be written; nothing is left of it then.
         """
         with self._locked(writing=True):
-            if self._origin() != self._loaded:
+            if self._origin() != self._origins.get(bundle):
                 raise BundleError(
                     f"{self.folder}: it is no longer the bundle that is served",
                     "reload it, then add the items",
