@@ -340,6 +340,19 @@ def test_stages_that_no_configuration_uses_are_shown_and_swept(shop, finished, t
     assert all(stage.reused for stage in again.stages.values())
 
 
+@pytest.mark.parametrize("name", ["stages", "checkpoints"])
+def test_a_folder_of_stages_belongs_to_the_run_above_it(name, finished, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    below = {one.path for one in kept_in(out) if one.path.parent.name == name}
+    unused = {one.path for one in kept_in(out) if not one.used}
+    monkeypatch.chdir(out)
+    for folder in (out / name, type(out)(name)):
+        found = kept_in(folder)
+        assert {one.path for one in found} == below
+        assert {one.path for one in found if not one.used} == unused & below
+
+
 def test_tables_in_a_pipe_are_as_wide_as_their_names(capsys, monkeypatch):
     from rich.table import Table
 
