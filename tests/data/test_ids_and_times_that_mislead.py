@@ -31,9 +31,10 @@ def test_a_list_is_no_id(ending, column, tmp_path):
     path = written(tmp_path / f"events.{ending}", rows)
     with pytest.raises(DataError, match=f"'{column}' holds lists, not ids\n.*a row for each"):
         prepare(DataSettings(interactions=path))
+    items = written(tmp_path / f"items.{ending}", [{"item_id": ["i1"], "title": "tea"}])
+    events = written(tmp_path / "events.csv", ROWS)
     with pytest.raises(DataError, match="'item_id' holds lists"):
-        items = written(tmp_path / f"items.{ending}", [{"item_id": ["i1"], "title": "tea"}])
-        prepare(DataSettings(interactions=written(tmp_path / "events.csv", ROWS), items=items))
+        prepare(DataSettings(interactions=events, items=items))
 
 
 @pytest.mark.parametrize("part", ["user", "timestamp"])

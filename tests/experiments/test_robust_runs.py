@@ -286,6 +286,8 @@ def few(folder, *, items=10):
 @pytest.mark.parametrize("model", ["pop", "sasrec", "h2rec"])
 def test_a_shop_of_ten_items_runs_with_the_defaults_and_runs_again_as_resolved(model, tmp_path, caplog):
     config = few(tmp_path)
+    # The default dimension, which is more than ten texts have.
+    config.write_text(config.read_text().replace("dim: 8, ", ""))
     pipeline = Pipeline(RunConfig.load(config, [f"model.name={model}"]), tmp_path / "out")
     metrics = pipeline.evaluated()
     assert list(metrics["test"]) == ["full"]
