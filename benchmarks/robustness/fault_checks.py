@@ -178,7 +178,9 @@ def same_folder_twice(seen: Seen) -> str:
 
 def semicolon(seen: Seen) -> str:
     seen.all_end_well()
-    need(all("semicolon" in call["said"] for call in seen.calls), "not told")
+    # Excel's first line says it in the file itself.
+    told = ["its separator is a semicolon" in call["said"] for call in seen.calls]
+    need(told == [True, False, True], "not told")
     return "found and told"
 
 
