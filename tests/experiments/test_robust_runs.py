@@ -342,6 +342,20 @@ def test_stages_that_no_configuration_uses_are_shown_and_swept(shop, finished, t
     assert all(stage.reused for stage in again.stages.values())
 
 
+def test_what_a_used_stage_is_made_of_and_what_is_attached_to_it_are_used(tmp_path):
+    store = StageStore(tmp_path / "stages")
+    data = store.run("data", {}, write)
+    trained = [store.run("train", {"data": data.key, "seed": seed}, write) for seed in (0, 1)]
+    for train in trained:
+        store.run("shares", {"train": train.key}, write)
+    write_json(tmp_path / "stages.json", {"settings": "x", "used": {"train": trained[0].key}})
+    used = {
+        name: [one.used for one in kept_in(tmp_path) if one.kind == name]
+        for name in ("data", "train", "shares")
+    }
+    assert used == {"data": [True], "train": [False, True], "shares": [False, True]}
+
+
 @pytest.mark.parametrize("name", ["stages", "checkpoints"])
 def test_a_folder_of_stages_belongs_to_the_run_above_it(name, finished, tmp_path, monkeypatch):
     out = tmp_path / "out"
