@@ -72,6 +72,13 @@ def test_files_links_and_the_folder_that_one_is_in_are_refused(tmp_path, monkeyp
     assert (tmp_path / "file").read_text() == "mine"
 
 
+def test_a_tilde_is_a_name_for_claims_as_for_writing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    assert claim_folder(type(tmp_path)("~/out"), ours) == tmp_path / "~" / "out"
+
+
 def test_single_files_are_claimed_alike(tmp_path):
     (tmp_path / "theirs").write_text("mine")
     (tmp_path / "ours").write_text("ours")

@@ -93,7 +93,7 @@ def files_in(folder: Path) -> set[str]:
 
 def absolute(path: Path) -> Path:
     """Absolute path with a name of its own at the end; a link at the end stays one."""
-    path = path.expanduser().absolute()
+    path = path.absolute()
     return path.resolve() if path.name in ("", "..") else path
 
 

@@ -286,6 +286,8 @@ def few(folder, *, items=10):
 @pytest.mark.parametrize("model", ["pop", "sasrec", "h2rec"])
 def test_a_shop_of_ten_items_runs_with_the_defaults_and_runs_again_as_resolved(model, tmp_path, caplog):
     config = few(tmp_path)
+    # The default dimension, which is more than ten texts have.
+    config.write_text(config.read_text().replace("dim: 8, ", ""))
     pipeline = Pipeline(RunConfig.load(config, [f"model.name={model}"]), tmp_path / "out")
     metrics = pipeline.evaluated()
     assert list(metrics["test"]) == ["full"]
@@ -338,6 +340,33 @@ def test_stages_that_no_configuration_uses_are_shown_and_swept(shop, finished, t
     again = Pipeline(RunConfig.load(shop, ["model.name=pop"]), out)
     again.evaluated()
     assert all(stage.reused for stage in again.stages.values())
+
+
+def test_what_a_used_stage_is_made_of_and_what_is_attached_to_it_are_used(tmp_path):
+    store = StageStore(tmp_path / "stages")
+    data = store.run("data", {}, write)
+    trained = [store.run("train", {"data": data.key, "seed": seed}, write) for seed in (0, 1)]
+    for train in trained:
+        store.run("shares", {"train": train.key}, write)
+    write_json(tmp_path / "stages.json", {"settings": "x", "used": {"train": trained[0].key}})
+    used = {
+        name: [one.used for one in kept_in(tmp_path) if one.kind == name]
+        for name in ("data", "train", "shares")
+    }
+    assert used == {"data": [True], "train": [False, True], "shares": [False, True]}
+
+
+@pytest.mark.parametrize("name", ["stages", "checkpoints"])
+def test_a_folder_of_stages_belongs_to_the_run_above_it(name, finished, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    below = {one.path for one in kept_in(out) if one.path.parent.name == name}
+    unused = {one.path for one in kept_in(out) if not one.used}
+    monkeypatch.chdir(out)
+    for folder in (out / name, type(out)(name)):
+        found = kept_in(folder)
+        assert {one.path for one in found} == below
+        assert {one.path for one in found if not one.used} == unused & below
 
 
 def test_tables_in_a_pipe_are_as_wide_as_their_names(capsys, monkeypatch):

@@ -32,9 +32,18 @@ def test_text_vectors_keep_the_geometry_of_the_leading_components():
     assert gram / np.abs(gram).max() == pytest.approx(expected / np.abs(expected).max(), abs=1e-4)
 
 
-def test_more_dimensions_than_the_text_has_is_an_error():
-    with pytest.raises(ConfigError, match=r"model\.dim: 16"):
-        text_vectors(np.zeros((100, 8), np.float32), 16, 0.1)
+@pytest.mark.parametrize(("items", "of_text", "told"), [(100, 8, 8), (5, 32, 5), (2, 8, 2), (1, 8, 0)])
+def test_dimensions_that_the_text_does_not_have_start_at_zero(items, of_text, told):
+    text = np.random.default_rng(0).normal(size=(items, of_text)).astype(np.float32)
+    vectors = text_vectors(text, 16, 0.1)
+    assert vectors.shape == (items, 16)
+    assert not vectors[:, told:].any()
+    if told:
+        assert vectors.std() == pytest.approx(0.1)
+        assert vectors[:, :told] == pytest.approx(
+            text_vectors(text, told, 0.1) * (16 / told) ** 0.5, rel=1e-5
+        )
+    assert text_vectors(text, 16, 0.1, new=text[:1]) == pytest.approx(vectors[:1], abs=1e-6)
 
 
 def test_items_of_one_text_start_at_nothing_and_not_at_noise():

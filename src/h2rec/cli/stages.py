@@ -7,6 +7,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from h2rec.claims import absolute
 from h2rec.errors import DataError
 from h2rec.experiments.housekeeping import Kept, kept_in, size_of, sweep_away
 from h2rec.files import cache_folder
@@ -50,7 +51,7 @@ def _table(kept: list[Kept], folder: Path) -> Table:
     for one in kept:
         table.add_row(
             one.kind,
-            escape(str(one.path.relative_to(folder))),
+            escape(str(one.path.relative_to(absolute(folder)))),
             f"{one.size / 1e6:,.1f}",
             f"{one.age / 86400:.1f}",
             "yes" if one.used else "no",

@@ -192,8 +192,6 @@ def time_like(table: Table, others: tuple[str, ...], is_time: pl.Expr) -> list[s
         Whether a string, `pl.element()`, is plainly a time.
     """
     columns = [name for name in table.columns if name not in others]
-    if not columns:
-        return []
     first = table.collect(table.scan().select(columns).head(100))
     by_value = {
         name

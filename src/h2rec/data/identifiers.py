@@ -6,6 +6,7 @@ from collections.abc import Callable
 import polars as pl
 
 from h2rec.data.readers import Table
+from h2rec.errors import DataError
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +38,14 @@ def identifier_reader(table: Table, column: str) -> Callable[[pl.Expr], pl.Expr]
 
     Where all of them are whole floats (`17850.0`, as pandas writes whole numbers with gaps), they lose their
     `.0`, so that they meet the ids of other files; anything else keeps its form.
+
+    Raises
+    ------
+    DataError
+        If the column holds lists, which would become one id each.
     """
+    if column in table.lists:
+        raise DataError(f"{table.path}: '{column}' holds lists, not ids", "write a row for each id")
     ids = table.scan().select(identifier(pl.col(column)).alias("id")).filter(pl.col("id").is_not_null())
     first = table.collect(ids.head(1))["id"].to_list()
     like = pl.col("id").str.contains(_WHOLE_FLOAT)

@@ -59,6 +59,9 @@ def read_interactions(
     user = require_column(table, "user", columns.user)
     item = require_column(table, "item", columns.item)
     time = find_column(table, "timestamp", columns.timestamp)
+    if user == item or time in (user, item):
+        twice = item if user == item else time
+        raise DataError(f"{path}: '{twice}' can't be two of user, item and time", "see data.columns")
     rating = None if min_rating is None else require_column(table, "rating", columns.rating)
     parts = [
         identifier_reader(table, column)(pl.col(column)).cast(pl.Categorical).alias(part)
@@ -98,7 +101,8 @@ def read_interactions(
         rows = _keep(rows, high, report, "rows_below_min_rating")
     rows = rows.select("user", "item", "time")
     if time is not None:
-        rows = _keep(rows, pl.Series(_first_of_each(rows)), report, "duplicate_interactions")
+        first, report["times_equal_within_a_user"] = _first_of_each(rows)
+        rows = _keep(rows, pl.Series(first), report, "duplicate_interactions")
     _look_at_ids(rows, report)
     if rows.height == 0:
         raise DataError(f"{path}: no interaction is left after cleaning: {_dropped_words(report)}")
@@ -117,22 +121,24 @@ def _keep(rows: pl.DataFrame, condition: pl.Expr | pl.Series, report: Report, dr
     return kept
 
 
-def _first_of_each(rows: pl.DataFrame) -> npt.NDArray[np.bool_]:
-    """Mark the first of all rows with the same user, item and time."""
+def _first_of_each(rows: pl.DataFrame) -> tuple[npt.NDArray[np.bool_], int]:
+    """Mark the first of all rows with the same user, item and time; count those of a user and time of a row before."""
     # By sorting: a hash table takes four times the memory, which counts at a hundred million rows.
-    keys = [
+    item, time, user = (
         rows["item"].to_physical().to_numpy(),
         rows["time"].to_numpy(),
         rows["user"].to_physical().to_numpy(),
-    ]
-    order = np.lexsort(keys)  # stable, so that of equal rows the first in the file comes first
-    repeats = np.ones(max(len(order) - 1, 0), dtype=np.bool_)
-    for key in keys:
+    )
+    order = np.lexsort((item, time, user))  # stable, so that of equal rows the first in the file comes first
+    at_once = np.ones(max(len(order) - 1, 0), dtype=np.bool_)
+    for key in (user, time):
         ordered = key[order]
-        repeats &= ordered[1:] == ordered[:-1]
+        at_once &= ordered[1:] == ordered[:-1]
+    ordered = item[order]
+    repeats = at_once & (ordered[1:] == ordered[:-1])
     first = np.ones(len(order), dtype=np.bool_)
     first[order[1:][repeats]] = False
-    return first
+    return first, int(np.count_nonzero(at_once & ~repeats))
 
 
 def _refuse_rating(table: Table, column: str, rows: pl.Expr) -> NoReturn:

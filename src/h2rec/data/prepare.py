@@ -228,6 +228,17 @@ def _warnings(report: Report) -> list[str]:
         found.append(f"no time column was found: the order of the file is the order in time; {hint}")
     if report.get("times_before_1973"):
         found.append(f"{report['times_before_1973']:,} times lie before 1973: are they missing ones?")
+    equal, total, users = (report.get(k) for k in ("times_equal_within_a_user", "interaction_rows", "users"))
+    if (
+        isinstance(equal, int)
+        and isinstance(total, int)
+        and isinstance(users, int)
+        and 2 * equal > total - users
+    ):
+        found.append(
+            f"{equal:,} of {total:,} interactions have the time of another one of their user: "
+            "among those the order of the file is the order in time"
+        )
     for name, rows in (
         ("rows_with_a_word_for_nothing_as_id", "rows"),
         ("item_rows_with_a_word_for_nothing_as_id", "rows of the item file"),

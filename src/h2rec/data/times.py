@@ -194,7 +194,7 @@ def to_seconds(
         place, text = _first(table, column, (size >= odd.low) & (size < odd.high))
         message = f"{place}: {column} {text} looks like {odd.name}, but most look like {most.name}"
         raise DataError(message, "write all times of a file in one unit")
-    early = len(times) - counts[most]
+    early = int(np.count_nonzero(times < most.low))
     return times / most.per_second, most.name, early
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from h2rec.claims import absolute
 from h2rec.errors import DataError
 from h2rec.experiments.stages import RECORD
 from h2rec.files import left_overs, read_json, write_json
@@ -64,8 +65,11 @@ def remember(out: Path, settings: str, used: Mapping[str, str]) -> None:
 def kept_in(folder: Path) -> list[Kept]:
     """Find all finished and half-done work below a folder: of a run, of a suite, or of several.
 
-    Stages count as used if a run below the folder names them, or what it names is made of them.
+    Stages count as used if a run below the folder names them, or what it names is made of them. The run that a folder
+    of stages or checkpoints belongs to lies above it.
     """
+    asked = absolute(folder)
+    folder = asked.parent if asked.name in ("stages", "checkpoints") else asked
     stages = [path for path in _folders(folder) if _is_stage(path)]
     records = {path: read_json(path / RECORD) for path in stages}
     used = _closure(set(_named_by_runs(folder)), records.values())
@@ -82,6 +86,7 @@ def kept_in(folder: Path) -> list[Kept]:
         for parent in {path.parent for path in stages}
         for path in left_overs(parent)
     ]
+    found = [one for one in found if one.path.is_relative_to(asked)]
     return sorted(found, key=lambda one: (one.used, -one.size))
 
 

@@ -1,13 +1,16 @@
 """Tables that start from the items' text: PCA for the HIDs, level-wise means of the same PCA for the codes."""
 
+import logging
+
 import numpy as np
 import numpy.typing as npt
 import torch
 from sklearn.decomposition import PCA
 
-from h2rec.errors import ConfigError
 from h2rec.models.hid import COLD_STD
 from h2rec.semantic_ids.codes import CodeArray
+
+logger = logging.getLogger(__name__)
 
 Vectors = npt.NDArray[np.float32]
 
@@ -16,26 +19,24 @@ def text_vectors(embeddings: Vectors, dim: int, std: float, new: Vectors | None 
     """Project text embeddings `[N, m]` on their first `dim` principal components, scaled to `std` overall.
 
     With the embeddings of `new` items `[M, m]` it is these that are projected, as if they had been among the others
-    without a say in the components and the scale: `[M, dim]`.
-
-    Raises
-    ------
-    ConfigError
-        If the embeddings have fewer dimensions, or fewer rows, than `dim`.
+    without a say in the components and the scale: `[M, dim]`. Embeddings of fewer rows or dimensions than `dim` have
+    fewer components, as in a small catalogue: the columns behind those are zero, and learn.
     """
-    if min(embeddings.shape) < dim:
-        raise ConfigError(
-            f"model.dim: {dim} is more than a PCA of text embeddings {embeddings.shape} can start",
-            "lower model.dim, or set model.warm_start.hid and model.warm_start.codes to false",
-        )
-    components = PCA(dim, svd_solver="covariance_eigh")
+    told = min(dim, *embeddings.shape)
+    if told < dim:
+        logger.info("texts start %d of the %d dimensions of model.dim, the others start at zero", told, dim)
+    if len(embeddings) < 2:  # one point has no components
+        return np.zeros((len(embeddings if new is None else new), dim), np.float32)
+    components = PCA(told, svd_solver="covariance_eigh")
     with np.errstate(invalid="ignore"):  # embeddings without any variance have no shares of it
         projected = components.fit_transform(embeddings.astype(np.float64))
-    scale = std / max(float(projected.std()), 1e-12)  # all of one text: nothing to start from
+    spread = float(projected.std()) * (told / dim) ** 0.5  # of all columns, as their mean is zero
+    scale = std / max(spread, 1e-12)  # all of one text: nothing to start from
     if new is not None:
         projected = components.transform(new.astype(np.float64))
-    scaled: Vectors = (projected * scale).astype(np.float32)
-    return scaled
+    vectors = np.zeros((len(projected), dim), np.float32)
+    vectors[:, :told] = projected * scale
+    return vectors
 
 
 def described_rows(vectors: Vectors, described: npt.NDArray[np.bool_]) -> Vectors:

@@ -31,12 +31,20 @@ def open_json_lines(path: Path) -> Table:
         If the file is empty or a line is not a JSON object; the line is named.
     """
     columns: dict[str, None] = {}
+    lists: set[str] = set()
     for _, values in _objects(path):
         columns.update(dict.fromkeys(values))
+        lists.update(key for key, value in values.items() if isinstance(value, list))
     if not columns:
         raise DataError(f"{path}: the file is empty", _HINT)
     names = tuple(columns)
-    return Table(path, names, scan=lambda: _scan(path, names), records=lambda: json_records(path))
+    return Table(
+        path,
+        names,
+        scan=lambda: _scan(path, names),
+        records=lambda: json_records(path),
+        lists=frozenset(lists),
+    )
 
 
 def json_records(path: Path) -> Iterator[Record]:

@@ -38,7 +38,13 @@ def open_parquet(path: Path) -> Table:
         return frame.select(as_text(pl.col(name), kind).alias(name) for name, kind in readable.items())
 
     return Table(
-        path, tuple(readable), scan=scan, records=lambda: _records(scan()), unit="row", left_out=left_out
+        path,
+        tuple(readable),
+        scan=scan,
+        records=lambda: _records(scan()),
+        unit="row",
+        left_out=left_out,
+        lists=frozenset(name for name, kind in readable.items() if isinstance(kind, pl.List | pl.Array)),
     )
 
 

@@ -37,6 +37,8 @@ class Table:
         Columns that are no part of the table, each with the reason.
     separator
         What stands between fields, where something does.
+    lists
+        Columns in which some value is a list.
     """
 
     path: Path
@@ -46,6 +48,7 @@ class Table:
     unit: str = "line"
     left_out: tuple[str, ...] = ()
     separator: str | None = None
+    lists: frozenset[str] = frozenset()
 
     def place(self, number: int) -> str:
         """Name a line (or row) of the file."""
