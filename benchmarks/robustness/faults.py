@@ -82,7 +82,7 @@ def tried(fault: Path, keep: Path | None) -> tuple[str, str]:
                 return "no check", printed.strip()[-80:].replace("\n", " ")
             need(bool(calls), "h2rec was not called")
             return "right", check(Seen(printed, calls, ask))
-        except (WrongError, TypeError, ValueError, IndexError) as wrong:
+        except (WrongError, AttributeError, TypeError, ValueError, IndexError) as wrong:
             return "WRONG", f"{wrong or repr(wrong)}"
 
 
