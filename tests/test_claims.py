@@ -148,5 +148,5 @@ def test_a_bundle_that_may_not_be_read_is_told_with_what_to_do(tmp_path, monkeyp
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(manifest, "_parsed", refused)
-    with pytest.raises(BundleError, match=r"may not be read by this user\n.*chmod -R a\+rX"):
+    with pytest.raises(BundleError, match=r"can't be read \(Permission denied\)\n.*chmod"):
         Bundle.load(tmp_path)

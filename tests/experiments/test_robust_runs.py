@@ -18,6 +18,7 @@ from h2rec.experiments import stages as staging
 from h2rec.experiments.config import RunConfig
 from h2rec.experiments.housekeeping import kept_in
 from h2rec.experiments.pipeline import Pipeline
+from h2rec.experiments.run_folder import lock_of_run
 from h2rec.experiments.search.study import claim as claim_search
 from h2rec.experiments.stages import StageStore, write_record
 from h2rec.files import file_hash, read_json, write_json
@@ -251,6 +252,19 @@ def test_a_process_may_hold_a_runs_folder_twice(tmp_path):
         assert held
 
 
+def test_a_command_waits_for_another_one_with_its_folder_and_says_so(shop, finished, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    words = [sys.executable, "-m", "h2rec", "run", str(shop), "--out", str(out)]
+    with lock_of_run(out):
+        process = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+        assert process.stderr is not None
+        assert any("another process is at it; waiting" in line for line in process.stderr)
+        assert process.poll() is None
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+
+
 def test_two_commands_with_one_folder_both_end_well(shop, finished, tmp_path):
     out = tmp_path / "out"
     shutil.copytree(finished, out)
@@ -260,7 +274,6 @@ def test_two_commands_with_one_folder_both_end_well(shop, finished, tmp_path):
     ]
     said = [process.communicate(timeout=300)[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
-    assert "another process is at it; waiting" in "".join(said)
 
 
 def few(folder, *, items=10):

@@ -341,7 +341,7 @@ def children(process):
 
 def test_a_failing_run_does_not_stop_the_others_and_only_what_is_asked_for_runs(suite_file, tmp_path):
     models = yaml.safe_load(suite_file.read_text())["models"]
-    broken = {"model": {"name": "sasrec", "dim": 4096}}
+    broken = {"semantic_ids": {"quantizer": str(tmp_path / "none.json")}}
     changed = {"broken": broken, "fine": models["weak"], "idle": models["weak"]}
     suite = Suite.load(rewritten(suite_file, models=changed), tmp_path / "out")
     failures = suite.run(cores=[0], only=["broken", "fine"])
