@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from h2rec.errors import MissingExtraError
-from h2rec.experiments.suite.suite import _run
+from h2rec.research.suite.suite import _run
 
 
 def run(job, stages, threads):

@@ -6,9 +6,11 @@ import numpy as np
 import polars as pl
 import torch
 
-from h2rec.models.build import ItemFeatures, build_model
-from h2rec.models.settings import ModelSettings
+from h2rec.models.build import build_model
+from h2rec.models.features import ItemFeatures
+from h2rec.models.settings import ModelSettings, parse_model
 from h2rec.retrieval.bundle import BundleParts, write_bundle
+from h2rec.run.presets import with_preset
 from h2rec.semantic_ids.codes import SemanticIds
 from h2rec.semantic_ids.collisions import resolve
 from h2rec.semantic_ids.quantizers import create
@@ -32,9 +34,17 @@ def made_items(count: int = 60) -> pl.DataFrame:
     )
 
 
+def made_settings(preset: str = "h2rec", **model: object) -> ModelSettings:
+    """Settings of a small model: those of a preset, with some of its own."""
+    values = with_preset({"preset": preset, "model": SIZES | model})
+    settings: ModelSettings = parse_model(values["model"], default="branches")
+    return settings
+
+
 def make_bundle(
     folder: Path,
     *,
+    preset: str = "h2rec",
     seed: int = 0,
     items: pl.DataFrame | None = None,
     collisions: Collisions = "keep",
@@ -54,14 +64,14 @@ def make_bundle(
     for name, part in (("encoder", encoder), ("quantizer", quantizer)):
         (parts / name).mkdir(parents=True, exist_ok=True)
         part.save(parts / name)
-    chosen = ModelSettings.parse({**SIZES, **model})
-    network = build_model(chosen, ItemFeatures(count, ids, vectors), seed=seed)
+    counts = np.concatenate([[0], np.arange(count, 0, -1)])
+    chosen = made_settings(preset, **model)
+    network = build_model(chosen, ItemFeatures(count, ids, vectors, train_counts=counts), seed=seed)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():  # a zero start would hide what a weight does
         for name, weight in network.named_parameters():
             if "norm" not in name:
                 weight.copy_(torch.randn(weight.shape, generator=generator) * 0.5)
-    counts = np.concatenate([[0], np.arange(count, 0, -1)])
     head = np.concatenate([[False], np.arange(count) < count // 5])
     write_bundle(
         folder,

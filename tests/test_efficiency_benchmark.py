@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from h2rec.experiments.config import read_yaml
-from h2rec.experiments.suite.files import SHIPPED
+from h2rec.research.suite.files import SHIPPED
+from h2rec.run.config import read_yaml
 
 ROOT = Path(__file__).parents[1]
 
@@ -43,8 +43,7 @@ def test_a_cell_measures_what_it_says(benchmark):
 def test_every_model_has_a_name_and_h2rec_is_that_of_the_main_suite(benchmark):
     run, table = benchmark
     assert list(table.NAMES) == list(run.MODELS)
-    row = read_yaml(SHIPPED / "main.yaml")["models"]["H2Rec"]["model"]
-    assert run.MODELS["h2rec_hybrid"] == row
+    assert read_yaml(SHIPPED / "main.yaml")["models"]["H2Rec"] == {"preset": run.MODELS["h2rec_hybrid"]}
 
 
 def test_finished_cells_are_kept_and_make_a_table(benchmark, tmp_path, monkeypatch, capfd):

@@ -6,17 +6,14 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-import yaml
 
 from h2rec.cli.main import main
-from h2rec.experiments.suite.files import merged
-from h2rec.experiments.suite.suite import Suite
-from h2rec.models.settings import ResidualSettings
+from h2rec.research.suite.suite import Suite
 from h2rec.retrieval.recommender import Recommender
+from h2rec.run.config import RunConfig
+from h2rec.run.presets import preset_names
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-
-FILES = {"interactions": "purchases.parquet", "items": "products.csv"}
 
 
 def block(language, containing):
@@ -60,41 +57,32 @@ def test_the_example_runs_from_data_to_recommendations(shop, monkeypatch, capsys
     run(*commands[0][1:], "--set", "train.epochs=1", "--set", "runtime.threads=1")
     run(*commands[1][1:])
     assert "model" in capsys.readouterr().out
-    moved = re.search(r"`--set (model\.score\.popularity=\S+)`", README).group(1)
+    moved = re.search(r'`--set "(model\.branches\.popularity=[^"]+)"`', README).group(1)
     run(*commands[0][1:], "--set", "train.epochs=1", "--set", "runtime.threads=1", "--set", moved)
     assert len(list((shop / "runs" / "shop").glob("stages/train-*"))) == 1
     assert "popularity" in Recommender.load(shop / "runs" / "shop" / "bundle").bundle.model.branches
     names: dict[str, object] = {}
-    exec(block("python", "Recommender.load"), names)
+    exec(block("python", "h2rec.load"), names)
     assert len(names["answer"].items) == 10
     mentioned = re.search(r"`run` leaves (.*?)\. Run it again", README, re.DOTALL)
     for name in re.findall(r"`([\w./]+)`", mentioned.group(1)):
         assert (shop / "runs" / "shop" / name.rstrip("/")).exists(), name
 
 
-def test_the_form_that_leads_is_the_row_of_the_main_suite_and_runs(shop, monkeypatch):
-    shown = yaml.safe_load(block("yaml", "residual:"))
-    data = {"data": {name: str(shop / file) for name, file in FILES.items()}}
-    (shop / "data.yaml").write_text(yaml.safe_dump(data))
-    suite = Suite.load("main", shop / "suite", data=[f"shop={shop / 'data.yaml'}"])
+def test_a_configuration_of_data_alone_is_the_row_that_leads(shop):
+    """But for what the suite asks of all its rows alike."""
+    alone = RunConfig.load(shop / "shop.yaml")
+    suite = Suite.load("main", shop / "suite", data=[f"shop={shop / 'shop.yaml'}"])
     row = next(job.config for job in suite.jobs if job.model == "H2Rec")
-    assert ResidualSettings.parse(shown["model"]["residual"]) == row.model.residual
-    assert shown["semantic_ids"]["quantizer"] == row.semantic_ids.quantizer
-    assert shown["loss"]["alignment"]["spare_head"] == row.loss.alignment.spare_head
-    config = merged(yaml.safe_load(block("yaml", "# shop.yaml")), shown)
-    (shop / "leading.yaml").write_text(yaml.safe_dump(config))
-    monkeypatch.chdir(shop)
-    run(
-        "run",
-        "leading.yaml",
-        "--out",
-        "runs/leading",
-        "--set",
-        "train.epochs=1",
-        "--set",
-        "runtime.threads=1",
-    )
-    assert (shop / "runs" / "leading" / "bundle").is_dir()
+    assert alone.preset == row.preset == "h2rec"
+    assert (alone.model, alone.loss, alone.blend) == (row.model, row.loss, row.blend)
+    assert alone.semantic_ids == row.semantic_ids
+    assert alone.train == row.train.model_copy(update={"evaluate_users": alone.train.evaluate_users})
+
+
+def test_every_preset_that_is_named_is_there():
+    named = set(re.findall(r"`preset: ([a-z0-9_]+)`", README)) | {"h2rec"}
+    assert named <= set(preset_names())
 
 
 def test_every_command_of_the_table_is_there(capsys):

@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from h2rec.experiments.suite.files import shipped_suites
-from h2rec.experiments.suite.suite import Suite
+from h2rec.research.suite.files import shipped_suites
+from h2rec.research.suite.suite import Suite
 
 GUIDE = (Path(__file__).parents[1] / "docs" / "suites.md").read_text(encoding="utf-8")
 

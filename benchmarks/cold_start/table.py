@@ -9,8 +9,8 @@ from typing import Any
 from benchmarks.pages import update
 from benchmarks.suites.table import table
 
-from h2rec.experiments.cold_start.experiment import SCOPES
 from h2rec.files import read_json
+from h2rec.research.cold_start.experiment import SCOPES
 
 RESULTS = Path(__file__).parent / "results"
 TEXT = """## Items that training never saw

@@ -26,12 +26,14 @@ from h2rec.data.histories import Histories, offsets_of
 from h2rec.data.splits import Holdout
 from h2rec.evaluation.ranking import rank
 from h2rec.evaluation.settings import EvaluateSettings
-from h2rec.experiments.provenance import provenance
 from h2rec.files import read_json, write_json
 from h2rec.losses.settings import LossSettings
-from h2rec.models.build import ItemFeatures, build_model
+from h2rec.models.build import build_model
+from h2rec.models.features import ItemFeatures
 from h2rec.models.scorer import CatalogueScorer
-from h2rec.models.settings import ModelSettings
+from h2rec.models.settings import parse_model
+from h2rec.run.presets import merge, preset_values
+from h2rec.run.provenance import provenance
 from h2rec.runtime import set_threads
 from h2rec.semantic_ids.codes import SemanticIds
 from h2rec.training.objective import TrainingObjective
@@ -39,17 +41,15 @@ from h2rec.training.settings import TrainSettings
 from h2rec.training.trainer import Trainer
 
 RESULTS = Path(__file__).parent / "results" / "efficiency.json"
-MODELS: dict[str, dict[str, Any]] = {
-    "sasrec": {"name": "sasrec"},
-    "llm_esr": {"name": "llm_esr"},
-    "two_hid": {"name": "two_hid"},
-    "h2rec": {"name": "h2rec"},
+MODELS = {
+    "sasrec": "sasrec",
+    "llm_esr": "llm_esr",
+    "two_hid": "two_hid",
+    "h2rec": "h2rec_two_branches",
     # The H2Rec of the suite `main`.
-    "h2rec_hybrid": {
-        "name": "h2rec",
-        "residual": {"enabled": True, "branch": "own", "codes": "prefixes", "layers": 2, "shrink": 0.0},
-    },
+    "h2rec_hybrid": "h2rec",
 }
+"""Presets whose models are measured, by the names that the results have."""
 ITEMS = (10_000, 100_000, 1_000_000)
 LENGTHS = (20, 50, 200)
 TARGETS = 100_000
@@ -75,15 +75,13 @@ def measure(model: str, items: int, length: int, targets: int) -> dict[str, Any]
     train = made_histories(users, length, items, random)
     codes = SemanticIds(random.integers(0, 128, (items, 4)).astype(np.int32), (128,) * 4)
     text = random.standard_normal((items, TEXT_SIZE), dtype=np.float32) if model == "llm_esr" else None
-    asked = MODELS[model]
-    of_codes = asked["name"] == "h2rec"
-    settings = ModelSettings.parse(
-        # Where tables start from changes nothing of what they cost.
-        {**asked, "max_length": length, "warm_start": {"hid": False, "codes": False}}
-    )
-    features = ItemFeatures(items, codes if of_codes else None, text, train.counts(items), train)
+    # Where tables start from changes nothing of what they cost.
+    asked = {"max_length": length, "warm_start": False}
+    settings = parse_model(merge(preset_values(MODELS[model])["model"], asked), default="branches")
+    known_codes = codes if settings.reads_codes else None
+    features = ItemFeatures(items, known_codes, text, train_counts=train.counts(items), train=train)
     built = build_model(settings, features, seed=0)
-    objective = TrainingObjective(LossSettings(), train, items, codes.padded() if of_codes else None)
+    objective = TrainingObjective(LossSettings(), built, features)
     ends = []
 
     def validated() -> dict[str, float]:
@@ -92,7 +90,7 @@ def measure(model: str, items: int, length: int, targets: int) -> dict[str, Any]
 
     schedule = TrainSettings(epochs=2, evaluate_every=1, patience=None)
     # Validation is asked for after every epoch: between two of them lies one.
-    Trainer(built, objective, train, schedule, validate=validated).fit()
+    Trainer(objective, train, schedule, validate=validated).fit()
     training_peak = peak_memory()
     trained = cut_windows(train, length).target_count
     cases = Holdout(

@@ -21,10 +21,10 @@ from exchange import write_cases
 from h2rec.evaluation.metrics import per_case, summarize
 from h2rec.evaluation.paired_tests import paired_tests
 from h2rec.evaluation.ranking import NO_RANK
-from h2rec.experiments.config import RunConfig
-from h2rec.experiments.pipeline import Pipeline
-from h2rec.experiments.provenance import provenance
 from h2rec.files import read_json, write_json
+from h2rec.run.config import RunConfig
+from h2rec.run.pipeline import Pipeline
+from h2rec.run.provenance import provenance
 
 HERE = Path(__file__).parent
 PEERS = {"recbole": ("sasrec", "gru4rec", "bert4rec"), "rectools": ("sasrec", "bert4rec")}
@@ -113,11 +113,11 @@ def ours(options: argparse.Namespace, model: str, *, bucketed: bool = False) -> 
         name: getattr(options, name)
         for name in ("dim", "layers", "heads", "dropout", "max_length", "mask_share")
     }
-    cold = {"score": {"kind": "inner"}, "warm_start": {"hid": False, "codes": False}}
     return RunConfig.parse(
         {
             "data": {"interactions": str(options.interactions.resolve())},
-            "model": {"name": model, **sizes, **cold},
+            "preset": model,
+            "model": {**sizes, "score": "inner"},
             "loss": {"ranking": "softmax"},
             "train": {
                 "epochs": options.epochs,

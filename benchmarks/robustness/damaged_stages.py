@@ -22,10 +22,10 @@ import yaml
 
 from h2rec.claims import files_in
 from h2rec.errors import H2RecError
-from h2rec.experiments.config import RunConfig
-from h2rec.experiments.pipeline import Pipeline
-from h2rec.experiments.provenance import provenance
 from h2rec.files import file_hash, read_json, write_json
+from h2rec.run.config import RunConfig
+from h2rec.run.pipeline import Pipeline
+from h2rec.run.provenance import provenance
 
 RESULTS = Path(__file__).parent / "results"
 UNTOLD = ("manifest.json", "report.html", "config.yaml", "run.log", "audit.html", "metrics.json")

@@ -7,8 +7,8 @@ import time
 
 from catalogues import NAMES, RESULTS, Catalogue, catalogue, figures
 
-from h2rec.experiments.provenance import provenance
 from h2rec.files import write_json
+from h2rec.run.provenance import provenance
 from h2rec.runtime import set_threads
 from h2rec.semantic_ids.quantizers import create
 from h2rec.semantic_ids.settings import SemanticIdSettings

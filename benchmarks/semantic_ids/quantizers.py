@@ -12,8 +12,8 @@ import time
 import numpy as np
 from catalogues import NAMES, RESULTS, Catalogue, catalogue, figures
 
-from h2rec.experiments.provenance import provenance
 from h2rec.files import read_json, write_json
+from h2rec.run.provenance import provenance
 from h2rec.runtime import set_threads
 from h2rec.semantic_ids.embeddings import squared_errors, variance
 from h2rec.semantic_ids.quantizers import create

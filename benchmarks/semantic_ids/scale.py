@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 from catalogues import RESULTS
 
-from h2rec.experiments.provenance import provenance
 from h2rec.files import write_json
+from h2rec.run.provenance import provenance
 from h2rec.runtime import set_threads
 from h2rec.semantic_ids.audit.levels import level_use
 from h2rec.semantic_ids.embeddings import squared_errors, variance

@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from h2rec.models.build import ItemFeatures, build_model
-from h2rec.models.settings import ModelSettings
+from h2rec.models.build import build_model
+from h2rec.models.features import ItemFeatures
+from h2rec.models.settings import parse_model
 from h2rec.retrieval.bundle import BundleParts, write_bundle
+from h2rec.run.presets import preset_values
 from h2rec.semantic_ids.codes import SemanticIds
 
 
@@ -19,11 +21,12 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("out", type=Path)
     parser.add_argument("--items", type=int, default=20_000)
+    parser.add_argument("--preset", default="h2rec_two_branches")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     count, random = arguments.items, np.random.default_rng(arguments.seed)
     ids = SemanticIds(random.integers(0, 128, (count, 4)).astype(np.int32), (128,) * 4)
-    settings = ModelSettings()
+    settings = parse_model(preset_values(arguments.preset)["model"], default="branches")
     counts = np.sort(random.zipf(1.5, count + 1).clip(max=10_000))[::-1]
     head = np.arange(count + 1) <= count // 5
     items = pl.DataFrame(

@@ -11,7 +11,8 @@ from typing import Any
 
 from benchmarks.pages import cores, markdown, update
 
-from h2rec.experiments.suite.comparison import (
+from h2rec.files import read_json
+from h2rec.research.suite.comparison import (
     blocks_of,
     changes_along,
     column_of,
@@ -20,8 +21,7 @@ from h2rec.experiments.suite.comparison import (
     significant,
     verdicts,
 )
-from h2rec.experiments.tables import SLICES
-from h2rec.files import read_json
+from h2rec.run.tables import SLICES
 
 RESULTS = Path(__file__).parent / "results"
 TRIALS = Path(__file__).parent / "tuning"
@@ -393,11 +393,12 @@ def weights(found: dict[str, Any], data: str) -> str:
     if not blends:
         return ""
     last = {
-        name: next(b for b in ("hid", "third", "second") if b in of_row) for name, of_row in blends.items()
+        name: next(b for b in ("ids", "hid", "third", "second") if b in of_row)
+        for name, of_row in blends.items()
     }
     branches = [
         branch
-        for branch in ("first", "second", "sid", "hybrid", "popularity")
+        for branch in ("first", "second", "codes", "sid", "prefixes", "hybrid", "popularity")
         if any(branch in of_row and branch != last[name] for name, of_row in blends.items())
     ]
     rows = []

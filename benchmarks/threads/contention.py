@@ -29,8 +29,8 @@ import numpy as np
 import yaml
 
 from h2rec.cores import available_cores
-from h2rec.experiments.provenance import provenance
 from h2rec.files import write_json
+from h2rec.run.provenance import provenance
 
 RESULTS = Path(__file__).parent / "results"
 VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")

@@ -16,13 +16,16 @@ import torch
 from beauty import RESULTS, SEED
 from synthetic import make_codes, make_histories, power_law_lengths
 
-from h2rec.experiments.provenance import provenance
+from h2rec.batching.sequences import Batch
 from h2rec.files import write_json
-from h2rec.losses.settings import LossSettings
-from h2rec.models.build import ItemFeatures, build_model
-from h2rec.models.settings import ModelSettings
+from h2rec.models.build import build_model
+from h2rec.models.features import ItemFeatures
+from h2rec.models.protocol import UserStates
+from h2rec.models.settings import parse_model
+from h2rec.models.ties import alignment
+from h2rec.run.presets import merge, preset_values
+from h2rec.run.provenance import provenance
 from h2rec.runtime import set_threads
-from h2rec.training.objective import TrainingObjective
 
 CATALOGUES, BATCHES, USERS = (10_000, 1_000_000), (512, 1024, 2048, 4096), 100_000
 
@@ -40,19 +43,21 @@ def measure(item_count: int, compared: int) -> dict[str, float]:
     histories = make_histories(USERS, item_count, lengths, SEED)
     codes = make_codes(item_count, SEED)
     counts = histories.counts(item_count)
-    settings = ModelSettings(warm_start={"hid": False, "codes": False})
-    model = build_model(settings, ItemFeatures(item_count, codes, None, counts, histories), seed=SEED)
+    section = merge(preset_values("h2rec_two_branches")["model"], {"warm_start": False})
+    features = ItemFeatures(item_count, codes, train_counts=counts, train=histories)
+    model = build_model(parse_model(section, default="branches"), features, seed=SEED)
     # As in training, a lookup in a large table leaves a gradient of the rows that it touched.
-    model.hid.sparse = True
-    objective = TrainingObjective(
-        LossSettings(alignment={"items": compared}), histories, item_count, codes.padded()
-    )
+    model.branches["ids"].table.vectors.sparse = True
+    alignment.MOST_ITEMS = compared
+    loss = next(loss for loss in model.own_losses(features) if loss.name == "alignment")
     stream = np.random.default_rng(SEED)
-    targets = torch.from_numpy(stream.choice(item_count, compared, replace=False) + 1)
+    targets = torch.from_numpy(stream.choice(item_count, (1, compared), replace=False) + 1)
+    batch = Batch(targets, torch.tensor([compared]), targets)
     before = resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
-    loss, positives, _ = objective.alignment(model, targets, stream)
-    loss.backward()
+    term = loss(batch, UserStates(()), stream)
+    term.value.backward()
+    positives = term.figures["positives_per_item"]
     return {"model_mib": before, "alignment_mib": resident("VmHWM") - before, "positives": positives}
 
 

@@ -22,8 +22,8 @@ from typing import Any
 from beauty import RESULTS, RUNS, SEED, VARIANTS
 from peers import FASTEST, SETTINGS, cores, finish, fresh_folder, start_ours, start_peer
 
-from h2rec.experiments.provenance import provenance
 from h2rec.files import read_json, write_json
+from h2rec.run.provenance import provenance
 
 BEFORE = ["sasrec", "h2rec", *VARIANTS]
 AFTER = [name for name in VARIANTS if name not in ("sasrec-softmax", "sasrec-per-target")]

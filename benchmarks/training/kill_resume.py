@@ -20,8 +20,8 @@ from typing import Any
 import yaml
 from beauty import DATASETS, RESULTS, RUNS, SEED
 
-from h2rec.experiments.provenance import provenance
 from h2rec.files import file_hash, write_json
+from h2rec.run.provenance import provenance
 
 LONGEST_WAIT = 20.0
 
@@ -32,7 +32,8 @@ def config(folder: Path, epochs: int) -> Path:
         "data": {"interactions": str(data / "scientific.inter"), "items": str(data / "scientific.item")},
         "text": {"encoder": "tfidf"},
         "semantic_ids": {"quantizer": "rqkmeans"},
-        "model": {"name": "h2rec", "dim": 32, "layers": 1},
+        "preset": "h2rec_two_branches",
+        "model": {"dim": 32, "layers": 1},
         "train": {"epochs": epochs, "patience": None, "evaluate_users": 500, "seed": SEED},
         "runtime": {"threads": 1, "device": "cpu"},
     }

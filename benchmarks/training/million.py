@@ -14,8 +14,8 @@ from pathlib import Path
 from beauty import RESULTS, SEED
 from synthetic import Shop, make_codes, make_histories, make_text, one_epoch, power_law_lengths
 
-from h2rec.experiments.provenance import provenance
 from h2rec.files import write_json
+from h2rec.run.provenance import provenance
 from h2rec.runtime import set_threads
 
 LIMIT_GIB = 12.0
@@ -46,7 +46,7 @@ def main() -> None:
         started = time.process_time()
         trainer = one_epoch(
             shop,
-            {"name": "h2rec"},
+            "h2rec_two_branches",
             seed=SEED,
             batch_tokens=options.batch_tokens,
             checkpoint=Path(folder) / "checkpoint",

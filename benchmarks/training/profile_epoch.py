@@ -17,8 +17,8 @@ from itertools import count
 from beauty import RESULTS, ROOT, SEED, VARIANTS, trainer
 from torch.profiler import ProfilerActivity, profile, schedule
 
-from h2rec.experiments.provenance import provenance
 from h2rec.files import write_text
+from h2rec.run.provenance import provenance
 from h2rec.training.trainer import Trainer
 
 PROFILED_BATCHES, FROM_BATCH = 20, 10

@@ -28,9 +28,9 @@ from h2rec.evaluation.metrics import summarize
 from h2rec.evaluation.ranking import NO_RANK, rank
 from h2rec.evaluation.scorer import Scorer
 from h2rec.evaluation.settings import EvaluateSettings
-from h2rec.experiments.provenance import provenance
 from h2rec.files import read_json, write_json
 from h2rec.models.scorer import CatalogueScorer
+from h2rec.run.provenance import provenance
 
 KS = [1, 5, 10, 20, 50, 100, 200, 500]
 DEFAULTS = {"metrics": ["Recall", "MRR", "NDCG", "Hit", "Precision"], "topk": [10], "eval_batch_size": 4096}

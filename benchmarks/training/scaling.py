@@ -14,11 +14,12 @@ import numpy as np
 from beauty import RESULTS, ROOT, SEED
 from synthetic import Shop, make_codes, make_histories, one_epoch, power_law_lengths
 
-from h2rec.experiments.provenance import provenance
 from h2rec.files import write_json, write_text
+from h2rec.run.provenance import provenance
 from h2rec.runtime import set_threads
 
-MODELS = ("sasrec", "h2rec")
+MODELS = {"sasrec": "sasrec_warm", "h2rec": "h2rec_two_branches"}
+"""Presets by the names that the results have."""
 USERS, ITEMS, MEAN_LENGTH = 10_000, 20_000, 10.0
 SWEEPS: dict[str, tuple[int, ...]] = {
     "users": (2_500, 5_000, 10_000, 20_000, 40_000),
@@ -38,7 +39,7 @@ def point(sweep: str, value: int, model: str) -> dict[str, Any]:
         users, items = (value, ITEMS) if sweep == "users" else (USERS, value)
         lengths = power_law_lengths(users, MEAN_LENGTH, longest, SEED)
     shop = Shop(make_histories(users, items, lengths, SEED), items, make_codes(items, SEED))
-    trainer = one_epoch(shop, {"name": model, "max_length": longest}, seed=SEED)
+    trainer = one_epoch(shop, MODELS[model], max_length=longest, seed=SEED)
     cpu = time.process_time()
     record = trainer.fit().progress.log[-1]
     cpu = time.process_time() - cpu

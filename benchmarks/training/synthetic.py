@@ -2,15 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from h2rec.data.histories import Histories, offsets_of
 from h2rec.losses.settings import LossSettings
-from h2rec.models.build import ItemFeatures, build_model
-from h2rec.models.settings import ModelSettings
+from h2rec.models.build import build_model
+from h2rec.models.features import ItemFeatures
+from h2rec.models.settings import parse_model
+from h2rec.run.presets import merge, preset_values
 from h2rec.semantic_ids.codes import SemanticIds
 from h2rec.training.objective import TrainingObjective
 from h2rec.training.settings import TrainSettings
@@ -68,18 +69,20 @@ def make_text(path: Path, items: int, dimension: int, seed: int) -> npt.NDArray[
 
 def one_epoch(
     shop: Shop,
-    model: dict[str, Any],
+    preset: str,
     *,
+    max_length: int = 50,
     seed: int,
     batch_tokens: int = 2048,
     checkpoint: Path | None = None,
     epochs: int = 1,
 ) -> Trainer:
-    """Return a trainer with the default losses and no validation."""
-    settings = ModelSettings.parse(model)
+    """Return a trainer of a preset's model with the default losses and no validation."""
+    section = merge(preset_values(preset)["model"], {"max_length": max_length})
+    settings = parse_model(section, default="branches")
     counts = shop.histories.counts(shop.item_count)
-    features = ItemFeatures(shop.item_count, shop.codes, shop.text, counts, shop.histories)
+    features = ItemFeatures(shop.item_count, shop.codes, shop.text, train_counts=counts, train=shop.histories)
     built = build_model(settings, features, seed=seed)
-    objective = TrainingObjective(LossSettings(), shop.histories, shop.item_count, shop.codes.padded())
+    objective = TrainingObjective(LossSettings(), built, features)
     train = TrainSettings(epochs=epochs, seed=seed, patience=None, batch_tokens=batch_tokens)
-    return Trainer(built, objective, shop.histories, train, checkpoint=checkpoint)
+    return Trainer(objective, shop.histories, train, checkpoint=checkpoint)

@@ -20,20 +20,16 @@ from exchange import write_cases
 from peers import FASTEST, SETTINGS, cores, start_peer
 
 from h2rec.errors import H2RecError
-from h2rec.experiments.config import RunConfig
-from h2rec.experiments.pipeline import Pipeline
-from h2rec.experiments.provenance import provenance
 from h2rec.files import read_json, write_json
+from h2rec.run.config import RunConfig
+from h2rec.run.pipeline import Pipeline
+from h2rec.run.provenance import provenance
 
 OURS: dict[str, dict[str, Any]] = {
-    "SASRec, cold": {"name": "sasrec", "warm_start": {"hid": False, "codes": False}},
-    "SASRec, cold, dropout 0.5": {
-        "name": "sasrec",
-        "dropout": 0.5,
-        "warm_start": {"hid": False, "codes": False},
-    },
-    "SASRec, warm": {"name": "sasrec"},
-    "H2Rec": {"name": "h2rec"},
+    "SASRec, cold": {"preset": "sasrec"},
+    "SASRec, cold, dropout 0.5": {"preset": "sasrec", "model": {"dropout": 0.5}},
+    "SASRec, warm": {"preset": "sasrec_warm"},
+    "H2Rec, two branches": {"preset": "h2rec_two_branches"},
 }
 
 
@@ -73,11 +69,11 @@ def config(options: argparse.Namespace, name: str) -> RunConfig:
     folder = DATASETS / options.data
     return RunConfig.parse(
         {
+            **OURS[name],
             "data": {
                 "interactions": str(folder / f"{options.data}.inter"),
                 "items": str(folder / f"{options.data}.item"),
             },
-            "model": OURS[name],
             "train": {
                 "seed": SEED,
                 "select": "full.overall.ndcg@10",

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from h2rec.data.splits import split
     from h2rec.errors import H2RecError
     from h2rec.evaluation.significance import compare_models
-    from h2rec.experiments.config import RunConfig
-    from h2rec.experiments.fit import fit
-    from h2rec.experiments.pipeline import Pipeline
-    from h2rec.retrieval.recommender import Recommender
+    from h2rec.retrieval.recommender import Recommender, load
+    from h2rec.run.config import RunConfig
+    from h2rec.run.fit import fit
+    from h2rec.run.pipeline import Pipeline
     from h2rec.semantic_ids.audit import audit
     from h2rec.semantic_ids.codes import SemanticIds
     from h2rec.semantic_ids.tokenize import tokenize
@@ -47,6 +47,7 @@ __all__ = [
     "compare_models",
     "embed",
     "fit",
+    "load",
     "prepare",
     "split",
     "tokenize",
@@ -55,14 +56,15 @@ __all__ = [
 _HOMES = {
     "Dataset": "h2rec.data.dataset",
     "H2RecError": "h2rec.errors",
-    "Pipeline": "h2rec.experiments.pipeline",
+    "Pipeline": "h2rec.run.pipeline",
     "Recommender": "h2rec.retrieval.recommender",
-    "RunConfig": "h2rec.experiments.config",
+    "load": "h2rec.retrieval.recommender",
+    "RunConfig": "h2rec.run.config",
     "SemanticIds": "h2rec.semantic_ids.codes",
     "audit": "h2rec.semantic_ids.audit",
     "compare_models": "h2rec.evaluation.significance",
     "embed": "h2rec.text.embed",
-    "fit": "h2rec.experiments.fit",
+    "fit": "h2rec.run.fit",
     "prepare": "h2rec.data.prepare",
     "split": "h2rec.data.splits",
     "tokenize": "h2rec.semantic_ids.tokenize",

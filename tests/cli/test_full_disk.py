@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from h2rec.cli.main import main
-from h2rec.experiments.stages import StageStore
+from h2rec.run.stages import StageStore
 from h2rec.training import trainer
 from made_shop import write_shop
 

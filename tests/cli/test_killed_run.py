@@ -25,9 +25,9 @@ def killed_and_gone_on(command, folder, *settings, stage, checkpoint):
     broken.wait()
     assert not list((folder / "broken").glob(f"stages/{stage}-*")), "it was over before it was killed"
     again = start(command, folder, folder / "broken", *settings)
-    _, said = again.communicate(timeout=120)
+    _, said = again.communicate(timeout=600)
     assert again.returncode == 0, said
-    assert unbroken.wait(timeout=120) == 0
+    assert unbroken.wait(timeout=600) == 0
     return said.decode()
 
 
@@ -37,7 +37,7 @@ def content(out, file):
 
 
 def test_kill_nine_in_the_training_and_go_on(tmp_path):
-    write_shop(tmp_path, users=400)
+    write_shop(tmp_path, users=200)
     settings = "train.epochs=40", "train.patience=null"
     said = killed_and_gone_on("train", tmp_path, *settings, stage="train", checkpoint="*/epoch-00000[3-9]")
     assert "resumed after epoch" in said

@@ -13,8 +13,8 @@ from h2rec.data.interactions import read_interactions
 from h2rec.data.items import read_items
 from h2rec.data.settings import ColumnSettings
 from h2rec.errors import H2RecError
-from h2rec.experiments.config import RunConfig, read_yaml
 from h2rec.retrieval.batch import _batches
+from h2rec.run.config import RunConfig, read_yaml
 from h2rec.semantic_ids.interchange import read_codes
 from h2rec.text.encoders.precomputed import read_precomputed
 

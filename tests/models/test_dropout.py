@@ -1,9 +1,7 @@
 import pytest
 import torch
 
-from h2rec.models.backbones import TransformerBackbone, make_backbone
 from h2rec.models.backbones.dropout import Dropout
-from h2rec.models.settings import ModelSettings
 
 
 @pytest.mark.parametrize("p", [0.1, 0.3, 0.5, 0.9])
@@ -43,21 +41,3 @@ def test_the_seed_decides_and_evaluation_changes_nothing():
     assert not torch.equal(one, dropout(x))
     assert torch.equal(dropout.eval()(x), x)
     assert torch.equal(Dropout(0.0)(x), x)
-
-
-@pytest.mark.parametrize("causal", [True, False])
-def test_attention_weights_are_dropped_in_training_alone(causal):
-    torch.manual_seed(0)
-    vectors, lengths = torch.randn(4, 6, 8), torch.tensor([6, 3, 6, 1])
-    plain = TransformerBackbone(8, 1, 0.0, 2, 6, causal=causal)
-    dropping = TransformerBackbone(8, 1, 0.0, 2, 6, causal=causal, attention_dropout=0.8)
-    dropping.load_state_dict(plain.state_dict())
-    assert torch.equal(plain(vectors, lengths), plain(vectors, lengths))
-    assert not torch.equal(dropping(vectors, lengths), dropping(vectors, lengths))
-    torch.testing.assert_close(dropping.eval()(vectors, lengths), plain.eval()(vectors, lengths))
-    settings = ModelSettings.parse({"attention_dropout": 0.4, "dim": 8})
-    for name in ("sasrec", "bert4rec"):
-        blocks = [
-            part for part in make_backbone(name, settings).modules() if hasattr(part, "attention_dropout")
-        ]
-        assert {block.attention_dropout for block in blocks} == {0.4}

@@ -5,11 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from test_properties import LAST, MODELS, name_of
+from model_forms import FORMS, name_of
 
 from h2rec.batching.blocks import Block
 from h2rec.batching.sequences import Batch
 from h2rec.models import blocks
+from h2rec.models.ties.masking import Masking
 
 BLOCKS = (Block(0, 2, 2), Block(2, 3, 3), Block(3, 5, 6))
 
@@ -33,19 +34,20 @@ def rows_of(made):
     ]
 
 
-@pytest.mark.parametrize("values", MODELS + LAST, ids=name_of)
-def test_states_are_those_of_the_batch_in_one_piece(make_model, values):
-    model = make_model(**values)
+@pytest.mark.parametrize("form", FORMS, ids=name_of)
+def test_states_are_those_of_the_batch_in_one_piece(make_model, form):
+    model = make_model(**form)
     whole, cut = batch(), batch(blocks=BLOCKS)
     reads = whole.targets > 0
     with torch.no_grad():
         one, many = (blocks.encode(model, made, reads) for made in (whole, cut))
     assert len(one.vectors) == len(many.vectors)
+    assert one.encoded.keys() == many.encoded.keys()
     pairs = [
         *zip(one.vectors, many.vectors, strict=True),
-        *zip(one.code_states, many.code_states, strict=True),
+        *((one.encoded[name], many.encoded[name]) for name in one.encoded),
+        (one.read_alpha, many.read_alpha),
     ]
-    pairs += [(one.read_alpha, many.read_alpha), (one.user_state, many.user_state)]
     if one.alpha is not None:
         real = whole.items > 0
         assert one.alpha.shape == many.alpha.shape
@@ -66,23 +68,25 @@ def test_states_are_those_of_the_batch_in_one_piece(make_model, values):
 
 
 def test_the_masked_view_is_that_of_the_batch_in_one_piece(make_model):
-    model = make_model(name="h2rec")
+    model = make_model()
+    masking = Masking(model.branches["codes"], "codes", model.settings.ties)
     whole = batch()
     cut = replace(whole, blocks=BLOCKS)
     level, at = torch.tensor([0, 1, 2, 1, 0]), whole.lengths - 1
     with torch.no_grad():
         alpha = blocks.encode(model, whole, whole.targets > 0).alpha
-        one, many = (blocks.masked_view(model, made, alpha, level, at) for made in (whole, cut))
-        other = blocks.masked_view(model, cut, alpha, (level + 1) % 3, at)
+        one, many = (masking.view(made, alpha, level, at) for made in (whole, cut))
+        other = masking.view(cut, alpha, (level + 1) % 3, at)
     torch.testing.assert_close(one, many, rtol=1e-5, atol=1e-5)
     assert not torch.allclose(one, other)
 
 
-def test_padding_is_not_encoded(make_model):
-    model = make_model(name="sasrec")
+def test_padding_is_not_encoded(make_model, monkeypatch):
+    model = make_model(branches={"ids": {"kind": "ids"}})
     seen = []
-    encoder = model.hid_encoder.forward
-    model.hid_encoder.forward = lambda x, lengths: seen.append(tuple(x.shape[:2])) or encoder(x, lengths)
+    encoder = model.branches["ids"].encoder
+    encode = encoder.forward
+    monkeypatch.setattr(encoder, "forward", lambda x, n: seen.append(tuple(x.shape[:2])) or encode(x, n))
     cut = batch(blocks=BLOCKS)
     blocks.encode(model, cut, cut.targets > 0)
     assert seen == [(2, 2), (1, 3), (2, 6)]

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+from model_forms import BACKBONES
 
 from h2rec.models.backbones.precision import set_precision
 
-BACKBONES = ["sasrec", "bert4rec", "gru4rec"]
+CPU = torch.device("cpu")
 ITEMS, LENGTHS = torch.tensor([[3, 7, 9, 2], [5, 1, 4, 0]]), torch.tensor([4, 3])
 
 
@@ -16,9 +17,9 @@ def states(model, *, training):
 
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_training_in_bfloat16_is_close_to_float32_and_not_it(make_model, backbone):
-    model = make_model(name="h2rec", backbone=backbone, dropout=0.0)
+    model = make_model(backbone=backbone, dropout=0.0)
     exact = states(model, training=True)
-    assert set_precision(model, "bfloat16")
+    assert set_precision(model, "bfloat16", CPU)
     rough = states(model, training=True)
     for one, other in zip(exact.vectors, rough.vectors, strict=True):
         assert other.dtype == torch.float32
@@ -30,17 +31,17 @@ def test_training_in_bfloat16_is_close_to_float32_and_not_it(make_model, backbon
 
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_evaluation_stays_in_float32(make_model, backbone):
-    model = make_model(name="h2rec", backbone=backbone)
+    model = make_model(backbone=backbone)
     exact = states(model, training=False)
-    set_precision(model, "bfloat16")
+    set_precision(model, "bfloat16", CPU)
     for one, other in zip(exact.vectors, states(model, training=False).vectors, strict=True):
         assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize("precision", ["auto", "float32"])
 def test_a_cpu_trains_in_float32_unless_told(make_model, precision):
-    model = make_model(name="h2rec", dropout=0.0)
+    model = make_model(dropout=0.0)
     exact = states(model, training=True)
-    assert not set_precision(model, precision)
+    assert not set_precision(model, precision, CPU)
     for one, other in zip(exact.vectors, states(model, training=True).vectors, strict=True):
         assert torch.equal(one, other)

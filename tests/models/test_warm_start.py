@@ -3,12 +3,28 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from model_forms import THREE, branches
+from torch import nn
 
-from h2rec.errors import ConfigError
-from h2rec.models.build import ItemFeatures, build_model
-from h2rec.models.hid import COLD_STD
-from h2rec.models.settings import ModelSettings
-from h2rec.models.warm_start import code_vectors, text_vectors
+from h2rec.models.features import ItemFeatures
+from h2rec.models.item_table import IdTable
+from h2rec.models.row_sum import RowSum, fitted_rows
+from h2rec.models.warm_start import COLD_STD, code_vectors, text_vectors
+
+TEXT_STARTS = [
+    branches("ids"),
+    branches("ids_and_text"),
+    branches("ids_and_codes"),
+    branches(items_added={"kind": "ids_and_codes", "join": "add"}),
+    branches(first={"kind": "ids"}, second={"kind": "ids"}),
+    THREE,
+    {"name": "llm_esr"},
+]
+CODE_TABLES = {
+    "codes": lambda branch: branch.table,
+    "code_sum": lambda branch: branch.table.codes,
+    "ids_and_codes": lambda branch: branch.table.codes.codes,
+}
 
 
 def test_code_vectors_are_means_of_what_coarser_levels_left():
@@ -25,118 +41,169 @@ def test_code_vectors_are_means_of_what_coarser_levels_left():
 def test_text_vectors_keep_the_geometry_of_the_leading_components():
     random = np.random.default_rng(0)
     flat = (random.normal(size=(100, 3)) @ random.normal(size=(3, 12))).astype(np.float32)
-    vectors = text_vectors(flat, 3, std=0.1)
+    vectors = text_vectors(flat, 3)
     assert vectors.std() == pytest.approx(0.1)
     centred = flat - flat.mean(0)
     gram, expected = vectors @ vectors.T, centred @ centred.T
     assert gram / np.abs(gram).max() == pytest.approx(expected / np.abs(expected).max(), abs=1e-4)
 
 
+def test_text_of_new_items_is_projected_as_if_it_had_been_among_the_others():
+    text = np.random.default_rng(0).normal(size=(30, 12)).astype(np.float32)
+    assert text_vectors(text, 4, new=text[:3]) == pytest.approx(text_vectors(text, 4)[:3], abs=1e-6)
+    # It has no say in the components.
+    far = np.concatenate([text[:1], 100 * text[1:2]])
+    assert text_vectors(text, 4, new=far)[0] == pytest.approx(text_vectors(text, 4)[0], abs=1e-6)
+
+
 @pytest.mark.parametrize(("items", "of_text", "told"), [(100, 8, 8), (5, 32, 5), (2, 8, 2), (1, 8, 0)])
 def test_dimensions_that_the_text_does_not_have_start_at_zero(items, of_text, told):
     text = np.random.default_rng(0).normal(size=(items, of_text)).astype(np.float32)
-    vectors = text_vectors(text, 16, 0.1)
+    vectors = text_vectors(text, 16)
     assert vectors.shape == (items, 16)
     assert not vectors[:, told:].any()
     if told:
         assert vectors.std() == pytest.approx(0.1)
-        assert vectors[:, :told] == pytest.approx(
-            text_vectors(text, told, 0.1) * (16 / told) ** 0.5, rel=1e-5
-        )
-    assert text_vectors(text, 16, 0.1, new=text[:1]) == pytest.approx(vectors[:1], abs=1e-6)
+        assert vectors[:, :told] == pytest.approx(text_vectors(text, told) * (16 / told) ** 0.5, rel=1e-5)
+    assert text_vectors(text, 16, new=text[:1]) == pytest.approx(vectors[:1], abs=1e-6)
 
 
 def test_items_of_one_text_start_at_nothing_and_not_at_noise():
     alike = np.full((9, 8), 0.3, dtype=np.float32)
-    assert np.abs(text_vectors(alike, 4, 0.1)).max() < 1e-3
+    assert np.abs(text_vectors(alike, 4)).max() < 1e-3
 
 
-def test_the_tables_start_from_the_text_and_padding_stays_zero(features):
-    model = build_model(ModelSettings(name="h2rec", dim=8), features, seed=0)
-    expected = text_vectors(features.text, 8, 0.1)
-    assert torch.equal(model.hid.weight[1:-1].detach(), torch.from_numpy(expected))
-    assert not model.hid.weight[0].any()
-    tables, _ = code_vectors(expected, features.semantic_ids.codes, (6, 6, 6))
-    for level, table in zip(model.codes.by_level(model.codes.vectors), tables, strict=True):
+def id_tables(model):
+    return [module.vectors.weight.detach() for module in model.modules() if isinstance(module, IdTable)]
+
+
+@pytest.mark.parametrize("form", TEXT_STARTS, ids=str)
+def test_every_table_of_hash_ids_starts_from_the_text_and_padding_stays_zero(build, features, form):
+    expected = torch.from_numpy(text_vectors(features.text, 8))
+    tables = id_tables(build(**form))
+    assert len(tables) == (2 if "second" in str(form) else 1)
+    for table in tables:
+        assert torch.equal(table[1:-1], expected)
+        assert not table[0].any()
+
+
+@pytest.mark.parametrize("kind", CODE_TABLES)
+def test_codes_start_level_by_level_so_that_items_add_up_to_their_text(build, features, kind):
+    vectors = text_vectors(features.text, 8)
+    tables, left = code_vectors(vectors, features.semantic_ids.codes, (6, 6, 6))
+    codes = CODE_TABLES[kind](build(**branches(kind)).branches[kind])
+    for level, table in zip(codes.by_level(codes.vectors), tables, strict=True):
         assert torch.equal(level[:-1].detach(), torch.from_numpy(table))
+    with torch.no_grad():
+        sums = codes.vectors[codes.item_rows[1:-1]].sum(1).numpy()
+    assert sums == pytest.approx(vectors - left, abs=1e-5)
 
 
-def test_a_cold_start_ignores_the_text(features):
-    cold = {"hid": False, "codes": False}
-    with_text = build_model(ModelSettings(name="h2rec", dim=8, warm_start=cold), features, seed=0)
-    without = ItemFeatures(features.item_count, features.semantic_ids)
-    bare = build_model(ModelSettings(name="h2rec", dim=8), without, seed=0)
-    for left, right in zip(with_text.parameters(), bare.parameters(), strict=True):
+@pytest.mark.parametrize("kind", ["hashed_prefixes", "code_pieces", "prefixes"])
+def test_rows_start_where_their_sums_come_near_the_text(build, features, kind):
+    model = build(**branches(kind))
+    vectors = text_vectors(features.text, 8)
+    with torch.no_grad():
+        table = model.branches[kind].table
+        sums = (table if isinstance(table, RowSum) else table.nodes)(torch.arange(1, 41)).numpy()
+    # Prefixes tell nearly all items apart; pieces, and prefixes that items share, are fewer and explain a part.
+    explained = 1 - ((sums - vectors) ** 2).sum() / (vectors**2).sum()
+    assert explained > (0.9 if kind == "hashed_prefixes" else 0.3)
+
+
+def test_prefixes_and_leaf_start_as_the_text(build, features):
+    everything_seen = replace(features, train_counts=np.ones(41, np.int64))
+    table = build(everything_seen, **branches("prefixes")).branches["prefixes"].table
+    with torch.no_grad():
+        whole = table(torch.arange(1, 41))
+    torch.testing.assert_close(whole, torch.from_numpy(text_vectors(features.text, 8)), rtol=1e-5, atol=1e-6)
+
+
+def test_concatenation_starts_as_the_sum(build):
+    added, joined = (
+        build(**branches(own={"kind": "ids_and_codes", "join": join})).branches["own"].table
+        for join in ("add", "concat")
+    )
+    items = torch.arange(1, 41)
+    with torch.no_grad():
+        torch.testing.assert_close(added(items), joined(items))
+
+
+def test_fitted_rows_are_the_least_squares_by_hand():
+    """Rows 1 and 2 are shared by nobody but together, row 3 by all: a solvable system comes back."""
+    rows = np.array([[1, 3], [2, 3], [3, 0]])
+    vectors = np.array([[1.0, 4.0], [3.0, 2.0], [1.0, 1.0]], np.float32)
+    found = fitted_rows(np.tile(vectors, (400, 1)), np.tile(rows, (400, 1)), 4)
+    assert found == pytest.approx(np.array([[0, 3], [2, 1], [1, 1], [0, 0]]), abs=0.01)
+
+
+@pytest.mark.parametrize("form", [THREE, branches("ids_and_codes"), branches("hashed_prefixes")], ids=str)
+def test_a_cold_start_ignores_the_text(build, features, form):
+    with_text, without = (
+        build(known, warm_start=False, **form) for known in (features, replace(features, text=None))
+    )
+    for left, right in zip(with_text.parameters(), without.parameters(), strict=True):
         assert torch.equal(left, right)
+
+
+# -- items without text ------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def half_described(features):
-    has_text = np.arange(features.item_count) % 3 > 0
-    return replace(features, has_text=has_text)
+    return replace(features, has_text=np.arange(features.item_count) % 3 > 0)
 
 
-def test_items_without_text_start_cold_and_have_no_say_in_where_the_others_start(half_described):
+@pytest.mark.parametrize("form", TEXT_STARTS, ids=str)
+def test_items_without_text_start_cold_and_have_no_say_in_where_the_others_start(build, half_described, form):
     text, has_text = half_described.text, half_described.has_text
     assert 8 < has_text.sum() < len(has_text)
-    expected = text_vectors(text[has_text], 8, 0.1)
+    expected = text_vectors(text[has_text], 8)
     spoiled = replace(half_described, text=np.where(has_text[:, None], text, 1e3).astype(np.float32))
-    for name in ("sasrec", "two_hid", "h2rec", "llm_esr"):
-        model = build_model(ModelSettings(name=name, dim=8), half_described, seed=0)
-        tables = [m.hid.weight.detach()[1:-1].numpy() for m in model.modules() if hasattr(m, "hid")]
-        assert tables
-        for rows in tables:
-            assert (rows[has_text] == expected).all()
-            cold = rows[~has_text]
-            assert len(np.unique(cold, axis=0)) == len(cold)
-            assert cold.std() == pytest.approx(COLD_STD, rel=0.3)
-        other = build_model(ModelSettings(name=name, dim=8), spoiled, seed=0)
-        for (key, left), right in zip(model.named_parameters(), other.parameters(), strict=True):
-            assert torch.equal(left, right), key
-    ids = half_described.semantic_ids
-    codes, _ = code_vectors(expected, ids.codes[has_text], ids.codebook_sizes)
-    model = build_model(ModelSettings(name="h2rec", dim=8), half_described, seed=0)
-    for level, table in zip(model.codes.by_level(model.codes.vectors), codes, strict=True):
+    model = build(half_described, **form)
+    for table in id_tables(model):
+        rows = table[1:-1].numpy()
+        assert (rows[has_text] == expected).all()
+        cold = rows[~has_text]
+        assert len(np.unique(cold, axis=0)) == len(cold)
+        assert cold.std() == pytest.approx(COLD_STD, rel=0.3)
+    other = build(spoiled, **form)
+    for (key, left), right in zip(model.named_parameters(), other.parameters(), strict=True):
+        assert torch.equal(left, right), key
+
+
+@pytest.mark.parametrize("kind", CODE_TABLES)
+def test_items_without_text_have_no_say_in_their_codes(build, half_described, kind):
+    has_text, ids = half_described.has_text, half_described.semantic_ids
+    expected = text_vectors(half_described.text[has_text], 8)
+    tables, _ = code_vectors(expected, ids.codes[has_text], ids.codebook_sizes)
+    codes = CODE_TABLES[kind](build(half_described, **branches(kind)).branches[kind])
+    for level, table in zip(codes.by_level(codes.vectors), tables, strict=True):
         assert torch.equal(level[:-1].detach(), torch.from_numpy(table))
 
 
-@pytest.mark.parametrize("codes", ["levels", "prefixes"])
-def test_a_hybrid_branch_starts_where_the_hash_ids_do_with_text_and_without(half_described, codes):
-    residual = {"enabled": True, "branch": "own", "codes": codes}
-    model = build_model(ModelSettings(dim=8, residual=residual), half_described, seed=0)
-    items = torch.arange(1, half_described.item_count + 1)
-    own = model.residual.table(items)
+def test_prefixes_and_leaf_of_an_item_without_text_start_where_the_hash_ids_do(build, half_described):
+    known = replace(half_described, train_counts=np.ones(41, np.int64))
+    model = build(known, **branches("prefixes", "ids"))
+    items = torch.arange(1, 41)
     with torch.no_grad():
-        if codes == "prefixes":
-            shared = model.nodes(items)
-        else:
-            levels, ids = (
-                model.codes.by_level(model.codes.vectors),
-                torch.from_numpy(half_described.semantic_ids.codes),
-            )
-            parts = [table[ids[:, level].long()] for level, table in enumerate(levels)]
-            shared = torch.stack(parts).mean(0)
-    whole = (
-        (shared + own)
-        if codes == "prefixes"
-        else (shared + own) * len(half_described.semantic_ids.codebook_sizes)
-    )
-    torch.testing.assert_close(whole, model.hid(items), atol=1e-5, rtol=1e-4)
+        one, other = (model.branches[name].table(items) for name in ("prefixes", "ids"))
+    torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
 
 
-def test_too_few_texts_for_a_warm_start_are_told(features, caplog):
-    has_text = np.arange(features.item_count) < 7
-    model = build_model(ModelSettings(name="sasrec", dim=8), replace(features, has_text=has_text), seed=0)
+def test_too_few_texts_for_a_warm_start_are_told(build, features, caplog):
+    few = replace(features, has_text=np.arange(features.item_count) < 7)
+    model = build(few, **THREE)
     assert "7 items have a text, too few for a warm start" in caplog.text
-    cold = build_model(ModelSettings(name="sasrec", dim=8, warm_start={"hid": False}), features, seed=0)
-    assert torch.equal(model.hid.weight, cold.hid.weight)
+    cold = build(few, warm_start=False, **THREE)
+    for left, right in zip(model.parameters(), cold.parameters(), strict=True):
+        assert torch.equal(left, right)
 
 
-def test_h2rec_without_codes_is_an_error():
-    with pytest.raises(ConfigError, match="needs semantic IDs"):
-        build_model(ModelSettings(), ItemFeatures(10), seed=0)
-
-
-def test_an_unknown_model_is_an_error():
-    with pytest.raises(ConfigError, match="unknown model 'sasrek'"):
-        build_model(ModelSettings(name="sasrek"), ItemFeatures(10), seed=0)
+def test_a_warm_start_without_text_is_a_cold_one(build, features):
+    bare = build(ItemFeatures(features.item_count), **branches("ids"))
+    cold = build(warm_start=False, **branches("ids"))
+    tables = [module for module in bare.modules() if isinstance(module, nn.Embedding)]
+    assert tables
+    for left, right in zip(bare.parameters(), cold.parameters(), strict=True):
+        assert torch.equal(left, right)

@@ -5,12 +5,13 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from h2rec.errors import BundleError
 from h2rec.files import file_hash
 from h2rec.models.scorer import CatalogueScorer
+from h2rec.models.weights import weights_of
 from h2rec.retrieval.bundle import Bundle
-from h2rec.training.checkpoint import weights_of
 from made_bundles import made_items, make_bundle
 
 
@@ -35,7 +36,7 @@ def test_what_was_written_is_read(bundle_folder):
     assert bundle.items["train_count"].to_list() == list(range(60, 0, -1))
     assert bundle.items["head"].sum() == 12
     assert bundle.manifest.provenance == {"made": "by a test"}
-    assert bundle.item_vectors.shape == (61, 3 * 8 + 8)
+    assert bundle.item_vectors.shape == (61, 3 * 8 + 8 + 8)
     recomputed = CatalogueScorer(bundle.model).item_matrix.numpy()
     np.testing.assert_array_equal(np.asarray(bundle.item_vectors), recomputed)
 
@@ -45,39 +46,48 @@ def test_writing_again_gives_the_same_bytes(bundle_folder, tmp_path):
     assert (again / "manifest.json").read_bytes() == (bundle_folder / "manifest.json").read_bytes()
 
 
-@pytest.mark.parametrize(
-    "model",
-    [
-        {"name": "sasrec"},
-        {"name": "bert4rec"},
-        {"name": "gru4rec"},
-        {"backbone": "gru4rec"},
-        {"backbone": "bert4rec"},
-        {"branches": "sid"},
-        {"branches": "hid"},
-        {"share_encoder": True},
-        {"sid_layers": 3},
-        {"residual": {"enabled": True, "branch": "own"}},
-        {"residual": {"enabled": True, "branch": "own", "codes": "prefixes", "layers": 2}},
-        {"score": {"kind": "inner"}},
-        {"score": {"popularity": 0.3}},
-        {"name": "two_hid", "score": {"popularity": 0.3}},
-    ],
-    ids=str,
-)
+POPULARITY = {"popularity": {"kind": "popularity", "weight": 0.3}}
+MODELS = [
+    {},
+    {"preset": "h2rec_two_branches"},
+    {"preset": "light"},
+    {"preset": "sasrec"},
+    {"preset": "bert4rec"},
+    {"preset": "gru4rec"},
+    {"backbone": "gru4rec"},
+    {"backbone": "bert4rec"},
+    {"branches": {"prefixes": None, "ids": None}},
+    {"branches": {"codes": None, "ids": None}},
+    {"branches": {"codes": {"layers": 3}}},
+    {"branches": {"prefixes": {"layers": 2}}},
+    {"score": "inner"},
+    {"branches": POPULARITY},
+    {"preset": "two_hid", "branches": POPULARITY},
+]
+
+
+@pytest.mark.parametrize("model", MODELS, ids=str)
 def test_every_model_comes_back_with_its_weights(tmp_path, model):
     first = Bundle.load(make_bundle(tmp_path / "first", **model))
     other = Bundle.load(make_bundle(tmp_path / "second", seed=1, **model))
+    learned = dict(first.model.named_parameters())
+    assert learned.keys() <= weights_of(first.model).keys()
     for name, tensor in weights_of(first.model).items():
-        if (
-            tensor.is_floating_point()
-            and "norm" not in name
-            and not name.startswith(("residual", "popularity"))
-        ):
+        if name in learned and "norm" not in name:
             assert not torch.equal(tensor, weights_of(other.model)[name]), name
     again = Bundle.load(make_bundle(tmp_path / "third", **model))
     for name, tensor in weights_of(first.model).items():
         torch.testing.assert_close(weights_of(again.model)[name], tensor, rtol=0, atol=0)
+
+
+def test_the_weights_that_come_back_are_those_that_were_written(tmp_path):
+    """Of a model of random numbers: what is made anew, or started again, would differ."""
+    for model in MODELS:
+        folder = make_bundle(tmp_path / "bundle", **model)
+        stored = load_file(folder / "model.safetensors")
+        loaded = weights_of(Bundle.load(folder).model)
+        assert loaded.keys() == stored.keys()
+        assert all(torch.equal(loaded[name], stored[name]) for name in stored)
 
 
 FILES = [
@@ -185,7 +195,7 @@ def test_codes_that_do_not_fit_the_codebooks_are_refused(copied):
 
 
 def test_weights_of_another_model_are_refused(copied):
-    rewrite_manifest(copied, lambda manifest: manifest["model"].update(mca=False))
+    rewrite_manifest(copied, lambda manifest: manifest["model"]["ties"].update(cross_attention="none"))
     with pytest.raises(BundleError, match="do not fit together"):
         Bundle.load(copied)
 
@@ -204,7 +214,6 @@ def test_a_file_that_the_manifest_does_not_cover_is_refused(copied):
         {"max_length": 1 << 40},
         {"dim": 4096},
         {"layers": 10_000},
-        {"sid_layers": 10_000},
     ],
     ids=str,
 )
@@ -214,9 +223,16 @@ def test_sizes_beyond_the_file_are_refused_before_memory_is_given_to_them(copied
         Bundle.load(copied)
 
 
+@pytest.mark.parametrize("branch", ["codes", "prefixes", "ids"])
+def test_layers_of_a_branch_beyond_the_file_are_refused_too(copied, branch):
+    rewrite_manifest(copied, lambda manifest: manifest["model"]["branches"][branch].update(layers=10_000))
+    with pytest.raises(BundleError, match="claims sizes"):
+        Bundle.load(copied)
+
+
 def test_an_item_count_beyond_the_files_is_refused(copied):
     rewrite_manifest(copied, lambda manifest: manifest.update(item_count=1 << 50))
-    with pytest.raises(BundleError, match=r"item_vectors\.npy: it holds float32 \[61, 32\]"):
+    with pytest.raises(BundleError, match=r"item_vectors\.npy: it holds float32 \[61, 40\]"):
         Bundle.load(copied)
 
 

@@ -60,7 +60,16 @@ def test_damaged_files_under_matching_hashes(folder, bundle_folder, name, edits,
 @given(data=st.data())
 def test_manifests_with_other_values(folder, bundle_folder, data):
     manifest = json.loads((bundle_folder / "manifest.json").read_text())
-    section = data.draw(st.sampled_from([manifest, manifest["model"], manifest["model"]["score"]]))
+    model = manifest["model"]
+    sections = [
+        manifest,
+        model,
+        model["ties"],
+        model["ties"]["alignment"],
+        model["branches"],
+        *model["branches"].values(),
+    ]
+    section = data.draw(st.sampled_from(sections))
     section[data.draw(st.sampled_from(sorted(section)))] = data.draw(json_values)
     (folder / "manifest.json").write_text(json.dumps(manifest))
     load(folder)

@@ -4,15 +4,15 @@ import pytest
 import torch
 
 from h2rec.errors import BundleError, DataError
-from h2rec.models.build import ItemFeatures, build_model
-from h2rec.models.settings import ModelSettings
+from h2rec.models.build import build_model, grown_model
+from h2rec.models.features import ItemFeatures, NewItems
+from h2rec.models.nearest_groups import nearest_groups
+from h2rec.models.weights import weights_of
 from h2rec.retrieval.bundle import Bundle
-from h2rec.retrieval.growth import add_items, grown_model
-from h2rec.retrieval.new_items import nearest_groups
+from h2rec.retrieval.growth import add_items
 from h2rec.retrieval.recommender import Recommender
 from h2rec.semantic_ids.codes import SemanticIds
-from h2rec.training.checkpoint import weights_of
-from made_bundles import made_items, make_bundle
+from made_bundles import made_items, made_settings, make_bundle
 
 NEW = pl.DataFrame(
     {
@@ -47,21 +47,22 @@ def test_each_item_has_a_told_outcome(grown):
     "model",
     [
         {},
-        {"name": "sasrec"},
-        {"name": "bert4rec"},
+        {"preset": "h2rec_two_branches"},
+        {"preset": "sasrec"},
+        {"preset": "bert4rec"},
         {"backbone": "bert4rec"},
-        {"residual": {"enabled": True}, "score": {"maturity": True}},
-        {"residual": {"enabled": True, "branch": "own", "codes": "prefixes"}},
-        {"score": {"kind": "inner"}},
-        {"score": {"popularity": 0.3}},
-        {"name": "two_hid", "score": {"popularity": 0.3}},
-        {"name": "sid_sum"},
-        {"name": "pg_sid", "pg_sid": {"rows": 50}},
-        {"name": "hid_sid_add"},
-        {"name": "hid_sid_concat"},
-        {"name": "sasrec_text"},
-        {"name": "llm_esr"},
-        {"name": "pop"},
+        {"branches": {"codes": None, "ids": None}},
+        {"ties": {"cross_attention": "plain"}},
+        {"score": "inner"},
+        {"branches": {"popularity": {"kind": "popularity", "weight": 0.3}}},
+        {"preset": "two_hid", "branches": {"popularity": {"kind": "popularity", "weight": 0.3}}},
+        {"preset": "sid_sum"},
+        {"preset": "pg_sid", "branches": {"item": {"kind": "hashed_prefixes", "rows": 50}}},
+        {"preset": "hid_sid_add"},
+        {"preset": "hid_sid_concat"},
+        {"preset": "sasrec_text"},
+        {"preset": "llm_esr"},
+        {"preset": "pop"},
     ],
     ids=str,
 )
@@ -77,18 +78,18 @@ def test_old_items_keep_their_scores_to_the_bit(tmp_path, model):
 
 
 def test_a_model_that_keeps_the_text_keeps_that_of_new_items(tmp_path):
-    folder = make_bundle(tmp_path / "bundle", name="sasrec_text")
+    folder = make_bundle(tmp_path / "bundle", preset="sasrec_text")
     twin = made_items().filter(pl.col("item_id") == "i7").with_columns(pl.lit("twin").alias("item_id"))
     add_items(Bundle.load(folder), twin, tmp_path / "grown")
-    text = weights_of(Bundle.load(tmp_path / "grown").model)["table.text"]
+    text = weights_of(Bundle.load(tmp_path / "grown").model)["branches.item.table.text"]
     torch.testing.assert_close(text[61], text[8])
     assert text[8].any()
 
 
 def test_pieces_learned_on_the_catalogue_are_not_made_up_for_new_items(tmp_path):
     pytest.importorskip("sentencepiece")
-    folder = make_bundle(tmp_path / "bundle", name="spm_sid")
-    with pytest.raises(BundleError, match="spm_sid learned its pieces on the catalogue"):
+    folder = make_bundle(tmp_path / "bundle", preset="spm_sid")
+    with pytest.raises(BundleError, match="pieces of codes were learned on the catalogue"):
         add_items(Bundle.load(folder), NEW, tmp_path / "grown")
 
 
@@ -116,7 +117,8 @@ def test_loading_and_growing_leave_the_caller_s_random_numbers_alone(bundle_fold
 def test_a_new_item_has_its_codes_vectors_and_the_mean_identity_of_its_group(bundle_folder, grown):
     growth, bundle = grown
     old = Bundle.load(bundle_folder)
-    tables = weights_of(old.model)["hid.weight"], weights_of(bundle.model)["hid.weight"]
+    name = "branches.ids.table.vectors.weight"
+    tables = weights_of(old.model)[name], weights_of(bundle.model)[name]
     known = [tuple(codes) for codes in old.semantic_ids.codes.tolist()]
     for place, item in enumerate(growth.added):
         codes = tuple(item.codes)
@@ -130,23 +132,24 @@ def test_a_new_item_has_its_codes_vectors_and_the_mean_identity_of_its_group(bun
 
 
 def test_a_new_item_shares_the_prefixes_that_others_have_and_adds_none():
-    tree = {"enabled": True, "branch": "own", "codes": "prefixes"}
-    settings = ModelSettings.parse({"name": "h2rec", "dim": 8, "residual": tree})
+    settings = made_settings(branches={"codes": None, "ids": None})
     codes, fresh = np.array([[0, 0, 1], [0, 1, 1], [1, 0, 0]], np.int32), np.array([[0, 2, 0]], np.int32)
     model = build_model(settings, ItemFeatures(3, SemanticIds(codes, (3, 3, 3))), seed=0)
     ids = SemanticIds(np.concatenate([codes, fresh]), (3, 3, 3))
-    grown = grown_model(model, settings, ids, nearest_groups(codes, fresh))
-    old, new = model.nodes.vectors.weight, grown.nodes.vectors.weight
+    grown = grown_model(model, settings, ids, NewItems(nearest_groups(codes, fresh)))
+    before, after = model.branches["prefixes"].table, grown.branches["prefixes"].table
+    old, new = before.nodes.vectors.weight, after.nodes.vectors.weight
     assert len(new) == len(old) + 1
     assert torch.equal(new[: len(old) - 1], old[:-1])
     assert torch.equal(new[-1], old[-1])
-    # Of its first code it has the vector that others have, of the first two together, which are new, it has none.
-    assert torch.equal(grown.nodes(torch.tensor([4]))[0], old[model.nodes.rows[1, 0]])
+    # Of its first code it has the vector that others have, of the first two together, which are new, it has none;
+    # nor has it a leaf.
+    assert torch.equal(after(torch.tensor([4]))[0], old[before.nodes.rows[1, 0]])
 
 
 def test_an_item_of_the_same_text_ranks_right_beside_its_twin(tmp_path):
     """With text as the only difference there is none: same codes, same code vectors."""
-    folder = make_bundle(tmp_path / "bundle", branches="sid")
+    folder = make_bundle(tmp_path / "bundle", branches={"ids": None, "prefixes": None})
     twin = made_items().filter(pl.col("item_id") == "i7").with_columns(pl.lit("twin").alias("item_id"))
     add_items(Bundle.load(folder), twin, tmp_path / "grown")
     answer = Recommender.load(tmp_path / "grown").recommend(["i3"], 61)

@@ -5,7 +5,6 @@ import torch
 from h2rec.data.histories import Histories
 from h2rec.errors import MissingExtraError
 from h2rec.evaluation.topk import top_items
-from h2rec.models.scoring import joint_score, saturation_ceiling
 from h2rec.retrieval.approximate import HnswSettings, IvfSettings
 from h2rec.retrieval.index import IndexSettings, ItemIndex
 from h2rec.retrieval.quota import with_tail_quota
@@ -153,31 +152,19 @@ def test_a_scan_in_parts_lists_what_one_product_lists(monkeypatch):
     assert torch.isinf(few[1][:, 5:]).all()
 
 
-def test_saturated_scores_are_those_of_evaluation(made):
+def test_scores_are_the_sum_of_what_each_branch_adds(made):
     items, users = made
-    scorer = ItemScorer(items, (16, 8), saturate_at=100)
+    scorer = ItemScorer(items, (16, 8))
     parts = [
         users[:, :16] @ torch.from_numpy(items[:, :16]).T,
         users[:, 16:] @ torch.from_numpy(items[:, 16:]).T,
     ]
-    expected = joint_score(parts, saturation_ceiling(parts[0][:, 1:], 100, ITEMS))
+    expected = parts[0] + parts[1]
     torch.testing.assert_close(scorer.everything(users), expected, rtol=1e-4, atol=1e-4)
     chosen = torch.arange(1, 50).expand(USERS, -1)
     torch.testing.assert_close(scorer.chosen(users, chosen), expected[:, 1:50], rtol=1e-4, atol=1e-4)
-    sid, hid = scorer.branches(users, chosen)
-    torch.testing.assert_close(sid + hid, expected[:, 1:50], rtol=1e-4, atol=1e-4)
-    assert not torch.allclose(sid, parts[0][:, 1:50])
-
-
-def test_the_parts_of_a_saturated_score_add_up_in_a_large_catalogue(monkeypatch, made):
-    """There the ceiling is estimated for few candidates, but a scan finds the very one."""
-    monkeypatch.setattr("h2rec.retrieval.scoring._SAMPLE", 60)
-    items, users = made
-    scorer = ItemScorer(items, (16, 8), saturate_at=100)
-    chosen = torch.arange(1, 50).expand(USERS, -1)
-    whole = scorer.everything(users)[:, 1:50]
-    torch.testing.assert_close(sum(scorer.branches(users, chosen, exact=True)), whole, rtol=1e-4, atol=1e-4)
-    assert not torch.allclose(sum(scorer.branches(users, chosen)), whole, rtol=1e-3, atol=1e-3)
+    for found, part in zip(scorer.branches(users, chosen), parts, strict=True):
+        torch.testing.assert_close(found, part[:, 1:50], rtol=1e-4, atol=1e-4)
 
 
 def test_without_faiss_a_large_catalogue_is_scanned_unless_an_index_was_asked_for(made, monkeypatch, caplog):

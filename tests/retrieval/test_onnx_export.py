@@ -9,7 +9,11 @@ from h2rec.retrieval.users import UserEncoder
 from made_bundles import make_bundle
 
 
-@pytest.mark.parametrize("model", [{"layers": 1, "score": {"popularity": 0.3}}], ids=str)
+@pytest.mark.parametrize(
+    "model",
+    [{"branches": {"popularity": {"kind": "popularity", "weight": 0.3}}}, {"preset": "h2rec_two_branches"}],
+    ids=str,
+)
 def test_the_exported_encoder_gives_torchs_vectors_for_any_batch(tmp_path, model):
     runtime = pytest.importorskip("onnxruntime", reason="the extra 'onnx' is not installed")
     pytest.importorskip("onnxscript", reason="the extra 'onnx' is not installed")

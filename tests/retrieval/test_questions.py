@@ -97,17 +97,17 @@ def test_an_explanation_adds_up_to_the_score(recommender):
     items = torch.tensor([[4, 18, 5]])
     with torch.inference_mode():
         states = model(items, torch.tensor([3]), torch.tensor([[False, False, True]]))
-        sid, hid = model.item_vectors(torch.arange(61))
+        vectors = model.item_vectors(torch.arange(61))
     assert answer.alpha == pytest.approx(states.alpha[0, 2].tolist(), rel=1e-4)
+    assert model.branch_names == ("codes", "prefixes", "ids")
     codes = recommender.bundle.semantic_ids.codes
     for item in answer.items:
         number = int(item.item_id[1:]) + 1
-        assert item.explanation.branches["sid"] == pytest.approx(
-            float(states.vectors[0] @ sid[number]), abs=1e-3
-        )
-        assert item.explanation.branches["hid"] == pytest.approx(
-            float(states.vectors[1] @ hid[number]), abs=1e-3
-        )
+        expected = {
+            name: float(user[0] @ of_items[number])
+            for name, user, of_items in zip(model.branch_names, states.vectors, vectors, strict=True)
+        }
+        assert item.explanation.branches == pytest.approx(expected, abs=1e-3)
         assert sum(item.explanation.branches.values()) == pytest.approx(item.score, abs=1e-3)
         assert item.codes == codes[number - 1].tolist()
         for shared in item.explanation.shared:
@@ -120,14 +120,15 @@ def test_an_explanation_adds_up_to_the_score(recommender):
 
 
 def test_a_model_without_codes_explains_what_it_has(tmp_path):
-    recommender = Recommender.load(make_bundle(tmp_path / "bundle", name="sasrec"))
+    recommender = Recommender.load(make_bundle(tmp_path / "bundle", preset="sasrec"))
     answer = recommender.recommend(HISTORY, 3, explain=True)
     assert answer.alpha is None
-    assert answer.items[0].explanation.branches == {"hid": pytest.approx(answer.items[0].score, abs=1e-3)}
+    assert answer.items[0].explanation.branches == {"ids": pytest.approx(answer.items[0].score, abs=1e-3)}
 
 
 @pytest.mark.parametrize(
-    ("branch", "columns"), [(None, slice(0, 32)), ("sid", slice(0, 24)), ("hid", slice(24, 32))]
+    ("branch", "columns"),
+    [(None, slice(0, 40)), ("codes", slice(0, 24)), ("prefixes", slice(24, 32)), ("ids", slice(32, 40))],
 )
 def test_similar_items_by_cosine(recommender, branch, columns):
     vectors = np.asarray(recommender.bundle.item_vectors)[1:, columns].astype(np.float64)

@@ -15,18 +15,20 @@ from h2rec.retrieval.bundle import Bundle
 from h2rec.retrieval.users import LastState, UserEncoder, _frozen
 from made_bundles import make_bundle
 
+POPULARITY = {"popularity": {"kind": "popularity", "weight": 0.3}}
 MODELS = [
     {},
+    {"preset": "h2rec_two_branches"},
     {"backbone": "bert4rec"},
     {"backbone": "gru4rec"},
-    {"intent": "last"},
-    {"fusion": "mean_history"},
-    {"score": {"popularity": 0.3}},
-    {"name": "two_hid", "score": {"popularity": 0.3}},
-    {"name": "sasrec"},
-    {"name": "two_hid"},
-    {"name": "llm_esr"},
-    {"name": "pop"},
+    {"ties": {"intent": "last"}},
+    {"ties": {"fusion": "mean_history"}},
+    {"branches": POPULARITY},
+    {"preset": "two_hid", "branches": POPULARITY},
+    {"preset": "sasrec"},
+    {"preset": "two_hid"},
+    {"preset": "llm_esr"},
+    {"preset": "pop"},
 ]
 
 

@@ -1,9 +1,14 @@
 """Large tables are updated lazily: only the rows that a batch looked up."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from h2rec.models.build import build_model
+from h2rec.models.features import ItemFeatures
+from h2rec.models.settings import BranchModelSettings
+from h2rec.semantic_ids.codes import SemanticIds
 from h2rec.training.optimizer import Optimizer
 
 
@@ -68,12 +73,12 @@ def test_clipping_counts_lazy_and_dense_gradients_together(monkeypatch):
 
 
 @pytest.mark.parametrize("lazy_rows", [None, 10])
-def test_codes_learn_at_a_rate_of_their_own_in_proportion_to_the_schedule(lazy_rows):
-    def moved(sid_learning_rate, *, rate=None):
+def test_a_part_learns_at_a_rate_of_its_own_in_proportion_to_the_schedule(lazy_rows):
+    def moved(own_rate, *, rate=None):
         model, start = Tables(), Tables()
         # Both tables' rates: the large one is lazy or dense, the small one dense.
-        model.modules_of_codes = (model.large,)
-        optimizer = Optimizer(model, 0.1, 0.0, lazy_rows, sid_learning_rate)
+        own = [] if own_rate is None else [(model.large, own_rate)]
+        optimizer = Optimizer(model, 0.1, 0.0, lazy_rows, own)
         if rate is not None:
             optimizer.set_learning_rate(rate)
         optimizer.step(model.loss(torch.tensor([3])))
@@ -86,3 +91,18 @@ def test_codes_learn_at_a_rate_of_their_own_in_proportion_to_the_schedule(lazy_r
     assert moved(None) == pytest.approx([0.1, 0.1], rel=1e-3)
     assert moved(0.3) == pytest.approx([0.3, 0.1], rel=1e-3)
     assert moved(0.3, rate=0.05) == pytest.approx([0.15, 0.05], rel=1e-3)
+
+
+def test_groups_are_the_branches_of_a_model_by_their_rates():
+    branches = {
+        "codes": {"kind": "codes", "learning_rate": 0.005},
+        "prefixes": {"kind": "prefixes", "learning_rate": 0.005},
+        "ids": {"kind": "ids"},
+    }
+    settings = BranchModelSettings.parse({"dim": 8, "branches": branches})
+    codes = SemanticIds(np.zeros((5, 2), np.int32), (2, 2))
+    model = build_model(settings, ItemFeatures(5, codes), seed=0)
+    (dense,) = Optimizer(model, 0.002, 0.0, None, model.learning_rates()).parts
+    by_rate = {group["lr"]: {id(p) for p in group["params"]} for group in dense.param_groups}
+    of_codes = {id(p) for name in ("codes", "prefixes") for p in model.branches[name].parameters()}
+    assert by_rate == {0.005: of_codes, 0.002: {id(p) for p in model.branches["ids"].parameters()}}

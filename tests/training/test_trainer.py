@@ -10,14 +10,17 @@ from h2rec.data.histories import Histories
 from h2rec.errors import ConfigError, H2RecError
 from h2rec.files import atomic_folder
 from h2rec.losses.settings import LossSettings
-from h2rec.models.build import ItemFeatures, build_model
+from h2rec.models import MODELS
+from h2rec.models.build import build_model
+from h2rec.models.features import ItemFeatures
 from h2rec.models.scorer import CatalogueScorer
-from h2rec.models.settings import ModelSettings
+from h2rec.models.weights import weights_of
+from h2rec.run.presets import preset_names, preset_values
 from h2rec.semantic_ids.codes import SemanticIds
 from h2rec.training import batches, checkpoint
 from h2rec.training import trainer as training
 from h2rec.training.batches import TrainingBatches
-from h2rec.training.checkpoint import load_checkpoint, weights_of
+from h2rec.training.checkpoint import load_checkpoint
 from h2rec.training.objective import TrainingObjective
 from h2rec.training.schedule import learning_rate
 from h2rec.training.settings import TrainSettings
@@ -29,38 +32,42 @@ RANDOM = np.random.default_rng(0)
 RING = Histories.from_lists([[(start + step) % ITEMS + 1 for step in range(8)] for start in range(ITEMS)])
 CODES = SemanticIds(RANDOM.integers(0, 5, (ITEMS, 3)).astype(np.int32), (5, 5, 5))
 TEXT = RANDOM.normal(size=(ITEMS, 24)).astype(np.float32)
-MODELS = [{"name": name} for name in ("sasrec", "bert4rec", "gru4rec")] + [
-    {"name": "h2rec", "backbone": "sasrec"},
-    {"name": "h2rec", "backbone": "bert4rec"},
-    {"name": "h2rec", "backbone": "gru4rec"},
-    {"name": "h2rec", "intent": "last"},
-    {"name": "h2rec", "branches": "sid"},
-    {"name": "h2rec", "residual": {"enabled": True, "branch": "own"}},
-    {"name": "h2rec", "residual": {"enabled": True, "branch": "own", "codes": "prefixes"}},
-]
+FEATURES = ItemFeatures(ITEMS, CODES, TEXT, train_counts=RING.counts(ITEMS), train=RING)
 
 
-def trainer(model_values, tmp_path=None, *, loss=None, validate=None, **train):
-    settings = ModelSettings.parse({"dim": 16, "max_length": 12, "dropout": 0.1, **model_values})
-    model = build_model(settings, ItemFeatures(ITEMS, CODES, TEXT), seed=1)
-    objective = TrainingObjective(
-        LossSettings.parse(loss or {"negatives": {"count": 20}}), RING, ITEMS, CODES.padded()
-    )
-    values = {"epochs": 3, "learning_rate": 0.01, "schedule": "constant", "batch_tokens": 64, **train}
-    checkpoint = None if tmp_path is None else tmp_path / "checkpoint"
-    return Trainer(
-        model, objective, RING, TrainSettings.parse(values), validate=validate, checkpoint=checkpoint
-    )
+def sums(*kinds, **values):
+    return {"branches": {kind: {"kind": kind} for kind in kinds}, **values}
+
+
+IDS, TWO, THREE = sums("ids"), sums("codes", "ids"), sums("codes", "prefixes", "ids")
+LAST = {**TWO, "ties": {"intent": "last"}}
+PRESETS = {name: preset_values(name)["model"] for name in preset_names()}
+TRAINED = {name: values for name, values in PRESETS.items() if not name.startswith("pop")}
+STOPPED = [*TRAINED.values(), THREE, LAST, {**TWO, "backbone": "bert4rec"}, {**THREE, "backbone": "gru4rec"}]
+
+
+def name_of(values):
+    return next((name for name, preset in PRESETS.items() if preset == values), str(values)[:90])
+
+
+def trainer(values, tmp_path=None, *, loss=None, validate=None, **train):
+    sizes = {"dim": 16, "max_length": 12, "dropout": 0.1}
+    kind = MODELS.get(values.get("name", "branches")).settings_class
+    model = build_model(kind.parse({**sizes, **values}), FEATURES, seed=1)
+    objective = TrainingObjective(LossSettings.parse(loss or {"negatives": {"count": 20}}), model, FEATURES)
+    settings = {"epochs": 3, "learning_rate": 0.01, "schedule": "constant", "batch_tokens": 64, **train}
+    folder = None if tmp_path is None else tmp_path / "checkpoint"
+    return Trainer(objective, RING, TrainSettings.parse(settings), validate=validate, checkpoint=folder)
 
 
 def test_a_training_in_bfloat16_learns_and_leaves_float32():
-    made = trainer({"name": "h2rec"}, epochs=30, precision="bfloat16")
+    made = trainer(TWO, epochs=30, precision="bfloat16")
     made.fit()
     assert float((ranks_of_the_next_on_the_ring(made.model) <= 3).float().mean()) > 0.9
     assert {tensor.dtype for tensor in weights_of(made.model).values() if tensor.is_floating_point()} == {
         torch.float32
     }
-    exact = trainer({"name": "h2rec"}, epochs=30, precision="float32")
+    exact = trainer(TWO, epochs=30, precision="float32")
     exact.fit()
     assert not same_weights(weights_of(made.model), weights_of(exact.model))
 
@@ -75,22 +82,31 @@ def ranks_of_the_next_on_the_ring(model):
     return (scores[:, 1:] >= scores.gather(1, expected[:, None])).sum(1).float()
 
 
-@pytest.mark.parametrize("values", MODELS, ids=lambda v: "-".join(map(str, v.values())))
-def test_every_model_learns_the_ring(values):
-    cloze = "bert4rec" in values.values()
-    # A cloze sees a third of the targets, and the end of a history only now and then.
+@pytest.mark.parametrize(
+    ("values", "first"),
+    [
+        (IDS, 1),
+        (TWO, 1),
+        (THREE, 1),
+        (LAST, 1),
+        ({**TWO, "backbone": "gru4rec"}, 1),
+        (sums("codes"), 3),
+        # A cloze sees a third of the targets, and the end of a history only now and then.
+        ({**IDS, "backbone": "bert4rec"}, 3),
+        ({**TWO, "backbone": "bert4rec"}, 3),
+    ],
+    ids=str,
+)
+def test_what_follows_what_on_the_ring_is_learned(values, first):
+    cloze = values.get("backbone") == "bert4rec"
     made = trainer(values, epochs=240 if cloze else 30, batch_tokens=128 if cloze else 64)
     made.fit()
-    ranks = ranks_of_the_next_on_the_ring(made.model)
     # Codes alone can't tell apart items that share a tuple; chance would put a tenth among the first three.
-    first_is_enough = not cloze and "sid" not in values.values()
-    found = float((ranks <= (1 if first_is_enough else 3)).float().mean())
-    assert found > (0.7 if cloze else 0.85)
+    known = float((ranks_of_the_next_on_the_ring(made.model) <= first).float().mean())
+    assert known > (0.7 if cloze else 0.85)
 
 
-@pytest.mark.parametrize(
-    "values", [MODELS[0], MODELS[5], MODELS[6]], ids=lambda v: "-".join(map(str, v.values()))
-)
+@pytest.mark.parametrize("values", [IDS, {**TWO, "backbone": "gru4rec"}, LAST], ids=str)
 def test_batches_drawn_at_random_teach_the_ring_too(values):
     made = trainer(values, epochs=30, bucketed=False)
     made.fit()
@@ -103,59 +119,130 @@ def test_batches_drawn_at_random_teach_the_ring_too(values):
     assert [rows.tolist() for rows in one] != [rows.tolist() for rows in other]
 
 
+@pytest.mark.parametrize(("values", "windows"), [(IDS, 30), (TWO, 30), (LAST, 210)])
+def test_a_model_of_one_target_a_sequence_has_every_prefix(values, windows):
+    made = trainer(values).batches
+    assert len(made.windows) == windows
+    assert made.windows.target_count == 210
+    batch = made.make(np.arange(5), np.random.default_rng(0))
+    one_each = (batch.targets > 0).sum(1).tolist() == [1] * 5
+    assert one_each == (values is LAST)
+
+
+def test_a_cloze_batch_holds_the_last_item_too():
+    made = trainer({**IDS, "backbone": "bert4rec", "max_length": 5}).batches
+    batch = made.make(np.arange(3), np.random.default_rng(0))
+    assert batch.items.shape[1] == 5
+    assert (batch.items == ITEMS + 1).any()
+
+
 def test_only_batches_drawn_at_random_are_encoded_in_blocks(monkeypatch):
     monkeypatch.setitem(batches.BLOCK_OVERHEAD, "cpu", 0)
     train = Histories.from_lists([[1, 2], [1, 2, 3, 4, 5], [3, 4, 5, 6, 7, 8, 9]])
     for bucketed, widths in ((False, [1, 4, 6]), (True, [])):
         settings = TrainSettings(bucketed=bucketed)
-        drawn = TrainingBatches(trainer(MODELS[0]).model, train, settings, torch.device("cpu"))
+        drawn = TrainingBatches(trainer(IDS).model, train, settings, torch.device("cpu"))
         (rows,) = drawn.draw(np.random.default_rng(0))
         made = drawn.make(rows, np.random.default_rng(0))
         assert [block.width for block in made.blocks] == widths
         assert made.lengths.tolist() == [1, 4, 6]
 
 
-@pytest.mark.parametrize("ranking", ["sampled_softmax", "softmax", "bpr", "bce", "gbce"])
-@pytest.mark.parametrize("shared", [True, False])
-def test_every_ranking_loss_learns_the_ring(ranking, shared):
-    loss = {"ranking": ranking, "branch": 0.5, "negatives": {"count": 20, "shared": shared}}
-    made = trainer({"name": "h2rec", "score": {"kind": "inner"}}, loss=loss, epochs=45)
+@pytest.mark.parametrize(
+    ("ranking", "joint", "shared"),
+    [
+        ("sampled_softmax", 0.5, True),
+        ("sampled_softmax", 0.0, True),
+        ("bpr", 1.0, False),
+        ("bpr", 0.5, False),
+    ],
+)
+def test_every_share_of_the_joint_loss_learns_the_ring(ranking, joint, shared):
+    loss = {"ranking": ranking, "joint": joint, "negatives": {"count": 20, "shared": shared}}
+    made = trainer({**TWO, "score": "inner"}, loss=loss, epochs=45)
     made.fit()
     assert float((ranks_of_the_next_on_the_ring(made.model) <= 3).float().mean()) > 0.9
 
 
-@pytest.mark.parametrize(("lazy_rows", "bucketed"), [(None, True), (10, True), (None, False)])
-@pytest.mark.parametrize(
-    "values", [MODELS[0], MODELS[3], MODELS[4]], ids=lambda v: "-".join(map(str, v.values()))
-)
-def test_a_stopped_training_ends_with_the_same_bytes(values, lazy_rows, bucketed, tmp_path):
-    settings = {"epochs": 5, "lazy_rows": lazy_rows, "bucketed": bucketed}
-    whole = trainer(values, **settings)
-    assert len(whole.optimizer.parts) == (2 if lazy_rows else 1)
-    unbroken = whole.fit()
-    first = trainer(values, tmp_path, **settings)
-    steps = iter(range(1000))
-    step = first._step
+def in_the_middle_of_an_epoch(made, epochs):
+    """Have a training stopped in a step of its last epoch but one."""
+    first = sum(len(made.batches.draw(np.random.default_rng(0))) for _ in range(epochs - 2))
+    step, steps = made._step, iter(range(1000))
 
-    def killed_in_the_third_epoch(*arguments):
-        if next(steps) == int(2.5 * whole.optimizer.state_of(next(whole.model.parameters()))["step"] / 5):
+    def stopped(*arguments):
+        if next(steps) > first:
             raise KeyboardInterrupt
         step(*arguments)
 
-    first._step = killed_in_the_third_epoch
+    made._step = stopped
+    return made
+
+
+@pytest.mark.parametrize(
+    ("values", "lazy", "bucketed"),
+    [
+        *((values, False, True) for values in STOPPED),
+        *(
+            (values, lazy, bucketed)
+            for values in (IDS, THREE)
+            for lazy, bucketed in ((True, True), (False, False))
+        ),
+        (PRESETS["llm_esr"], True, False),
+    ],
+    ids=lambda v: name_of(v) if isinstance(v, dict) else str(v),
+)
+def test_a_stopped_training_ends_with_the_same_bytes(values, lazy, bucketed, tmp_path, monkeypatch):
+    if lazy:
+        monkeypatch.setattr(training, "LAZY_ROWS", 10)
+    settings = {"epochs": 3, "bucketed": bucketed}
+    whole = trainer(values, **settings)
+    assert len(whole.optimizer.parts) == (2 if lazy else 1 + ("hashed_prefixes" in str(values)))
+    unbroken = whole.fit()
     with pytest.raises(KeyboardInterrupt):
-        first.fit()
+        in_the_middle_of_an_epoch(trainer(values, tmp_path, **settings), 3).fit()
     second = trainer(values, tmp_path, **settings)
+    assert (tmp_path / "checkpoint" / "epoch-000001").exists()
     result = second.fit()
-    assert result.progress.epoch == 5
+    assert result.progress.epoch == 3
     assert same_weights(weights_of(whole.model), weights_of(second.model))
     assert [r["loss"] for r in result.progress.log] == [r["loss"] for r in unbroken.progress.log]
+
+
+@pytest.mark.parametrize("values", TRAINED.values(), ids=name_of)
+def test_every_model_trains_with_its_tables_updated_lazily(values, monkeypatch):
+    monkeypatch.setattr(training, "LAZY_ROWS", 1)
+    made = trainer(values, epochs=1)
+    tables = {
+        name: (module, module.weight.detach().clone())
+        for name, module in made.model.named_modules()
+        if isinstance(module, torch.nn.Embedding) and module.weight.requires_grad
+    }
+    assert tables
+    made.fit()
+    for name, (table, start) in tables.items():
+        assert (table.weight != start).any(1).sum() >= 3, name
+
+
+@pytest.mark.parametrize("preset", ["pop", "pop_recent"])
+def test_what_is_counted_passes_the_trainer_untouched(preset):
+    made = trainer(PRESETS[preset])
+    before = weights_of(made.model)
+    result = made.fit()
+    assert result.progress.epoch == 0
+    assert not result.stopped_early
+    assert same_weights(before, weights_of(made.model))
+
+
+def test_frozen_text_stays_as_it_was():
+    made = trainer(PRESETS["sasrec_text"], epochs=2)
+    made.fit()
+    assert torch.equal(made.model.branches["item"].table.text[1:-1], torch.from_numpy(TEXT))
 
 
 def test_same_seed_same_weights_and_another_seed_others():
     runs = []
     for seed in (1, 1, 2):
-        made = trainer({"name": "h2rec"}, seed=seed)
+        made = trainer(TWO, seed=seed)
         made.fit()
         runs.append(weights_of(made.model))
     assert same_weights(runs[0], runs[1])
@@ -170,7 +257,7 @@ def test_the_best_validated_state_is_kept_and_patience_stops():
         states.append(weights_of(made.model))
         return {"full.overall.ndcg@100": next(values)}
 
-    made = trainer({"name": "sasrec"}, validate=validate, epochs=20, evaluate_every=1, patience=2)
+    made = trainer(IDS, validate=validate, epochs=20, evaluate_every=1, patience=2)
     result = made.fit()
     assert result.progress.epoch == 4
     assert result.progress.best_epoch == 2
@@ -179,14 +266,14 @@ def test_the_best_validated_state_is_kept_and_patience_stops():
 
 
 def test_a_checkpoint_of_another_model_is_refused(tmp_path):
-    trainer({"name": "sasrec"}, tmp_path, epochs=1).fit()
-    other = trainer({"name": "sasrec", "dim": 8}, tmp_path, epochs=2)
+    trainer(IDS, tmp_path, epochs=1).fit()
+    other = trainer({**IDS, "dim": 8}, tmp_path, epochs=2)
     with pytest.raises(H2RecError, match="can't be resumed"):
         other.fit()
 
 
 def test_a_half_written_checkpoint_is_never_taken(tmp_path):
-    made = trainer({"name": "sasrec"}, tmp_path, epochs=1)
+    made = trainer(IDS, tmp_path, epochs=1)
     made.fit()
 
     def crash_while_writing():
@@ -202,42 +289,41 @@ def test_a_half_written_checkpoint_is_never_taken(tmp_path):
 
 
 def test_divergence_is_an_error_with_advice():
-    made = trainer({"name": "sasrec"}, epochs=2)
+    made = trainer(IDS, epochs=2)
     with torch.no_grad():
-        made.model.hid.weight[1:] = math.nan
+        made.model.branches["ids"].table.vectors.weight[1:] = math.nan
     with pytest.raises(H2RecError, match=r"diverged.*\n.*learning_rate"):
         made.fit()
 
 
 def test_nothing_to_learn_from_is_an_error():
-    model = build_model(ModelSettings(name="sasrec", dim=8), ItemFeatures(ITEMS), seed=0)
     single = Histories.from_lists([[1], [2]])
-    objective = TrainingObjective(LossSettings(), single, ITEMS)
+    objective = trainer(IDS).objective
     with pytest.raises(H2RecError, match="two training interactions"):
-        Trainer(model, objective, single, TrainSettings())
+        Trainer(objective, single, TrainSettings())
 
 
 def test_schedules_by_hand():
-    base = TrainSettings(learning_rate=1.0, schedule="constant", warmup_steps=2)
+    base = TrainSettings(learning_rate=1.0, schedule="constant")
     rates = [learning_rate(base, step, 10) for step in (0, 1, 2, 9)]
-    assert rates == [0.5, 1.0, 1.0, 1.0]
+    assert rates == [1.0, 1.0, 1.0, 1.0]
     linear = base.model_copy(update={"schedule": "linear"})
-    assert learning_rate(linear, 6, 10) == pytest.approx(0.5)
+    assert learning_rate(linear, 5, 10) == pytest.approx(0.5)
     # Where the last epochs have a batch more than was reckoned with.
     assert learning_rate(linear, 11, 10) == 0
     cosine = base.model_copy(update={"schedule": "cosine"})
-    assert learning_rate(cosine, 4, 10) == pytest.approx((1 + math.cos(math.pi / 4)) / 2)
+    assert learning_rate(cosine, 5, 20) == pytest.approx((1 + math.cos(math.pi / 4)) / 2)
     assert learning_rate(cosine, 11, 10) == 0
 
 
 def test_a_training_that_goes_on_with_other_threads_says_so(tmp_path, caplog):
     before = torch.get_num_threads()
-    trainer({"name": "sasrec"}, tmp_path, epochs=1).fit()
-    trainer({"name": "sasrec"}, tmp_path, epochs=2).fit()
+    trainer(IDS, tmp_path, epochs=1).fit()
+    trainer(IDS, tmp_path, epochs=2).fit()
     assert "threads" not in caplog.text
     torch.set_num_threads(before + 1)
     try:
-        trainer({"name": "sasrec"}, tmp_path, epochs=3).fit()
+        trainer(IDS, tmp_path, epochs=3).fit()
     finally:
         torch.set_num_threads(before)
     assert f"resumed on {before + 1} threads and begun on {before}" in caplog.text
@@ -245,24 +331,23 @@ def test_a_training_that_goes_on_with_other_threads_says_so(tmp_path, caplog):
 
 def test_terms_of_some_batches_count_on_over_the_epochs():
     """With few batches an epoch, each epoch would begin with such a batch, and count it several times over."""
-    made = trainer({"name": "h2rec"}, epochs=3, batch_tokens=10_000)
+    made = trainer(TWO, epochs=3, batch_tokens=10_000)
     steps = []
     objective = made.objective
     made.objective = lambda *args, step, margins: (
         steps.append(step) or objective(*args, step=step, margins=margins)
     )
-    made.objective.settings = objective.settings
     made.fit()
     assert steps == list(range(len(steps)))
     assert len(steps) >= 3
 
 
 def test_every_epoch_tells_the_gradients_of_terms_that_its_first_batch_has_not():
-    some = {"negatives": {"count": 20}, "alignment": {"every": 2}, "masking": {"every": 2}}
-    made = trainer({"name": "h2rec"}, epochs=4, loss=some, batch_tokens=100)
+    some = {**TWO, "ties": {"alignment": {"every": 2}, "masking": {"every": 2}}}
+    made = trainer(some, epochs=4, batch_tokens=100)
     assert len(made.batches.draw(np.random.default_rng(0))) % 2 == 1
     log = made.fit().progress.log
-    wanted = {"gradient/alignment", "gradient/masking", "gradient/ranking_sid"}
+    wanted = {"gradient/alignment", "gradient/masking", "gradient/ranking_codes"}
     assert all(wanted <= epoch.keys() for epoch in log)
 
 
@@ -275,7 +360,7 @@ def test_a_metric_that_no_protocol_reports_selects_nothing(select):
 
 
 def test_clipping_bounds_the_step():
-    made = trainer({"name": "sasrec"}, clip=1e-9, learning_rate=1e-3)
+    made = trainer(IDS, clip=1e-9, learning_rate=1e-3)
     before = weights_of(made.model)
     made.fit()
     # AdamW normalises the gradient, so what clipping leaves shows in its second moments.
@@ -287,7 +372,7 @@ def test_clipping_bounds_the_step():
 
 
 def test_resume_with_progress_fields_round_trips(tmp_path):
-    made = trainer({"name": "sasrec"}, tmp_path, epochs=2)
+    made = trainer(IDS, tmp_path, epochs=2)
     result = made.fit()
     restored = load_checkpoint(tmp_path / "checkpoint", made.model, made.optimizer)
     assert restored is not None
@@ -309,9 +394,20 @@ def test_the_best_state_is_written_once_and_kept_over_checkpoints(tmp_path, monk
         files.append((best.stat().st_ino, load_file(best)))
 
     monkeypatch.setattr(training, "save_checkpoint", save_and_look)
-    made = trainer({"name": "sasrec"}, tmp_path, validate=validate, epochs=5, evaluate_every=1, patience=None)
+    made = trainer(IDS, tmp_path, validate=validate, epochs=5, evaluate_every=1, patience=None)
     made.fit()
     for (_, written), best in zip(files, (0, 0, 0, 3, 3), strict=True):
         assert same_weights(written, {name: states[best][name] for name in written})
     places = [place for place, _ in files]
     assert places[0] == places[1] == places[2] != places[3] == places[4]
+
+
+def test_same_seed_same_weights_with_distillation():
+    runs = []
+    for _ in range(2):
+        made = trainer(PRESETS["llm_esr"], epochs=2)
+        made.fit()
+        runs.append(weights_of(made.model))
+    assert same_weights(*runs)
+    log = made.fit().progress.log
+    assert all(epoch["loss/distillation"] > 0 for epoch in log)

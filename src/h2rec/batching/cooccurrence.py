@@ -1,18 +1,24 @@
 """Which items occur close together in training sequences, as a sparse matrix."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
-from scipy import sparse
 
 from h2rec.data.histories import Histories, IntArray
 
+if TYPE_CHECKING:
+    from scipy import sparse
 
-def cooccurrence(train: Histories, item_count: int, window: int) -> sparse.csr_matrix:
+
+def cooccurrence(train: Histories, item_count: int, window: int) -> "sparse.csr_matrix":
     """Return a boolean `[N + 1, N + 1]` matrix: items within `window` positions of one training sequence.
 
     Built from training sequences alone (never from held-out items), in memory proportional to the
     number of interactions. The diagonal is empty.
     """
+    from scipy import sparse  # who serves a model never counts pairs
+
     flat = np.asarray(train.items)
     row_of = np.repeat(np.arange(len(train)), train.lengths)
     found: sparse.csr_matrix = sparse.csr_matrix((item_count + 1, item_count + 1), dtype=bool)
@@ -27,6 +33,6 @@ def cooccurrence(train: Histories, item_count: int, window: int) -> sparse.csr_m
     return found
 
 
-def neighbours_within(matrix: sparse.csr_matrix, items: IntArray) -> torch.Tensor:
+def neighbours_within(matrix: "sparse.csr_matrix", items: IntArray) -> torch.Tensor:
     """Restrict the matrix to some items, as a dense boolean `[B, B]` tensor."""
     return torch.from_numpy(matrix[items][:, items].toarray())

@@ -12,6 +12,10 @@ from h2rec.settings import Settings
 Distribution = Literal["uniform", "popularity", "in_batch"]
 
 
+POPULARITY_POWER = 0.75
+"""Exponent on the training counts where negatives are drawn by popularity."""
+
+
 class NegativeSettings(Settings):
     """Which items a sampled loss compares the target with."""
 
@@ -21,10 +25,6 @@ class NegativeSettings(Settings):
     """uniform over the catalogue, by training popularity, or the other targets of the batch."""
     shared: bool = True
     """One draw for the whole batch instead of one for each target."""
-    popularity_power: float = 0.75
-    """Exponent on the training counts (popularity only)."""
-    log_q: bool = True
-    """Correct the scores for how likely each negative was drawn (sampled softmax only)."""
 
     @model_validator(mode="after")
     def _shared_within_a_batch(self) -> Self:
@@ -50,7 +50,7 @@ class NegativeSampler:
         weights = np.ones(self.item_count)
         if settings.distribution == "popularity":
             # Items without a training interaction can be drawn too, as if seen once.
-            weights = np.maximum(train_counts[1:], 1).astype(np.float64) ** settings.popularity_power
+            weights = np.maximum(train_counts[1:], 1).astype(np.float64) ** POPULARITY_POWER
         elif settings.distribution == "in_batch":
             weights = np.maximum(train_counts[1:], 1).astype(np.float64)
         self._probabilities = weights / weights.sum()

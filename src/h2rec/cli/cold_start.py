@@ -7,9 +7,9 @@ import typer
 
 from h2rec.cli.numbers import read_numbers
 from h2rec.cli.run import ConfigArgument, SetOption, log_to
-from h2rec.experiments.cold_start.experiment import SCOPES, claim, cold_start
-from h2rec.experiments.config import RunConfig
-from h2rec.experiments.suite.terminal import comparison_table
+from h2rec.research.cold_start.experiment import SCOPES, claim, cold_start
+from h2rec.research.suite.terminal import comparison_table
+from h2rec.run.config import RunConfig
 from h2rec.terminal import result_console
 
 

@@ -9,11 +9,11 @@ from rich.markup import escape
 from h2rec.claims import claim_file
 from h2rec.cli.numbers import read_numbers
 from h2rec.errors import ConfigError, H2RecError, MissingExtraError
-from h2rec.experiments.suite.comparison import evidence, verdicts
-from h2rec.experiments.suite.files import shipped_suites, suite_path
-from h2rec.experiments.suite.report import write_index, write_suite_report
-from h2rec.experiments.suite.suite import Suite
-from h2rec.experiments.suite.terminal import comparison_table, contrast_table
+from h2rec.research.suite.comparison import evidence, verdicts
+from h2rec.research.suite.files import shipped_suites, suite_path
+from h2rec.research.suite.report import write_index, write_suite_report
+from h2rec.research.suite.suite import Suite
+from h2rec.research.suite.terminal import comparison_table, contrast_table
 from h2rec.templates import is_page
 from h2rec.terminal import Console, result_console
 

@@ -16,6 +16,7 @@ from h2rec.terminal import Console
 COMMANDS = {
     "quickstart": "h2rec.cli.quickstart:quickstart",
     "run": "h2rec.cli.run:run",
+    "presets": "h2rec.cli.presets:presets",
     "tokenize": "h2rec.cli.run:tokenize",
     "train": "h2rec.cli.run:train",
     "evaluate": "h2rec.cli.run:evaluate",

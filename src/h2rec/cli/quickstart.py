@@ -8,9 +8,9 @@ from rich.markup import escape
 
 from h2rec.cli.recommend import recommendation_table
 from h2rec.cli.run import SHOWN_METRICS, log_to
-from h2rec.experiments.quickstart import MODELS, example_users, quickstart_pipelines
-from h2rec.experiments.tables import metrics_table
 from h2rec.retrieval.recommender import Recommender
+from h2rec.run.quickstart import PRESETS, example_users, quickstart_pipelines
+from h2rec.run.tables import metrics_table
 from h2rec.terminal import result_console
 
 
@@ -25,7 +25,7 @@ def quickstart(
         log_to(out / name / "run.log")
         tests[name] = pipeline.evaluated()["test"]
         bundles[name] = pipeline.bundled()
-    for protocol in tests[MODELS[0]]:
+    for protocol in tests[PRESETS[0]]:
         title = f"MovieLens-100k, test, protocol {protocol}"
         console.print(metrics_table(tests, protocol, SHOWN_METRICS, title=title))
     recommender = Recommender.load(bundles["h2rec"])
@@ -38,7 +38,7 @@ def quickstart(
         console.print(recommendation_table(recommender.recommend(history, 5)))
     example = ",".join(history[-3:])
     console.print(
-        f"\nreports: {', '.join(str(out / name / 'report.html') for name in MODELS)}", soft_wrap=True
+        f"\nreports: {', '.join(str(out / name / 'report.html') for name in PRESETS)}", soft_wrap=True
     )
     console.print(
         f"try: h2rec recommend {bundles['h2rec']} --history {example}", soft_wrap=True, highlight=False

@@ -11,10 +11,10 @@ import typer
 
 from h2rec.errors import ConfigError
 from h2rec.evaluation.settings import FULL
-from h2rec.experiments.config import RunConfig, read_yaml
-from h2rec.experiments.pipeline import Pipeline
-from h2rec.experiments.run_folder import claim_run, lock_of_run
-from h2rec.experiments.tables import apart, metrics_table
+from h2rec.run.config import RunConfig, read_yaml
+from h2rec.run.pipeline import Pipeline
+from h2rec.run.run_folder import claim_run, lock_of_run
+from h2rec.run.tables import apart, metrics_table
 from h2rec.terminal import printable, result_console
 
 ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file.")]
@@ -116,7 +116,7 @@ def print_metrics(pipeline: Pipeline) -> None:
         )
         left_out = apart(metrics["test"][protocol])
         ranked += f" ({left_out})" if left_out else ""
-        name = pipeline.config.model.name
+        name = pipeline.config.preset
         result_console().print(
             metrics_table(
                 {name: metrics["test"]}, protocol, SHOWN_METRICS, title=f"test, {protocol}: {ranked}"

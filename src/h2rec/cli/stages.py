@@ -9,8 +9,8 @@ from rich.table import Table
 
 from h2rec.claims import absolute
 from h2rec.errors import DataError
-from h2rec.experiments.housekeeping import Kept, kept_in, size_of, sweep_away
 from h2rec.files import cache_folder
+from h2rec.run.housekeeping import Kept, kept_in, size_of, sweep_away
 from h2rec.terminal import result_console
 
 

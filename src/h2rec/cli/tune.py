@@ -7,10 +7,10 @@ import typer
 from rich.table import Table
 
 from h2rec.cli.run import ConfigArgument, SetOption, log_to
-from h2rec.experiments.config import RunConfig
-from h2rec.experiments.search.space import read_space
-from h2rec.experiments.search.study import TuningResult, claim
-from h2rec.experiments.search.study import tune as search
+from h2rec.research.search.space import read_space
+from h2rec.research.search.study import TuningResult, claim
+from h2rec.research.search.study import tune as search
+from h2rec.run.config import RunConfig
 from h2rec.terminal import result_console
 
 SHOWN_TRIALS = 5
@@ -33,7 +33,7 @@ def tune(
 ) -> None:
     """Search for the settings that are best on validation; the same command resumes."""
     resolved = RunConfig.load(config, overrides or [])
-    folder = out or Path("runs") / f"tune-{config.stem}-{resolved.model.name}"
+    folder = out or Path("runs") / f"tune-{config.stem}-{resolved.preset}"
     claim(folder)
     folder.mkdir(parents=True, exist_ok=True)
     log_to(folder / "tune.log")

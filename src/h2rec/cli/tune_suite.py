@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 
 from h2rec.cli.compare import DataOption, JobsOption, OnlyOption, OverridesOption, StagesOption, SuiteArgument
-from h2rec.experiments.suite.files import suite_path
-from h2rec.experiments.suite.suite import Suite
-from h2rec.experiments.suite.tuning import tune_suite
+from h2rec.research.suite.files import suite_path
+from h2rec.research.suite.suite import Suite
+from h2rec.research.suite.tuning import tune_suite
 from h2rec.terminal import result_console
 
 

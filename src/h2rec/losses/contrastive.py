@@ -9,10 +9,10 @@ def multi_positive_info_nce(
     right: torch.Tensor,
     positives: torch.Tensor,
     temperature: float,
-    *,
-    symmetric: bool = True,
 ) -> torch.Tensor:
-    """``-(1/B) sum_i (1/|P(i)|) sum_{j in P(i)} log softmax_j(sim(l_i, r_j) / tau)`` (code-guided alignment).
+    """Mean of ``-(1/B) sum_i (1/|P(i)|) sum_{j in P(i)} log softmax_j(sim(l_i, r_j) / tau)`` and its other direction.
+
+    Code-guided alignment, item level.
 
     Parameters
     ----------
@@ -20,15 +20,10 @@ def multi_positive_info_nce(
         The two sides, `[B, d]` each; row `i` of both is the same thing.
     positives
         Boolean `[B, B]`, ``positives[i, j]`` true for `j` in `P(i)`; the diagonal counts whether set or not.
-    symmetric
-        Mean of both directions instead of left to right alone.
     """
     similarity = F.normalize(left, dim=-1) @ F.normalize(right, dim=-1).T / temperature
     weights = positives | torch.eye(len(left), dtype=torch.bool, device=left.device)
-    loss = _one_direction(similarity, weights)
-    if symmetric:
-        loss = (loss + _one_direction(similarity.T, weights.T)) / 2
-    return loss
+    return (_one_direction(similarity, weights) + _one_direction(similarity.T, weights.T)) / 2
 
 
 def info_nce(left: torch.Tensor, right: torch.Tensor, temperature: float) -> torch.Tensor:

@@ -1,1 +1,19 @@
-"""Backbones, the two branches and H2Rec; every model maps histories and items to vectors that meet in a product."""
+"""Sequence models: sums of branches, on any backbone. A model sees tensors and codes, never files or texts."""
+
+from typing import TYPE_CHECKING
+
+from h2rec.registry import Registry
+
+if TYPE_CHECKING:
+    from h2rec.models.protocol import SequenceModel
+
+MODELS: Registry[type["SequenceModel"]] = Registry(
+    "model",
+    "h2rec.models",
+    {
+        "branches": "h2rec.models.branch_model:BranchModel",
+        "llm_esr": "h2rec.models.baselines.llm_esr:LlmEsr",
+    },
+    base="h2rec.models.protocol:SequenceModel",
+)
+"""Models by name; `model.name` names one."""

@@ -6,7 +6,6 @@ import torch
 from torch.nn import functional as F
 
 from h2rec.batching.sequences import Batch
-from h2rec.models.h2rec import H2Rec
 from h2rec.models.protocol import SequenceModel, UserStates
 
 
@@ -15,25 +14,13 @@ def encode(model: SequenceModel, batch: Batch, reads: torch.Tensor) -> UserState
     steps = batch.items.shape[1]
     parts = [
         model(batch.items[rows, :width], batch.lengths[rows], reads[rows, :width])
-        for rows, width in _blocks(batch)
+        for rows, width in blocks_of(batch)
     ]
     return parts[0] if len(parts) == 1 else _joined(parts, steps)
 
 
-def masked_view(
-    model: H2Rec, batch: Batch, alpha: torch.Tensor, level: torch.Tensor, at: torch.Tensor
-) -> torch.Tensor:
-    """`H2Rec.masked_view` of a batch, `[B, d]`."""
-    parts = [
-        model.masked_view(
-            batch.items[rows, :width], batch.lengths[rows], alpha[rows, :width], level[rows], at[rows]
-        )
-        for rows, width in _blocks(batch)
-    ]
-    return torch.cat(parts)
-
-
-def _blocks(batch: Batch) -> Iterator[tuple[slice, int]]:
+def blocks_of(batch: Batch) -> Iterator[tuple[slice, int]]:
+    """Rows and width of each block of a batch; all of it where it has none."""
     if not batch.blocks:
         yield slice(None), batch.items.shape[1]
     for start, stop, width in batch.blocks:
@@ -41,20 +28,16 @@ def _blocks(batch: Batch) -> Iterator[tuple[slice, int]]:
 
 
 def _joined(parts: list[UserStates], steps: int) -> UserStates:
-    def all_of(branches: Callable[[UserStates], tuple[torch.Tensor, ...]]) -> tuple[torch.Tensor, ...]:
-        return tuple(torch.cat(found) for found in zip(*map(branches, parts), strict=True))
-
     def optional(one: Callable[[UserStates], torch.Tensor | None]) -> torch.Tensor | None:
         found = [value for value in map(one, parts) if value is not None]
         return torch.cat(found) if found else None
 
     return UserStates(
-        all_of(lambda part: part.vectors),
-        all_of(lambda part: part.code_states),
+        tuple(torch.cat(found) for found in zip(*(part.vectors for part in parts), strict=True)),
+        {name: torch.cat([part.encoded[name] for part in parts]) for name in parts[0].encoded},
         optional(lambda part: _padded(part.alpha, steps)),
         optional(lambda part: part.read_alpha),
         _mean_norms(parts),
-        optional(lambda part: part.user_state),
     )
 
 

@@ -1,14 +1,44 @@
-"""What every sequence model can do: user vectors, item vectors, and scores as their inner products."""
+"""What every sequence model can do: user vectors, item vectors, scores as their inner products, start and growth."""
 
-from dataclasses import dataclass
-from typing import Protocol
+from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import ClassVar, Protocol, Self
+
+import numpy as np
 import torch
+from torch import nn
 
-from h2rec.batching.sequences import Objective
+from h2rec.batching.sequences import Batch, Objective
+from h2rec.models.branch_items import BranchItems, DenseItems
+from h2rec.models.features import ItemFeatures, NewItems
+from h2rec.models.settings import ModelSettings
+from h2rec.models.warm_start import TextStart
 
 BranchVectors = tuple[torch.Tensor, ...]
-"""One tensor `[n, D_b]` per branch, in the order of `SequenceModel.branches`."""
+"""One tensor a branch, in the order of `SequenceModel.branch_names`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Intent:
+    """How much of each level a user's intent asks for; computed once, for all branches.
+
+    Parameters
+    ----------
+    rows
+        Rows of the code table at every position, int64 `[B, T, L]`.
+    alpha
+        Weights of the levels at every position, `[B, T, L]`.
+    read_alpha
+        The same at the positions read, `[n, L]`.
+    """
+
+    rows: torch.Tensor
+    alpha: torch.Tensor
+    read_alpha: torch.Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,53 +48,155 @@ class UserStates:
     Parameters
     ----------
     vectors
-        User vectors, one tensor `[n, D_b]` a branch, scaled so that the branch's score of an item is
-        the inner product with the item's vector.
-    code_states
-        Outputs of the encoders of the branches made of codes, `[n, d]` each, the SID encoder's first.
+        User vectors, one tensor `[n, D_b]` a branch, scaled so that the branch's score of an item, as it is weighed in
+        the sum, is the inner product with the item's vector.
+    encoded
+        What the branches' encoders gave before it was scaled, `[n, d]` by name of the branch.
     alpha
-        Weights of the levels at every position, `[B, T, L]`; None for a model without codes.
+        Weights of the levels at every position, `[B, T, L]`; None for a model without fused codes.
     read_alpha
-        Weights of the levels at the positions read, `[n, L]`; None for a model without codes.
+        Weights of the levels at the positions read, `[n, L]`; None for a model without fused codes.
     norms
-        Mean norm of the HIDs and of what the cross-attention adds to them (for diagnosis), or None.
-    user_state
-        User vectors before they are scaled for scoring, `[n, D]`, where a loss of the model's own asks for them.
+        Mean norm of the hash IDs and of what the cross-attention adds to them (for diagnosis), or None.
     """
 
     vectors: BranchVectors
-    code_states: BranchVectors = ()
+    encoded: Mapping[str, torch.Tensor] = field(default_factory=dict)
     alpha: torch.Tensor | None = None
     read_alpha: torch.Tensor | None = None
     norms: tuple[torch.Tensor, torch.Tensor] | None = None
-    user_state: torch.Tensor | None = None
-
-    @property
-    def sid_state(self) -> torch.Tensor | None:
-        """Output `u^S` of the SID encoder, `[n, d]`; None for a model without codes."""
-        return self.code_states[0] if self.code_states else None
 
 
-class SequenceModel(Protocol):
-    """A model for next-item prediction over items 1..N."""
+@dataclass(frozen=True, eq=False)
+class LossTerm:
+    """A loss term beside ranking, of one batch.
+
+    Parameters
+    ----------
+    value
+        A scalar.
+    weight
+        What it weighs in the sum.
+    figures
+        What is worth a look, by name; its mean over an epoch is told.
+    """
+
+    value: torch.Tensor
+    weight: float
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+
+class OwnLoss(Protocol):
+    """A loss that a model brings beside ranking: alignment, masking, distillation."""
+
+    name: str
+
+    def due(self, step: int) -> bool:
+        """Whether a step of the training computes it; steps count from 0 over all epochs."""
+        ...
+
+    def __call__(self, batch: Batch, states: UserStates, random: np.random.Generator) -> LossTerm:
+        """Compute it for a batch whose targets were read into `states`."""
+        ...
+
+
+class SequenceModel(nn.Module, ABC):
+    """A model for next-item prediction over items 1..N.
+
+    `build`, `forward` and `item_vectors` make a model; the rest has an answer for models that do nothing special.
+    """
+
+    settings_class: ClassVar[type[ModelSettings]] = ModelSettings
+    """Settings of the section `model` for this model."""
 
     item_count: int
-    branches: tuple[str, ...]
+    branch_names: tuple[str, ...]
+    branch_weights: tuple[float, ...]
+    """What each branch's score weighs in the sum; it is in the user vectors already."""
     objective: Objective
     max_length: int
-    mask_item: int | None
+    mask_item: int | None = None
     """Index that stands for a masked item, where the model predicts masked items."""
+    mask_share: float = 0.0
+    """Share of items masked in training, where the model predicts masked items."""
 
-    def __call__(self, items: torch.Tensor, lengths: torch.Tensor, reads: torch.Tensor) -> UserStates:
+    @classmethod
+    @abstractmethod
+    def build(cls, settings: ModelSettings, features: ItemFeatures) -> Self:
+        """Make a model with its starting weights drawn from torch's generator.
+
+        Raises
+        ------
+        ConfigError
+            If it needs codes or text that the catalogue does not have.
+        """
+
+    @abstractmethod
+    def forward(self, items: torch.Tensor, lengths: torch.Tensor, reads: torch.Tensor) -> UserStates:
         """Encode items `[B, T]` (right padded, lengths `[B]`) and read the `n` positions set in `reads`.
 
         `reads` is a mask `[B, T]` or flat positions, int64 `[n]`.
         """
-        ...
 
+    @abstractmethod
     def item_vectors(self, items: torch.Tensor) -> BranchVectors:
         """Static vectors of items `[M]`, one tensor `[M, D_b]` a branch."""
-        ...
+
+    def branch_items(self, items: torch.Tensor) -> tuple[BranchItems, ...]:
+        """Items `[M]` of every branch in the form that scores them fastest."""
+        return tuple(DenseItems(vectors) for vectors in self.item_vectors(items))
+
+    def score_targets(
+        self, states: UserStates, targets: torch.Tensor, items: torch.Tensor
+    ) -> tuple[BranchVectors, BranchVectors]:
+        """Scores of each position's target, `[n]` a branch, and of items that all share, `[n, M]` a branch."""
+        own = paired_branch_scores(states.vectors, self.item_vectors(targets))
+        return own, branch_scores(states.vectors, self.item_vectors(items))
+
+    def start(self, text: TextStart) -> None:
+        """Start tables from the items' text, where the model has tables that can."""
+
+    def own_losses(self, features: ItemFeatures) -> Sequence[OwnLoss]:
+        """Losses of the model's own beside ranking; called once, when training begins."""
+        return ()
+
+    def learning_rates(self) -> Iterator[tuple[nn.Module, float]]:
+        """Parts that have a learning rate of their own."""
+        return iter(())
+
+    @property
+    def refuses_new_items(self) -> str | None:
+        """Why new items can't be placed, or None where they can."""
+        return "the model has no way to place new items"
+
+    def grow(self, smaller: Self, new: NewItems) -> None:
+        """Take over the weights of a model that knows fewer items, and place the new ones behind them."""
+        raise NotImplementedError
+
+    def reasons(self, items: Sequence[int], history: Sequence[int]) -> list[list[Reason]]:
+        """What in a history speaks for each of some items, by index; the strongest first."""
+        return [[] for _ in items]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(chain(self.parameters(), self.buffers())).device
+
+
+@dataclass(frozen=True)
+class Reason:
+    """An item of the history that speaks for a recommended one.
+
+    Parameters
+    ----------
+    item
+        Index of the item in the history.
+    levels
+        How many leading codes both share.
+    """
+
+    item: int
+    levels: int
 
 
 def positions_read(reads: torch.Tensor) -> torch.Tensor:
@@ -82,25 +214,11 @@ def read(states: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
     return states.flatten(0, 1).index_select(0, at)
 
 
-def scores_of_targets(
-    model: SequenceModel, states: UserStates, targets: torch.Tensor, items: torch.Tensor
-) -> tuple[BranchVectors, BranchVectors]:
-    """Scores of each position's own target, `[n]` a branch, and of items that all positions share, `[n, M]` a branch.
-
-    A model that knows a shorter way than static item vectors has a method `score_targets`.
-    """
-    if hasattr(model, "score_targets"):
-        found: tuple[BranchVectors, BranchVectors] = model.score_targets(states, targets, items)
-        return found
-    own = paired_branch_scores(states.vectors, model.item_vectors(targets))
-    return own, branch_scores(states.vectors, model.item_vectors(items))
-
-
-def branch_scores(users: BranchVectors, items: BranchVectors) -> tuple[torch.Tensor, ...]:
+def branch_scores(users: BranchVectors, items: BranchVectors) -> BranchVectors:
     """Scores of every user against every item, one tensor `[n, M]` a branch."""
     return tuple(user @ item.T for user, item in zip(users, items, strict=True))
 
 
-def paired_branch_scores(users: BranchVectors, items: BranchVectors) -> tuple[torch.Tensor, ...]:
+def paired_branch_scores(users: BranchVectors, items: BranchVectors) -> BranchVectors:
     """Scores of each user against its own item: `[n, D_b]` with `[n, D_b]` gives `[n]` a branch."""
     return tuple((user * item).sum(-1) for user, item in zip(users, items, strict=True))

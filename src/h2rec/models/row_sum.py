@@ -1,18 +1,22 @@
 """Item vectors as sums of rows of one table, whatever the rows stand for: hashed prefixes, learned pieces."""
 
+from typing import Self
+
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy import sparse
-from sklearn.linear_model import Ridge
 from torch import nn
 from torch.nn import functional as F
+
+from h2rec.models.features import NewItems
+from h2rec.models.item_table import ItemTable
+from h2rec.models.warm_start import TextStart, start_rows
 
 RowArray = npt.NDArray[np.int64]
 """Rows of a table for each item, `[N, P]`, counted from 1; 0 fills up items with fewer than P."""
 
 
-class RowSum(nn.Module):
+class RowSum(ItemTable):
     """The sum of an item's rows.
 
     Parameters
@@ -50,12 +54,29 @@ class RowSum(nn.Module):
         )
         return summed.view(*rows.shape[:-1], -1)
 
+    def start(self, text: TextStart) -> None:
+        """Fit the rows so that items add up to their text as nearly as they can."""
+        rows, count = self.rows[1:-1].numpy(), self.vectors.num_embeddings - 2
+        described = text.described
+        start_rows(self.vectors.weight, fitted_rows(text.vectors[described], rows[described], count))
+
+    def grow(self, smaller: Self, new: NewItems) -> None:
+        """Rows that were there keep their vectors; new ones, which come behind them, add nothing."""
+        before = smaller.vectors.weight
+        with torch.no_grad():
+            self.vectors.weight.zero_()
+            self.vectors.weight[: len(before) - 1] = before[:-1]
+            self.vectors.weight[-1] = before[-1]
+
 
 def fitted_rows(vectors: npt.NDArray[np.float32], rows: RowArray, row_count: int) -> npt.NDArray[np.float32]:
     """Row vectors whose sums come nearest to given item vectors `[N, d]`, `[R, d]`; zero for a row of no item.
 
     Least squares with a little shrinkage: rows shared by many items take what these have in common.
     """
+    from scipy import sparse  # with scikit-learn a second, and who serves a model never starts one
+    from sklearn.linear_model import Ridge
+
     item, place = np.nonzero(rows)
     used = sparse.csr_matrix(
         (np.ones(len(item)), (item, rows[item, place] - 1)), shape=(len(rows), row_count)

@@ -4,9 +4,7 @@ import torch
 
 from h2rec.batching.sequences import history_batch
 from h2rec.data.histories import Histories, IntArray
-from h2rec.models.branch_items import BranchItems, DenseItems
-from h2rec.models.protocol import BranchVectors, SequenceModel
-from h2rec.models.scoring import joint_score, saturation_ceiling
+from h2rec.models.protocol import BranchVectors, SequenceModel, UserStates
 
 
 class CatalogueScorer:
@@ -23,16 +21,11 @@ class CatalogueScorer:
     def __init__(self, model: SequenceModel) -> None:
         self.model = model
         self.item_count = model.item_count
-        self._module().eval()
-        self.device = next(self._module().parameters()).device
+        self.device = model.device
+        model.eval()
         with torch.inference_mode():
             items = torch.arange(model.item_count + 1, device=self.device)
-            self.branches = branch_items(model, items)
-        self.saturate_at: int | None = getattr(model, "saturate_at", None)
-
-    def _module(self) -> torch.nn.Module:
-        assert isinstance(self.model, torch.nn.Module)
-        return self.model
+            self.branches = model.branch_items(items)
 
     @property
     def item_matrix(self) -> torch.Tensor:
@@ -46,10 +39,6 @@ class CatalogueScorer:
 
     def score(self, histories: Histories, rows: IntArray) -> torch.Tensor:
         """Scores of all items, `[n, N + 1]`, the padding item's in column 0."""
-        if self.saturate_at is not None:
-            scores = self.branch_scores(histories, rows)
-            ceiling = saturation_ceiling(scores[0][:, 1:], self.saturate_at, self.item_count)
-            return joint_score(scores, ceiling)
         first, *others = zip(self.branches, self._users(histories, rows), strict=True)
         with torch.inference_mode():
             total = first[0].scores(first[1])
@@ -69,12 +58,5 @@ class CatalogueScorer:
         items, lengths = items.to(self.device), lengths.to(self.device)
         reads = torch.arange(items.shape[1], device=self.device) == (lengths - 1)[:, None]
         with torch.inference_mode():
-            return self.model(items, lengths, reads).vectors
-
-
-def branch_items(model: SequenceModel, items: torch.Tensor) -> tuple[BranchItems, ...]:
-    """Items `[M]` of every branch of a model, as it scores them fastest: its own `branch_items`, or its vectors."""
-    if hasattr(model, "branch_items"):
-        found: tuple[BranchItems, ...] = model.branch_items(items)
-        return found
-    return tuple(DenseItems(vectors) for vectors in model.item_vectors(items))
+            states: UserStates = self.model(items, lengths, reads)
+        return states.vectors

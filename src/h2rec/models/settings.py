@@ -1,212 +1,274 @@
-"""Settings of every model, in the paper's words."""
+"""Settings of models, in the paper's words."""
 
+import re
 from collections.abc import Mapping
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, NonNegativeFloat, model_validator
+from pydantic import Field, SerializeAsAny, field_validator, model_validator
+from torch import nn
 
-from h2rec.models.baselines.settings import (
-    LlmEsrSettings,
-    PopSettings,
-    PrefixNgramSettings,
-    SubPieceSettings,
-)
+from h2rec.batching.sequences import Objective
+from h2rec.models import MODELS
+from h2rec.models.backbones.registry import BACKBONES, BackboneSettings
+from h2rec.models.branches import BRANCHES
+from h2rec.models.branches.settings import BranchSettings
+from h2rec.models.score import Score, ScoreKind
+from h2rec.models.ties.settings import TieSettings
 from h2rec.settings import Settings
 
-BackboneName = Literal["sasrec", "bert4rec", "gru4rec"]
-Normalise = Literal["level", "item"]
-
-
-class WarmStartSettings(Settings):
-    """Where the embeddings start from."""
-
-    hid: bool = True
-    """Start the HID table from a PCA of the items' text embeddings."""
-    codes: bool = True
-    """Start the code tables from the same PCA, level by level, so that codes add up to it."""
-    std: float = Field(0.1, gt=0)
-    """Standard deviation that the started tables are scaled to."""
-
-
-class ScoreSettings(Settings):
-    """How a user vector meets an item vector."""
-
-    kind: Literal["inner", "cosine"] = "cosine"
-    """inner product (the paper) or cosine over a temperature, branch by branch."""
-    temperature: float = Field(0.08, gt=0)
-    """Divides the cosine; unused by the inner product."""
-    sid_temperature: float | None = Field(None, gt=0)
-    """That of h2rec's branches of codes, and of the first branch of its controls, two_hid and three_hid; null:
-    `temperature`."""
-    normalise: Normalise = "level"
-    """Cosine only: every level's code vector to unit length, or an item's codes together, which keeps the
-    levels' own proportions. Either way the item vector stays static."""
-    sid_weight: float = Field(0.3, ge=0)
-    """Weight of the SID branch's score beside the HID branch's."""
-    hid_weights: tuple[NonNegativeFloat, NonNegativeFloat] = (1.0, 1.0)
-    """Weights of the first branch of two_hid and three_hid, and of the second of three_hid, beside the last one's."""
-    popularity: float = 0.0
-    """Beyond the paper: what is added for every unit of ``log(1 + training interactions)`` of an item, in the
-    rankings of h2rec and of its controls, two_hid and three_hid, and in no loss. It moves weight between head and
-    tail; the stage `blend` chooses it."""
-    saturate_at: int | None = Field(None, ge=1)
-    """Beyond the paper: the SID score stops growing at the user's own score of this rank, so that codes choose
-    the region and identity orders inside it; null for the paper's plain sum."""
-    maturity: bool = False
-    """Beyond the paper: scale the branches by a learned function of the item's training count."""
-
-
-UNTRAINED = ("popularity", "hid_weights")
-"""Settings of the score that no loss knows: a branch with a loss of its own does not know what it will weigh."""
-
-
-class ResidualSettings(Settings):
-    """Beyond the paper: an item is its codes plus a residual of its own."""
-
-    enabled: bool = False
-    """Give every item a residual vector beside its codes."""
-    branch: Literal["sid", "own"] = "sid"
-    """Where items have it: in the SID branch, or in a third, hybrid branch, and the SID branch is of codes alone."""
-    codes: Literal["levels", "prefixes"] = "levels"
-    """What a hybrid branch of its own makes of the codes beside the residual: a vector for every code of every level,
-    weighed by alpha; or one for every prefix of the codes, shared by the items that begin with it."""
-    layers: int | None = Field(None, ge=1)
-    """Layers of the hybrid branch's backbone, where it has one of its own; null: `sid_layers`."""
-    weight: float = Field(0.3, ge=0)
-    """Weight of the hybrid branch's score beside the HID branch's."""
-    shrink: float = Field(5.0, ge=0)
-    """An item with c training interactions keeps ``c / (c + shrink)`` of its residual."""
-
-
-WITHOUT_CODES = frozenset(
-    {"pop", "sasrec", "bert4rec", "gru4rec", "sasrec_text", "llm_esr", "two_hid", "three_hid"}
-)
-"""Models that know nothing of semantic IDs."""
-
-
-WITH_POPULARITY = frozenset({"h2rec", "two_hid", "three_hid"})
-"""Models whose score may have a weight of popularity."""
+_TAKEN_NAMES = frozenset(dir(nn.ModuleDict()))
 
 
 class ModelSettings(Settings):
-    """A model and its sizes; the paper's sections in brackets."""
+    """What the section `model` of every model has."""
 
-    name: str = "h2rec"
-    """h2rec, or a baseline: pop, sasrec, bert4rec, gru4rec, sasrec_text, llm_esr, sid_sum, pg_sid, spm_sid,
-    hid_sid_add, hid_sid_concat, two_hid, three_hid."""
-    backbone: BackboneName = "sasrec"
-    """The sequence encoder under h2rec and under every baseline that is not a backbone itself."""
-    dim: int = Field(64, ge=1)
-    """Hidden size d."""
-    layers: int = Field(2, ge=1)
-    """Layers of the backbone."""
-    sid_layers: int = Field(1, ge=1)
-    """Layers of the SID branch's backbone in h2rec, where it has one of its own (the paper: as many as `layers`)."""
-    heads: int = Field(2, ge=1)
-    """Attention heads of the backbone."""
-    dropout: float = Field(0.3, ge=0, lt=1)
-    """Dropout on the inputs and inside the backbone."""
-    attention_dropout: float = Field(0.0, ge=0, lt=1)
-    """Dropout on the attention weights of a transformer backbone; it slows attention down on CPUs."""
-    sid_dropout: float | None = Field(None, ge=0, lt=1)
-    """Beyond the paper: that of h2rec's branches of codes, where they have a backbone of their own, and of the first
-    branch of its controls, two_hid and three_hid; null: `dropout`."""
-    max_length: int = Field(50, ge=2)
-    """Positions that the backbone sees; older history is cut."""
-    share_encoder: bool = False
-    """One backbone, of `layers`, for both branches instead of one each."""
-    branches: Literal["both", "sid", "hid"] = "both"
-    """Both, or one of them alone (ablation)."""
-    intent: Literal["causal", "last"] = "causal"
-    """Read alpha at each position (trains all positions), or once from the last item (the paper)."""
-    fusion: Literal["adaptive", "equal", "mean_history"] = "adaptive"
-    """alpha from the item (adaptive), fixed and equal (without fusion), or from the mean of the history."""
-    mca: bool = True
-    """Multi-granularity cross-attention in the HID branch."""
-    mca_heads: int = Field(1, ge=1)
-    """Heads of that cross-attention."""
-    mca_residual: bool = True
-    """Keep the HID beside what the cross-attention reads."""
-    residual: ResidualSettings = ResidualSettings()
-    """Identity in the SID branch too."""
-    projection_heads: bool = False
-    """Learned heads between the item vectors and the alignment loss."""
-    score: ScoreSettings = ScoreSettings()
-    """How users and items are compared."""
-    warm_start: WarmStartSettings = WarmStartSettings()
-    """Where the embeddings start from."""
-    mask_share: float = Field(0.3, gt=0, lt=1)
-    """Share of items masked in training (BERT4Rec)."""
-    pop: PopSettings = PopSettings()
-    """Of pop alone."""
-    pg_sid: PrefixNgramSettings = PrefixNgramSettings()
-    """Of pg_sid alone."""
-    spm_sid: SubPieceSettings = SubPieceSettings()
-    """Of spm_sid alone."""
-    llm_esr: LlmEsrSettings = LlmEsrSettings()
-    """Of llm_esr alone."""
-
-    @property
-    def of_codes(self) -> Self:
-        """The settings as h2rec's branches of codes have them: with their own dropout and temperature."""
-        dropout, temperature = self.sid_dropout, self.score.sid_temperature
-        found = self if dropout is None else self.model_copy(update={"dropout": dropout})
-        if temperature is None:
-            return found
-        score = found.score.model_copy(update={"temperature": temperature})
-        return found.model_copy(update={"score": score})
+    name: str
+    """branches (a sum of branches, as all presets but one are), llm_esr, or a model of another package."""
 
     @property
     def reads_codes(self) -> bool:
         """Whether the model knows items by their codes; any other is trained alike whatever the codes are."""
-        return self.name not in WITHOUT_CODES
+        return False
 
     @property
-    def of_others(self) -> frozenset[str]:
-        """Names of the sections that belong to other models, and so decide nothing here."""
-        return frozenset({"pop", "pg_sid", "spm_sid", "llm_esr"} - {self.name})
+    def reads_text(self) -> bool:
+        """Whether the model starts from the items' text, or can't do without it."""
+        return False
 
-    def with_branch_weights(self, weights: Mapping[str, float]) -> Self:
-        """Return the settings in which branches weigh something else.
+    @property
+    def most_layers(self) -> int:
+        """Layers that a part of the model has, at most: what settings from elsewhere are held against."""
+        return 1
 
-        h2rec has ``sid`` and ``hybrid``, its controls ``first`` and ``second``, all of them ``popularity``. The last
-        branch that reads histories (``hid`` in h2rec) always weighs 1.
-        """
-        score, residual = self.score, self.residual
-        first, second = score.hid_weights
-        of_hid = (weights.get("first", first), weights.get("second", second))
-        score = score.model_copy(update={"hid_weights": of_hid})
-        for branch, key in (("sid", "sid_weight"), ("popularity", "popularity")):
-            if branch in weights:
-                score = score.model_copy(update={key: weights[branch]})
-        if "hybrid" in weights:
-            residual = residual.model_copy(update={"weight": weights["hybrid"]})
-        return self.model_copy(update={"score": score, "residual": residual})
+    @property
+    def weights(self) -> dict[str, float]:
+        """What each branch's score weighs in the sum, by name."""
+        return {}
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether there is anything to learn."""
+        return True
+
+    @property
+    def unsearched(self) -> frozenset[str]:
+        """Dotted keys below `model` that a search leaves alone, as they say nothing here."""
+        return frozenset()
+
+    @property
+    def trained_branches(self) -> tuple[str, ...]:
+        """Branches that have something to learn, in order."""
+        return tuple(self.weights)
+
+    @property
+    def fixed_weights(self) -> frozenset[str]:
+        """Branches whose weights are not chosen by a value on validation: the last trained one, and untrained ones."""
+        return frozenset(self.weights) - set(self.trained_branches[:-1])
+
+    @property
+    def popularity_branch(self) -> str | None:
+        """The branch of popularity, which shares out between head and tail what is gained; None without one."""
+        return None
+
+    def with_weights(self, weights: Mapping[str, float]) -> Self:
+        """Return the settings in which branches weigh something else."""
+        if unknown := set(weights) - set(self.weights):
+            raise ValueError(f"no branches {', '.join(sorted(unknown))}")
+        return self
+
+    def for_training(self) -> Self:
+        """Return the settings that decide the training: what no loss knows is at its default."""
+        return self
+
+
+class EncoderSettings(ModelSettings):
+    """Of models that read histories with a backbone."""
+
+    backbone: SerializeAsAny[BackboneSettings] = BackboneSettings(name="sasrec")
+    """The sequence encoder: sasrec, bert4rec, gru4rec, or one of another package; a name, or a mapping of its name and
+    its own settings."""
+    dim: int = Field(64, ge=1)
+    """Hidden size d."""
+    layers: int = Field(2, ge=1)
+    """Layers of the backbone."""
+    heads: int = Field(2, ge=1)
+    """Attention heads of the backbone."""
+    dropout: float = Field(0.3, ge=0, lt=1, json_schema_extra={"search": {"low": 0.2, "high": 0.6}})
+    """Dropout on the inputs and inside the backbone."""
+    max_length: int = Field(50, ge=2)
+    """Positions that the backbone sees; older history is cut."""
+    mask_share: float = Field(0.3, gt=0, lt=1, json_schema_extra={"search": {"low": 0.1, "high": 0.6}})
+    """Share of items masked in training (BERT4Rec)."""
+    score: ScoreKind = "cosine"
+    """inner product (the paper) or cosine over a temperature, branch by branch."""
+    temperature: float = Field(
+        0.08,
+        gt=0,
+        allow_inf_nan=False,
+        json_schema_extra={"search": {"low": 0.05, "high": 0.15, "log": True}},
+    )
+    """Divides the cosine; unused by the inner product."""
+    warm_start: bool = True
+    """Start hash IDs from a PCA of the items' text embeddings, and codes so that they add up to it."""
+
+    @field_validator("backbone", mode="before")
+    @classmethod
+    def _of_its_name(cls, value: Any) -> Any:
+        if isinstance(value, BackboneSettings):
+            return value
+        values = {"name": value} if isinstance(value, str) else value
+        if not isinstance(values, Mapping) or not isinstance(values.get("name"), str):
+            raise ValueError("expected the name of a backbone, or a mapping with its name")
+        return BACKBONES.get(values["name"]).settings_class.parse(values, source="model.backbone")
+
+    @property
+    def reads_text(self) -> bool:
+        """See `ModelSettings.reads_text`."""
+        return self.warm_start
+
+    @property
+    def most_layers(self) -> int:
+        """See `ModelSettings.most_layers`."""
+        return self.layers
+
+    @property
+    def unsearched(self) -> frozenset[str]:
+        """See `ModelSettings.unsearched`."""
+        no_mask = {"mask_share"} if self.objective != "cloze" else set()
+        return frozenset(no_mask | ({"temperature"} if self.score == "inner" else set()))
+
+    @property
+    def objective(self) -> Objective:
+        """What the backbone is trained to predict."""
+        return BACKBONES.get(self.backbone.name).objective
 
     @model_validator(mode="after")
-    def _parts_fit(self) -> "ModelSettings":
-        if self.score.popularity and self.name not in WITH_POPULARITY:
-            having = ", ".join(sorted(WITH_POPULARITY))
-            raise ValueError(f"score.popularity is a weight of {having}, and name is '{self.name}'")
-        by_name = {"heads": self.heads, "mca_heads": self.mca_heads}
-        if self.name == "llm_esr":
-            by_name["llm_esr.cross_heads"] = self.llm_esr.cross_heads
-        for name, heads in by_name.items():
-            if self.dim % heads:
-                raise ValueError(f"dim ({self.dim}) is not divisible by {name} ({heads})")
-        if self.residual.enabled and self.residual.branch == "own" and self.branches != "both":
+    def _heads_fit(self) -> Self:
+        if self.dim % self.heads:
+            raise ValueError(f"dim ({self.dim}) is not divisible by heads ({self.heads})")
+        return self
+
+
+class BranchModelSettings(EncoderSettings):
+    """A sum of branches, and what ties them."""
+
+    name: Literal["branches"] = "branches"
+    """branches: a sum of branches."""
+    branches: dict[str, SerializeAsAny[BranchSettings]] = Field(min_length=1)
+    """Branches by name, in the order in which they are read; a branch of a preset is left out with null."""
+    ties: TieSettings = TieSettings()
+    """What joins the branches of codes and of hash IDs, where there are both."""
+
+    @field_validator("branches", mode="before")
+    @classmethod
+    def _of_their_kinds(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        for name in value:
+            if not re.fullmatch("[a-z][a-z0-9_]*", str(name)):
+                raise ValueError(f"'{name}' can't be the name of a branch: use small letters, digits and _")
+            if name in _TAKEN_NAMES:
+                raise ValueError(f"'{name}' can't be the name of a branch: torch keeps it for itself")
+        return {name: _branch(name, inner) for name, inner in value.items() if inner is not None}
+
+    @property
+    def most_layers(self) -> int:
+        """See `ModelSettings.most_layers`."""
+        return max(branch.layers or self.layers for branch in self.branches.values())
+
+    @property
+    def reads_codes(self) -> bool:
+        """See `ModelSettings.reads_codes`."""
+        return any(BRANCHES.get(branch.kind).reads_codes for branch in self.branches.values())
+
+    @property
+    def reads_text(self) -> bool:
+        """See `ModelSettings.reads_text`."""
+        kinds = [BRANCHES.get(branch.kind) for branch in self.branches.values()]
+        return any(kind.reads_text or (self.warm_start and kind.is_trained) for kind in kinds)
+
+    @property
+    def is_trained(self) -> bool:
+        """See `ModelSettings.is_trained`."""
+        return bool(self.trained_branches)
+
+    @property
+    def unsearched(self) -> frozenset[str]:
+        """See `ModelSettings.unsearched`; a row without the alignment stays without."""
+        kinds = {branch.kind for branch in self.branches.values()}
+        tied = {"ids", "codes"} <= kinds and self.ties.alignment.beta > 0
+        found = super().unsearched | (frozenset() if tied else {"ties.alignment.beta"})
+        if not self.is_trained:
+            return found | {"dropout", "temperature"}
+        if self.score == "inner":
+            return found | {f"branches.{name}.temperature" for name in self.branches}
+        return found
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """See `ModelSettings.weights`."""
+        return {name: branch.weight for name, branch in self.branches.items()}
+
+    @property
+    def trained_branches(self) -> tuple[str, ...]:
+        """See `ModelSettings.trained_branches`."""
+        return tuple(n for n, branch in self.branches.items() if BRANCHES.get(branch.kind).is_trained)
+
+    @property
+    def popularity_branch(self) -> str | None:
+        """See `ModelSettings.popularity_branch`."""
+        return next((n for n, branch in self.branches.items() if branch.kind == "popularity"), None)
+
+    def with_weights(self, weights: Mapping[str, float]) -> Self:
+        """See `ModelSettings.with_weights`."""
+        super().with_weights(weights)
+        branches = {
+            name: branch.model_copy(update={"weight": weights.get(name, branch.weight)})
+            for name, branch in self.branches.items()
+        }
+        return self.model_copy(update={"branches": branches})
+
+    def for_training(self) -> Self:
+        """Branches without anything to learn are left out, as no loss knows them; unless there are no others."""
+        kept = {name: self.branches[name] for name in self.trained_branches}
+        return self.model_copy(update={"branches": kept}) if kept else self
+
+    def score_of(self, branch: BranchSettings) -> Score:
+        """How a branch's users meet its items. Alone, a branch is weighed against nothing: it weighs one."""
+        weight = branch.weight if len(self.trained_branches) > 1 else 1.0
+        return Score(self.score, branch.temperature or self.temperature, weight)
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        if self.objective == "cloze" and self.ties.intent == "last" and self.reads_codes:
             raise ValueError(
-                f"residual.branch 'own' needs both other branches, and branches is '{self.branches}'"
-            )
-        if self.residual.enabled and self.residual.branch != "own":
-            if self.residual.codes == "prefixes":
-                raise ValueError(
-                    "residual.codes 'prefixes' needs a hybrid branch: set residual.branch to 'own'"
-                )
-            if self.residual.layers is not None:
-                raise ValueError("residual.layers needs a hybrid branch: set residual.branch to 'own'")
-        if self.name == "h2rec" and self.backbone == "bert4rec" and self.intent == "last":
-            raise ValueError(
-                "intent 'last' predicts one next item a sequence; bert4rec predicts masked ones: use 'causal'"
+                "ties.intent 'last' predicts one next item a sequence; "
+                f"{self.backbone.name} predicts masked ones: use 'causal'"
             )
         return self
+
+
+def _branch(name: str, value: Any) -> BranchSettings:
+    if isinstance(value, BranchSettings):
+        return value
+    if not isinstance(value, Mapping) or not isinstance(value.get("kind"), str):
+        raise ValueError(f"{name}: expected a mapping with a kind, one of {', '.join(BRANCHES.names())}")
+    return BRANCHES.get(value["kind"]).settings_class.parse(value, source=f"model.branches.{name}")
+
+
+def parse_model(value: Any, *, default: str | None = None) -> Any:
+    """Read a section `model` as the settings of the model that it names.
+
+    Raises
+    ------
+    ConfigError
+        If the model is unknown, or a key is none of its settings.
+    ValueError
+        If no model is named.
+    """
+    if isinstance(value, ModelSettings) or not isinstance(value, Mapping):
+        return value
+    name = value.get("name", default)
+    if not isinstance(name, str):
+        raise ValueError(f"name: expected the name of a model, one of {', '.join(MODELS.names())}")
+    return MODELS.get(name).settings_class.parse(value, source="model")

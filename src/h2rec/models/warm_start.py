@@ -1,41 +1,89 @@
-"""Tables that start from the items' text: PCA for the HIDs, level-wise means of the same PCA for the codes."""
+"""Tables that start from the items' text: PCA for hash IDs, level-wise means of the same PCA for codes."""
 
 import logging
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.decomposition import PCA
 
-from h2rec.models.hid import COLD_STD
-from h2rec.semantic_ids.codes import CodeArray
+from h2rec.models.features import ItemFeatures
+from h2rec.semantic_ids.codes import CodeArray, SemanticIds
 
 logger = logging.getLogger(__name__)
 
 Vectors = npt.NDArray[np.float32]
 
+COLD_STD = 0.02
+"""Standard deviation of vectors that start cold."""
+STARTED_STD = 0.1
+"""Standard deviation that started tables are scaled to."""
 
-def text_vectors(embeddings: Vectors, dim: int, std: float, new: Vectors | None = None) -> Vectors:
-    """Project text embeddings `[N, m]` on their first `dim` principal components, scaled to `std` overall.
+
+class TextStart:
+    """What tables start from: the items' text on its first `dim` principal components, made when first asked for.
+
+    Parameters
+    ----------
+    features
+        Of the catalogue; it must have text.
+    dim
+        Size of the vectors.
+    """
+
+    def __init__(self, features: ItemFeatures, dim: int) -> None:
+        self.features = features
+        self.dim = dim
+
+    @property
+    def too_few(self) -> bool:
+        """Whether too few items have a text of their own to span the components."""
+        described = self.features.described
+        return bool(described.sum() < self.dim and not described.all())
+
+    @cached_property
+    def vectors(self) -> Vectors:
+        """Starting vectors of all items, `[N, d]`."""
+        described = self.features.described
+        text = self.features.require_text("a warm start")
+        return described_rows(text_vectors(text[described], self.dim), described)
+
+    @property
+    def semantic_ids(self) -> SemanticIds | None:
+        """Codes of the items."""
+        return self.features.semantic_ids
+
+    @property
+    def described(self) -> npt.NDArray[np.bool_]:
+        """Which items have a text of their own, bool `[N]`."""
+        return self.features.described
+
+
+def text_vectors(embeddings: Vectors, dim: int, new: Vectors | None = None) -> Vectors:
+    """Project text embeddings `[N, m]` on their first `dim` principal components, scaled to `STARTED_STD` overall.
 
     With the embeddings of `new` items `[M, m]` it is these that are projected, as if they had been among the others
     without a say in the components and the scale: `[M, dim]`. Embeddings of fewer rows or dimensions than `dim` have
     fewer components, as in a small catalogue: the columns behind those are zero, and learn.
     """
-    told = min(dim, *embeddings.shape)
-    if told < dim:
-        logger.info("texts start %d of the %d dimensions of model.dim, the others start at zero", told, dim)
+    started = min(dim, *embeddings.shape)
+    if started < dim:
+        logger.info(
+            "texts start %d of the %d dimensions of model.dim, the others start at zero", started, dim
+        )
     if len(embeddings) < 2:  # one point has no components
         return np.zeros((len(embeddings if new is None else new), dim), np.float32)
-    components = PCA(told, svd_solver="covariance_eigh")
+    from sklearn.decomposition import PCA  # a second, and who serves a model never starts one
+
+    components = PCA(started, svd_solver="covariance_eigh")
     with np.errstate(invalid="ignore"):  # embeddings without any variance have no shares of it
         projected = components.fit_transform(embeddings.astype(np.float64))
-    spread = float(projected.std()) * (told / dim) ** 0.5  # of all columns, as their mean is zero
-    scale = std / max(spread, 1e-12)  # all of one text: nothing to start from
+    spread = float(projected.std()) * (started / dim) ** 0.5  # of all columns, as their mean is zero
+    scale = STARTED_STD / max(spread, 1e-12)  # all of one text: nothing to start from
     if new is not None:
         projected = components.transform(new.astype(np.float64))
     vectors = np.zeros((len(projected), dim), np.float32)
-    vectors[:, :told] = projected * scale
+    vectors[:, :started] = projected * scale
     return vectors
 
 

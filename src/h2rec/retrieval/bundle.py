@@ -9,7 +9,6 @@ import numpy.typing as npt
 import polars as pl
 import torch
 from safetensors.torch import save_file
-from torch import nn
 
 from h2rec import __version__
 from h2rec.data.histories import Histories
@@ -18,16 +17,17 @@ from h2rec.evaluation.settings import RepeatRule
 from h2rec.files import atomic_folder, file_hash, write_json
 from h2rec.frames import write_parquet
 from h2rec.models.build import model_for_weights
+from h2rec.models.protocol import SequenceModel
 from h2rec.models.room import Room, TooLargeError
 from h2rec.models.scorer import CatalogueScorer
-from h2rec.models.settings import ModelSettings, WarmStartSettings
+from h2rec.models.settings import ModelSettings
+from h2rec.models.weights import weights_of
 from h2rec.retrieval.item_table import read_item_table
 from h2rec.retrieval.manifest import FORMAT_VERSION, MANIFEST, Manifest, is_bundle, read_manifest, unreadable
 from h2rec.retrieval.process import claim_process
 from h2rec.retrieval.users import LARGEST_NUMBER, UserEncoder
 from h2rec.semantic_ids.codes import LARGEST_CODEBOOK, SemanticIds
 from h2rec.semantic_ids.settings import Collisions
-from h2rec.training.checkpoint import load_weights, weights_of
 from h2rec.untrusted import check_npy, read_finite_tensors
 
 Vectors = npt.NDArray[np.float32]
@@ -64,7 +64,7 @@ class BundleParts:
         Whether items of a history may be recommended again.
     """
 
-    model: Any
+    model: SequenceModel
     settings: ModelSettings
     items: pl.DataFrame
     train_counts: npt.NDArray[np.integer]
@@ -100,7 +100,7 @@ class Bundle:
 
     folder: Path
     manifest: Manifest
-    model: Any
+    model: SequenceModel
     items: pl.DataFrame
     semantic_ids: SemanticIds | None
     item_vectors: npt.NDArray[np.float32]
@@ -169,11 +169,6 @@ def _identity(folder: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def unstarted(settings: ModelSettings) -> ModelSettings:
-    """Return settings for a model whose starting weights do not matter, as saved ones replace them."""
-    return settings.model_copy(update={"warm_start": WarmStartSettings(hid=False, codes=False)})
-
-
 def write_bundle(folder: Path, parts: BundleParts) -> None:
     """Write a bundle, all of it or nothing; it replaces a bundle or an empty folder, and nothing else."""
     ids = parts.semantic_ids
@@ -222,27 +217,23 @@ def _copy_folder(source: Path, target: Path) -> None:
             copy.write_bytes(path.read_bytes())
 
 
-def _model(folder: Path, manifest: Manifest, semantic_ids: SemanticIds | None) -> nn.Module:
+def _model(folder: Path, manifest: Manifest, semantic_ids: SemanticIds | None) -> SequenceModel:
     """Make the model, in no more memory than there are weights for."""
     path = folder / "model.safetensors"
     weights = read_finite_tensors(path)
-    settings = manifest.model
-    layers = max(settings.layers, settings.sid_layers, settings.residual.layers or 0)
     per_item = 4 + len(manifest.codebook_sizes or ())
     room = path.stat().st_size + 4 * per_item * manifest.item_count + _ROOM_AT_LEAST
     claims = f"{folder}: the manifest claims sizes that model.safetensors does not have"
-    if layers > max(len(weights), 64):
+    if manifest.model.most_layers > max(len(weights), 64):
         raise BundleError(claims)
     try:
         with Room(room):
-            model = model_for_weights(settings, manifest.item_count, semantic_ids, weights)
+            return model_for_weights(manifest.model, manifest.item_count, semantic_ids, weights)
     except TooLargeError:
         raise BundleError(claims) from None
-    load_weights(model, weights)
-    return model.eval()
 
 
-def _check_numbers(folder: Path, model: Any, vectors: Vectors) -> None:
+def _check_numbers(folder: Path, model: SequenceModel, vectors: Vectors) -> None:
     """Refuse vectors of another width, and numbers that can't be reckoned with."""
     users = UserEncoder(model).encode(Histories.from_lists([[1], [len(vectors) - 1]]))
     width = users.vectors.shape[1]

@@ -10,18 +10,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-import torch
-from torch import nn
 
 from h2rec.claims import claim_folder
 from h2rec.data.readers.text_values import as_text
 from h2rec.errors import BundleError, ConfigError, DataError, H2RecError, MissingExtraError
-from h2rec.models.build import ItemFeatures, build_model
-from h2rec.models.settings import ModelSettings
-from h2rec.retrieval.bundle import Bundle, BundleParts, unstarted, write_bundle
+from h2rec.models.build import grown_model
+from h2rec.models.features import NewItems
+from h2rec.models.nearest_groups import nearest_groups
+from h2rec.models.protocol import SequenceModel
+from h2rec.retrieval.bundle import Bundle, BundleParts, write_bundle
 from h2rec.retrieval.item_table import OWN_COLUMNS
 from h2rec.retrieval.manifest import is_bundle, read_manifest
-from h2rec.retrieval.new_items import NearestGroups, nearest_groups
 from h2rec.retrieval.process import claim_process
 from h2rec.semantic_ids.codes import SemanticIds
 from h2rec.semantic_ids.new_items import encode_new
@@ -30,7 +29,6 @@ from h2rec.semantic_ids.quantizers import load_quantizer
 from h2rec.text.blind_spots import understood
 from h2rec.text.encoders import load_encoder
 from h2rec.text.fields import item_texts
-from h2rec.training.checkpoint import load_weights, weights_of
 
 logger = logging.getLogger(__name__)
 
@@ -94,8 +92,8 @@ def add_items(
     Raises
     ------
     BundleError
-        If the bundle carries no text encoder or no quantizer, or its model is spm_sid, whose pieces are those of the
-        catalogue that it was trained on. If its folder was changed after it was loaded.
+        If the bundle carries no text encoder or no quantizer, or its model can't place new items. If its folder was
+        changed after it was loaded.
     H2RecError
         If `out` holds what h2rec did not write.
     DataError
@@ -123,7 +121,7 @@ def add_items(
     found = encode_new(quantizer, vectors[placed], ids, bundle.manifest.collisions)
     groups = nearest_groups(ids.codes, found.codes)
     grown_ids = SemanticIds(np.concatenate([ids.codes, found.codes]), ids.codebook_sizes)
-    grown = grown_model(bundle.model, bundle.manifest.model, grown_ids, groups, vectors[placed])
+    grown = grown_model(bundle.model, bundle.manifest.model, grown_ids, NewItems(groups, vectors[placed]))
     write_bundle(out, _grown_parts(bundle, grown, fresh, grown_ids, provenance or {}))
     added = [
         AddedItem(item, codes, int(levels), float(percentile))
@@ -170,11 +168,8 @@ def _fitting_columns(bundle: Bundle, items: pl.DataFrame) -> pl.DataFrame:
 def _described(bundle: Bundle, items: pl.DataFrame) -> tuple[npt.NDArray[np.float32], SemanticIds, Quantizer]:
     """Embed new items; a row of zeros where there is no text."""
     encoder, quantizer = bundle.folder / "encoder", bundle.folder / "quantizer"
-    if bundle.manifest.model.name == "spm_sid":
-        raise BundleError(
-            f"{bundle.folder}: spm_sid learned its pieces on the catalogue, so new items can't be placed",
-            "train again",
-        )
+    if (reason := bundle.model.refuses_new_items) is not None:
+        raise BundleError(f"{bundle.folder}: new items can't be placed: {reason}", "train again")
     if bundle.semantic_ids is None or not encoder.is_dir() or not quantizer.is_dir():
         raise BundleError(
             f"{bundle.folder}: it carries no text encoder and quantizer, so new items can't be placed",
@@ -213,7 +208,7 @@ def _damage_told(folder: Path) -> Iterator[None]:
 
 
 def _grown_parts(
-    bundle: Bundle, model: nn.Module, fresh: pl.DataFrame, ids: SemanticIds, provenance: Mapping[str, Any]
+    bundle: Bundle, model: SequenceModel, fresh: pl.DataFrame, ids: SemanticIds, provenance: Mapping[str, Any]
 ) -> BundleParts:
     fields = bundle.items.drop("train_count", "head")
     counts = np.concatenate([[0], bundle.items["train_count"].to_numpy(), np.zeros(fresh.height, np.int64)])
@@ -235,55 +230,3 @@ def _grown_parts(
         text_fields=manifest.text_fields,
         provenance=manifest.provenance | {"items_added_after_training": added} | dict(provenance),
     )
-
-
-def grown_model(
-    model: nn.Module,
-    settings: ModelSettings,
-    ids: SemanticIds,
-    groups: NearestGroups,
-    text: npt.NDArray[np.float32] | None = None,
-) -> nn.Module:
-    """Copy a model and give it the new items' rows.
-
-    Tables with one row an item are told by their growth: ``[N + 2, ..]`` (padding first, masked item last)
-    or ``[N + 1, ..]``. A learned table's new rows are the means of the nearest code groups, and so is the popularity
-    that a ranking may expect of an item; a fixed one's (counts and what follows from them) are the padding's, which
-    says: never seen. Frozen text goes on with the new items' own. Prefixes of codes that no item had before add
-    nothing.
-
-    Parameters
-    ----------
-    ids
-        Codes of all items, old and new, `[N + M, L]`.
-    text
-        Text embeddings of the new items, `[M, m]`, for a model that keeps them.
-    """
-    total, new = len(ids), len(groups.levels)
-    known = total - new
-    fresh_text = np.zeros((new, 1), np.float32) if text is None else text
-    # Whatever the known items' text is here: the model's own takes its place.
-    beside = np.zeros((known, fresh_text.shape[1]), np.float32)
-    features = ItemFeatures(total, ids, np.concatenate([beside, fresh_text]))
-    with torch.random.fork_rng(devices=[]):
-        grown = build_model(unstarted(settings), features, seed=0)
-    wanted = {name: tensor.shape for name, tensor in weights_of(grown).items()}
-    learned = {name for name, _ in model.named_parameters()} | {"popularity.log_count"}
-    weights = weights_of(model)
-    for name, old in weights.items():
-        if old.shape == wanted[name]:
-            continue
-        if name.startswith("nodes."):
-            # Of prefixes, not of items: those that items had keep their rows, and new ones come behind them.
-            fresh = old.new_zeros(wanted[name][0] - len(old), old.shape[1])
-            weights[name] = torch.cat([old[:-1], fresh, old[-1:]])
-            continue
-        if name.rpartition(".")[2] == "text":
-            rows = torch.from_numpy(fresh_text)
-        elif name in learned:
-            rows = torch.from_numpy(groups.mean_of(old[1 : known + 1].numpy()))
-        else:
-            rows = old[:1].expand(new, *old.shape[1:])
-        weights[name] = torch.cat([old[: known + 1], rows.to(old.dtype), old[known + 1 :]])
-    load_weights(grown, weights)
-    return grown.eval()

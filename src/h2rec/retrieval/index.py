@@ -164,8 +164,7 @@ class ItemIndex:
         allowed: BoolArray | None,
     ) -> Found:
         longest = 0 if exclude is None else int(exclude.lengths.max(initial=0))
-        # The plain sum proposes; saturated scores then order what it proposed, so more has to be proposed.
-        wanted = (k + longest) * (1 if self.scorer.saturate_at is None else 4)
+        wanted = k + longest
         candidates = approximate.search(users.numpy(), min(wanted, self.scorer.item_count), allowed)
         return self._best_of(users, torch.from_numpy(candidates), k, exclude)
 

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -98,7 +97,7 @@ def _check_lengths(path: Path, data: pa.Buffer, room: int) -> None:
 
 def _bytes_of(column: pa.Array) -> int:
     if pa.types.is_dictionary(column.type):
-        lengths = pc.binary_length(column.dictionary).to_numpy(zero_copy_only=False)
-        shared = column.indices.drop_null().to_numpy()
-        return int(np.asarray(lengths, dtype=np.float64)[shared].sum())
+        # In Arrow all the way: a conversion to numpy would import pandas, which takes longer than the bundle.
+        lengths = pc.cast(pc.binary_length(column.dictionary), pa.int64())
+        return int(pc.sum(lengths.take(column.indices)).as_py() or 0)
     return int(pc.sum(pc.binary_length(column)).as_py() or 0)

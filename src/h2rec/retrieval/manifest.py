@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, SerializeAsAny, field_validator
 
 from h2rec.claims import holds_nothing_but
 from h2rec.errors import BundleError, ConfigError, DataError
 from h2rec.evaluation.settings import RepeatRule
 from h2rec.files import file_hash
-from h2rec.models.settings import ModelSettings
+from h2rec.models.settings import ModelSettings, parse_model
 from h2rec.semantic_ids.settings import Collisions
 from h2rec.settings import Settings
 from h2rec.untrusted import RIGHT_TO_READ, read_strict_json
@@ -30,7 +30,7 @@ class Manifest(Settings):
     """Version of this layout; a reader refuses others."""
     h2rec: str
     """Version of the software that wrote it."""
-    model: ModelSettings
+    model: SerializeAsAny[ModelSettings]
     """The model's settings."""
     item_count: int = Field(ge=1)
     """Number of items, N."""
@@ -46,6 +46,11 @@ class Manifest(Settings):
     """SHA-256 of every other file, by path inside the bundle."""
     provenance: dict[str, Any]
     """Where the model comes from."""
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _of_its_name(cls, value: Any) -> Any:
+        return parse_model(value)
 
 
 def is_bundle(folder: Path) -> bool:

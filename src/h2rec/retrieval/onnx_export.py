@@ -16,6 +16,7 @@ from h2rec.batching.sequences import history_batch
 from h2rec.data.histories import Histories
 from h2rec.errors import H2RecError, MissingExtraError
 from h2rec.files import atomic_path
+from h2rec.models.protocol import SequenceModel
 from h2rec.retrieval.bundle import Bundle
 from h2rec.retrieval.users import LastState, UserEncoder
 
@@ -26,7 +27,7 @@ _TOLERANCE = 1e-3
 class _UserVectors(nn.Module):
     """Items `[B, T]` and lengths `[B]` to user vectors `[B, D]`."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: SequenceModel) -> None:
         super().__init__()
         self.last = LastState(model)
 

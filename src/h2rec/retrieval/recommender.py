@@ -13,7 +13,7 @@ from h2rec.evaluation.topk import top_items
 from h2rec.retrieval.answers import Query, Recommendation, RecommendedItem, as_json, checked_k
 from h2rec.retrieval.bundle import Bundle
 from h2rec.retrieval.catalogue import Catalogue
-from h2rec.retrieval.explanation import Explanation, shared_codes
+from h2rec.retrieval.explanation import Explanation, SharedCodes
 from h2rec.retrieval.filters import ANY_ITEM, ItemFilter, allowed_items
 from h2rec.retrieval.index import BoolArray, Found, IndexSettings, ItemIndex
 from h2rec.retrieval.item_ids import ItemId
@@ -58,8 +58,7 @@ class Recommender:
         with torch.inference_mode():
             vectors = bundle.model.item_vectors(torch.arange(1))
         sizes = tuple(part.shape[1] for part in vectors)
-        saturate_at = getattr(bundle.model, "saturate_at", None)
-        self._scorer = ItemScorer(bundle.item_vectors, sizes, saturate_at)
+        self._scorer = ItemScorer(bundle.item_vectors, sizes)
         self.index = ItemIndex(self._scorer, index, self._sample_users)
         self._lengths: dict[str | None, torch.Tensor] = {}
         self._popularity = torch.from_numpy(self.catalogue.train_counts.astype(np.float32))
@@ -143,7 +142,7 @@ class Recommender:
         Parameters
         ----------
         branch
-            `sid` (like codes), `hid` (like users), or None for both.
+            By one branch's vectors alone, such as `codes` or `ids`; None for all but popularity.
 
         Raises
         ------
@@ -249,14 +248,16 @@ class Recommender:
         items, values = items[items > 0], values[items > 0]
         explanations, alpha = None, None
         if query.explain and history:
-            exact = self.index.kind == "exact"
-            parts = self._scorer.branches(users.vectors[row : row + 1], items[None], exact=exact)
-            names = self.bundle.model.branches
+            model, ids = self.bundle.model, self.catalogue.item_ids
+            parts = self._scorer.branches(users.vectors[row : row + 1], items[None])
+            given = [
+                dict(zip(model.branch_names, of_item, strict=True)) for of_item in torch.cat(parts).T.tolist()
+            ]
             explanations = [
                 Explanation(
-                    {name: float(part[0, place]) for name, part in zip(names, parts, strict=True)}, shared
+                    branches, [SharedCodes(ids[reason.item - 1], reason.levels) for reason in reasons]
                 )
-                for place, shared in enumerate(shared_codes(self.catalogue, items.tolist(), history))
+                for branches, reasons in zip(given, model.reasons(items.tolist(), history), strict=True)
             ]
             alpha = None if users.alpha is None else users.alpha[row].tolist()
         unknown = [item for item in query.item_ids if item not in self.catalogue.index]
@@ -281,14 +282,27 @@ class Recommender:
             for place, ((item, value), fields) in enumerate(zip(found, rows, strict=True))
         ]
 
-    def _columns_of(self, branch: str | None) -> slice:
+    def _columns_of(self, branch: str | None) -> slice | torch.Tensor:
         """Columns of the item vectors that belong to a branch, or that tell what two items have in common."""
-        names, sizes = self.bundle.model.branches, self._scorer.branch_sizes
-        if branch is None:
-            # What two items have in common is not how popular they are.
-            kept = tuple(size for name, size in zip(names, sizes, strict=True) if name != "popularity")
-            return slice(sum(kept))
-        if branch not in names:
-            raise DataError(f"the model has no branch '{branch}'", f"it has: {', '.join(names)}")
-        start = sum(sizes[: names.index(branch)])
-        return slice(start, start + sizes[names.index(branch)])
+        names, sizes = self.bundle.model.branch_names, self._scorer.branch_sizes
+        stops = np.cumsum(sizes).tolist()
+        columns = dict(zip(names, zip([0, *stops[:-1]], stops, strict=True), strict=True))
+        if branch is not None:
+            if branch not in columns:
+                raise DataError(f"the model has no branch '{branch}'", f"it has: {', '.join(names)}")
+            return slice(*columns[branch])
+        # What two items have in common is not how popular they are.
+        popularity = self.bundle.manifest.model.popularity_branch
+        if popularity is None or len(names) == 1:
+            return slice(None)
+        start, stop = columns[popularity]
+        return (
+            slice(start)
+            if stop == stops[-1]
+            else torch.cat([torch.arange(start), torch.arange(stop, stops[-1])])
+        )
+
+
+def load(folder: str | Path) -> Recommender:
+    """Load a bundle and answer from it; see `Recommender.load`."""
+    return Recommender.load(folder)

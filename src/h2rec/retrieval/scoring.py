@@ -6,11 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from h2rec.models.scoring import joint_score, saturation_ceiling
-
 _BLOCK = 4096
 _BLOCKS_AT_ONCE = 16
-_SAMPLE = 20_000
 
 
 class ItemScorer:
@@ -25,19 +22,11 @@ class ItemScorer:
         float32 `[N + 1, D]`, padding first; may be mapped from disk.
     branch_sizes
         Columns of each branch, adding up to `D`.
-    saturate_at
-        Rank at which the first branch's score stops growing; None for the plain sum.
     """
 
-    def __init__(
-        self,
-        item_vectors: npt.NDArray[np.float32],
-        branch_sizes: tuple[int, ...],
-        saturate_at: int | None = None,
-    ) -> None:
+    def __init__(self, item_vectors: npt.NDArray[np.float32], branch_sizes: tuple[int, ...]) -> None:
         self.vectors = torch.from_numpy(item_vectors)
         self.branch_sizes = branch_sizes
-        self.saturate_at = saturate_at
         self._transposed: list[torch.Tensor] | None = None
 
     @property
@@ -48,10 +37,8 @@ class ItemScorer:
     def everything(self, users: torch.Tensor) -> torch.Tensor:
         """Scores of all items, `[n, N + 1]`, the padding item's in column 0, for users `[n, D]`."""
         with torch.inference_mode():
-            if self.saturate_at is None:
-                return self._all(users, 0, users.shape[1])
-            branches = [self._all(users, start, stop) for start, stop in self._columns()]
-            return joint_score(branches, self._exact_ceiling(users, branches[0]))
+            parts = [users @ block for block in self._blocks()]
+            return torch.cat(parts, dim=1)[:, : len(self.vectors)]
 
     def parts(self, users: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
         """Scores of all items, some at a time, so that what looks at them finds them in the processor's cache.
@@ -62,9 +49,6 @@ class ItemScorer:
             Index of the first item, and `[n, 1 + M]`: a spare column, then items ``first`` to ``first + M - 1``.
             The next part may stand in the same memory.
         """
-        if self.saturate_at is not None:
-            yield 0, torch.nn.functional.pad(self.everything(users), (1, 0))
-            return
         blocks = self._blocks()
         room = users.new_empty(len(users), 1 + _BLOCK * min(_BLOCKS_AT_ONCE, len(blocks)))
         for start in range(0, len(blocks), _BLOCKS_AT_ONCE):
@@ -76,37 +60,21 @@ class ItemScorer:
 
     def chosen(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
         """Scores of each user's own items: users `[n, D]`, items int64 `[n, c]`, result `[n, c]`."""
-        if self.saturate_at is not None:
-            return joint_score(self.branches(users, items))
         with torch.inference_mode():
             return torch.bmm(self.vectors[items], users[:, :, None])[:, :, 0]
 
-    def branches(
-        self, users: torch.Tensor, items: torch.Tensor, *, exact: bool = False
-    ) -> list[torch.Tensor]:
-        """What each branch adds to the scores of each user's own items, one tensor `[n, c]` a branch.
-
-        The ceiling of a score that saturates is estimated, or found as `everything` does (`exact`).
-        """
+    def branches(self, users: torch.Tensor, items: torch.Tensor) -> list[torch.Tensor]:
+        """What each branch adds to the scores of each user's own items, one tensor `[n, c]` a branch."""
         with torch.inference_mode():
             vectors = self.vectors[items]  # [n, c, D]
-            parts = [
+            return [
                 torch.einsum("nd,ncd->nc", users[:, start:stop], vectors[..., start:stop])
                 for start, stop in self._columns()
             ]
-            if self.saturate_at is not None:
-                ceiling = self._exact_ceiling(users) if exact else self._ceiling(users)
-                parts[0] = torch.minimum(parts[0], ceiling)
-            return parts
 
     def _columns(self) -> list[tuple[int, int]]:
         stops = np.cumsum(self.branch_sizes).tolist()
         return list(zip([0, *stops[:-1]], stops, strict=True))
-
-    def _all(self, users: torch.Tensor, start: int, stop: int) -> torch.Tensor:
-        columns = users[:, start:stop]
-        parts = [columns @ block[start:stop] for block in self._blocks()]
-        return torch.cat(parts, dim=1)[:, : len(self.vectors)]
 
     def _blocks(self) -> list[torch.Tensor]:
         """Item vectors as columns, `[D, _BLOCK]` each: for few users the product is twice as fast that way.
@@ -119,16 +87,3 @@ class ItemScorer:
             self._transposed = [block.T.contiguous() for block in blocks[:-1]]
             self._transposed.append(torch.nn.functional.pad(blocks[-1].T, (0, short)).contiguous())
         return self._transposed
-
-    def _exact_ceiling(self, users: torch.Tensor, scores: torch.Tensor | None = None) -> torch.Tensor:
-        assert self.saturate_at is not None
-        scores = self._all(users, 0, self.branch_sizes[0]) if scores is None else scores
-        return saturation_ceiling(scores[:, 1:], self.saturate_at, self.item_count)
-
-    def _ceiling(self, users: torch.Tensor) -> torch.Tensor:
-        """The first branch's score at the saturation rank, estimated from evenly spread items, `[n, 1]`."""
-        assert self.saturate_at is not None
-        step = max(1, self.item_count // _SAMPLE)
-        sample = self.vectors[1::step, : self.branch_sizes[0]]
-        scores = users[:, : self.branch_sizes[0]] @ sample.T
-        return saturation_ceiling(scores, self.saturate_at, self.item_count)

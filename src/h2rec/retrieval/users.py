@@ -13,6 +13,7 @@ from torch import nn
 
 from h2rec.batching.sequences import history_batch
 from h2rec.data.histories import Histories
+from h2rec.models.protocol import SequenceModel
 
 Run = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, ...]]
 
@@ -50,7 +51,7 @@ class EncodedUsers:
 class LastState(nn.Module):
     """Items `[B, T]` and lengths `[B]` to user vectors `[B, D]`, and alpha `[B, L]` where the model has one."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: SequenceModel) -> None:
         super().__init__()
         self.model = model
 
@@ -76,7 +77,7 @@ class UserEncoder:
         The model's weights ask for no gradients afterwards.
     """
 
-    def __init__(self, model: Any, *, frozen: bool = False) -> None:
+    def __init__(self, model: SequenceModel, *, frozen: bool = False) -> None:
         self._model = model
         plain = LastState(model).eval()
         self._run: Run = (_frozen(plain) if frozen else None) or plain

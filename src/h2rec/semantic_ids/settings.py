@@ -4,12 +4,12 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
+from h2rec.semantic_ids.quantizers import QUANTIZERS
 from h2rec.semantic_ids.quantizers.pq import PQSettings
 from h2rec.semantic_ids.quantizers.rqkmeans import KMeansSettings
 from h2rec.semantic_ids.quantizers.rqvae_fitting import RQVAESettings
 from h2rec.settings import Settings
 
-QUANTIZERS = ("rqvae", "rqkmeans", "pq", "opq")
 Collisions = Literal["keep", "suffix", "reassign"]
 
 
@@ -17,7 +17,7 @@ class SemanticIdSettings(Settings):
     """How items get their codes."""
 
     quantizer: str = "rqvae"
-    """rqvae, rqkmeans, pq, opq, or a file of codes: PATH.index.json or PATH.json."""
+    """rqvae, rqkmeans, pq, opq, one of another package, or a file of codes: PATH.index.json or PATH.json."""
     levels: int = Field(4, ge=1)
     """Codes per item, L."""
     codebook_size: int = Field(128, ge=2)
@@ -36,11 +36,11 @@ class SemanticIdSettings(Settings):
     @field_validator("quantizer")
     @classmethod
     def _known(cls, name: str) -> str:
-        if name in QUANTIZERS or name.endswith(".json"):
+        if name.endswith(".json") or name in QUANTIZERS:
             return name
-        raise ValueError(f"'{name}' is none of {', '.join(QUANTIZERS)} and no .json file of codes")
+        raise ValueError(f"'{name}' is none of {', '.join(QUANTIZERS.names())} and no .json file of codes")
 
     @property
     def reads_file(self) -> bool:
         """Whether the codes come from a file, so that no embeddings are needed."""
-        return self.quantizer not in QUANTIZERS
+        return self.quantizer.endswith(".json")

@@ -59,7 +59,7 @@ async def recommend_batch(body: schemas.BatchBody, request: Request) -> Response
 def similar(
     request: Request, item_id: ItemQuery, k: Annotated[int, Query(ge=1)] = 10, branch: str | None = None
 ) -> Response:
-    """Items like an item: in both branches, in codes (`sid`) or in behaviour (`hid`)."""
+    """Items like an item: in all branches, or in one by its name, such as `codes` or `ids`."""
     service = service_of(request)
     _at_most("k", k, service.settings.max_k)
     return plain(

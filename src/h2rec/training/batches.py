@@ -1,7 +1,6 @@
 """The batches of an epoch: which windows go together, and what each asks of the model."""
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -9,6 +8,7 @@ import torch
 from h2rec.batching.blocks import like_length_blocks
 from h2rec.batching.sequences import Batch, cloze_batch, cut_windows, next_item_batch, pack, shuffled
 from h2rec.data.histories import Histories, IntArray
+from h2rec.models.protocol import SequenceModel
 from h2rec.training.settings import TrainSettings
 
 BLOCK_OVERHEAD = {"cpu": 256, "other": 16_384}
@@ -33,14 +33,16 @@ class TrainingBatches:
         Where they go.
     """
 
-    def __init__(self, model: Any, train: Histories, settings: TrainSettings, device: torch.device) -> None:
+    def __init__(
+        self, model: SequenceModel, train: Histories, settings: TrainSettings, device: torch.device
+    ) -> None:
         self._model = model
         self._settings = settings
         self._device = device
         self._overhead = BLOCK_OVERHEAD["cpu" if device.type == "cpu" else "other"]
         # A cloze batch holds the whole window, its last item too.
-        room = model.max_length - 1 if model.objective == "cloze" else model.max_length
-        self.windows = cut_windows(train, room, prefixes=settings.prefixes and model.objective == "last")
+        room = model.max_length if model.mask_item is None else model.max_length - 1
+        self.windows = cut_windows(train, room, prefixes=model.objective == "last")
 
     def draw(self, random: np.random.Generator) -> list[IntArray]:
         """Rows of the windows in each batch of an epoch."""
@@ -49,11 +51,11 @@ class TrainingBatches:
 
     def make(self, rows: IntArray, random: np.random.Generator) -> Batch:
         """Return the batch of some windows."""
-        if self._model.objective == "cloze":
-            share = self._model.settings.mask_share
-            batch = cloze_batch(self.windows, rows, self._model.mask_item, share, random)
+        model = self._model
+        if model.mask_item is not None:
+            batch = cloze_batch(self.windows, rows, model.mask_item, model.mask_share, random)
         else:
-            batch = next_item_batch(self.windows, rows, last_only=self._model.objective == "last")
+            batch = next_item_batch(self.windows, rows, last_only=model.objective == "last")
         if not self._settings.bucketed:
             batch = replace(batch, blocks=like_length_blocks(batch.lengths.numpy(), self._overhead))
         return batch.to(self._device)

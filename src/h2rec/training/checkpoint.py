@@ -15,11 +15,10 @@ from torch import nn
 from h2rec.claims import files_in, holds_nothing_but
 from h2rec.errors import DataError, H2RecError
 from h2rec.files import atomic_folder, differing, folder_hashes, left_overs, read_json, write_json
+from h2rec.models.weights import Tensors, load_weights, weights_of
 from h2rec.training.optimizer import Optimizer
 
 logger = logging.getLogger(__name__)
-
-Tensors = dict[str, torch.Tensor]
 
 HASHES = "hashes.json"
 """File of a checkpoint with the hashes of its other ones."""
@@ -153,31 +152,6 @@ def _damage(checkpoint: Path) -> str | None:
         return f"{min(extra)} is none of its files"
     name = differing(checkpoint, hashes)
     return None if name is None else f"{name} is missing, or was changed after it was written"
-
-
-def weights_of(model: nn.Module) -> Tensors:
-    """Copy of the weights, on the CPU, each tensor once (shared modules keep one name)."""
-    seen: dict[int, str] = {}
-    return {
-        name: tensor.detach().cpu().clone()
-        for name, tensor in model.state_dict().items()
-        if seen.setdefault(tensor.data_ptr(), name) == name or tensor.numel() == 0
-    }
-
-
-def load_weights(model: nn.Module, weights: Tensors) -> None:
-    """Put weights from `weights_of` into a model of the same shape.
-
-    Raises
-    ------
-    H2RecError
-        If names or shapes differ.
-    """
-    expected = set(weights_of(model))
-    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    if expected != set(weights) or any(weights[name].shape != shapes[name] for name in expected):
-        raise H2RecError("the weights belong to a model of other sizes")
-    model.load_state_dict(weights, strict=False)
 
 
 def _optimizer_tensors(model: nn.Module, optimizer: Optimizer) -> Tensors:

@@ -44,9 +44,8 @@ class Diagnosis:
         for name, value in terms.values.items():
             self._add(f"loss/{name}", value)
         self._add("loss", terms.total)
-        if terms.positives_per_item is not None:
-            self._add("positives_per_item", terms.positives_per_item)
-            self._add("items_compared", terms.items_compared or 0)
+        for name, figure in terms.figures.items():
+            self._add(name, figure)
         if terms.margins is None:
             return
         # The rest changes slowly, and is looked at where margins were asked for.
@@ -76,7 +75,7 @@ class Diagnosis:
 
         `alpha_entropy` is 1 for equal weights and 0 for a single level; `gradient/TERM` is the norm of a
         weighted term's gradient in the first batch that has it; `first_branch_share/head` and `/tail` tell how much of
-        the target's lead over the negatives the first branch gives (for H2Rec, the SID branch).
+        the target's lead over the negatives the first branch gives (for H2Rec, the branch of codes).
         """
         means = {name: value / self._counts[name] for name, value in self._sums.items()}
         means |= {f"gradient/{name}": norm for name, norm in self._gradients.items()}
@@ -95,7 +94,7 @@ def warnings_for(summary: dict[str, float]) -> list[str]:
         )
         found.append(
             f"fusion collapsed on level {level} (entropy of alpha {summary['alpha_entropy']:.2f} of 1): "
-            "a lower learning rate or fusion 'equal' tells whether it matters"
+            "a lower learning rate or model.ties.fusion 'equal' tells whether it matters"
         )
     if summary.get("mca_to_hid_norm", 0.0) > 3.0:
         found.append(
@@ -105,6 +104,6 @@ def warnings_for(summary: dict[str, float]) -> list[str]:
     if summary.get("positives_per_item", 0.0) > 0.25 * summary.get("items_compared", math.inf):
         found.append(
             f"an item has {summary['positives_per_item']:.0f} positives among {summary['items_compared']:.0f}: "
-            "the alignment is mostly noise, raise loss.alignment.shared_levels or lower the window"
+            "the alignment is mostly noise, raise model.ties.alignment.shared_levels or lower the window"
         )
     return found

@@ -1,6 +1,6 @@
 """AdamW over all weights, lazily over the rows of large tables."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -17,8 +17,8 @@ class Optimizer:
     ----------
     model
         The model; its large tables are switched to sparse gradients.
-    sid_learning_rate
-        Learning rate of the modules that a model names in `modules_of_codes`; None for that of all others.
+    own_rates
+        Parts of the model with a learning rate of their own.
     """
 
     def __init__(
@@ -27,7 +27,7 @@ class Optimizer:
         learning_rate: float,
         weight_decay: float,
         lazy_rows: int | None,
-        sid_learning_rate: float | None = None,
+        own_rates: Iterable[tuple[nn.Module, float]] = (),
     ) -> None:
         large = [
             module
@@ -41,17 +41,13 @@ class Optimizer:
             table.sparse = True
         lazy = {id(table.weight): table.weight for table in large}
         dense = [p for p in model.parameters() if p.requires_grad and id(p) not in lazy]
-        modules = () if sid_learning_rate is None else getattr(model, "modules_of_codes", ())
-        of_codes = {id(parameter) for module in modules for parameter in module.parameters()}
+        own = {id(p): rate for module, rate in own_rates for p in module.parameters()}
 
         def groups(parameters: Sequence[torch.Tensor]) -> list[dict[str, Any]]:
-            others = [p for p in parameters if id(p) not in of_codes]
-            apart = [p for p in parameters if id(p) in of_codes]
-            split = [
-                {"params": others, "scale": 1.0},
-                {"params": apart, "scale": (sid_learning_rate or learning_rate) / learning_rate},
-            ]
-            return [group for group in split if group["params"]]
+            by_rate: dict[float, list[torch.Tensor]] = {}
+            for parameter in parameters:
+                by_rate.setdefault(own.get(id(parameter), learning_rate), []).append(parameter)
+            return [{"params": kept, "scale": rate / learning_rate} for rate, kept in by_rate.items()]
 
         self.parts: list[torch.optim.Optimizer] = []
         if dense:
@@ -65,7 +61,7 @@ class Optimizer:
         self._lazy = list(lazy.values())
 
     def set_learning_rate(self, rate: float) -> None:
-        """Give every part the learning rate of the next step, those of codes in proportion."""
+        """Give every part the learning rate of the next step, or its own in proportion."""
         for part in self.parts:
             for group in part.param_groups:
                 group["lr"] = rate * group["scale"]

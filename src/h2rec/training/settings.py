@@ -15,20 +15,17 @@ class TrainSettings(Settings):
     """Passes over the training targets, at most."""
     seed: int = Field(0, ge=0)
     """Seed of everything random in the run."""
-    learning_rate: float = Field(3e-3, gt=0)
+    learning_rate: float = Field(
+        3e-3, gt=0, json_schema_extra={"search": {"low": 1e-3, "high": 1e-2, "log": True}}
+    )
     """AdamW's learning rate."""
-    sid_learning_rate: float | None = Field(None, gt=0)
-    """Beyond the paper: that of h2rec's branches of codes, and of the first branch of its controls, two_hid and
-    three_hid; null: `learning_rate`."""
     weight_decay: float = Field(0.0, ge=0)
     """AdamW's decoupled weight decay."""
     schedule: Literal["constant", "linear", "cosine"] = "linear"
-    """Learning rate over the epochs after the warm-up: constant, or falling to zero."""
-    warmup_steps: int = Field(0, ge=0)
-    """Steps over which the learning rate rises from zero."""
+    """Learning rate over the epochs: constant, or falling to zero."""
     clip: float | None = Field(None, gt=0)
     """Largest norm of the gradient; null for none."""
-    batch_tokens: int = Field(2048, ge=1)
+    batch_tokens: int = Field(2048, ge=1, json_schema_extra={"search": {"choices": [512, 2048]}})
     """Sequence positions in a batch; padding counts where batches are bucketed."""
     bucketed: bool = True
     """Batches of sequences of like length: the least padding, but each step learns from one kind of user alone. false:
@@ -37,11 +34,6 @@ class TrainSettings(Settings):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """What the backbones compute in while they train: auto is bfloat16 on a GPU that has it, and float32 elsewhere.
     Weights, scores and losses are float32 always."""
-    lazy_rows: int | None = Field(50_000, ge=1)
-    """Tables with more rows than this are updated lazily: a step touches only the rows that its batch looked up, and
-    its cost does not grow with the catalogue. They get no weight decay. null updates every row at every step."""
-    prefixes: bool = False
-    """Every prefix of a history as a sequence of its own (for models with one target a sequence)."""
     evaluate_every: int = Field(4, ge=1)
     """Epochs between two validations."""
     evaluate_users: int | None = Field(10_000, ge=1)

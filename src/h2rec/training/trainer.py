@@ -16,16 +16,14 @@ from h2rec.batching.sequences import Batch
 from h2rec.data.histories import Histories
 from h2rec.errors import H2RecError
 from h2rec.models.backbones.precision import set_precision
+from h2rec.models.weights import Tensors, load_weights, weights_of
 from h2rec.progress import progress_bar
 from h2rec.runtime import random_stream
 from h2rec.training.batches import TrainingBatches
 from h2rec.training.checkpoint import (
     Progress,
-    Tensors,
     load_checkpoint,
-    load_weights,
     save_checkpoint,
-    weights_of,
 )
 from h2rec.training.diagnosis import WATCH_EVERY, Diagnosis, warnings_for
 from h2rec.training.objective import TrainingObjective
@@ -34,6 +32,10 @@ from h2rec.training.schedule import learning_rate
 from h2rec.training.settings import TrainSettings
 
 logger = logging.getLogger(__name__)
+
+LAZY_ROWS = 50_000
+"""Tables with more rows than this are updated lazily: a step touches only the rows that its batch looked up, and its
+cost does not grow with the catalogue. They get no weight decay."""
 
 Validator = Callable[[], dict[str, float]]
 """Ranks the validation cases with the model as it is; returns metrics, `select` among them."""
@@ -57,10 +59,8 @@ class Trainer:
 
     Parameters
     ----------
-    model
-        The model, on its device.
     objective
-        Computes the loss terms.
+        Computes the loss terms of a model, which is on its device.
     train
         Training histories.
     settings
@@ -77,7 +77,6 @@ class Trainer:
 
     def __init__(
         self,
-        model: Any,
         objective: TrainingObjective,
         train: Histories,
         settings: TrainSettings,
@@ -87,24 +86,25 @@ class Trainer:
         head: npt.NDArray[np.bool_] | None = None,
         watch: Watch | None = None,
     ) -> None:
+        model = objective.model
         self.model = model
         self.watch = watch
         self.objective = objective
         self.settings = settings
         self.validate = validate
         self.checkpoint = checkpoint
-        device = next(model.parameters()).device
+        device = model.device
         self.batches = TrainingBatches(model, train, settings, device)
         if len(self.batches.windows) == 0:
             raise H2RecError("no user has two training interactions: there is nothing to learn an order from")
         self.head = None if head is None else torch.from_numpy(head).to(device)
-        set_precision(model, settings.precision)
+        set_precision(model, settings.precision, device)
         self.optimizer = Optimizer(
             model,
             settings.learning_rate,
             settings.weight_decay,
-            settings.lazy_rows,
-            settings.sid_learning_rate,
+            LAZY_ROWS,
+            model.learning_rates(),
         )
 
     def fit(self) -> TrainingResult:
@@ -181,7 +181,7 @@ class Trainer:
         self, batch: Batch, random: np.random.Generator, step: int, of_epoch: int, diagnosis: Diagnosis
     ) -> None:
         watched = of_epoch % WATCH_EVERY == 0
-        terms, states = self.objective(self.model, batch, random, step=step, margins=watched)
+        terms, states = self.objective(batch, random, step=step, margins=watched)
         if len(terms.values) > 1:
             diagnosis.add_gradients(terms, self.model.parameters())
         self.optimizer.step(terms.total, self.settings.clip)

@@ -8,8 +8,14 @@ from h2rec.data.readers.delimited import open_csv, open_tsv
 from h2rec.data.readers.json_lines import open_json_lines
 from h2rec.data.readers.lines import is_gzipped
 from h2rec.data.readers.parquet import open_parquet
-from h2rec.data.readers.table import Table
+from h2rec.data.readers.table import Reader, Table
 from h2rec.errors import DataError
+from h2rec.registry import Registry
+
+READERS: Registry[type[Reader]] = Registry(
+    "reader", "h2rec.readers", {}, base="h2rec.data.readers.table:Reader"
+)
+"""Formats of other packages, by the ending of the files."""
 
 _OPENERS: dict[str, Callable[[Path], Table]] = {
     ".inter": open_atomic,
@@ -52,8 +58,10 @@ def open_table(path: Path, *, separator: str | None = None) -> Table:
         raise DataError(f"{path}: the file is empty")
     suffix = (Path(path.stem).suffix if is_gzipped(path) else path.suffix).lower()
     opener = _OPENERS.get(suffix)
+    if opener is None and suffix[1:] in READERS:
+        return READERS.get(suffix[1:]).open(path)
     if opener is None or (opener is open_parquet and is_gzipped(path)):
-        known = ", ".join(_OPENERS)
+        known = ", ".join([*_OPENERS, *(f".{name}" for name in READERS.names())])
         raise DataError(
             f"{path}: unknown format '{suffix}'", f"known are {known}; all but Parquet also as .gz"
         )

@@ -1,5 +1,6 @@
 """What every format is read as: a lazy frame of strings, and a slow pass that knows line numbers."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -92,6 +93,21 @@ class Table:
             if len(rows):
                 return self.place(batch[rows[0]][0]), frame[column][rows[0]]
         return None
+
+
+class Reader(ABC):
+    """A format of another package; its name is the ending of the files, without the dot."""
+
+    @classmethod
+    @abstractmethod
+    def open(cls, path: Path) -> Table:
+        """Open a file.
+
+        Raises
+        ------
+        DataError
+            If it can't be understood.
+        """
 
 
 def is_missing(value: pl.Expr) -> pl.Expr:

@@ -1,22 +1,25 @@
 """Sequence encoders behind one contract: `[B, T, d]` in, `[B, T, d]` out."""
 
-from h2rec.models.backbones.gru import GRUBackbone
-from h2rec.models.backbones.protocol import Backbone
-from h2rec.models.backbones.transformer import TransformerBackbone
-from h2rec.models.settings import ModelSettings
+from typing import TYPE_CHECKING
 
-__all__ = ["Backbone", "GRUBackbone", "TransformerBackbone", "make_backbone"]
+from h2rec.models.backbones.protocol import Backbone, Sizes
+from h2rec.models.backbones.registry import BACKBONES
+
+if TYPE_CHECKING:
+    from h2rec.models.settings import EncoderSettings
+
+__all__ = ["BACKBONES", "Backbone", "Sizes", "make_backbone"]
 
 
-def make_backbone(name: str, settings: ModelSettings, layers: int | None = None) -> Backbone:
-    """Return a new backbone, sasrec, bert4rec or gru4rec, with as many layers as the settings say unless told."""
-    sizes = (settings.dim, layers or settings.layers, settings.dropout)
-    if name == "gru4rec":
-        return GRUBackbone(*sizes)
-    return TransformerBackbone(
-        *sizes,
-        settings.heads,
-        settings.max_length,
-        causal=name == "sasrec",
-        attention_dropout=settings.attention_dropout,
+def make_backbone(
+    settings: "EncoderSettings", layers: int | None = None, dropout: float | None = None
+) -> Backbone:
+    """Return a new backbone of a model's settings, with layers and dropout of its own where they are given."""
+    sizes = Sizes(
+        dim=settings.dim,
+        layers=settings.layers if layers is None else layers,
+        heads=settings.heads,
+        dropout=settings.dropout if dropout is None else dropout,
+        max_length=settings.max_length,
     )
+    return BACKBONES.get(settings.backbone.name)(sizes, settings.backbone)

@@ -9,20 +9,19 @@ from torch import nn
 
 from h2rec.models.backbones.dropout import Dropout
 from h2rec.models.backbones.precision import mixed_precision
+from h2rec.models.backbones.protocol import Backbone, Sizes
+from h2rec.models.backbones.registry import BackboneSettings
 
 
-class GRUBackbone(nn.Module):
+class GRUBackbone(Backbone):
     """Dropout, stacked GRU layers and a linear layer out."""
 
-    causal = True
-
-    def __init__(self, dim: int, layers: int, dropout: float) -> None:
-        super().__init__()
-        self.mixed = False
-        self.dropout = Dropout(dropout)
-        between = dropout if layers > 1 else 0.0
-        self.gru = nn.GRU(dim, dim, num_layers=layers, batch_first=True, dropout=between)
-        self.out = nn.Linear(dim, dim)
+    def __init__(self, sizes: Sizes, settings: BackboneSettings) -> None:
+        super().__init__(sizes, settings)
+        self.dropout = Dropout(sizes.dropout)
+        between = sizes.dropout if sizes.layers > 1 else 0.0
+        self.gru = nn.GRU(sizes.dim, sizes.dim, num_layers=sizes.layers, batch_first=True, dropout=between)
+        self.out = nn.Linear(sizes.dim, sizes.dim)
 
     def forward(self, vectors: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Encode `[B, T, d]` padded on the right to `[B, T, d]`; padding comes last and changes nothing."""

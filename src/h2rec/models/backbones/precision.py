@@ -7,8 +7,10 @@ steps of a sixteenth.
 import torch
 from torch import nn
 
+from h2rec.models.backbones.protocol import Backbone
 
-def set_precision(model: nn.Module, precision: str) -> bool:
+
+def set_precision(model: nn.Module, precision: str, device: torch.device) -> bool:
     """Let a model's backbones train in bfloat16, or not; returns which.
 
     Parameters
@@ -16,15 +18,14 @@ def set_precision(model: nn.Module, precision: str) -> bool:
     precision
         ``auto``: bfloat16 on a GPU that has it. ``float32``, ``bfloat16``: that.
     """
-    device = next(model.parameters()).device
     has = device.type == "cuda" and torch.cuda.is_bf16_supported()
     mixed = precision == "bfloat16" or (precision == "auto" and has)
     for module in model.modules():
-        if hasattr(module, "mixed"):
-            module.mixed = mixed  # type: ignore[assignment]
+        if isinstance(module, Backbone):
+            module.mixed = mixed
     return mixed
 
 
-def mixed_precision(backbone: nn.Module, device: torch.device) -> torch.autocast:
+def mixed_precision(backbone: Backbone, device: torch.device) -> torch.autocast:
     """Context in which a backbone that is `mixed` computes in bfloat16, while it trains."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=bool(backbone.mixed) and backbone.training)
+    return torch.autocast(device.type, torch.bfloat16, enabled=backbone.mixed and backbone.training)

@@ -1,22 +1,49 @@
 """What every backbone can do."""
 
-from typing import Protocol
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
+from torch import nn
+
+from h2rec.batching.sequences import Objective
+from h2rec.models.backbones.registry import BackboneSettings
 
 
-class Backbone(Protocol):
-    """Encodes sequences of item vectors; neither branch knows which one it runs on."""
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes of a backbone: hidden size d, layers, attention heads, dropout, and positions at most."""
 
-    causal: bool
+    dim: int
+    layers: int
+    heads: int
+    dropout: float
+    max_length: int
+
+
+class Backbone(nn.Module, ABC):
+    """Encodes sequences of item vectors; a branch does not know which one it runs on.
+
+    A backbone is made from its sizes and its own settings.
+    """
+
+    settings_class: ClassVar[type[BackboneSettings]] = BackboneSettings
+    """Settings of `model.backbone` for this backbone."""
+    objective: ClassVar[Objective] = "next"
+    """What it is trained to predict: every next item, or masked items (cloze)."""
+    causal: bool = True
     """Whether an output depends on nothing later than its position."""
-
-    mixed: bool
+    mixed: bool = False
     """Whether training computes in bfloat16 (automatic mixed precision); outputs are float32 all the same."""
 
-    def __call__(self, vectors: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    @abstractmethod
+    def __init__(self, sizes: Sizes, settings: BackboneSettings) -> None:
+        super().__init__()
+
+    @abstractmethod
+    def forward(self, vectors: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Encode `[B, T, d]` padded on the right, `lengths` int64 `[B]`, to `[B, T, d]`.
 
         Padding changes no output at a real position.
         """
-        ...

@@ -11,31 +11,23 @@ from torch.nn import functional as F
 
 from h2rec.models.backbones.dropout import Dropout
 from h2rec.models.backbones.precision import mixed_precision
+from h2rec.models.backbones.protocol import Backbone, Sizes
+from h2rec.models.backbones.registry import BackboneSettings
 
 
-class TransformerBackbone(nn.Module):
+class TransformerBackbone(Backbone):
     """Positions, dropout and self-attention blocks."""
 
-    def __init__(
-        self,
-        dim: int,
-        layers: int,
-        dropout: float,
-        heads: int,
-        max_length: int,
-        *,
-        causal: bool,
-        attention_dropout: float = 0.0,
-    ) -> None:
-        super().__init__()
-        self.causal = causal
-        self.mixed = False
-        self.positions = nn.Embedding(max_length, dim)
+    def __init__(self, sizes: Sizes, settings: BackboneSettings) -> None:
+        super().__init__(sizes, settings)
+        self.positions = nn.Embedding(sizes.max_length, sizes.dim)
         nn.init.normal_(self.positions.weight, std=0.02)
-        self.entry_norm = nn.LayerNorm(dim)
-        self.dropout = Dropout(dropout)
-        self.blocks = nn.ModuleList(_Block(dim, heads, dropout, attention_dropout) for _ in range(layers))
-        self.exit_norm = nn.LayerNorm(dim)
+        self.entry_norm = nn.LayerNorm(sizes.dim)
+        self.dropout = Dropout(sizes.dropout)
+        self.blocks = nn.ModuleList(
+            _Block(sizes.dim, sizes.heads, sizes.dropout) for _ in range(sizes.layers)
+        )
+        self.exit_norm = nn.LayerNorm(sizes.dim)
 
     def forward(self, vectors: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Encode `[B, T, d]` padded on the right to `[B, T, d]`."""
@@ -50,6 +42,17 @@ class TransformerBackbone(nn.Module):
         return self.exit_norm(x.float())  # type: ignore[no-any-return]
 
 
+class SASRecBackbone(TransformerBackbone):
+    """Causal: each position is read from what comes before it."""
+
+
+class BERT4RecBackbone(TransformerBackbone):
+    """Bidirectional: masked items are read from both sides."""
+
+    objective = "cloze"
+    causal = False
+
+
 def places_from_end(lengths: torch.Tensor, steps: torch.Tensor, most: int) -> torch.Tensor:
     """Places of the steps of sequences padded on the right, int64 `[B, T]`, the last step's being ``most - 1``.
 
@@ -59,10 +62,9 @@ def places_from_end(lengths: torch.Tensor, steps: torch.Tensor, most: int) -> to
 
 
 class _Block(nn.Module):
-    def __init__(self, dim: int, heads: int, dropout: float, attention_dropout: float) -> None:
+    def __init__(self, dim: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.heads = heads
-        self.attention_dropout = attention_dropout
         self.attention_norm = nn.LayerNorm(dim)
         self.query_key_value = nn.Linear(dim, 3 * dim)
         self.attention_out = nn.Linear(dim, dim)
@@ -77,9 +79,6 @@ class _Block(nn.Module):
             batch, steps, 3, self.heads, dim // self.heads
         )
         query, key, value = split.permute(2, 0, 3, 1, 4)
-        dropped = self.attention_dropout if self.training else 0.0
-        read = F.scaled_dot_product_attention(
-            query, key, value, attn_mask=visible, is_causal=causal, dropout_p=dropped
-        )
+        read = F.scaled_dot_product_attention(query, key, value, attn_mask=visible, is_causal=causal)
         x = x + self.dropout(self.attention_out(read.transpose(1, 2).reshape(batch, steps, dim)))
         return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))  # type: ignore[no-any-return]

@@ -6,17 +6,21 @@ hash IDs that start from a PCA of the text (section 3.2). Each view reads the ot
 vectors of both views are concatenated, and so are the items'. A user's vector is drawn to the mean of those of
 similar users, found by the text of their histories (section 3.3, retrieval-augmented self-distillation).
 
-Where this departs from the authors' code: users and items meet in one cosine over both views (`score: {kind: inner}`
-takes their inner product); 16 sequences of a batch are distilled, not all (`sequences`); a view is kept beside what it
-reads from the other (`residual: false` replaces it, as theirs does); all positions are trained in one pass, so the
+Where this departs from the authors' code: users and items meet in one cosine over both views (`score: inner`
+takes their inner product); 16 sequences of a batch are distilled, not all; a view is kept beside what it
+reads from the other (`keeps_views: false` replaces it, as theirs does); all positions are trained in one pass, so the
 cross-attention is causal wherever the backbone is (theirs sees the whole input, which predicts one item only); and
 similar users are found by the mean text embedding of their histories instead of an embedding of a prompt that lists
 them.
 """
 
+from collections.abc import Sequence
+from typing import Literal, Self
+
 import numpy as np
 import numpy.typing as npt
 import torch
+from pydantic import Field, model_validator
 from scipy import sparse
 from sklearn.neighbors import NearestNeighbors
 from torch import nn
@@ -26,110 +30,140 @@ from h2rec.batching.sequences import Batch, history_batch, pack
 from h2rec.data.histories import Histories, IntArray
 from h2rec.models.backbones import make_backbone
 from h2rec.models.backbones.transformer import places_from_end
-from h2rec.models.baselines.text_table import frozen_text
-from h2rec.models.hid import hid_table, reading_of
-from h2rec.models.protocol import BranchVectors, UserStates, positions_read, read
-from h2rec.models.scoring import item_side, user_side
-from h2rec.models.settings import ModelSettings
+from h2rec.models.baselines.ids_and_text import grown_text, stored_text
+from h2rec.models.features import ItemFeatures, NewItems
+from h2rec.models.item_table import IdTable
+from h2rec.models.protocol import (
+    BranchVectors,
+    LossTerm,
+    OwnLoss,
+    SequenceModel,
+    UserStates,
+    positions_read,
+    read,
+)
+from h2rec.models.score import Score
+from h2rec.models.settings import EncoderSettings, ModelSettings
+from h2rec.models.warm_start import TextStart
 
 TEACHER_TOKENS = 4096
 """Positions in one forward pass of the teacher."""
+CROSS_HEADS = 2
+"""Heads of the attention between the views."""
+SEQUENCES = 16
+"""Sequences of a batch that are distilled, at most; the teacher costs `similar_users` forward passes for each."""
 
 
-class LlmEsr(nn.Module):
+class LlmEsrSettings(EncoderSettings):
+    """LLM-ESR: dual view and distillation from similar users."""
+
+    name: Literal["llm_esr"] = "llm_esr"
+    """llm_esr."""
+    keeps_views: bool = Field(True, json_schema_extra={"search": {"choices": [True, False]}})
+    """Keep each view beside what it reads from the other; the paper replaces it."""
+    distillation: float = Field(
+        0.1, ge=0, json_schema_extra={"search": {"low": 0.01, "high": 1.0, "log": True}}
+    )
+    """Weight of the self-distillation."""
+    similar_users: int = Field(10, ge=1)
+    """Users whose mean is the teacher."""
+
+    @property
+    def reads_text(self) -> bool:
+        """See `ModelSettings.reads_text`."""
+        return True
+
+    @model_validator(mode="after")
+    def _cross_heads_fit(self) -> Self:
+        if self.dim % CROSS_HEADS:
+            raise ValueError(
+                f"dim ({self.dim}) is not divisible by the {CROSS_HEADS} heads between the views"
+            )
+        return self
+
+
+class LlmEsr(SequenceModel):
     """Dual view and self-distillation.
 
     Parameters
     ----------
     text
-        Text embeddings, float32 `[N, m]`; never trained.
-    train
-        Training histories, the pool of similar users; None where the model is only used.
+        Text embeddings by item index, float32 `[N + 2, m]`; never trained.
     """
 
-    branches: tuple[str, ...] = ("dual",)
+    settings_class = LlmEsrSettings
+    branch_names = ("dual",)
+    branch_weights = (1.0,)
     text: torch.Tensor
 
-    def __init__(
-        self, settings: ModelSettings, text: npt.NDArray[np.float32], train: Histories | None = None
-    ) -> None:
+    def __init__(self, settings: LlmEsrSettings, text: torch.Tensor) -> None:
         super().__init__()
-        own, dim = settings.llm_esr, settings.dim
+        dim = settings.dim
         self.settings = settings
-        self.item_count = len(text)
+        self.item_count = len(text) - 2
         self.max_length = settings.max_length
-        self.objective, self.mask_item = reading_of(settings.backbone, settings, len(text))
-        self.register_buffer("text", frozen_text(text))
+        self.objective = settings.objective
+        if self.objective == "cloze":
+            self.mask_item, self.mask_share = self.item_count + 1, settings.mask_share
+        self.score = Score(settings.score, settings.temperature)
+        self.register_buffer("text", text)
         hidden = max(dim, text.shape[1] // 2)
         self.adapter = nn.Sequential(nn.Linear(text.shape[1], hidden), nn.Linear(hidden, dim))
-        self.hid = hid_table(len(text), dim)
-        self.hid_encoder = make_backbone(settings.backbone, settings)
-        self.text_encoder = (
-            self.hid_encoder if own.share_encoder else make_backbone(settings.backbone, settings)
-        )
-        if own.cross_attention:
-            self.positions = nn.Embedding(settings.max_length, dim)
-            nn.init.normal_(self.positions.weight, std=0.02)
-            causal = self.hid_encoder.causal
-            self.hid_reads_text = ViewCrossAttention(dim, own.cross_heads, causal=causal)
-            self.text_reads_hid = ViewCrossAttention(dim, own.cross_heads, causal=causal)
-        self._train_histories = train
-        self._similar: IntArray | None = None
+        self.ids = IdTable(self.item_count, dim)
+        self.encoder = make_backbone(settings)  # one for both views, as in the paper
+        self.positions = nn.Embedding(settings.max_length, dim)
+        nn.init.normal_(self.positions.weight, std=0.02)
+        causal = self.encoder.causal
+        self.ids_read_text = ViewCrossAttention(dim, CROSS_HEADS, causal=causal)
+        self.text_reads_ids = ViewCrossAttention(dim, CROSS_HEADS, causal=causal)
+
+    @classmethod
+    def build(cls, settings: ModelSettings, features: ItemFeatures) -> Self:
+        """See `SequenceModel.build`."""
+        assert isinstance(settings, LlmEsrSettings)
+        return cls(settings, stored_text(features, "text", "model llm_esr"))
 
     def forward(self, items: torch.Tensor, lengths: torch.Tensor, reads: torch.Tensor) -> UserStates:
         """Encode `[B, T]` in both views and read `n` positions: ``[u^co; u^se]``, `[n, 2d]`."""
-        state = self._encode(items, lengths, reads)
-        return UserStates((user_side(state, self.settings.score),), user_state=state)
+        state = self.encode(items, lengths, reads)
+        return UserStates((self.score.user_side(state),), {"dual": state})
 
     def item_vectors(self, items: torch.Tensor) -> BranchVectors:
         """Static item vectors ``[h_v; adapter(t_v)]``, one tensor `[M, 2d]`."""
-        both = torch.cat([self.hid(items), self.adapter(self.text[items])], dim=-1)
-        return (item_side(both, self.settings.score),)
+        both = torch.cat([self.ids(items), self.adapter(self.text[items])], dim=-1)
+        return (self.score.item_side(both),)
 
-    def extra_terms(
-        self, batch: Batch, states: UserStates, random: np.random.Generator
-    ) -> dict[str, tuple[float, torch.Tensor]]:
-        """Self-distillation: mean squared distance to the teacher, for a sample of the batch's sequences."""
-        own = self.settings.llm_esr
-        if not own.distillation or self._train_histories is None or batch.users is None:
-            return {}
-        rows = np.arange(len(batch.items))
-        if len(rows) > own.sequences:
-            rows = np.sort(random.choice(rows, own.sequences, replace=False))
-        chosen = torch.from_numpy(rows).to(batch.items.device)
-        # A sequence's user vector is the one that its last target is predicted from.
-        reads = batch.targets > 0
-        assert states.user_state is not None
-        student = states.user_state[reads.sum(1).cumsum(0)[chosen] - 1]
-        teacher = self.teacher(batch.users[chosen].cpu().numpy(), random)
-        return {"distillation": (own.distillation, F.mse_loss(student, teacher))}
+    def start(self, text: TextStart) -> None:
+        """Start the hash IDs from the items' text."""
+        self.ids.start(text)
 
-    def teacher(self, users: IntArray, random: np.random.Generator) -> torch.Tensor:
-        """Mean user vector of the users similar to each of the given ones, `[n, 2d]`, without a gradient."""
-        assert self._train_histories is not None
-        if self._similar is None:
-            wanted = self.settings.llm_esr.similar_users
-            self._similar = similar_users(self._train_histories, self.text.cpu().numpy(), wanted)
-        similar = self._similar[users]  # [n, S]
-        distinct, place = np.unique(similar, return_inverse=True)
-        vectors = self.hid.weight.new_empty(len(distinct), 2 * self.settings.dim)
-        lengths = np.minimum(self._train_histories.lengths[distinct], self.max_length)
-        with torch.no_grad():
-            for rows in pack(np.maximum(lengths, 1), TEACHER_TOKENS, random):
-                items, ends = history_batch(
-                    self._train_histories, distinct[rows], self.max_length, self.mask_item
-                )
-                items, ends = items.to(vectors.device), ends.to(vectors.device)
-                last = torch.arange(items.shape[1], device=items.device) == (ends - 1)[:, None]
-                vectors[torch.from_numpy(rows)] = self._encode(items, ends, last)
-            return vectors[torch.from_numpy(place.reshape(similar.shape))].mean(1)
+    def own_losses(self, features: ItemFeatures) -> Sequence[OwnLoss]:
+        """Self-distillation."""
+        return [Distillation(self, features.train)] if self.settings.distillation and features.train else []
 
-    def _encode(self, items: torch.Tensor, lengths: torch.Tensor, reads: torch.Tensor) -> torch.Tensor:
-        hid, text = self.hid(items), self.adapter(self.text[items])
-        if self.settings.llm_esr.cross_attention:
-            hid, text = self._cross(hid, text, lengths)
+    @property
+    def refuses_new_items(self) -> str | None:
+        """See `SequenceModel.refuses_new_items`."""
+        return None
+
+    def grow(self, smaller: Self, new: NewItems) -> None:
+        """New items have their own text, and the mean hash ID of their code group."""
+        self.load_state_dict(
+            {
+                name: weight
+                for name, weight in smaller.state_dict().items()
+                if not name.startswith("ids.") and name != "text"
+            },
+            strict=False,
+        )
+        self.ids.grow(smaller.ids, new)
+        self.text.copy_(grown_text(smaller.text, new))
+
+    def encode(self, items: torch.Tensor, lengths: torch.Tensor, reads: torch.Tensor) -> torch.Tensor:
+        """Both views at the positions read, before they are scaled, `[n, 2d]`."""
+        hid, text = self._cross(self.ids(items), self.adapter(self.text[items]), lengths)
         at = positions_read(reads)
-        views = read(self.hid_encoder(hid, lengths), at), read(self.text_encoder(text, lengths), at)
+        views = read(self.encoder(hid, lengths), at), read(self.encoder(text, lengths), at)
         return torch.cat(views, dim=-1)
 
     def _cross(
@@ -140,11 +174,63 @@ class LlmEsr(nn.Module):
         position = self.positions(places_from_end(lengths, steps, self.positions.num_embeddings))
         hid, text = hid + position, text + position
         # The one view asks, the other answers: the answer is made of the view it stands for (equation 4).
-        new_hid = self.hid_reads_text(text, hid, lengths)
-        new_text = self.text_reads_hid(hid, text, lengths)
-        if self.settings.llm_esr.residual:
+        new_hid = self.ids_read_text(text, hid, lengths)
+        new_text = self.text_reads_ids(hid, text, lengths)
+        if self.settings.keeps_views:
             return hid + new_hid, text + new_text
         return new_hid, new_text
+
+
+class Distillation:
+    """Mean squared distance of a user's vector to the mean of similar users', for a sample of a batch's sequences.
+
+    Parameters
+    ----------
+    model
+        The model.
+    train
+        Training histories, the pool of similar users.
+    """
+
+    name = "distillation"
+
+    def __init__(self, model: LlmEsr, train: Histories) -> None:
+        self._model = model
+        self._train = train
+        self._similar: IntArray | None = None
+
+    def due(self, step: int) -> bool:
+        """See `OwnLoss.due`."""
+        return True
+
+    def __call__(self, batch: Batch, states: UserStates, random: np.random.Generator) -> LossTerm:
+        """See `OwnLoss.__call__`; a sequence's user vector is the one that its last target is predicted from."""
+        assert batch.users is not None
+        rows = np.arange(len(batch.items))
+        if len(rows) > SEQUENCES:
+            rows = np.sort(random.choice(rows, SEQUENCES, replace=False))
+        chosen = torch.from_numpy(rows).to(batch.items.device)
+        reads = batch.targets > 0
+        student = states.encoded["dual"][reads.sum(1).cumsum(0)[chosen] - 1]
+        teacher = self.teacher(batch.users[chosen].cpu().numpy(), random)
+        return LossTerm(F.mse_loss(student, teacher), self._model.settings.distillation)
+
+    def teacher(self, users: IntArray, random: np.random.Generator) -> torch.Tensor:
+        """Mean user vector of the users similar to each of the given ones, `[n, 2d]`, without a gradient."""
+        model, train = self._model, self._train
+        if self._similar is None:
+            self._similar = similar_users(train, model.text.cpu().numpy(), model.settings.similar_users)
+        similar = self._similar[users]  # [n, S]
+        distinct, place = np.unique(similar, return_inverse=True)
+        vectors = model.ids.vectors.weight.new_empty(len(distinct), 2 * model.settings.dim)
+        lengths = np.minimum(train.lengths[distinct], model.max_length)
+        with torch.no_grad():
+            for rows in pack(np.maximum(lengths, 1), TEACHER_TOKENS, random):
+                items, ends = history_batch(train, distinct[rows], model.max_length, model.mask_item)
+                items, ends = items.to(vectors.device), ends.to(vectors.device)
+                last = torch.arange(items.shape[1], device=items.device) == (ends - 1)[:, None]
+                vectors[torch.from_numpy(rows)] = model.encode(items, ends, last)
+            return vectors[torch.from_numpy(place.reshape(similar.shape))].mean(1)
 
 
 class ViewCrossAttention(nn.Module):

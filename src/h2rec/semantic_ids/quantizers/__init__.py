@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from h2rec.errors import ConfigError, SemanticIdError
+from h2rec.registry import Registry
 from h2rec.semantic_ids.protocol import Quantizer
 from h2rec.semantic_ids.quantizers.pq import ProductQuantizer
 from h2rec.semantic_ids.quantizers.reduced import ReducedQuantizer
@@ -16,13 +18,18 @@ from h2rec.semantic_ids.storage import load_description
 if TYPE_CHECKING:  # the settings are made of the quantizers' own
     from h2rec.semantic_ids.settings import SemanticIdSettings
 
-KINDS: dict[str, type[Quantizer]] = {
-    "rqvae": RQVAE,
-    "rqkmeans": RQKMeans,
-    "pq": ProductQuantizer,
-    "opq": ProductQuantizer,
-    "pca": ReducedQuantizer,
-}
+QUANTIZERS: Registry[type[Quantizer]] = Registry(
+    "quantizer",
+    "h2rec.quantizers",
+    {
+        "rqvae": "h2rec.semantic_ids.quantizers.rqvae:RQVAE",
+        "rqkmeans": "h2rec.semantic_ids.quantizers.rqkmeans:RQKMeans",
+        "pq": "h2rec.semantic_ids.quantizers.pq:ProductQuantizer",
+        "opq": "h2rec.semantic_ids.quantizers.pq:ProductQuantizer",
+    },
+    base="h2rec.semantic_ids.protocol:Quantizer",
+)
+"""Quantizers by name; `semantic_ids.quantizer` names one. Another package's is made of levels and codes a level."""
 
 
 def create(settings: SemanticIdSettings) -> Quantizer:
@@ -42,6 +49,9 @@ def create(settings: SemanticIdSettings) -> Quantizer:
             quantizer = RQKMeans(settings.kmeans, *sizes)
         case "pq" | "opq":
             quantizer = ProductQuantizer(settings.quantizer, settings.pq, *sizes)
+        case name if name in QUANTIZERS:
+            make: Callable[..., Quantizer] = QUANTIZERS.get(name)
+            quantizer = make(*sizes)
         case name:
             raise SemanticIdError(f"'{name}' is a file of codes, there is nothing to fit")
     return quantizer if settings.pca is None else ReducedQuantizer(quantizer, settings.pca)
@@ -58,10 +68,11 @@ def load_quantizer(folder: Path) -> Quantizer:
         If `quantizer.json` is missing or not JSON.
     """
     kind = load_description(folder)["kind"]
-    if kind not in KINDS:
-        raise SemanticIdError(f"{folder}: unknown quantizer '{kind}', known are {', '.join(KINDS)}")
+    if kind != ReducedQuantizer.kind and kind not in QUANTIZERS:
+        known = ", ".join([*QUANTIZERS.names(), ReducedQuantizer.kind])
+        raise SemanticIdError(f"{folder}: unknown quantizer '{kind}', known are {known}")
     try:
-        return KINDS[kind].load(folder)
+        return (ReducedQuantizer if kind == ReducedQuantizer.kind else QUANTIZERS.get(kind)).load(folder)
     except ConfigError as error:  # its settings
         raise SemanticIdError(error.message, error.hint) from None
     except (KeyError, TypeError, ValueError) as error:

@@ -4,8 +4,6 @@ import warnings
 
 import numpy as np
 import torch
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
@@ -25,6 +23,9 @@ def cluster(
     points: Tensor, codebook_size: int, iterations: int, seed: int, weights: Tensor | None = None
 ) -> Tensor:
     """K-means centres `[K, d]` of points `[n, d]`, which may have weights `[n]` (scikit-learn, k-means++ start)."""
+    from sklearn.cluster import KMeans  # who reads fitted codebooks needs none
+    from sklearn.exceptions import ConvergenceWarning
+
     estimator = KMeans(codebook_size, n_init=1, max_iter=iterations, random_state=seed, algorithm="lloyd")
     # Threads add up their partial sums as they finish. Sums of two don't depend on the order, sums of
     # more do, and the same seed has to give the same codebook.

@@ -5,7 +5,6 @@ from typing import Self
 
 import numpy as np
 import torch
-from sklearn.decomposition import PCA
 
 from h2rec.errors import SemanticIdError
 from h2rec.semantic_ids.codes import CodeArray
@@ -130,6 +129,8 @@ def principal_components(
             f"{dimensions} principal components can't be taken of embeddings of shape {embeddings.shape}",
             f"ask for at most {most}",
         )
+    from sklearn.decomposition import PCA  # who reads a fitted one needs none
+
     pca = PCA(
         dimensions, svd_solver="covariance_eigh" if len(embeddings) > 2 * embeddings.shape[1] else "full"
     )

@@ -159,14 +159,13 @@ function why(explanation) {
   if (!explanation) return [];
   const parts = Object.entries(explanation.branches);
   const whole = parts.reduce((sum, [, value]) => sum + Math.abs(value), 0) || 1;
-  const names = { sid: "codes (SID)", hid: "identity (HID)" };
   const shared = explanation.shared.map(({ item_id: id, levels }) =>
     `${levels} ${levels === 1 ? "code" : "codes"} shared with ${state.titles.get(id) ?? id}`);
   return [element("div", { class: "why" },
-    element("div", { class: "bar", "aria-hidden": "true" }, ...parts.map(([name, value]) =>
-      element("i", { class: name, style: `width:${Math.abs(value) / whole * 100}%` }))),
+    element("div", { class: "bar", "aria-hidden": "true" }, ...parts.map(([, value], place) =>
+      element("i", { class: `branch-${place % 4}`, style: `width:${Math.abs(value) / whole * 100}%` }))),
     ...parts.flatMap(([name, value], place) => [place ? " + " : "",
-      element("b", { class: `part ${name}` }, `${names[name] ?? name} ${value.toFixed(2)}`)]),
+      element("b", { class: `part branch-${place % 4}` }, `${name} ${value.toFixed(2)}`)]),
     shared.length ? ` · ${shared.join("; ")}` : "")];
 }
 

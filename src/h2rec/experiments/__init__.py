@@ -1,1 +1,0 @@
-"""The pipeline as cached stages, its configuration, and its reports."""

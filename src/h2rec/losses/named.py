@@ -1,0 +1,59 @@
+"""The ranking losses that settings name."""
+
+import torch
+from pydantic import Field
+
+from h2rec.losses.protocol import ComparedScores, RankingLoss, RankingSettings
+from h2rec.losses.ranking import bce_loss, bpr_loss, gbce_loss, sampled_softmax_loss, softmax_loss
+
+
+class SampledSoftmax(RankingLoss):
+    """See `sampled_softmax_loss`; with log-Q correction."""
+
+    def __call__(self, scores: ComparedScores) -> torch.Tensor:
+        """See `RankingLoss.__call__`."""
+        return sampled_softmax_loss(scores.positive, scores.others, scores.hit, scores.log_expected_count)
+
+
+class Softmax(RankingLoss):
+    """See `softmax_loss`."""
+
+    whole_catalogue = True
+
+    def __call__(self, scores: ComparedScores) -> torch.Tensor:
+        """See `RankingLoss.__call__`."""
+        return softmax_loss(scores.others, scores.targets)
+
+
+class BPR(RankingLoss):
+    """See `bpr_loss`."""
+
+    def __call__(self, scores: ComparedScores) -> torch.Tensor:
+        """See `RankingLoss.__call__`."""
+        return bpr_loss(scores.positive, scores.others, scores.hit)
+
+
+class BCE(RankingLoss):
+    """See `bce_loss`."""
+
+    def __call__(self, scores: ComparedScores) -> torch.Tensor:
+        """See `RankingLoss.__call__`."""
+        return bce_loss(scores.positive, scores.others, scores.hit)
+
+
+class GBCESettings(RankingSettings):
+    """gBCE's calibration."""
+
+    t: float = Field(0.75, ge=0, le=1)
+    """0 is BCE, 1 is fully calibrated."""
+
+
+class GBCE(RankingLoss):
+    """See `gbce_loss`."""
+
+    settings_class = GBCESettings
+
+    def __call__(self, scores: ComparedScores) -> torch.Tensor:
+        """See `RankingLoss.__call__`."""
+        assert isinstance(self.settings, GBCESettings)
+        return gbce_loss(scores.positive, scores.others, scores.hit, scores.item_count, self.settings.t)

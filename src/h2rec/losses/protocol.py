@@ -1,0 +1,60 @@
+"""What every ranking loss can do."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from h2rec.settings import Settings
+
+
+class RankingSettings(Settings):
+    """A ranking loss by name; one with settings of its own has a subclass."""
+
+    name: str
+    """sampled_softmax (competitive today), bpr (the paper's), softmax, bce, gbce, or one of another package."""
+
+
+@dataclass(frozen=True, eq=False)
+class ComparedScores:
+    """Scores of `n` targets and of what they are compared with.
+
+    Parameters
+    ----------
+    positive
+        Of the targets, `[n]`.
+    others
+        Of `M` negatives, `[n, M]`; of the items 1..N where the loss compares with the whole catalogue.
+    targets
+        The targets, int64 `[n]`.
+    hit
+        Row and column, int64 `[2, h]`, of the negatives that are the target itself and do not count.
+    log_expected_count
+        Log of how often the draw holds each negative, float32 broadcast to `[n, M]`, or one number for all.
+    item_count
+        N.
+    """
+
+    positive: torch.Tensor
+    others: torch.Tensor
+    targets: torch.Tensor
+    hit: torch.Tensor
+    log_expected_count: torch.Tensor | float
+    item_count: int
+
+
+class RankingLoss(ABC):
+    """A loss over one target and some other items a position, made from its settings."""
+
+    settings_class: ClassVar[type[RankingSettings]] = RankingSettings
+    """Settings of `loss.ranking` for this loss."""
+    whole_catalogue: ClassVar[bool] = False
+    """Whether it compares with every item, and no negatives are drawn."""
+
+    def __init__(self, settings: RankingSettings) -> None:
+        self.settings = settings
+
+    @abstractmethod
+    def __call__(self, scores: ComparedScores) -> torch.Tensor:
+        """Mean over the positions, a scalar."""

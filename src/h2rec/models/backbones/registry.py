@@ -1,0 +1,28 @@
+"""Backbones by name, and the settings that every one has."""
+
+from typing import TYPE_CHECKING
+
+from h2rec.registry import Registry
+from h2rec.settings import Settings
+
+if TYPE_CHECKING:
+    from h2rec.models.backbones.protocol import Backbone
+
+BACKBONES: Registry[type["Backbone"]] = Registry(
+    "backbone",
+    "h2rec.backbones",
+    {
+        "sasrec": "h2rec.models.backbones.transformer:SASRecBackbone",
+        "bert4rec": "h2rec.models.backbones.transformer:BERT4RecBackbone",
+        "gru4rec": "h2rec.models.backbones.gru:GRUBackbone",
+    },
+    base="h2rec.models.backbones.protocol:Backbone",
+)
+"""Backbones by name; `model.backbone` names one."""
+
+
+class BackboneSettings(Settings):
+    """A backbone's name; one with settings of its own has a subclass."""
+
+    name: str
+    """sasrec, bert4rec, gru4rec, or one of another package."""

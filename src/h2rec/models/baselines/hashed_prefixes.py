@@ -1,0 +1,71 @@
+"""PG-SID: every prefix of an item's code tuple has a row in one hashed table; an item is their sum.
+
+Zheng et al., "Enhancing Embedding Representation Stability in Recommendation Systems with Semantic ID", 2025
+(arXiv 2504.02137), prefix n-grams; after the n-grams of Singh et al., RecSys 2024 (arXiv 2306.08121). Items
+that share a prefix share its row on purpose; the hash adds accidental sharing: of ``n`` prefixes in ``R`` rows, ``n`` a
+good deal smaller, about ``n / R`` share one.
+"""
+
+from typing import Self
+
+import numpy as np
+from pydantic import Field
+
+from h2rec.models.branches.settings import BranchSettings
+from h2rec.models.branches.tables import TableBranch
+from h2rec.models.features import ItemFeatures
+from h2rec.models.row_sum import RowArray, RowSum
+from h2rec.models.settings import BranchModelSettings
+from h2rec.semantic_ids.codes import CodeArray
+
+PRIME = 2**31 - 1
+MULTIPLIER = 1_000_003
+
+
+class HashedPrefixesSettings(BranchSettings):
+    """The table that prefixes are hashed to."""
+
+    rows: int = Field(262_144, ge=2, json_schema_extra={"search": {"choices": [131_072, 262_144, 1_048_576]}})
+    """Rows of the table; several for each prefix, or many share a row by accident."""
+
+
+class HashedPrefixesBranch(TableBranch):
+    """A backbone over sums of hashed prefixes."""
+
+    settings_class = HashedPrefixesSettings
+    reads_codes = True
+
+    @classmethod
+    def build(cls, settings: BranchSettings, model: BranchModelSettings, features: ItemFeatures) -> Self:
+        """See `Branch.build`."""
+        assert isinstance(settings, HashedPrefixesSettings)
+        rows = prefix_rows(features.require_codes("a branch of hashed prefixes").codes, settings.rows)
+        return cls(settings, model, RowSum(rows, settings.rows, model.dim, stored=False))
+
+
+def prefix_rows(codes: CodeArray, row_count: int) -> RowArray:
+    """Hash the prefixes of every item's codes to rows 1..R.
+
+    A prefix ``(c_1 .. c_p)`` is the polynomial ``h_p = h_{p-1} * 1000003 + c_p + 1  (mod 2^31 - 1)`` with
+    ``h_0 = 0``, and its row is ``h_p mod R + 1``. Levels and codebook sizes need no bound: plain products of
+    codebook sizes would overflow, and a table of 2^n rows would forget the coarse codes of a 2^m codebook.
+
+    Parameters
+    ----------
+    codes
+        `[N, L]`.
+    row_count
+        R.
+
+    Returns
+    -------
+    RowArray
+        `[N, L]`, the prefix of length p in column ``p - 1``.
+    """
+    kept = codes.astype(np.int64)
+    hashed = np.zeros_like(kept)
+    state = np.zeros(len(kept), dtype=np.int64)
+    for level in range(kept.shape[1]):
+        state = (state * MULTIPLIER + kept[:, level] + 1) % PRIME
+        hashed[:, level] = state % row_count + 1
+    return hashed

@@ -1,0 +1,26 @@
+"""Branches: what an item is, how a history of such items is read, and how both are scored. One file a kind."""
+
+from typing import TYPE_CHECKING
+
+from h2rec.registry import Registry
+
+if TYPE_CHECKING:
+    from h2rec.models.branches.protocol import Branch
+
+BRANCHES: Registry[type["Branch"]] = Registry(
+    "kind of branch",
+    "h2rec.branches",
+    {
+        "ids": "h2rec.models.branches.ids:IdsBranch",
+        "codes": "h2rec.models.branches.codes:CodesBranch",
+        "prefixes": "h2rec.models.branches.prefixes:PrefixesBranch",
+        "popularity": "h2rec.models.branches.popularity:PopularityBranch",
+        "ids_and_codes": "h2rec.models.baselines.ids_and_codes:IdsAndCodesBranch",
+        "ids_and_text": "h2rec.models.baselines.ids_and_text:IdsAndTextBranch",
+        "code_sum": "h2rec.models.baselines.code_sum:CodeSumBranch",
+        "hashed_prefixes": "h2rec.models.baselines.hashed_prefixes:HashedPrefixesBranch",
+        "code_pieces": "h2rec.models.baselines.code_pieces:CodePiecesBranch",
+    },
+    base="h2rec.models.branches.protocol:Branch",
+)
+"""Kinds of branches by name; `model.branches.NAME.kind` names one."""

@@ -1,0 +1,73 @@
+"""A branch that knows how often items were interacted with in training, and nothing of the user."""
+
+from typing import Self
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from h2rec.data.histories import Histories, IntArray
+from h2rec.models.branch_items import DenseItems
+from h2rec.models.branches.protocol import Branch, BranchRead, Sequences
+from h2rec.models.branches.settings import BranchSettings
+from h2rec.models.features import ItemFeatures, NewItems
+from h2rec.models.protocol import Intent
+from h2rec.models.settings import BranchModelSettings
+
+
+class PopularitySettings(BranchSettings):
+    """What popularity weighs, and what it counts."""
+
+    window: float | None = Field(
+        None, gt=0, le=1, json_schema_extra={"search": {"choices": [None, 0.1, 0.2, 0.4]}}
+    )
+    """Count only the latest share of every user's training interactions; null counts them all."""
+
+
+class PopularityBranch(Branch):
+    """``log(1 + training interactions)``: a positive weight moves places to the head, a negative one to the tail."""
+
+    settings_class = PopularitySettings
+    is_trained = False
+    log_count: torch.Tensor
+
+    def __init__(self, settings: BranchSettings, counts: IntArray) -> None:
+        super().__init__()
+        self.settings = settings
+        padded = torch.zeros(len(counts) + 1)  # and a row for the masked item
+        padded[:-1] = torch.from_numpy(counts).float()
+        self.register_buffer("log_count", torch.log1p(padded))
+
+    @classmethod
+    def build(cls, settings: BranchSettings, model: BranchModelSettings, features: ItemFeatures) -> Self:
+        """See `Branch.build`."""
+        counts: IntArray = np.zeros(features.item_count + 1, dtype=np.int64)
+        if features.train is not None and isinstance(settings, PopularitySettings) and settings.window:
+            counts = latest_counts(features.train, features.item_count, settings.window)
+        elif features.train_counts is not None:
+            counts = features.train_counts
+        return cls(settings, counts)
+
+    def forward(self, sequences: Sequences, intent: Intent | None) -> BranchRead:
+        """Return the weight, for each position read."""
+        return BranchRead(self.log_count.new_full((sequences.at.shape[0], 1), self.settings.weight))
+
+    def items(self, items: torch.Tensor) -> DenseItems:
+        """``log(1 + c)`` of items `[M]`, `[M, 1]`."""
+        return DenseItems(self.log_count[items][:, None])
+
+    def grow(self, smaller: Self, new: NewItems) -> None:
+        """A new item counts as popular as the items of its code group are on average."""
+        self.log_count.copy_(new.learned_rows(smaller.log_count))
+
+
+def latest_counts(train: Histories, item_count: int, window: float) -> IntArray:
+    """Count the latest share of every user's training interactions, int64 `[N + 1]`.
+
+    The order within each history is all that every data set has; a share of each history, at least one
+    interaction, stands for the latest period.
+    """
+    kept = np.ceil(train.lengths * window).astype(np.int64)
+    distance_from_end = np.repeat(train.offsets[1:], train.lengths) - np.arange(len(train.items))
+    latest = np.asarray(train.items)[distance_from_end <= np.repeat(kept, train.lengths)]
+    return np.bincount(latest, minlength=item_count + 1)

@@ -1,0 +1,111 @@
+"""What every branch can do: read histories, describe and score items, start, grow, and say why."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import torch
+from torch import nn
+
+from h2rec.models.branch_items import BranchItems
+from h2rec.models.branches.settings import BranchSettings
+from h2rec.models.features import ItemFeatures, NewItems
+from h2rec.models.protocol import Intent, Reason
+from h2rec.models.settings import BranchModelSettings
+from h2rec.models.warm_start import TextStart
+
+
+@dataclass(frozen=True, eq=False)
+class Sequences:
+    """Sequences to read.
+
+    Parameters
+    ----------
+    items
+        int64 `[B, T]`, padded on the right with 0.
+    lengths
+        int64 `[B]`.
+    at
+        Flat positions to read, int64 `[n]`.
+    """
+
+    items: torch.Tensor
+    lengths: torch.Tensor
+    at: torch.Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class BranchRead:
+    """What a branch read at `n` positions.
+
+    Parameters
+    ----------
+    user
+        User vectors `[n, D]`: their inner products with items' vectors are the branch's scores, weighed.
+    encoded
+        What its encoder gave, `[n, d]`; None for a branch without one.
+    """
+
+    user: torch.Tensor
+    encoded: torch.Tensor | None = None
+
+
+class Branch(nn.Module, ABC):
+    """One view of the items, and how users meet it.
+
+    A branch is made by `build`, with starting weights drawn from torch's generator in the order of its parts.
+    """
+
+    settings_class: ClassVar[type[BranchSettings]] = BranchSettings
+    """Settings of `model.branches.NAME` for this kind."""
+    reads_codes: ClassVar[bool] = False
+    """Whether it knows items by their semantic IDs."""
+    reads_text: ClassVar[bool] = False
+    """Whether it can't do without the items' text."""
+    is_trained: ClassVar[bool] = True
+    """Whether it has weights to learn; one that has none takes no part in training."""
+    refuses_new_items: ClassVar[str | None] = None
+    """Why new items can't be placed, or None where they can."""
+
+    settings: BranchSettings
+
+    @classmethod
+    @abstractmethod
+    def build(cls, settings: BranchSettings, model: BranchModelSettings, features: ItemFeatures) -> Self:
+        """Make the branch.
+
+        Raises
+        ------
+        ConfigError
+            If it needs codes or text that the catalogue does not have.
+        """
+
+    @abstractmethod
+    def forward(self, sequences: Sequences, intent: Intent | None) -> BranchRead:
+        """Read histories; `intent` is there where a branch of the model fuses codes."""
+
+    @abstractmethod
+    def items(self, items: torch.Tensor) -> BranchItems:
+        """Items `[M]`, in the form that scores them fastest."""
+
+    def scores(
+        self, read: BranchRead, intent: torch.Tensor | None, targets: torch.Tensor, items: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Scores of each position's target, `[n]`, and of items that all positions share, `[n, M]`.
+
+        `intent` is alpha at the positions read, `[n, L]`.
+        """
+        own = (read.user * self.items(targets).vectors()).sum(-1)
+        return own, read.user @ self.items(items).vectors().T
+
+    def start(self, text: TextStart) -> None:
+        """Start its tables from the items' text."""
+
+    @abstractmethod
+    def grow(self, smaller: Self, new: NewItems) -> None:
+        """Take over the weights of the same branch over fewer items, and place the new items behind them."""
+
+    def reasons(self, items: Sequence[int], history: Sequence[int]) -> list[list[Reason]]:
+        """What in a history speaks for each of some items, by index; the strongest first."""
+        return [[] for _ in items]

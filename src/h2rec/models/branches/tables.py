@@ -1,0 +1,65 @@
+"""Branches whose item is one static vector: the same that a history is read from and that scores are made with.
+
+As in SASRec; what the kinds differ in is what the vector is made of, which is an `ItemTable`.
+"""
+
+from typing import Self
+
+import torch
+
+from h2rec.models.backbones import Backbone, make_backbone
+from h2rec.models.branch_items import DenseItems
+from h2rec.models.branches.protocol import Branch, BranchRead, Sequences
+from h2rec.models.branches.settings import BranchSettings
+from h2rec.models.features import NewItems
+from h2rec.models.item_table import ItemTable
+from h2rec.models.protocol import Intent, read
+from h2rec.models.score import Score
+from h2rec.models.settings import BranchModelSettings
+from h2rec.models.ties.cross_attention import CrossAttentionTie
+from h2rec.models.warm_start import TextStart
+
+
+class TableBranch(Branch):
+    """A backbone over an item table.
+
+    Parameters
+    ----------
+    settings
+        Its settings.
+    model
+        The model's, where its own are null.
+    table
+        What items are made of.
+    """
+
+    def __init__(self, settings: BranchSettings, model: BranchModelSettings, table: ItemTable) -> None:
+        super().__init__()
+        self.settings = settings
+        self.table = table
+        self.encoder: Backbone = make_backbone(model, settings.layers, settings.dropout)
+        self.score: Score = model.score_of(settings)
+        self.cross_attention: CrossAttentionTie | None = None
+
+    def forward(self, sequences: Sequences, intent: Intent | None) -> BranchRead:
+        """See `Branch.forward`."""
+        entry = self.table(sequences.items)
+        if self.cross_attention is not None and intent is not None:
+            entry = self.cross_attention(entry, intent)
+        state = read(self.encoder(entry, sequences.lengths), sequences.at)
+        return BranchRead(self.score.user_side(state), state)
+
+    def items(self, items: torch.Tensor) -> DenseItems:
+        """See `Branch.items`."""
+        return DenseItems(self.score.item_side(self.table(items)))
+
+    def start(self, text: TextStart) -> None:
+        """See `Branch.start`."""
+        self.table.start(text)
+
+    def grow(self, smaller: Self, new: NewItems) -> None:
+        """See `Branch.grow`."""
+        self.table.grow(smaller.table, new)
+        self.encoder.load_state_dict(smaller.encoder.state_dict())
+        if self.cross_attention is not None and smaller.cross_attention is not None:
+            self.cross_attention.load_state_dict(smaller.cross_attention.state_dict())

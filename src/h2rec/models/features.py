@@ -1,0 +1,129 @@
+"""What a model may know of the items beforehand, and of items that come later."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from h2rec.data.histories import Histories, IntArray
+from h2rec.errors import ConfigError
+from h2rec.models.nearest_groups import NearestGroups
+from h2rec.semantic_ids.codes import CodeArray, SemanticIds
+
+Vectors = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class ItemFeatures:
+    """All that a model may know of the items beforehand.
+
+    Parameters
+    ----------
+    item_count
+        Number of items, N.
+    semantic_ids
+        Codes of the items, or None for a catalogue without.
+    text
+        Text embeddings, float32 `[N, m]`, or None for a catalogue without.
+    has_text
+        Which items have a text of their own, bool `[N]`; None for all. The others start as if there were no text.
+    train_counts
+        Training interactions of each item, `[N + 1]`, padding first; None where weights are loaded later.
+    train
+        Training histories; None where weights are loaded later.
+    coded_by_text
+        Whether the codes were quantized from the items' texts, and not read from a file.
+    stored
+        Weights that are loaded later, by name: what a part learned beside its parameters lies among them.
+    """
+
+    item_count: int
+    semantic_ids: SemanticIds | None = None
+    text: Vectors | None = None
+    has_text: npt.NDArray[np.bool_] | None = None
+    train_counts: IntArray | None = None
+    train: Histories | None = None
+    coded_by_text: bool = True
+    stored: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+    @property
+    def shared_codes(self) -> CodeArray | None:
+        """Codes by which items of like meaning are found, `[N + 1, L]`, padding first.
+
+        Items without text, whose codes are those of the mean of all texts, share none: each has numbers of its own.
+        """
+        if self.semantic_ids is None:
+            return None
+        codes = self.semantic_ids.padded()
+        if self.coded_by_text:
+            unknown = np.flatnonzero(~self.described) + 1
+            codes[unknown] = -unknown[:, None]
+        return codes
+
+    @property
+    def described(self) -> npt.NDArray[np.bool_]:
+        """Which items have a text, bool `[N]`."""
+        return np.ones(self.item_count, np.bool_) if self.has_text is None else self.has_text
+
+    def require_codes(self, who: str) -> SemanticIds:
+        """Codes of the items.
+
+        Raises
+        ------
+        ConfigError
+            If the catalogue has none.
+        """
+        if self.semantic_ids is None:
+            raise ConfigError(f"{who} needs semantic IDs", "give the items text, or a file of codes")
+        return self.semantic_ids
+
+    def require_text(self, who: str) -> Vectors:
+        """Text embeddings of the items.
+
+        Raises
+        ------
+        ConfigError
+            If the catalogue has none.
+        """
+        if self.text is None:
+            raise ConfigError(f"{who} needs the items' text", "give data.items a file with text columns")
+        return self.text
+
+    def below(self, name: str) -> Self:
+        """The same features for a part of the model: of the stored weights, those below its name."""
+        prefix = f"{name}."
+        inner = {key.removeprefix(prefix): w for key, w in self.stored.items() if key.startswith(prefix)}
+        return replace(self, stored=inner)
+
+
+@dataclass(frozen=True, eq=False)
+class NewItems:
+    """Items that join a trained model behind its own.
+
+    Parameters
+    ----------
+    groups
+        The known items that share most leading codes with each new one.
+    text
+        Text embeddings, float32 `[M, m]`, for a model that keeps them; None where it keeps none.
+    """
+
+    groups: NearestGroups
+    text: Vectors | None = None
+
+    def __len__(self) -> int:
+        return len(self.groups.levels)
+
+    def learned_rows(self, table: torch.Tensor) -> torch.Tensor:
+        """Grow a learned table `[N + 2, ..]` (padding first, masked item last): a new row is its group's mean."""
+        known = table[1:-1].detach().cpu().numpy()
+        rows = torch.from_numpy(self.groups.mean_of(known)).to(table.dtype)
+        return torch.cat([table[:-1], rows, table[-1:]])
+
+    def unseen_rows(self, table: torch.Tensor) -> torch.Tensor:
+        """Grow a fixed table `[N + 2, ..]`: a new row is the padding's, which says: never seen."""
+        rows = table[:1].expand(len(self), *table.shape[1:])
+        return torch.cat([table[:-1], rows, table[-1:]])

@@ -1,0 +1,81 @@
+"""Code-guided alignment: items of like meaning are drawn together in codes and in hash IDs (item level)."""
+
+import numpy as np
+import torch
+
+from h2rec.batching.cooccurrence import cooccurrence, neighbours_within
+from h2rec.batching.sequences import Batch
+from h2rec.losses.contrastive import multi_positive_info_nce
+from h2rec.losses.positives import share_levels
+from h2rec.models.branches.codes import CodesBranch
+from h2rec.models.branches.ids import IdsBranch
+from h2rec.models.features import ItemFeatures
+from h2rec.models.protocol import LossTerm, UserStates
+from h2rec.models.ties.settings import TieSettings
+
+MOST_ITEMS = 512
+"""In-batch items that are compared, at most: memory is the square of this, whatever the catalogue."""
+
+
+class Alignment:
+    """Multi-positive InfoNCE between the code sums and the hash IDs of a batch's distinct targets, symmetric.
+
+    Parameters
+    ----------
+    codes, ids
+        The branches that are aligned.
+    settings
+        The ties'.
+    features
+        Codes, counts and training histories: the only source of co-occurrence.
+    """
+
+    name = "alignment"
+
+    def __init__(
+        self, codes: CodesBranch, ids: IdsBranch, settings: TieSettings, features: ItemFeatures
+    ) -> None:
+        self._codes, self._ids = codes, ids
+        self._settings = settings
+        shared = features.shared_codes
+        assert shared is not None
+        assert features.train is not None
+        self._shared = torch.from_numpy(shared).long()
+        counts = features.train.counts(features.item_count)
+        self._train_counts = torch.from_numpy(counts)
+        window = settings.alignment.window
+        self._neighbours = cooccurrence(features.train, features.item_count, window) if window else None
+
+    def due(self, step: int) -> bool:
+        """See `OwnLoss.due`."""
+        return step % self._settings.alignment.every == 0
+
+    def __call__(self, batch: Batch, states: UserStates, random: np.random.Generator) -> LossTerm:
+        """See `OwnLoss.__call__`."""
+        settings = self._settings.alignment
+        items = torch.unique(batch.targets[batch.targets > 0]).cpu().numpy()
+        if len(items) > MOST_ITEMS:
+            items = np.sort(random.choice(items, MOST_ITEMS, replace=False))
+        positives = self.positives(items).to(batch.targets.device)
+        rows = torch.from_numpy(items).to(batch.targets.device)
+        hid = self._ids.table(rows)
+        if settings.spare_head is not None:
+            passed = settings.spare_head / (settings.spare_head + self._train_counts[items, None])
+            hid = _with_gradient(hid, passed.to(hid))
+        value = multi_positive_info_nce(self._codes.sums(rows), hid, positives, self._settings.temperature)
+        figures = {"positives_per_item": float(positives.sum()) / len(items), "items_compared": len(items)}
+        return LossTerm(value, settings.beta * settings.every, figures)
+
+    def positives(self, items: np.ndarray) -> torch.Tensor:
+        """Which of some items are positives of each other, boolean `[B, B]`."""
+        codes = self._shared[items]
+        settings = self._settings.alignment
+        positives = share_levels(codes, min(settings.shared_levels, codes.shape[1]), settings.rule)
+        if self._neighbours is not None:
+            positives |= neighbours_within(self._neighbours, items)
+        return positives
+
+
+def _with_gradient(values: torch.Tensor, passed: torch.Tensor) -> torch.Tensor:
+    """Return the values, of whose gradient only a share `passed` flows back."""
+    return values * passed + values.detach() * (1 - passed)

@@ -1,0 +1,66 @@
+"""Masked sequence granularity: a user is the same user with one granularity hidden (user level)."""
+
+import numpy as np
+import torch
+
+from h2rec.batching.sequences import Batch
+from h2rec.losses.contrastive import info_nce
+from h2rec.models.blocks import blocks_of
+from h2rec.models.branches.codes import CodesBranch
+from h2rec.models.branches.protocol import Sequences
+from h2rec.models.protocol import LossTerm, UserStates
+from h2rec.models.ties.settings import TieSettings
+
+
+class Masking:
+    """InfoNCE between the states of a batch's users and those of their masked views.
+
+    Parameters
+    ----------
+    branch, name
+        The branch of codes, and its name.
+    settings
+        The ties'.
+    """
+
+    name = "masking"
+
+    def __init__(self, branch: CodesBranch, name: str, settings: TieSettings) -> None:
+        self._branch = branch
+        self._of_branch = name
+        self._settings = settings
+
+    def due(self, step: int) -> bool:
+        """See `OwnLoss.due`."""
+        return step % self._settings.masking.every == 0
+
+    def __call__(self, batch: Batch, states: UserStates, random: np.random.Generator) -> LossTerm:
+        """See `OwnLoss.__call__`; a user is read where the last target of the sequence is predicted."""
+        assert states.alpha is not None
+        reads = batch.targets > 0
+        plain = states.encoded[self._of_branch][reads.sum(1).cumsum(0) - 1]
+        steps = torch.arange(reads.shape[1], device=reads.device)
+        at = torch.where(reads, steps, -1).max(1).values
+        level = self._level(states.alpha[torch.arange(len(at), device=at.device), at], random)
+        settings = self._settings
+        value = info_nce(plain, self.view(batch, states.alpha, level, at), settings.temperature)
+        return LossTerm(value, settings.masking.gamma * settings.masking.every)
+
+    def view(self, batch: Batch, alpha: torch.Tensor, level: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+        """Masked views of a batch, `[B, d]`, encoded in its blocks: `level` and `at` are of each sequence, `[B]`."""
+        parts = []
+        for rows, width in blocks_of(batch):
+            items, lengths, read_at = batch.items[rows, :width], batch.lengths[rows], at[rows]
+            flat = torch.arange(len(items), device=items.device) * width + read_at
+            sequences = Sequences(items, lengths, flat)
+            parts.append(self._branch.masked(sequences, alpha[rows, :width], level[rows]))
+        return torch.cat(parts)
+
+    def _level(self, alpha: torch.Tensor, random: np.random.Generator) -> torch.Tensor:
+        match self._settings.masking.level:
+            case "lowest":
+                return alpha.argmin(-1)
+            case "highest":
+                return alpha.argmax(-1)
+            case _:
+                return torch.from_numpy(random.integers(0, alpha.shape[1], len(alpha))).to(alpha.device)

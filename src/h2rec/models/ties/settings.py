@@ -1,0 +1,58 @@
+"""Settings of what joins branches: fusion, cross-attention, alignment, masking (H2Rec's own parts)."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from h2rec.settings import Settings
+
+FusionName = Literal["adaptive", "equal", "mean_history"]
+IntentName = Literal["causal", "last"]
+CrossAttentionName = Literal["residual", "plain", "none"]
+
+
+class AlignmentSettings(Settings):
+    """Code-guided alignment of the branches of codes and of hash IDs (item level)."""
+
+    beta: float = Field(0.5, ge=0, json_schema_extra={"search": {"choices": [0.0, 0.1, 0.5]}})
+    """Weight of the term; 0 turns it off."""
+    shared_levels: int = Field(3, ge=1)
+    """p: items that share at least this many levels, or all where there are fewer, are positives of each other."""
+    rule: Literal["prefix", "any"] = "prefix"
+    """What sharing p levels means: the first p, or any p."""
+    window: int = Field(1, ge=0)
+    """w: items within this many positions of one training sequence are positives; 0 turns that off."""
+    every: int = Field(4, ge=1)
+    """One batch in so many computes the term, with its weight multiplied by that: the same on average, for less."""
+    spare_head: float | None = Field(None, gt=0)
+    """Beyond the paper: an item with c training interactions takes ``s / (s + c)`` of the term's gradient into its hash
+    ID, so that codes guide the tail's and leave what the head's have learned; null lets all of it through."""
+
+
+class MaskingSettings(Settings):
+    """Masked sequence granularity in the branch of codes (user level)."""
+
+    gamma: float = Field(0.1, ge=0)
+    """Weight of the term; 0 turns it off."""
+    level: Literal["random", "lowest", "highest"] = "random"
+    """Which granularity is masked: random, or the one with the lowest or highest alpha."""
+    every: int = Field(8, ge=1)
+    """One batch in so many computes the term, with its weight multiplied by that: the same on average, for less."""
+
+
+class TieSettings(Settings):
+    """What joins the branches of codes and of hash IDs, where a model has both."""
+
+    intent: IntentName = "causal"
+    """Read alpha at each position (trains all positions), or once from the last item (the paper)."""
+    fusion: FusionName = "adaptive"
+    """alpha from the item (adaptive), fixed and equal (without fusion), or from the mean of the history."""
+    cross_attention: CrossAttentionName = "residual"
+    """Hash IDs read their items' codes: and stay beside what they read (residual), are replaced by it (plain), or do
+    not read (none)."""
+    temperature: float = Field(0.2, gt=0)
+    """tau of the contrastive losses, over items and over users."""
+    alignment: AlignmentSettings = AlignmentSettings()
+    """Code-guided alignment."""
+    masking: MaskingSettings = MaskingSettings()
+    """Masked sequence granularity."""

@@ -1,0 +1,255 @@
+"""Extreme cold start: items that training never saw, ranked by what their text and codes tell."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import numpy as np
+import polars as pl
+
+from h2rec.claims import claim_names
+from h2rec.data.splits import Holdout
+from h2rec.errors import ConfigError, DataError
+from h2rec.evaluation.metrics import per_case
+from h2rec.evaluation.ranking import rank
+from h2rec.evaluation.scorer import Restricted, Scorer
+from h2rec.evaluation.settings import FULL, EvaluateSettings, RepeatRule
+from h2rec.evaluation.significance import compare_models
+from h2rec.files import write_json
+from h2rec.models.build import grown_model
+from h2rec.models.features import NewItems
+from h2rec.models.nearest_groups import NearestGroups, nearest_groups
+from h2rec.models.scorer import CatalogueScorer
+from h2rec.models.settings import BranchModelSettings, ModelSettings
+from h2rec.models.warm_start import text_vectors
+from h2rec.research.cold_start.cases import ColdCases, cold_cases, withheld_items, write_warm_files
+from h2rec.research.cold_start.scorers import OneBranch, SameForAll, TextNeighbours, with_new_ids
+from h2rec.research.suite.comparison import mark_places, over_seeds, tests_against
+from h2rec.run.config import RunConfig
+from h2rec.run.pipeline import EVALUATION_SEED, Pipeline
+from h2rec.run.provenance import provenance
+from h2rec.run.run_folder import is_run_folder
+from h2rec.semantic_ids.codes import SemanticIds
+from h2rec.semantic_ids.new_items import encode_new
+from h2rec.semantic_ids.quantizers import load_quantizer
+from h2rec.text.encoders import load_encoder
+from h2rec.text.fields import item_texts
+
+logger = logging.getLogger(__name__)
+
+TESTED = "H2Rec, HID of the code group"
+"""What `h2rec add-items` does, and what all other ways are tested against."""
+METRICS = ("hit@10", "ndcg@10", "hit@100", "hit@500")
+SCOPES = {"all": "among all items", "cold": "among cold items"}
+
+
+@dataclass(frozen=True, eq=False)
+class WithheldItems:
+    """What is known of the withheld items: text embeddings `[M, m]`, all items' codes, nearest code groups."""
+
+    vectors: np.ndarray[Any, np.dtype[np.float32]]
+    ids: SemanticIds
+    groups: NearestGroups
+
+
+def cold_start(
+    config: RunConfig,
+    out: Path,
+    *,
+    share: float = 0.1,
+    seeds: Sequence[int] = (0, 1, 2),
+    stages: Path | None = None,
+) -> dict[str, Any]:
+    """Withhold items, train without them, and rank them by every way there is; finished trainings are reused.
+
+    Parameters
+    ----------
+    config
+        Of an H2Rec run; SASRec is trained with the same settings. Items are withheld with a fixed seed.
+    share
+        Share of the items to withhold.
+    seeds
+        Training seeds.
+
+    Returns
+    -------
+    dict
+        Written to `cold_start.json`: ``records`` as those of `comparison.evidence`, with the protocols "among all
+        items" (without those of the history, where the data's rule for repeats excludes them) and "among cold items";
+        the name of the data set and counts; ``repeats``: that rule;
+        ``shared_levels``: how many withheld items share that many leading codes with a known one.
+
+    Raises
+    ------
+    ConfigError
+        If new items can't be given codes with these settings, the split is not leave-one-out, the model is not H2Rec,
+        or texts are to be spoiled.
+    DataError
+        If no item has a text, or no test user's target is withheld.
+    """
+    if config.text.precomputed or config.semantic_ids.reads_file:
+        raise ConfigError(
+            "withheld items need a text encoder and a quantizer, not files of embeddings or codes"
+        )
+    if config.data.split != "leave_one_out":
+        raise ConfigError("cold start needs data.split: leave_one_out")
+    models = _compared(config.model)
+    if config.text.noise is not None and config.text.noise.share:
+        raise ConfigError("cold start takes texts as they are", "leave text.noise out")
+    claim_names(out, ("cold_start.json",), _is_cold_start)  # the log is opened by then
+    whole = Pipeline(config, out / "whole", stages or out / "stages")
+    # What is text is decided on the whole catalogue, not anew on what is left of it.
+    config = config.model_copy(update={"text": config.text.model_copy(update={"fields": whole.text_fields})})
+    has_text = np.array([bool(text) for text in item_texts(whole.dataset.items, config.text.fields)])
+    if not has_text.any():
+        raise DataError("no item has a text, by which items that are withheld would be placed")
+    withheld = withheld_items(whole.dataset, has_text, share, EVALUATION_SEED)
+    warm = whole.store.run(
+        "warm_data",
+        {"data": whole.data_stage.key, "share": share, "fields": config.text.fields},
+        lambda folder: write_warm_files(whole.dataset, withheld, folder),
+    )
+    kept = {name: getattr(config.data, name) for name in ("head_share", "popularity_groups")}
+    files = {"interactions": warm.folder / "interactions.parquet", "items": warm.folder / "items.parquet"}
+    data = type(config.data).model_validate({**kept, **files})
+    ranks: dict[str, list[pl.DataFrame]] = {}
+    for seed in seeds:
+        train = config.train.model_copy(update={"seed": seed})
+        for name, model in models.items():
+            changed = config.model_copy(update={"data": data, "train": train, "model": model})
+            pipeline = Pipeline(changed, out / f"{name.lower()}-{seed}", whole.store.root)
+            cold = cold_cases(whole.dataset, pipeline.dataset, withheld)
+            new = _described(pipeline, cold)
+            for way, scorer in _ways(name, pipeline, new, first=seed == seeds[0]):
+                known = pipeline.dataset.item_count
+                ranks.setdefault(way, []).append(_ranks(scorer, cold.cases, known, whole.repeats.rule))
+    found = {
+        "data": config.data.name,
+        "tested": TESTED,
+        "metrics": list(METRICS),
+        "repeats": whole.repeats.rule,
+        "records": list(_records(ranks)),
+        "withheld_items": cold.items.height,
+        "known_items": pipeline.dataset.item_count,
+        "cases": len(cold.cases),
+        "shared_levels": np.bincount(new.groups.levels, minlength=new.ids.levels + 1).tolist(),
+        "provenance": provenance(seeds[0]) | {"seeds": list(seeds), "share": share},
+    }
+    write_json(out / "cold_start.json", found)
+    return found
+
+
+def _compared(settings: ModelSettings) -> dict[str, BranchModelSettings]:
+    """The model with codes and hash IDs, and its branch of hash IDs alone."""
+    ids = {n: b for n, b in settings.branches.items() if b.kind == "ids"} if _is_h2rec(settings) else {}
+    if not ids or not isinstance(settings, BranchModelSettings):
+        raise ConfigError(
+            "model: cold start is of a model with a branch of codes and one of hash IDs",
+            "take the preset h2rec",
+        )
+    return {"H2Rec": settings, "SASRec": settings.model_copy(update={"branches": ids})}
+
+
+def _is_h2rec(settings: ModelSettings) -> TypeGuard[BranchModelSettings]:
+    if not isinstance(settings, BranchModelSettings):
+        return False
+    return {"codes", "ids"} <= {branch.kind for branch in settings.branches.values()}
+
+
+def claim(out: Path) -> None:
+    """Refuse a folder in which the experiment would overwrite what h2rec did not write.
+
+    Raises
+    ------
+    H2RecError
+        Naming what is there.
+    """
+    # Not the log, which is written on and never over: the command has it before the experiment asks again.
+    claim_names(out, ("cold_start.json",), _is_cold_start)
+
+
+def _is_cold_start(out: Path) -> bool:
+    return is_run_folder(out / "whole")
+
+
+def _described(pipeline: Pipeline, cold: ColdCases) -> WithheldItems:
+    embeddings, ids, stage = pipeline.embeddings, pipeline.semantic_ids, pipeline.semantic_id_stage
+    if embeddings is None or ids is None or stage is None:
+        raise ConfigError("withheld items are placed by their text, and the items have none")
+    encoder, quantizer = load_encoder(embeddings.encoder_folder), load_quantizer(stage.folder / "quantizer")
+    vectors = encoder.encode(item_texts(cold.items, pipeline.text_fields))
+    codes = encode_new(quantizer, vectors, ids, pipeline.config.semantic_ids.collisions).codes
+    groups = nearest_groups(ids.codes, codes)
+    return WithheldItems(vectors, SemanticIds(np.concatenate([ids.codes, codes]), ids.codebook_sizes), groups)
+
+
+def _ways(name: str, pipeline: Pipeline, new: WithheldItems, *, first: bool) -> Iterator[tuple[str, Scorer]]:
+    """Every way to score a catalogue with new items; those without training once only."""
+    settings, embeddings = pipeline.model_settings, pipeline.embeddings
+    assert embeddings is not None
+    assert isinstance(settings, BranchModelSettings)
+    known = embeddings.vectors[embeddings.has_text]
+    by_text = text_vectors(known, settings.dim, new=new.vectors)
+    grown = grown_model(pipeline.model, settings, new.ids, NewItems(new.groups))
+    ids = next(n for n, branch in settings.branches.items() if branch.kind == "ids")
+    # A scorer keeps the item vectors as they are when it is made, so one model serves all of them by turns.
+    yield f"{name}, HID of the code group", CatalogueScorer(grown)
+    if name == "H2Rec":
+        # Whatever codes weigh beside hash IDs, which may be nothing: alone they have an order.
+        codes = next(n for n, branch in settings.branches.items() if branch.kind == "codes")
+        weighed = settings.with_weights({codes: 1.0})
+        alone = grown_model(pipeline.model, weighed, new.ids, NewItems(new.groups))
+        place = alone.branch_names.index(codes)
+        yield "H2Rec, codes alone for all items", OneBranch(CatalogueScorer(alone), place)
+        with_new_ids(grown, ids, np.zeros_like(by_text))
+        yield "H2Rec, no HID for cold items", CatalogueScorer(grown)
+    with_new_ids(grown, ids, by_text)
+    yield f"{name}, HID from text", CatalogueScorer(grown)
+    if first and name == "H2Rec":
+        counts = pipeline.split.train_counts[1:].astype(np.float64)
+        none = np.zeros(len(new.vectors))
+        yield (
+            "text neighbours of the history",
+            TextNeighbours(np.concatenate([embeddings.vectors, new.vectors])),
+        )
+        yield "popularity", SameForAll(np.concatenate([counts, none]))
+        of_group = new.groups.mean_of(counts[:, None].astype(np.float32))[:, 0]
+        yield "popularity of the code group", SameForAll(np.concatenate([counts, of_group]))
+
+
+def _ranks(scorer: Scorer, cases: Holdout, known: int, rule: RepeatRule) -> pl.DataFrame:
+    settings = EvaluateSettings(protocols=[FULL], exposure_ks=[], repeats=rule)
+    among_cold = np.arange(scorer.item_count + 1) > known
+    found = {
+        "all": rank(scorer, cases, settings).by_protocol[FULL],
+        "cold": rank(Restricted(scorer, among_cold), cases, settings).by_protocol[FULL],
+    }
+    frame = {"user": np.asarray(cases.users), "target": np.asarray(cases.targets)}
+    return pl.DataFrame(frame | {f"rank_{scope}": ranks for scope, ranks in found.items()})
+
+
+def _records(ranks: Mapping[str, Sequence[pl.DataFrame]]) -> Iterator[dict[str, Any]]:
+    # What is tested comes last, as in the tables of suites.
+    ordered = {way: ranks[way] for way in sorted(ranks, key=lambda way: (way == TESTED, way))}
+    for scope, title in SCOPES.items():
+        frame = compare_models(ordered, TESTED, METRICS, protocol=scope, family=("metric",))
+        tests = tests_against(frame)
+        for metric in METRICS:
+            column = []
+            for way, frames in ordered.items():
+                values = [per_case(f[f"rank_{scope}"].to_numpy(), metric).mean() for f in frames]
+                column.append(
+                    {
+                        "data": "cold start",
+                        "protocol": title,
+                        "slice": "overall",
+                        "metric": metric,
+                        "model": way,
+                        **over_seeds(values),
+                        **tests.get(f"overall/{metric}/{way}", {}),
+                    }
+                )
+            mark_places(column)
+            yield from column

@@ -1,0 +1,161 @@
+"""What a suite's file asks for: models, data sets and seeds, and which rows are compared."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Self
+
+from pydantic import Field, StrictInt, field_validator, model_validator
+
+from h2rec.errors import ConfigError
+from h2rec.evaluation.metrics import metric_name
+from h2rec.research.suite.files import Values, nested
+from h2rec.settings import Settings
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the tables: the keys of its model's configuration and, of a sweep, what is swept to which value."""
+
+    values: Values
+    model: str
+    key: str | None = None
+    value: Any = None
+
+    @property
+    def swept(self) -> Values:
+        """What a sweep asks for; it wins over all else."""
+        return {} if self.key is None else nested(self.key, self.value)
+
+
+class SuiteSettings(Settings):
+    """What a suite compares. Every part holds the keys of a run's configuration; later parts win."""
+
+    title: str = ""
+    """What the suite shows, in a line."""
+    base: Values = Field(default_factory=dict)
+    """What all runs share."""
+    data: dict[str, Values] = Field(min_length=1)
+    """Data sets by name. In a file null stands for the data set of that name; see `files.located`."""
+    models: dict[str, Values] = Field(min_length=1)
+    """Rows of the tables by name; in a file null drops a row of the suite that is extended."""
+    sweep: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(default_factory=dict)
+    """Dotted keys and their values: every model becomes a row for each of them, one key at a time. In a file null
+    drops a key of the suite that is extended."""
+    unswept: list[str] = Field(default_factory=list)
+    """Models that stand beside a sweep as they are."""
+    skip: dict[str, list[str]] = Field(default_factory=dict)
+    """Models that are not run on a data set (because they need text and it has none)."""
+    tuned_as: dict[str, str] = Field(default_factory=dict)
+    """Rows, or of a sweep models, that take the settings that were searched for another one, but for keys that they
+    set themselves, and have no search of their own. In a file the name of one row says so of all others."""
+    seeds: list[StrictInt] = Field([0, 1, 2], min_length=1)
+    """Training seeds; codes and sampled negatives are the same for all of them."""
+    reference: str | None = None
+    """The row that all others are tested against; null takes the last."""
+    contrasts: dict[str, list[str]] = Field(default_factory=dict)
+    """Further tests that are planned: rows, and for each the rows that it is tested against as well. What a data set
+    skips is left out there."""
+    metrics: list[str] = Field(["hit@10", "ndcg@10", "hit@100", "hit@500"], min_length=1)
+    """Columns of the tables; a protocol that has none of them gets no table."""
+
+    @field_validator("data")
+    @classmethod
+    def _names_of_folders(cls, data: dict[str, Values]) -> dict[str, Values]:
+        for name in data:
+            if "/" in name or "\\" in name or name.startswith("."):
+                raise ValueError(f"'{name}' can't be the name of a data set's folder")
+        return data
+
+    @field_validator("models")
+    @classmethod
+    def _names_of_rows(cls, models: dict[str, Values]) -> dict[str, Values]:
+        for name in models:
+            if not name.strip() or not name.isprintable():
+                raise ValueError(f"{name!r} can't be the name of a row")
+        return models
+
+    @field_validator("metrics")
+    @classmethod
+    def _known_metrics(cls, metrics: list[str]) -> list[str]:
+        try:
+            return [metric_name(name) for name in metrics]
+        except ConfigError as error:
+            raise ValueError(error.message) from None
+
+    @field_validator("seeds", "metrics", "unswept")
+    @classmethod
+    def _each_once(cls, values: list[Any]) -> list[Any]:
+        if len(set(values)) < len(values):
+            raise ValueError(f"{values} names something twice")
+        return values
+
+    @field_validator("sweep")
+    @classmethod
+    def _values_differ(cls, sweep: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        for key, values in sweep.items():
+            if key == "train.seed":
+                raise ValueError("train.seed: the suite's own seeds are trained with; list them under seeds")
+            if len({str(value) for value in values}) < len(values):
+                raise ValueError(f"{key}: {values} names a value twice")
+        return sweep
+
+    @model_validator(mode="before")
+    @classmethod
+    def _all_are_tuned_as_one(cls, values: Any) -> Any:
+        whole = values.get("tuned_as") if isinstance(values, Mapping) else None
+        if isinstance(whole, str) and isinstance(values.get("models"), Mapping):
+            return {**values, "tuned_as": {row: whole for row in values["models"] if row != whole}}
+        return values
+
+    @model_validator(mode="after")
+    def _names_are_rows(self) -> Self:
+        if self.reference is not None and self.reference not in self.rows:
+            raise ValueError(f"reference '{self.reference}' is none of the rows {', '.join(self.rows)}")
+        for row, others in self.contrasts.items():
+            unknown = [name for name in (row, *others) if name not in self.rows]
+            if unknown:
+                raise ValueError(f"contrasts: '{unknown[0]}' is none of the rows {', '.join(self.rows)}")
+            if row in others or len(set(others)) < len(others):
+                raise ValueError(f"contrasts.{row}: expected other rows, each once")
+        if unknown := [name for name in self.unswept if name not in self.models]:
+            raise ValueError(f"unswept: '{unknown[0]}' is none of the models {', '.join(self.models)}")
+        for row, other in self.tuned_as.items():
+            known = dict.fromkeys((*self.rows, *self.models))
+            if unknown := [name for name in (row, other) if name not in known]:
+                raise ValueError(f"tuned_as: '{unknown[0]}' is none of the rows {', '.join(known)}")
+            if other in self.tuned_as:
+                raise ValueError(f"tuned_as.{row}: '{other}' has no search of its own either")
+        for data, names in self.skip.items():
+            unknown = [name for name in names if name not in self.models]
+            if unknown:
+                raise ValueError(
+                    f"skip.{data}: '{unknown[0]}' is none of the models {', '.join(self.models)}"
+                )
+        return self
+
+    @property
+    def rows(self) -> dict[str, Row]:
+        """Rows of the tables by name: the models, or with a sweep one for each model, key and value."""
+        found = {}
+        for name, values in self.models.items():
+            if not self.sweep or name in self.unswept:
+                found[name] = Row(values, name)
+                continue
+            for key, swept in self.sweep.items():
+                of_key = self._short(key)
+                found |= {f"{name}, {of_key} {value}": Row(values, name, key, value) for value in swept}
+        return found
+
+    def _short(self, key: str) -> str:
+        """The end of a swept key that tells it from the other ones."""
+        parts = key.split(".")
+        for start in range(len(parts) - 1, 0, -1):
+            end = parts[start:]
+            if not any(other.split(".")[-len(end) :] == end for other in self.sweep if other != key):
+                return " ".join(end).replace("_", " ")
+        return " ".join(parts).replace("_", " ")
+
+    @property
+    def tested(self) -> str:
+        """Name of the row that all others are tested against."""
+        return self.reference or list(self.rows)[-1]

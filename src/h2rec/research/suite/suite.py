@@ -1,0 +1,331 @@
+"""Models x data sets x seeds from one file, each a pipeline of its own, several side by side."""
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from h2rec.claims import claim_names
+from h2rec.cores import available_cores, default_threads
+from h2rec.errors import ConfigError, DataError, H2RecError
+from h2rec.files import read_json, write_json
+from h2rec.progress import progress_bar
+from h2rec.research.intent import intent_by_popularity
+from h2rec.research.shares import branch_shares
+from h2rec.research.suite.figures import HASHES, Figures, write_hashes
+from h2rec.research.suite.files import Values, merged, read_suite, read_tuned, suite_path, tuned_file
+from h2rec.research.suite.settings import Row, SuiteSettings
+from h2rec.research.workers import side_by_side
+from h2rec.run.config import RunConfig, apply_override
+from h2rec.run.pipeline import Pipeline
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One run of a suite."""
+
+    data: str
+    model: str
+    seed: int
+    config: RunConfig
+    folder: Path
+
+
+class Suite:
+    """A suite and the folder of its runs.
+
+    Parameters
+    ----------
+    settings
+        What is compared.
+    out
+        Folder of the suite; runs lie in ``runs/DATA/ROW/seed-N`` below it.
+    stages
+        Folder of finished stages, which suites may share; by default ``stages`` in `out`.
+    name
+        What the suite is called in its report.
+    tuned
+        Folder of tuned settings, ``DATA/ROW.yaml``: they win over the suite's own, row by row. Rows without a file
+        stay as they are; see `SuiteSettings.tuned_as`.
+    overrides
+        Keys of a run's configuration that win in every run, but over what is swept.
+
+    Raises
+    ------
+    ConfigError
+        Naming the run and key that can't be used, or rows that can't be told apart or compared.
+    """
+
+    def __init__(
+        self,
+        settings: SuiteSettings,
+        out: Path,
+        stages: Path | None = None,
+        name: str = "suite",
+        *,
+        tuned: Path | None = None,
+        overrides: Values | None = None,
+    ) -> None:
+        self.settings = settings
+        self.tuned = tuned
+        self.out = out
+        self.stages = stages or out / "stages"
+        self.name = name
+        self.overrides = overrides or {}
+        self.searched: list[tuple[str, str]] = []
+        """Data sets and rows that have settings in `tuned`."""
+        self._figures = Figures()
+        self.jobs = list(self._jobs())
+        self._check()
+
+    @classmethod
+    def load(
+        cls,
+        suite: str | Path,
+        out: Path,
+        *,
+        data: Sequence[str] = (),
+        overrides: Sequence[str] = (),
+        stages: Path | None = None,
+        tuned: Path | None = None,
+        seeds: Sequence[int] | None = None,
+    ) -> Self:
+        """Read a suite by its file's path or a shipped suite by its name; see `files.read_suite`.
+
+        Other `seeds` than the suite's own may be given.
+
+        Raises
+        ------
+        ConfigError
+            Naming the file, and the run and key that can't be used.
+        """
+        path = suite_path(str(suite))
+        values = read_suite(path, data) | ({} if seeds is None else {"seeds": list(seeds)})
+        settings = SuiteSettings.parse(values, source=str(suite))
+        asked: Values = {}
+        for override in overrides:
+            apply_override(asked, override)
+        if "seed" in (asked.get("train") or {}):
+            raise ConfigError("--set train.seed: a suite trains with seeds of its own", "give --seeds 0,1,2")
+        return cls(settings, out, stages, path.stem, tuned=tuned, overrides=asked)
+
+    def _jobs(self) -> Iterator[Job]:
+        # Seed by seed: a suite that is stopped early has whole tables of fewer seeds.
+        found = {
+            (data, name): self._tuned(data, name, row)
+            for data in self.settings.data
+            for name, row in self.settings.rows.items()
+        }
+        self.searched = [place for place, values in found.items() if values]
+        if self.tuned is not None and not any(found.values()):
+            raise ConfigError(f"{self.tuned}: holds no tuned settings of a row of this suite, DATA/ROW.yaml")
+        for seed in self.settings.seeds:
+            for data, of_data in self.settings.data.items():
+                for name, row in self.settings.rows.items():
+                    if row.model in self.settings.skip.get(data, []):
+                        continue
+                    # What a row takes from another one is where it stands; its own keys are what it differs by.
+                    parts = [row.values, found[data, name]]
+                    if not self.settings.tuned_as.keys().isdisjoint((name, row.model)):
+                        parts.reverse()
+                    parts += [self.overrides, row.swept, {"train": {"seed": seed}}]
+                    values = merged(self.settings.base, of_data, *parts)
+                    config = RunConfig.parse(values, source=f"{data}, {name}").resolved(Path.cwd())
+                    folder = self.out / "runs" / data / _file_name(name) / f"seed-{seed}"
+                    yield Job(data, name, seed, config, folder)
+
+    def _check(self) -> None:
+        """Refuse what would only show after all training: no runs, places that are shared, figures that don't pair."""
+        if not self.jobs:
+            raise ConfigError("the suite has no runs: every row is skipped on every data set")
+        self._check_places()
+        firsts: dict[str, Job] = {}
+        for job in self.jobs:
+            first = firsts.setdefault(job.data, job)
+            for part in ("data", "evaluate"):
+                if getattr(job.config, part) != getattr(first.config, part):
+                    raise ConfigError(
+                        f"{job.data}: rows '{first.model}' and '{job.model}' differ in '{part}', so their figures "
+                        "can't be compared",
+                        "make data sets of them, or set it under base",
+                    )
+            swept = self.settings.rows[job.model].key or ""
+            if job.config.semantic_ids.reads_file and _makes_codes(swept):
+                raise ConfigError(
+                    f"{job.data}: sweeping {swept} changes nothing where codes are read from a file"
+                )
+        for data, first in firsts.items():
+            ks = first.config.evaluate.ks
+            cutoffs = {name: int(name.rpartition("@")[2]) for name in self.settings.metrics if "@" in name}
+            missing = [name for name, k in cutoffs.items() if k not in ks]
+            if len(missing) == len(self.settings.metrics):
+                raise ConfigError(
+                    f"{data}: {', '.join(missing)} is measured nowhere", f"evaluate.ks has {ks}"
+                )
+            if missing:
+                logger.warning("%s: without %s, as evaluate.ks has %s", data, ", ".join(missing), ks)
+
+    def _check_places(self) -> None:
+        for folder in (self.out, self.stages):
+            if folder.exists() and not folder.is_dir():
+                raise ConfigError(f"{folder}: is no folder")
+        claim_names(self.out, ("results.json", "report.html"), _is_suite)
+        for told, place in (
+            ("lie in one folder", _file_name),
+            ("have one file of tuned settings", lambda row: tuned_file(Path(), "", row).name),
+        ):
+            of_place: dict[str, str] = {}
+            for name in self.settings.rows:
+                other = of_place.setdefault(place(name), name)
+                if other != name:
+                    raise ConfigError(f"rows '{other}' and '{name}' would {told}: name them otherwise")
+
+    def _tuned(self, data: str, name: str, row: Row) -> Values:
+        """What was searched for a row; where a sweep's row has nothing of its own, for the model that is swept."""
+        if self.tuned is None:
+            return {}
+        asked = (self.settings.tuned_as.get(of, of) for of in dict.fromkeys((name, row.model)))
+        return next((values for of in asked if (values := read_tuned(self.tuned, data, of))), {})
+
+    def run(
+        self, jobs: int = 1, *, cores: Sequence[int] | None = None, only: Sequence[str] = ()
+    ) -> dict[Job, str]:
+        """Carry out all runs that are not finished; a run that fails does not stop the others.
+
+        Parameters
+        ----------
+        jobs
+            Runs side by side; each gets its share of the cores.
+        cores
+            Numbers of the CPU cores to use; None for all that this process may use.
+        only
+            Rows to run; all if empty.
+
+        Returns
+        -------
+        dict
+            The failed runs and what went wrong.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such row or core, or no file of a data set's interactions or items.
+        """
+        chosen = self.chosen(only)
+        wanted = _shared_last([job for job in chosen if not self._is_whole(job)])
+        for job in wanted:
+            for path in (job.config.data.interactions, job.config.data.items):
+                if path is not None and not path.exists():
+                    raise ConfigError(f"{job.data}: {path}: no such file")
+        threads = min(default_threads(), max(1, (len(cores) if cores else available_cores()) // jobs))
+        failures: dict[Job, str] = {}
+        with progress_bar("suite", len(chosen), "runs") as advance:
+            advance(len(chosen) - len(wanted))
+            tasks = {job: (job, self.stages, threads) for job in wanted}
+            for job, outcome in side_by_side(_run, tasks, jobs, cores=cores):
+                if isinstance(outcome, BaseException):
+                    failures[job] = self._failure(job, outcome)
+                else:
+                    logger.info("finished: %s, %s, seed %d", job.data, job.model, job.seed)
+                advance(1)
+        return failures
+
+    @staticmethod
+    def _failure(job: Job, error: BaseException) -> str:
+        """Tell of a run that failed, write it down, and return what is told."""
+        # A full disk or a folder that can't be written to is nothing that a traceback explains.
+        expected = isinstance(error, H2RecError | OSError)
+        told = str(error) if expected else f"{type(error).__name__}: {error}"
+        write_json(job.folder / "failure.json", {"error": told, "settings": job.config.key})
+        trace = None if expected else error
+        logger.error("%s, %s, seed %d failed: %s", job.data, job.model, job.seed, told, exc_info=trace)
+        return told
+
+    def chosen(self, only: Sequence[str]) -> list[Job]:
+        """Return the runs of some rows, all if none is named.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such row.
+        """
+        unknown = [name for name in only if name not in self.settings.rows]
+        if unknown:
+            raise ConfigError(f"no row '{unknown[0]}'", f"there are: {', '.join(self.settings.rows)}")
+        return [job for job in self.jobs if not only or job.model in only]
+
+    def finished(self) -> list[Job]:
+        """Runs whose figures are there, whether or not all are; those of other settings are not (see `stale`)."""
+        return [job for job in self.jobs if self._made_with(job) == job.config.key]
+
+    def stale(self) -> list[Job]:
+        """Runs whose figures were made with other settings or data than the suite asks for now."""
+        return [job for job in self.jobs if self._made_with(job) not in (None, job.config.key)]
+
+    def _is_whole(self, job: Job) -> bool:
+        """Whether nothing is left to do for a run."""
+        parts = (job.folder / "intent.json", job.folder / "shares.json")
+        return self._made_with(job) == job.config.key and all(part.exists() for part in parts)
+
+    def _made_with(self, job: Job) -> str | None:
+        return self._figures.made_with(job.folder, job.config)
+
+    def failed(self) -> dict[Job, str]:
+        """Runs that ended with an error when they were last tried with these settings, and the error."""
+        found = {}
+        for job in self.jobs:
+            path = job.folder / "failure.json"
+            told = read_json(path) if path.exists() else {}
+            if told.get("settings", job.config.key) == job.config.key and "error" in told:
+                found[job] = str(told["error"])
+        return found
+
+
+def _run(job: Job, stages: Path, threads: int) -> None:
+    pipeline = Pipeline(with_threads(job.config, threads), job.folder, stages)
+    (job.folder / HASHES).unlink(missing_ok=True)  # until all is there again
+    pipeline.evaluated()
+    intent_by_popularity(pipeline)
+    branch_shares(pipeline)
+    write_hashes(job.folder)
+    (job.folder / "failure.json").unlink(missing_ok=True)
+
+
+def with_threads(config: RunConfig, threads: int) -> RunConfig:
+    """Return the configuration with a number of threads, if it has none of its own."""
+    if config.runtime.threads is not None:
+        return config
+    return config.model_copy(update={"runtime": config.runtime.model_copy(update={"threads": threads})})
+
+
+def _is_suite(out: Path) -> bool:
+    try:
+        found = read_json(out / "results.json")
+    except DataError:
+        return False
+    return isinstance(found, dict) and {"suite", "records"} <= found.keys()
+
+
+def _makes_codes(key: str) -> bool:
+    """Whether a key decides how codes are made of texts."""
+    return key.startswith("text.") or (key.startswith("semantic_ids.") and key != "semantic_ids.quantizer")
+
+
+def _shared_last(jobs: Iterable[Job]) -> list[Job]:
+    """Put runs that share another one's training behind it and all others: side by side they would wait for it."""
+    makers: list[Job] = []
+    others: list[Job] = []
+    seen: set[str] = set()
+    for job in jobs:
+        training = job.config.training_key
+        (others if training in seen else makers).append(job)
+        seen.add(training)
+    return makers + others
+
+
+def _file_name(row: str) -> str:
+    """A row's name as the name of a folder."""
+    return row.replace("/", "-")

@@ -1,0 +1,222 @@
+"""After training: what each branch weighs in the sum, chosen on validation.
+
+With losses of their own the branches do not depend on their weights, so any weights can be tried on one trained model.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import Field, NonNegativeFloat
+
+from h2rec.data.splits import Holdout
+from h2rec.evaluation.metrics import per_case
+from h2rec.evaluation.negatives import draw_negatives
+from h2rec.evaluation.ranking import SCORES_AT_ONCE, drop_excluded, full_ranks, sampled_ranks
+from h2rec.evaluation.repeats import measured_cases
+from h2rec.evaluation.settings import FULL, RepeatRule, sampled_negatives
+from h2rec.models.protocol import SequenceModel
+from h2rec.models.scorer import CatalogueScorer
+from h2rec.models.settings import ModelSettings
+from h2rec.settings import Settings
+
+Ranks = npt.NDArray[np.int32]
+Weights = dict[str, float]
+"""What each branch weighs, by name, in the order of the model's."""
+
+SCORES_IN_CACHE = 2**17
+"""Scores of a branch that are added up and compared at once on a CPU: half a megabyte."""
+TOLERANCE = 0.005
+"""Share of the best value that sharing the gain out between head and tail may cost."""
+
+
+class BlendSettings(Settings):
+    """How the branches' weights are chosen once the branches are trained."""
+
+    fit: bool = True
+    """Choose the weights of all trained branches but the last on validation, by the metric that selects the epoch;
+    false keeps those in `model.branches`."""
+    weights: list[NonNegativeFloat] = Field([0.0, 0.15, 0.3, 0.5, 0.8, 1.2], min_length=1)
+    """Weights to try for every such branch, beside those that are configured."""
+    popularity: list[float] = Field([])
+    """Weights to try for a branch of popularity, beside none; without any it keeps its own. ``[0.1, 0.2, 0.3, 0.45]``
+    are worth a try where head and tail must both gain."""
+
+
+def has_choice(settings: ModelSettings, blend: BlendSettings) -> bool:
+    """Whether a model has branches whose weights can be chosen."""
+    chosen = set(settings.weights) - settings.fixed_weights
+    return blend.fit and bool(chosen or (blend.popularity and settings.popularity_branch))
+
+
+def fit_weights(
+    model: SequenceModel,
+    configured: ModelSettings,
+    cases: Holdout,
+    settings: BlendSettings,
+    *,
+    select: str,
+    head: npt.NDArray[np.bool_],
+    repeats: RepeatRule,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Rank validation cases with all combinations of weights and then with all weights of popularity; return the best.
+
+    First the branches: the weights with the best value; of equal ones the configured weights win, then the smaller
+    ones. Then, where the value is one over all cases, popularity: what the branches gain over the last trained one
+    alone is shared out between head and tail. The weight is taken with which the smaller of the two
+    relative gains is largest, among those that cost at most `TOLERANCE` of the best value.
+
+    Parameters
+    ----------
+    model
+        A trained model; a branch of popularity weighs something in it.
+    configured
+        The settings whose weights are tried first.
+    cases
+        Validation cases.
+    select
+        What is best: ``PROTOCOL.SLICE.METRIC``, as in `train.select`.
+    head
+        Which items are head items, bool `[N + 1]`.
+    repeats
+        Whether items of a user's history are candidates.
+    seed
+        Of the sampled negatives.
+
+    Returns
+    -------
+    dict
+        ``weights`` by branch, their ``value``, ``value_as_configured`` and how many were ``tried``; and where
+        popularity was weighed, ``balance``: overall, head and tail of the last branch alone, of the branches' sum and
+        of the final ranking.
+    """
+    protocol, part, metric = select.split(".")
+    cases = measured_cases(cases, repeats)
+    negatives = None
+    if protocol != FULL:
+        drawn = draw_negatives(cases, model.item_count, sampled_negatives(protocol), seed, repeats)
+        ranked = np.flatnonzero(drawn[:, 0])
+        cases, negatives = cases.select(ranked), torch.from_numpy(drawn[ranked].astype(np.int64))
+    in_head = head[cases.targets]
+    slices = {"overall": np.ones_like(in_head), "head": in_head, "tail": ~in_head}
+    last = _last_trained(configured)
+
+    def values(tried: Sequence[Weights]) -> list[dict[str, float]]:
+        ranks = _ranks(model, cases, tried, negatives, last=last, repeats=repeats)
+        return [
+            {name: float(per_case(row[rows], metric).mean()) for name, rows in slices.items() if rows.any()}
+            for row in ranks
+        ]
+
+    tried = [configured.weights, *_combinations(configured, settings)]
+    measured = values(tried)
+    best = int(np.argmax([slice_values[part] for slice_values in measured]))
+    result: dict[str, Any] = {
+        "weights": tried[best],
+        "value": measured[best][part],
+        "value_as_configured": measured[0][part],
+        "tried": len(tried),
+        "selected_by": select,
+    }
+    popularity = configured.popularity_branch
+    if part == "overall" and settings.popularity and popularity and in_head.any() and not in_head.all():
+        alone = {name: float(name == last) for name in model.branch_names}
+        shares = [tried[best] | {popularity: weight} for weight in sorted({0.0, *settings.popularity})]
+        last_alone, *shared = values([alone, *shares])
+        place = _most_even(last_alone, shared)
+        result["weights"] = shares[place]
+        result["value"] = shared[place]["overall"]
+        result["balance"] = {"last_alone": last_alone, "sum": measured[best], "final": shared[place]}
+    return result
+
+
+def _last_trained(settings: ModelSettings) -> str:
+    """The branch that all others are weighed against; the last one where none is trained."""
+    trained = settings.trained_branches
+    return trained[-1] if trained else list(settings.weights)[-1]
+
+
+def _combinations(configured: ModelSettings, settings: BlendSettings) -> Iterator[Weights]:
+    def weights_of(name: str, weight: float) -> list[float]:
+        if name in configured.fixed_weights:
+            return [1.0] if name == _last_trained(configured) else [weight]
+        # A branch that weighs nothing has not been trained.
+        return sorted(settings.weights) if weight else [0.0]
+
+    names = list(configured.weights)
+    grids = [weights_of(name, weight) for name, weight in configured.weights.items()]
+    yield from (dict(zip(names, weights, strict=True)) for weights in product(*grids))
+
+
+def _most_even(alone: Mapping[str, float], shared: Sequence[Mapping[str, float]]) -> int:
+    """Place of what gains most where it gains least, among what is nearly as good as the best overall."""
+    enough = max(values["overall"] for values in shared) * (1 - TOLERANCE)
+
+    def least_gain(values: Mapping[str, float]) -> float:
+        if values["overall"] < enough:
+            return -np.inf
+        # Where the last branch alone finds nothing, any gain is without bound.
+        return min(values[part] / alone[part] if alone[part] else np.inf for part in ("head", "tail"))
+
+    return int(np.argmax([least_gain(values) for values in shared]))
+
+
+def _ranks(
+    model: SequenceModel,
+    cases: Holdout,
+    tried: Sequence[Weights],
+    negatives: torch.Tensor | None,
+    *,
+    last: str,
+    repeats: RepeatRule,
+) -> Ranks:
+    """Rank every target with all weights, `[tried, cases]`: among all items, or among negatives `[cases, n]`.
+
+    Scores of a branch are computed once for all of them, and then added up a few users at a time: what is read again
+    for every blend has to stay in the processor's cache.
+    """
+    scorer = CatalogueScorer(model)
+    ranks = np.empty((len(tried), len(cases)), dtype=np.int32)
+    factors = [_factors(model, weights) for weights in tried]
+    width = model.item_count + 1
+    chunk = max(1, SCORES_AT_ONCE // (width * len(model.branch_names)))
+    few = max(1, SCORES_IN_CACHE // width) if scorer.device.type == "cpu" else chunk
+    # Histories of like length together: they are padded little.
+    order = np.argsort(cases.histories.lengths, kind="stable")
+    with torch.inference_mode():
+        for start in range(0, len(cases), chunk):
+            users = order[start : start + chunk]
+            scored = scorer.branch_scores(cases.histories, users)
+            for first in range(0, len(users), few):
+                rows = users[first : first + few]
+                targets = torch.from_numpy(cases.targets[rows].astype(np.int64)).to(scorer.device)
+                parts = [part[first : first + few].contiguous() for part in scored]
+                if repeats == "excluded" and negatives is None:
+                    # In the branch that no blend leaves out.
+                    drop_excluded(parts[model.branch_names.index(last)], cases.histories.select(rows))
+                for place, of_branches in enumerate(factors):
+                    scores = _added(parts, of_branches)
+                    if negatives is None:
+                        ranked = full_ranks(scores, targets)
+                    else:
+                        ranked = sampled_ranks(scores, targets, negatives[rows].to(scores.device))
+                    ranks[place, rows] = ranked.cpu().numpy()
+    return ranks
+
+
+def _factors(model: SequenceModel, weights: Weights) -> list[float]:
+    """What to multiply the branches' scores with, in which the model's own weights are already."""
+    pairs = zip(model.branch_names, model.branch_weights, strict=True)
+    return [weights[name] / own if own else 0.0 for name, own in pairs]
+
+
+def _added(parts: Sequence[torch.Tensor], factors: Sequence[float]) -> torch.Tensor:
+    total = parts[0] * factors[0]
+    for part, factor in zip(parts[1:], factors[1:], strict=True):
+        if factor:
+            total.add_(part, alpha=factor)
+    return total

@@ -1,0 +1,214 @@
+"""The configuration of a run: one YAML file, validated, every component's settings in its place."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from pydantic import Field, SerializeAsAny, field_validator
+
+from h2rec.data.settings import DataSettings
+from h2rec.errors import ConfigError
+from h2rec.evaluation.settings import EvaluateSettings
+from h2rec.files import content_key, write_text
+from h2rec.losses.settings import LossSettings
+from h2rec.models.settings import ModelSettings, parse_model
+from h2rec.registry import import_plugins
+from h2rec.run.blend import BlendSettings
+from h2rec.run.presets import preset_values, with_preset
+from h2rec.runtime import RuntimeSettings
+from h2rec.semantic_ids.settings import SemanticIdSettings
+from h2rec.settings import Settings
+from h2rec.text.settings import TextSettings
+from h2rec.training.settings import TrainSettings
+
+
+class RunConfig(Settings):
+    """Everything that decides the outcome of ``h2rec run``; all but `data` has a preset's values."""
+
+    preset: str
+    """The preset whose values stand where the file says nothing; `h2rec presets` lists them."""
+    plugins: list[str] = Field([])
+    """Modules that register parts of your own, imported before anything here is read (docs/extending.md)."""
+    data: DataSettings
+    """Interactions and items, and how they are cleaned and split."""
+    text: TextSettings = TextSettings()
+    """How item texts become embeddings."""
+    semantic_ids: SemanticIdSettings = SemanticIdSettings()
+    """How embeddings become codes."""
+    model: SerializeAsAny[ModelSettings]
+    """The model."""
+    loss: LossSettings = LossSettings()
+    """What it minimises."""
+    train: TrainSettings = TrainSettings()
+    """How it is trained."""
+    blend: BlendSettings = BlendSettings()
+    """How the weights of its branches are chosen afterwards."""
+    evaluate: EvaluateSettings = EvaluateSettings()
+    """How it is measured."""
+    runtime: RuntimeSettings = RuntimeSettings()
+    """Where it runs, and on how many threads."""
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _of_its_name(cls, value: Any) -> Any:
+        return parse_model(value, default="branches")
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any], *, source: str = "configuration") -> Self:
+        """Put values over those of the preset that they name, and validate them; see `Settings.parse`."""
+        import_plugins(_modules(values), source=f"{source}: plugins")
+        try:
+            return super().parse(with_preset(values), source=source)
+        except ConfigError as error:
+            # Parts that go by a name are validated by themselves, and know nothing of the source.
+            message = error.message if error.message.startswith(source) else f"{source}: {error.message}"
+            raise ConfigError(message, error.hint) from None
+
+    @classmethod
+    def whole(cls, values: Mapping[str, Any], *, source: str = "configuration") -> Self:
+        """Validate the values of a whole configuration, as `model_dump` gives them, without those of a preset."""
+        import_plugins(_modules(values), source=f"{source}: plugins")
+        return super().parse(values, source=source)
+
+    @classmethod
+    def load(cls, path: Path, overrides: Sequence[str] = ()) -> Self:
+        """Read a YAML file and apply overrides of the form ``a.b=value``; paths are relative to the file.
+
+        Raises
+        ------
+        ConfigError
+            Naming the file and line, or the key and the nearest valid one.
+        """
+        values = read_yaml(path)
+        for override in overrides:
+            apply_override(values, override)
+        return cls.parse(values, source=str(path)).resolved(path.resolve().parent)
+
+    def resolved(self, base: Path) -> Self:
+        """Return the same configuration with relative paths taken from a folder."""
+        ids = self.semantic_ids
+        if ids.reads_file:
+            ids = ids.model_copy(update={"quantizer": str(base / ids.quantizer)})
+        changes = {"data": self.data.resolved(base), "text": self.text.resolved(base), "semantic_ids": ids}
+        return self.model_copy(update=changes)
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        """Take over what another process wrote; its parts must be known here, too."""
+        super().__setstate__(state)
+        import_plugins(self.plugins)
+
+    @property
+    def key(self) -> str:
+        """Key of all that decides the figures: two configurations that share it are the same experiment.
+
+        Files count by their names, not by where they lie; a preset counts by its values; `runtime` and `plugins` do not
+        count.
+        """
+        return key_of_settings(self.model_dump(mode="json"))
+
+    @property
+    def training_key(self) -> str:
+        """Key of all that decides the training: what is chosen, ranked and measured afterwards does not count."""
+        values = self.model_dump(mode="json", exclude={"blend", "evaluate", "runtime"})
+        return key_of_settings(values | {"model": self.model.for_training().model_dump(mode="json")})
+
+    def save(self, path: Path) -> None:
+        """Write the resolved configuration as YAML, unless the file says so already; read again it is the same."""
+        values = self.model_dump(mode="json")
+        # What the preset has and this configuration has not is left out by name.
+        of_preset = preset_values(self.preset).get("model", {}).get("branches", {})
+        if "branches" in values["model"]:
+            values["model"]["branches"] |= dict.fromkeys(
+                of_preset.keys() - values["model"]["branches"].keys()
+            )
+        with suppress(ConfigError):
+            if read_yaml(path) == values:
+                return
+        write_text(path, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+
+
+def key_of_settings(values: Mapping[str, Any]) -> str:
+    """Key of a configuration as it is written, by this version or an older one."""
+    counted = {name: value for name, value in values.items() if name not in ("runtime", "preset", "plugins")}
+    return content_key({"settings": _names_of_files(counted)})
+
+
+def _modules(values: Mapping[str, Any]) -> list[str]:
+    """Names of the modules to import; anything else is left to the validation."""
+    named = values.get("plugins")
+    return [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
+
+
+def _names_of_files(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _names_of_files(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_names_of_files(inner) for inner in value]
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+
+
+class _KeysOnce(yaml.SafeLoader):
+    """Refuses a key that stands twice: YAML takes the last one, and what the first one says is lost in silence."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """Read a mapping; see `yaml.composer.Composer`."""
+        node = super().compose_mapping_node(anchor)
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key '{key.value}' stands twice", key.start_mark
+                )
+            if isinstance(key, yaml.ScalarNode):
+                seen.add(key.value)
+        return node
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file that holds a mapping.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing, is no YAML (with its line), or holds something else.
+    """
+    try:
+        values = yaml.load(path.read_text(encoding="utf-8"), _KeysOnce)
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: can't be read ({error})") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise ConfigError(f"{where}: not valid YAML ({getattr(error, 'problem', error)})") from None
+    except (RecursionError, ValueError) as error:  # nested without end, or a date that there is not
+        raise ConfigError(f"{path}: no YAML that can be read ({error})") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: expected keys and values, such as 'data:', found {type(values).__name__}")
+    return values
+
+
+def apply_override(values: dict[str, Any], override: str) -> None:
+    """Set one dotted key, ``a.b=value``; the value is read as YAML.
+
+    Raises
+    ------
+    ConfigError
+        If the override is not of that form, or leads through something that is not a section.
+    """
+    dotted, equals, text = override.partition("=")
+    if not equals or not dotted:
+        raise ConfigError(f"--set {override}: expected key=value, such as train.epochs=10")
+    *sections, key = dotted.strip().split(".")
+    node = values
+    for section in sections:
+        node = node.setdefault(section, {})
+        if not isinstance(node, dict):
+            raise ConfigError(f"--set {override}: '{section}' is a value, not a section")
+    try:
+        node[key] = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise ConfigError(f"--set {override}: not a YAML value ({error})") from None

@@ -1,0 +1,41 @@
+"""The main job on the built-in data: SASRec and H2Rec side by side, start to served bundle."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from h2rec.run.config import RunConfig
+from h2rec.run.pipeline import EVALUATION_SEED, Pipeline
+from h2rec.runtime import random_stream
+
+PRESETS = ("sasrec_warm", "h2rec")
+
+_SHARED: dict[str, Any] = {
+    "data": {"source": "ml-100k"},
+    "semantic_ids": {"levels": 4, "codebook_size": 32},
+}
+
+
+def quickstart_config(preset: str) -> RunConfig:
+    """Configuration of one model of the quick start, by its preset."""
+    return RunConfig.parse({**_SHARED, "preset": preset}, source="quick start")
+
+
+def quickstart_pipelines(out: Path) -> dict[str, Pipeline]:
+    """One pipeline a model, which share the data, the text and the semantic IDs."""
+    return {name: Pipeline(quickstart_config(name), out / name, stages=out / "stages") for name in PRESETS}
+
+
+def example_users(pipeline: Pipeline, count: int = 3) -> list[tuple[str, list[str]]]:
+    """Some test users, drawn with a fixed seed: user id and history as item ids, oldest first."""
+    cases = pipeline.split.test
+    rows = random_stream(EVALUATION_SEED, "examples").choice(len(cases), count, replace=False)
+    item_ids = pipeline.dataset.items["item_id"].to_numpy()
+    return [
+        (
+            str(pipeline.dataset.user_ids[int(cases.users[row])]),
+            item_ids[np.asarray(cases.histories[row]) - 1].tolist(),
+        )
+        for row in rows
+    ]

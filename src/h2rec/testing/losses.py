@@ -1,0 +1,100 @@
+"""What holds for every ranking loss."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from h2rec.losses import RANKING_LOSSES
+from h2rec.losses.protocol import ComparedScores, RankingLoss
+from h2rec.losses.settings import LossSettings
+from h2rec.testing.catalogue import parsed, require, require_close, require_round_trip, small_catalogue
+from h2rec.testing.training import NEGATIVES, check_learning
+
+ITEMS = 5
+
+
+def check_ranking_loss(values: Mapping[str, Any] | str) -> None:
+    """Check all that a ranking loss promises.
+
+    Parameters
+    ----------
+    values
+        What `loss.ranking` would say: its name, or its name and its own settings.
+
+    Raises
+    ------
+    AssertionError
+        If something does not hold.
+    ConfigError
+        If there is no such loss, or the values are not its settings.
+    """
+    plain = {"name": values} if isinstance(values, str) else dict(values)
+    kind = RANKING_LOSSES.get(plain["name"])
+    settings = kind.settings_class.parse(plain, source="loss.ranking")
+    require_round_trip(settings)
+    loss = kind(settings)
+    check_directions(loss)
+    check_mean(loss)
+    model = parsed({"branches": {"ids": {"kind": "ids"}}})
+    for negatives in (NEGATIVES, {**NEGATIVES, "shared": False}):
+        whole = LossSettings.parse({"ranking": plain, "negatives": negatives})
+        require_round_trip(whole)
+        check_learning(model, small_catalogue(), whole)
+
+
+def compared(loss: RankingLoss, scale: float = 1.0) -> ComparedScores:
+    """Scores of three positions against five others, of which one is the target of the first."""
+    generator = torch.Generator().manual_seed(0)
+    others = (torch.randn(3, ITEMS, generator=generator) * scale).requires_grad_()
+    positive = (torch.randn(3, generator=generator) * scale).requires_grad_()
+    targets = torch.tensor([2, 4, 1])
+    hit = torch.tensor([[0], [1]])
+    if loss.whole_catalogue:
+        hit = torch.stack([torch.arange(3), targets - 1])
+        positive = others[hit[0], hit[1]]
+    return ComparedScores(positive, others, targets, hit, 0.0, ITEMS)
+
+
+def check_directions(loss: RankingLoss) -> None:
+    """A higher score of the target is no loss and others' is no gain; a negative that is the target does not count."""
+    for scale in (1.0, 80.0):
+        scores = compared(loss, scale)
+        value = loss(scores)
+        require(value.shape == (), f"the loss has the shape {tuple(value.shape)}, and should be a scalar")
+        require(bool(value.isfinite()), f"scores as large as {scale:g} make the loss {value.item()}")
+    scores = compared(loss)
+    wanted = [scores.others] if loss.whole_catalogue else [scores.positive, scores.others]
+    *own, others = torch.autograd.grad(loss(scores), wanted)
+    at_hits = others[scores.hit[0], scores.hit[1]]
+    of_target = at_hits if loss.whole_catalogue else own[0]
+    require(bool((of_target < 0).all()), "a higher score of the target does not lower the loss")
+    elsewhere = others.clone()
+    elsewhere[scores.hit[0], scores.hit[1]] = 0
+    require(bool((elsewhere >= 0).all()), "a higher score of a negative lowers the loss")
+    require(bool((elsewhere > 0).any(1).all()), "no negative has a gradient at some position")
+    if not loss.whole_catalogue:
+        require(not at_hits.any(), "a negative that is the target itself has a gradient")
+
+
+def check_mean(loss: RankingLoss) -> None:
+    """The loss is the mean over the positions."""
+    scores = compared(loss)
+    each = []
+    for place in range(len(scores.targets)):
+        hit = scores.hit[:, scores.hit[0] == place].clone()
+        hit[0] = 0
+        row = slice(place, place + 1)
+        each.append(
+            loss(
+                replace(
+                    scores,
+                    positive=scores.positive[row],
+                    others=scores.others[row],
+                    targets=scores.targets[row],
+                    hit=hit,
+                )
+            )
+        )
+    require_close(loss(scores), torch.stack(each).mean(), "the loss is not the mean over the positions")

@@ -1,0 +1,265 @@
+"""What holds for every model, on random weights."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from h2rec.batching.blocks import Block
+from h2rec.batching.sequences import Batch
+from h2rec.errors import ConfigError
+from h2rec.models import blocks
+from h2rec.models.build import build_model, grown_model, model_for_weights
+from h2rec.models.features import ItemFeatures
+from h2rec.models.protocol import BranchVectors, SequenceModel, branch_scores, paired_branch_scores
+from h2rec.models.scorer import CatalogueScorer
+from h2rec.models.settings import ModelSettings
+from h2rec.models.weights import weights_of
+from h2rec.testing.catalogue import (
+    encode,
+    new_items,
+    parsed,
+    random_model,
+    require,
+    require_close,
+    require_round_trip,
+    require_same_weights,
+    small_catalogue,
+    users,
+)
+from h2rec.testing.training import check_gradients, check_learning
+
+ROWS = [[3, 7, 9, 4], [1], [8, 8, 2]]
+GRADIENT_TOLERANCE = 1e-3
+
+
+def check_model(values: Mapping[str, Any] | str, *, learns: bool = True) -> None:
+    """Check all that a model of the section `model` promises.
+
+    Parameters
+    ----------
+    values
+        The section, or the model's name alone. Sizes are small unless it says otherwise.
+    learns
+        Whether a training learns which items follow which; false for a model that does not look at the history.
+
+    Raises
+    ------
+    AssertionError
+        If something does not hold.
+    ConfigError
+        If the values are no valid section.
+    """
+    settings = parsed({"name": values} if isinstance(values, str) else values)
+    require_round_trip(settings)
+    features = small_catalogue()
+    check_features(settings, features)
+    model = random_model(settings, features)
+    for check in (check_shapes, check_padding, check_rows, check_causality, check_blocks, check_scores):
+        check(model)
+    check_reasons(model)
+    check_stored(model, settings)
+    check_growth(model, settings)
+    check_gradients(settings, features)
+    if learns:
+        check_learning(settings, features)
+
+
+def check_features(settings: ModelSettings, features: ItemFeatures) -> None:
+    """Settings say truly whether a model reads codes and text; the same seed gives the same weights."""
+
+    def weights(known: ItemFeatures) -> dict[str, torch.Tensor]:
+        return weights_of(build_model(settings, known, seed=3))
+
+    plain = weights(features)
+    require_same_weights(plain, weights(features), "the same seed gives other weights")
+    without_codes, without_text = replace(features, semantic_ids=None), replace(features, text=None)
+    if not settings.reads_codes:
+        told = "reads_codes of the settings is false, and the weights depend on the codes"
+        require_same_weights(plain, weights(without_codes), told)
+    else:
+        try:
+            weights(without_codes)
+        except ConfigError:
+            pass
+        else:
+            raise AssertionError("reads_codes of the settings is true, and the model is made without codes")
+    if not settings.reads_text:
+        told = "reads_text of the settings is false, and the weights depend on the text"
+        require_same_weights(plain, weights(without_text), told)
+
+
+def check_shapes(model: SequenceModel) -> None:
+    """One tensor a branch, of users and of items, float32 and finite."""
+    states = encode(model, ROWS)
+    with torch.no_grad():
+        vectors = model.item_vectors(torch.arange(1, model.item_count + 1))
+    names, weights = model.branch_names, model.branch_weights
+    for what, found in (("weights", weights), ("user vectors", states.vectors), ("item vectors", vectors)):
+        require(len(found) == len(names), f"{len(names)} branches, and {len(found)} {what}")
+    for name, user, items in zip(names, states.vectors, vectors, strict=True):
+        for what, tensor in (("user vectors", user), ("item vectors", items)):
+            require(tensor.dtype == torch.float32, f"{what} of branch '{name}' are {tensor.dtype}")
+            require(bool(tensor.isfinite().all()), f"{what} of branch '{name}' are not finite")
+        sizes = user.shape[1], items.shape[1]
+        require(sizes[0] == sizes[1], f"branch '{name}': users of {sizes[0]} dimensions, items of {sizes[1]}")
+        require(len(items) == model.item_count, f"branch '{name}' has {len(items)} items")
+    longest = [[item % model.item_count + 1 for item in range(model.max_length)]]
+    require(bool(users(encode(model, longest)).isfinite().all()), "the longest history has no finite vector")
+    if model.mask_item is not None:
+        expected = model.item_count + 1
+        require(model.mask_item == expected, f"mask_item is {model.mask_item}, and must be {expected}")
+        require(0 < model.mask_share < 1, f"mask_share is {model.mask_share}")
+    require((model.mask_item is not None) == (model.objective == "cloze"), "only a cloze has a masked item")
+
+
+def check_padding(model: SequenceModel) -> None:
+    """Padding on the right changes nothing."""
+    plain, padded = (users(encode(model, [[3, 7, 9]], width=width)) for width in (3, 6))
+    require_close(plain, padded, "padding on the right changes a user's vector")
+
+
+def check_rows(model: SequenceModel) -> None:
+    """A batch equals its rows, one by one."""
+    alone = torch.cat([users(encode(model, [row])) for row in ROWS])
+    require_close(users(encode(model, ROWS)), alone, "a history's vector depends on the rest of its batch")
+
+
+def check_causality(model: SequenceModel) -> None:
+    """A model that is trained on every next item sees nothing later than the position that it is read at."""
+    if model.objective != "next":
+        return
+    one, other = (users(encode(model, [[3, 7, 9, *later]]))[:3] for later in ([11, 2], [20, 21]))
+    require_close(
+        one, other, "a later item changes what was read before it, which training would have to predict"
+    )
+
+
+def check_blocks(model: SequenceModel) -> None:
+    """A batch in blocks of like length says what it says in one piece."""
+    lengths = torch.tensor([1, 2, 3, 5, 6])
+    items = torch.from_numpy(np.random.default_rng(0).integers(1, model.item_count + 1, (5, 6)))
+    items[torch.arange(6) >= lengths[:, None]] = 0
+    batch = Batch(items, lengths, items)
+    reads = items > 0
+    if model.objective == "last":
+        reads = torch.arange(6) == (lengths - 1)[:, None]
+    with torch.no_grad():
+        whole = blocks.encode(model, batch, reads)
+        cut = (Block(0, 2, 2), Block(2, 3, 3), Block(3, 5, 6))
+        parts = blocks.encode(model, replace(batch, blocks=cut), reads)
+    require_close(
+        users(whole), users(parts), "a batch in blocks of like length reads otherwise than in one piece"
+    )
+    require(whole.encoded.keys() == parts.encoded.keys(), "blocks lose what the encoders gave")
+    for name, encoded in whole.encoded.items():
+        require_close(encoded, parts.encoded[name], f"what the encoder of '{name}' gave, in blocks and whole")
+
+
+def check_scores(model: SequenceModel) -> None:
+    """Every way to a score is the inner product of user and item vectors, with the same gradients."""
+    features = small_catalogue()
+    assert features.train is not None
+    train, rows = features.train, np.arange(4)
+    scorer = CatalogueScorer(model)
+    with torch.no_grad():
+        vectors = model.item_vectors(torch.arange(model.item_count + 1))
+        sides = scorer.user_vectors(train, rows).split([v.shape[1] for v in vectors], dim=1)
+        expected = branch_scores(sides, vectors)
+    for name, found, product in zip(
+        model.branch_names, scorer.branch_scores(train, rows), expected, strict=True
+    ):
+        require_close(found, product, f"branch_items of '{name}' score otherwise than its vectors")
+    require_close(
+        scorer.score(train, rows), torch.stack(expected).sum(0), "scores are no sum of the branches'"
+    )
+
+    items, lengths = torch.tensor([[3, 7, 9, 4], [8, 8, 2, 0]]), torch.tensor([4, 3])
+    reads = items > 0 if model.objective != "last" else torch.arange(4) == (lengths - 1)[:, None]
+    targets = torch.tensor([7, 9, 4, 12, 8, 2, 20])[: int(reads.sum())]
+    shared = torch.tensor([1, 9, 9, 20, 24])
+
+    def asked(fast: bool) -> tuple[list[torch.Tensor], dict[str, torch.Tensor]]:
+        model.zero_grad()
+        states = model(items, lengths, reads)
+        if fast:
+            own, others = model.score_targets(states, targets, shared)
+        else:
+            own = paired_branch_scores(states.vectors, model.item_vectors(targets))
+            others = branch_scores(states.vectors, model.item_vectors(shared))
+        return [*own, *others], _gradients(model, own, others)
+
+    (fast, gradients), (slow, expected_gradients) = asked(True), asked(False)
+    for one, other in zip(fast, slow, strict=True):
+        require_close(one, other, "score_targets scores otherwise than the vectors")
+    told = "score_targets brings a gradient to other weights than the vectors"
+    require(gradients.keys() == expected_gradients.keys(), told)
+    for name, gradient in gradients.items():
+        told = f"score_targets brings another gradient than the vectors to {name}"
+        require_close(gradient, expected_gradients[name], told, tolerance=GRADIENT_TOLERANCE)
+
+
+def _gradients(model: SequenceModel, own: BranchVectors, others: BranchVectors) -> dict[str, torch.Tensor]:
+    weights = torch.linspace(-1, 2, len(own[0]))
+    parts = [
+        (x * weights).sum() + (y * weights[:, None]).pow(2).sum() for x, y in zip(own, others, strict=True)
+    ]
+    total = torch.stack(parts).sum()
+    if total.requires_grad:
+        total.backward()
+    found = {n: p.grad.to_dense().clone() for n, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    return found
+
+
+def check_reasons(model: SequenceModel) -> None:
+    """Reasons name items of the history, each once; an empty history gives none."""
+    require(model.reasons([5], []) == [[]], "an empty history is given as a reason")
+    reasons = [reason.item for reason in model.reasons([5], [3, 7, 9, 7])[0]]
+    require(set(reasons) <= {3, 7, 9}, f"reasons {reasons} are not all of the history 3, 7, 9, 7")
+
+
+def check_stored(model: SequenceModel, settings: ModelSettings) -> None:
+    """Settings, codes and weights bring a model back, to the bit; text and histories are not needed."""
+    features = small_catalogue()
+    assert features.train is not None
+    before = torch.get_rng_state()
+    weights = weights_of(model)
+    again = model_for_weights(settings, model.item_count, features.semantic_ids, weights)
+    untouched = torch.equal(before, torch.get_rng_state())
+    require(untouched, "reading stored weights draws from the caller's random numbers")
+    require_same_weights(weights, weights_of(again), "weights change by being stored and read")
+    one, other = (CatalogueScorer(m).score(features.train, np.arange(4)) for m in (model, again))
+    require(torch.equal(one, other), "a model that was stored and read scores otherwise")
+
+
+def check_growth(model: SequenceModel, settings: ModelSettings) -> None:
+    """New items join a trained model, and the old ones keep their vectors and users theirs; or it says why not."""
+    if model.refuses_new_items is not None:
+        require(bool(model.refuses_new_items.strip()), "refuses_new_items says no reason")
+        return
+    features = small_catalogue()
+    assert features.semantic_ids is not None
+    ids, new = new_items(features.semantic_ids)
+    before = torch.get_rng_state()
+    grown = grown_model(model, settings, ids, new)
+    require(torch.equal(before, torch.get_rng_state()), "growing draws from the caller's random numbers")
+    require(grown.item_count == len(ids), f"{len(ids)} items, and the grown model has {grown.item_count}")
+
+    def both(one: Callable[[SequenceModel], BranchVectors], what: str) -> None:
+        with torch.no_grad():
+            sides = zip(model.branch_names, one(model), one(grown), strict=True)
+        for name, old, now in sides:
+            require(torch.equal(old, now), f"{what} of branch '{name}' change when the model grows")
+
+    both(lambda m: m.item_vectors(torch.arange(1, model.item_count + 1)), "item vectors")
+    both(lambda m: encode(m, ROWS).vectors, "user vectors")
+    if model.mask_item is not None:
+        both(lambda m: encode(m, [[3, 7, m.mask_item or 0]]).vectors, "user vectors at a masked item")
+    check_shapes(grown)
+    recent = [len(ids), 3, len(ids) - 1]
+    require(
+        bool(users(encode(grown, [recent])).isfinite().all()), "a history of new items has no finite vector"
+    )

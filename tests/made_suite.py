@@ -1,0 +1,35 @@
+"""A suite of two rows on a small shop."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from made_shop import write_shop
+
+
+def write_suite(folder: Path) -> Path:
+    """Write a suite of SASRec and two branches of H2Rec, one epoch each; return its file."""
+    base = yaml.safe_load(write_shop(folder, users=40).read_text())
+    base["model"].pop("name", None)
+    data = base.pop("data")
+    suite = {
+        "base": base | {"preset": "h2rec_two_branches"},
+        "data": {"shop": {"data": data}},
+        "models": {
+            "weak": {"preset": "sasrec_warm", "train": {"epochs": 1}},
+            "H2Rec": {"train": {"epochs": 1}},
+        },
+        "seeds": [0],
+        "metrics": ["hit@5", "ndcg@10"],
+    }
+    path = folder / "small.yaml"
+    path.write_text(yaml.safe_dump(suite, sort_keys=False))
+    return path
+
+
+def rewritten(path: Path, **changes: Any) -> Path:
+    """Change parts of a suite's file."""
+    values = yaml.safe_load(path.read_text()) | changes
+    path.write_text(yaml.safe_dump(values, sort_keys=False))
+    return path

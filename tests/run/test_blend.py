@@ -1,0 +1,278 @@
+"""Branch weights chosen on validation: the best of all tried, the same in evaluation, bundle and search."""
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from h2rec.data.histories import Histories
+from h2rec.data.splits import Holdout
+from h2rec.evaluation.evaluate import evaluate
+from h2rec.evaluation.metrics import metric_value
+from h2rec.evaluation.settings import EvaluateSettings
+from h2rec.models.build import build_model
+from h2rec.models.features import ItemFeatures
+from h2rec.models.scorer import CatalogueScorer
+from h2rec.models.settings import parse_model
+from h2rec.retrieval.growth import add_items
+from h2rec.retrieval.recommender import Recommender
+from h2rec.run import blend
+from h2rec.run.blend import BlendSettings, fit_weights, has_choice
+from h2rec.run.config import RunConfig
+from h2rec.run.pipeline import Pipeline
+from h2rec.run.presets import merge, preset_values
+from h2rec.semantic_ids.codes import SemanticIds
+from made_shop import write_shop
+
+ITEMS, USERS = 60, 40
+RANDOM = np.random.default_rng(1)
+CODES = SemanticIds(RANDOM.integers(0, 4, (ITEMS, 3)).astype(np.int32), (4, 4, 4))
+HEAD = np.arange(ITEMS + 1) % 5 == 1
+CASES = Holdout(
+    np.arange(USERS),
+    Histories.from_lists([(1 + RANDOM.choice(ITEMS, 6, replace=False)).tolist() for _ in range(USERS)]),
+    RANDOM.integers(1, ITEMS + 1, USERS).astype(np.int32),
+)
+COUNTS = np.append(0, RANDOM.integers(1, 30, ITEMS))
+GRID = BlendSettings(weights=[0.0, 0.4, 2.0], popularity=[])
+RULES = ("allowed", "excluded")
+POPULARITY = {"popularity": {"kind": "popularity", "weight": 0.0}}
+MODELS = ["h2rec_two_branches", "h2rec", "two_hid", "three_hid"]
+
+
+def configured(preset="h2rec_two_branches", **branches):
+    """Settings of a preset's model, made small, with other branches or other settings of them."""
+    model = {"dim": 8, "layers": 1} | ({"branches": branches} if branches else {})
+    return parse_model(merge(preset_values(preset)["model"], model), default="branches")
+
+
+def made(settings, weights=None):
+    settings = settings.with_weights(weights or {})
+    return build_model(settings, ItemFeatures(ITEMS, CODES, train_counts=COUNTS), seed=0).eval()
+
+
+def fitted(settings, grid=GRID, *, select="full.overall.mrr", repeats="excluded"):
+    weighed = {settings.popularity_branch: 1.0} if settings.popularity_branch else {}
+    return fit_weights(
+        made(settings, weighed), settings, CASES, grid, select=select, head=HEAD, repeats=repeats
+    )
+
+
+def measured(model, select, repeats="excluded"):
+    settings = EvaluateSettings(protocols=["full", "sampled20"], ks=[10], exposure_ks=[], repeats=repeats)
+    found = evaluate(CatalogueScorer(model), CASES, settings=settings, head=HEAD, train_counts=COUNTS)
+    return metric_value(found.metrics, select)
+
+
+@pytest.mark.parametrize("select", ["full.overall.ndcg@10", "sampled20.tail.hit@10", "full.head.mrr"])
+@pytest.mark.parametrize("preset", MODELS)
+def test_the_weights_are_the_best_of_all_combinations_as_the_evaluation_measures_them(select, preset):
+    settings = configured(preset)
+    found = fitted(settings, select=select)
+    *branches, last = found["weights"]
+    assert found["weights"][last] == 1.0
+    tried = [{}]
+    for name in branches:
+        tried = [{**one, name: weight} for one in tried for weight in GRID.weights]
+    values = [measured(made(settings, weights), select) for weights in tried]
+    values.append(measured(made(settings), select))
+    assert found["tried"] == len(values)
+    assert found["value"] == pytest.approx(max(values), abs=1e-12)
+    assert found["value_as_configured"] == pytest.approx(values[-1], abs=1e-12)
+    assert measured(made(settings, found["weights"]), select) == pytest.approx(max(values), abs=1e-12)
+
+
+def test_the_last_trained_branch_is_the_measure_wherever_popularity_stands():
+    order = {"popularity": {"kind": "popularity", "weight": 0.5}, "b": {"kind": "ids"}, "a": {"kind": "ids"}}
+    settings = parse_model({"dim": 8, "layers": 1, "branches": order}, default="branches")
+    found = fitted(settings)
+    assert list(found["weights"]) == ["popularity", "b", "a"]
+    assert (found["weights"]["popularity"], found["weights"]["a"]) == (0.5, 1.0)
+    values = [measured(made(settings, {"b": weight}), "full.overall.mrr") for weight in (*GRID.weights, 1.0)]
+    assert found["tried"] == len(values)
+    assert found["value"] == pytest.approx(max(values), abs=1e-12)
+
+
+def test_history_is_a_candidate_where_the_evaluation_says_so():
+    settings = configured()
+    found = fitted(settings, repeats="allowed")
+    allowed, excluded = (measured(made(settings), "full.overall.mrr", rule) for rule in RULES)
+    assert found["value_as_configured"] == pytest.approx(allowed, abs=1e-12)
+    assert found["value_as_configured"] != excluded
+
+
+def test_a_branch_that_was_not_trained_gets_no_weight():
+    assert fitted(configured(codes={"weight": 0.0}))["weights"] == {"codes": 0.0, "ids": 1.0}
+
+
+@pytest.mark.parametrize("preset", MODELS)
+def test_models_of_several_branches_are_weighed_unless_told_otherwise(preset):
+    assert has_choice(configured(preset), BlendSettings())
+    assert not has_choice(configured(preset), BlendSettings(fit=False))
+    assert not has_choice(configured(preset, **POPULARITY), BlendSettings(fit=False, popularity=[0.1]))
+
+
+@pytest.mark.parametrize(
+    ("settings", "beside"),
+    [
+        (configured(codes=None), True),
+        (configured("sasrec"), True),
+        (configured("spm_sid"), True),
+        (configured("pop"), False),
+    ],
+    ids=["codes", "sasrec", "spm_sid", "pop"],
+)
+def test_one_branch_has_nothing_to_weigh_unless_popularity_stands_beside_it(settings, beside):
+    grid = BlendSettings(popularity=[0.1])
+    assert not has_choice(settings, BlendSettings())
+    assert has_choice(settings, grid) == (not beside)
+    if beside:
+        both = settings.model_copy(
+            update={"branches": settings.branches | configured("pop", **POPULARITY).branches}
+        )
+        assert has_choice(both, grid)
+        assert not has_choice(both, BlendSettings())
+
+
+def test_a_model_that_names_no_branches_has_nothing_to_weigh():
+    assert not has_choice(parse_model({"name": "llm_esr"}), BlendSettings(popularity=[0.1]))
+
+
+def test_popularity_is_weighed_only_where_asked():
+    assert BlendSettings().popularity == []
+    assert "balance" not in fitted(configured(**POPULARITY))
+    assert fitted(configured(**POPULARITY))["weights"]["popularity"] == 0.0
+
+
+@pytest.mark.parametrize("tolerance", [0.0, 0.5])
+@pytest.mark.parametrize(("preset", "other"), [("h2rec_two_branches", "codes"), ("two_hid", "first")])
+def test_popularity_shares_the_gain_out_between_head_and_tail(preset, other, tolerance, monkeypatch):
+    monkeypatch.setattr(blend, "TOLERANCE", tolerance)
+    grid = BlendSettings(weights=[0.4], popularity=[-3.0, -0.5, 0.5, 3.0])
+    settings = configured(preset, **POPULARITY)
+    found = fitted(settings, grid)
+
+    def by_part(weights):
+        ranked = made(settings, weights)
+        return {part: measured(ranked, f"full.{part}.mrr") for part in ("overall", "head", "tail")}
+
+    alone = by_part({other: 1e-12})
+    tried = {
+        weight: by_part({other: found["weights"][other], "popularity": weight})
+        for weight in (-3.0, -0.5, 0.0, 0.5, 3.0)
+    }
+    enough = max(one["overall"] for one in tried.values()) * (1 - tolerance)
+    least = {
+        weight: min(one[part] / alone[part] for part in ("head", "tail"))
+        for weight, one in tried.items()
+        if one["overall"] >= enough
+    }
+    best = max(least, key=least.get)
+    assert found["weights"]["popularity"] == best
+    assert found["value"] == pytest.approx(tried[best]["overall"], abs=1e-9)
+    assert found["balance"]["last_alone"] == pytest.approx(alone, abs=1e-9)
+    assert found["balance"]["final"] == pytest.approx(tried[best], abs=1e-9)
+
+
+def test_where_one_slice_is_asked_for_popularity_has_no_say():
+    found = fitted(configured(**POPULARITY), BlendSettings(popularity=[5.0]), select="full.tail.mrr")
+    assert found["weights"]["popularity"] == 0.0
+    assert "balance" not in found
+
+
+@pytest.mark.parametrize("preset", MODELS)
+def test_popularity_is_a_branch_of_the_score_and_a_new_model_has_none(preset):
+    plain = made(configured(preset))
+    model = made(configured(preset, popularity={"kind": "popularity", "weight": 0.7}))
+    assert model.branch_names == (*plain.branch_names, "popularity")
+    rows = np.arange(USERS)
+    expected = CatalogueScorer(plain).score(CASES.histories, rows)
+    expected = expected + 0.7 * torch.from_numpy(np.log1p(COUNTS)).float()
+    torch.testing.assert_close(CatalogueScorer(model).score(CASES.histories, rows), expected)
+    assert not any("popularity" in key for key in plain.state_dict())
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shop")
+    select = "train.select=full.overall.mrr"
+    changes = [
+        "blend.popularity=[1.5]",
+        "train.epochs=1",
+        "model.branches.codes.weight=1000",
+        "model.branches.popularity={kind: popularity, weight: 0.0}",
+        "blend.weights=[0.0, 0.3]",
+        select,
+    ]
+    return RunConfig.load(write_shop(folder, users=60), changes), folder / "stages"
+
+
+def test_a_run_is_evaluated_and_bundled_with_the_weights_that_validation_chose(shop, tmp_path, monkeypatch):
+    monkeypatch.setattr(blend, "_most_even", lambda alone, found: len(found) - 1)
+    config, stages = shop
+    pipeline = Pipeline(config, tmp_path / "run", stages)
+    metrics = pipeline.evaluated()
+    weights = metrics["blend"]["weights"]
+    assert weights["popularity"] == 1.5
+    assert metrics["blend"]["value"] == pytest.approx(metrics["valid"]["full"]["overall"]["mrr"])
+    assert metrics["blend"]["value"] >= metrics["blend"]["value_as_configured"]
+    assert pipeline.validation_value() == metrics["blend"]["value"]
+    # By codes alone, as configured, it would rank worse: items share them.
+    assert weights["codes"] != config.model.weights["codes"]
+    recommender = Recommender.load(pipeline.bundled())
+    model = recommender.bundle.model
+    assert model.branch_names == ("codes", "prefixes", "ids", "popularity")
+    assert model.branch_weights == tuple(weights.values())
+    counts = torch.from_numpy(np.log1p(pipeline.split.train_counts)).float()
+    torch.testing.assert_close(model.branches["popularity"].log_count[:-1], counts)
+    # Two items are not alike for being popular both.
+    vectors = torch.from_numpy(np.array(recommender.bundle.item_vectors))[:, :-1]
+    cosines = torch.nn.functional.cosine_similarity(vectors, vectors[1:2])
+    (most_alike,) = recommender.similar(recommender.catalogue.item_ids[0], k=1)
+    assert most_alike.score == pytest.approx(cosines[2:].max().item(), abs=1e-5)
+    # A new item is expected to be as popular as what its codes say it is like.
+    fresh = pl.DataFrame({"item_id": ["new"], "title": ["tea green leaf number 1000"]})
+    add_items(recommender.bundle, fresh, tmp_path / "grown")
+    grown = Recommender.load(tmp_path / "grown").bundle.model.branches["popularity"].log_count
+    torch.testing.assert_close(grown[: ITEMS + 1], counts)
+    assert grown[ITEMS + 1] > 0
+
+
+def test_without_fitting_the_configured_weights_stay_and_the_training_is_the_same(shop, tmp_path):
+    config, stages = shop
+    fixed = config.model_copy(update={"blend": BlendSettings(fit=False)})
+    pipeline = Pipeline(fixed, tmp_path / "run", stages)
+    metrics = pipeline.evaluated()
+    assert "blend" not in metrics
+    assert pipeline.model.branch_weights == tuple(config.model.weights.values())
+    assert pipeline.model.branch_weights[0] == 1000
+    assert pipeline.train_stage.key == Pipeline(config, tmp_path / "other", stages).train_stage.key
+
+
+@pytest.mark.parametrize("fit", [True, False])
+def test_other_weights_of_what_is_not_trained_are_other_figures_and_bundles(shop, tmp_path, fit):
+    config, stages = shop
+    ranked = {}
+    for weight in (0.0, 4.0):
+        model = config.model.with_weights({"popularity": weight})
+        blend_settings = BlendSettings(fit=fit, weights=[0.3])
+        asked = config.model_copy(update={"model": model, "blend": blend_settings})
+        pipeline = Pipeline(asked, tmp_path / str(weight), stages)
+        pipeline.evaluated()
+        ranked[weight] = pl.read_parquet(tmp_path / str(weight) / "ranks.parquet")["rank_full"]
+        bundled = Recommender.load(pipeline.bundled()).bundle.model
+        assert bundled.branch_weights[bundled.branch_names.index("popularity")] == weight
+    assert not ranked[0.0].equals(ranked[4.0])
+
+
+def test_the_weights_of_a_control_are_part_of_what_its_figures_depend_on(shop, tmp_path):
+    config, stages = shop
+    keys = set()
+    for weight in (1.0, 0.2):
+        changes = {
+            "model": configured("two_hid", first={"weight": weight}),
+            "blend": BlendSettings(fit=False),
+        }
+        pipeline = Pipeline(config.model_copy(update=changes), tmp_path / str(weight), stages)
+        keys.add(pipeline.evaluation_stage.key)
+    assert len(keys) == 2
