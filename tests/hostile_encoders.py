@@ -253,5 +253,5 @@ def hostile_encoder(folder: Path, name: str, trap: Path) -> Path:
 
 
 def description(model: str | None = None) -> dict[str, object]:
-    kind = {"kind": "sentence_transformers", "model": model, "batch_size": 32, "max_tokens": None}
+    kind = {"kind": "sentence_transformers", "model": model}
     return {**kind, "fingerprint": "any"}

@@ -98,9 +98,7 @@ def measure(model: str, items: int, length: int, targets: int) -> dict[str, Any]
         made_histories(RANKED_USERS, length, items, random),
         random.integers(1, items + 1, RANKED_USERS).astype(np.int32),
     )
-    evaluation = EvaluateSettings(
-        protocols=["full"], repeats="excluded", chunk=max(1, min(256, SCORES_AT_ONCE // items))
-    )
+    evaluation = EvaluateSettings(protocols=["full"], repeats="excluded")
     started = time.process_time()
     rank(CatalogueScorer(built), cases, evaluation, top_k=100)
     return {

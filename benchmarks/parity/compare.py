@@ -29,7 +29,6 @@ from h2rec.run.provenance import provenance
 HERE = Path(__file__).parent
 PEERS = {"recbole": ("sasrec", "gru4rec", "bert4rec"), "rectools": ("sasrec", "bert4rec")}
 MODELS = ("sasrec", "gru4rec", "bert4rec")
-BUCKETED = "h2rec_bucketed"
 KS = [10, 100, 500]
 
 
@@ -39,23 +38,17 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     settings = {name: getattr(options, name) for name in SETTINGS}
 
-    def pipeline(model: str, library: str, *, bucketed: bool = False) -> Pipeline:
-        return Pipeline(ours(options, model, bucketed=bucketed), out / library / model, out / "stages")
+    def pipeline(model: str) -> Pipeline:
+        return Pipeline(ours(options, model), out / "h2rec" / model, out / "stages")
 
-    save_cases(pipeline("sasrec", "h2rec"), out / "cases.npz")
+    save_cases(pipeline("sasrec"), out / "cases.npz")
     rows = []
     for model in options.models:
-        ranks, took = our_figures(pipeline(model, "h2rec"))
+        ranks, took = our_figures(pipeline(model))
         first_time = ranks != NO_RANK
         ranks = ranks[first_time]
         rows.append({"library": "h2rec", "model": model, **summarize(ranks, KS), **took})
         print(rows[-1], flush=True)
-        if options.bucketed:
-            other, took = our_figures(pipeline(model, BUCKETED, bucketed=True))
-            other = other[first_time]
-            found = {**summarize(other, KS), **took, **against(other, ranks)}
-            rows.append({"library": BUCKETED, "model": model, **found})
-            print(rows[-1], flush=True)
         for peer in options.peers:
             if model in PEERS[peer]:
                 theirs, took = peer_figures(peer, model, settings, out, options.envs.resolve())
@@ -67,7 +60,7 @@ def main() -> None:
         "data": options.interactions.name,
         # Told where they are not all.
         **({} if set(options.models) == set(MODELS) else {"models": options.models}),
-        "settings": {**settings, "bucketed": False},
+        "settings": settings,
         "rows": rows,
     }
     write_json(out / "parity.json", {"provenance": provenance(options.seed), **record})
@@ -99,16 +92,13 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--peers", nargs="*", choices=list(PEERS), default=list(PEERS))
     parser.add_argument("--models", nargs="*", choices=MODELS, default=list(MODELS))
-    parser.add_argument(
-        "--bucketed", action="store_true", help="Ours with batches of like length, too, as a row more."
-    )
     for name, value in SETTINGS.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
     return parser.parse_args()
 
 
-def ours(options: argparse.Namespace, model: str, *, bucketed: bool = False) -> RunConfig:
-    """The peers' settings in our words; they draw their batches at random."""
+def ours(options: argparse.Namespace, model: str) -> RunConfig:
+    """The peers' settings in our words; they draw their batches at random, ours hold histories of like length."""
     sizes = {
         name: getattr(options, name)
         for name in ("dim", "layers", "heads", "dropout", "max_length", "mask_share")
@@ -117,7 +107,7 @@ def ours(options: argparse.Namespace, model: str, *, bucketed: bool = False) -> 
         {
             "data": {"interactions": str(options.interactions.resolve())},
             "preset": model,
-            "model": {**sizes, "score": "inner"},
+            "model": {**sizes, "temperature": None},
             "loss": {"ranking": "softmax"},
             "train": {
                 "epochs": options.epochs,
@@ -125,7 +115,6 @@ def ours(options: argparse.Namespace, model: str, *, bucketed: bool = False) -> 
                 "learning_rate": options.learning_rate,
                 "schedule": "constant",
                 "batch_tokens": options.batch_targets,
-                "bucketed": bucketed,
                 # One validation, after the last epoch: nothing is selected.
                 "evaluate_every": options.epochs,
                 "patience": None,

@@ -10,6 +10,7 @@ import torch
 from h2rec.data.histories import Histories
 from h2rec.data.splits import Holdout
 from h2rec.errors import ConfigError
+from h2rec.evaluation import evaluate as measuring
 from h2rec.evaluation.evaluate import evaluate
 from h2rec.evaluation.metrics import per_case, summarize
 from h2rec.evaluation.settings import EvaluateSettings
@@ -31,15 +32,15 @@ SCORES = torch.tensor(
 
 
 @pytest.fixture
-def evaluation(table_scorer):
+def evaluation(table_scorer, monkeypatch):
+    monkeypatch.setattr(measuring, "EXPOSURE_KS", (1,))
+    monkeypatch.setattr(measuring, "HISTORY_LENGTH_GROUPS", 2)
     return evaluate(
         table_scorer(SCORES),
         HOLDOUT,
         settings=EvaluateSettings(
             protocols=["full", "sampled1"],
             ks=[1, 2, 3],
-            exposure_ks=[1],
-            history_length_groups=2,
             repeats="excluded",
         ),
         head=HEAD,
@@ -136,8 +137,9 @@ def test_only_a_sampled_protocol(random_cases):
 
 
 @pytest.fixture
-def shop_of_repeats(table_scorer):
+def shop_of_repeats(table_scorer, monkeypatch):
     """Four users of six items; the first and the third come back to an item, the last has seen all others."""
+    monkeypatch.setattr(measuring, "EXPOSURE_KS", (2,))
     histories = Histories.from_lists([[1, 2], [3], [5, 4], [1, 2, 3, 4, 5]])
     holdout = Holdout(np.arange(4), histories, np.array([2, 1, 4, 6], np.int32))
     scores = torch.tensor(
@@ -148,9 +150,7 @@ def shop_of_repeats(table_scorer):
         return evaluate(
             table_scorer(scores),
             holdout,
-            settings=EvaluateSettings(
-                protocols=["full", "sampled3"], ks=[1, 2], exposure_ks=[2], repeats=rule
-            ),
+            settings=EvaluateSettings(protocols=["full", "sampled3"], ks=[1, 2], repeats=rule),
             head=HEAD,
             train_counts=COUNTS,
         )

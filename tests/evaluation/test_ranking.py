@@ -69,9 +69,10 @@ def test_sampled_rank_by_hand(scores, target, negatives, expected):
 
 @pytest.mark.parametrize("rule", ["allowed", "excluded"])
 @pytest.mark.parametrize("chunk", [1, 7, 1000])
-def test_ranks_equal_a_double_loop(random_cases, rule, chunk):
+def test_ranks_equal_a_double_loop(random_cases, rule, chunk, monkeypatch):
+    monkeypatch.setattr(ranking, "USERS_AT_ONCE", chunk)
     scorer, holdout = random_cases()
-    settings = EvaluateSettings(protocols=["full", "sampled10"], chunk=chunk, repeats=rule)
+    settings = EvaluateSettings(protocols=["full", "sampled10"], repeats=rule)
     ranks = rank(scorer, holdout, settings, seed=3).by_protocol
     cases = [set(h.tolist()) if rule == "excluded" else set() for h in holdout.histories]
     measured = [row for row, excluded in enumerate(cases) if holdout.targets[row] not in excluded]

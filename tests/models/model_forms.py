@@ -31,7 +31,7 @@ TIED = [
         {"ties": {"fusion": "equal"}},
         {"ties": {"cross_attention": "none"}},
         {"ties": {"cross_attention": "plain"}},
-        {"score": "inner"},
+        {"temperature": None},
     )
 ]
 LAST = [
@@ -41,12 +41,11 @@ LAST = [
 ]
 MIXED = [
     {**THREE},
-    {**THREE, "score": "inner"},
+    {**THREE, "temperature": None},
     branches("popularity", "codes", "ids"),
     branches(first={"kind": "ids", "weight": 0.3}, second={"kind": "ids"}),
     branches(codes={"kind": "codes", "weight": -0.5, "layers": 3, "temperature": 0.2}, ids={"kind": "ids"}),
     {"name": "llm_esr"},
-    {"name": "llm_esr", "keeps_views": False},
 ]
 ON_OTHER_BACKBONES = [
     {"backbone": backbone, **form}

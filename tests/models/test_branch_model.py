@@ -32,19 +32,19 @@ def parts(model):
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
-@pytest.mark.parametrize("score", ["cosine", "inner"])
+@pytest.mark.parametrize("temperature", [0.08, None])
 @pytest.mark.parametrize("fusion", ["adaptive", "mean_history", "equal"])
 def test_the_score_is_the_product_with_the_static_item_vector_of_the_spec(
-    make_model, backbone, score, fusion
+    make_model, backbone, temperature, fusion
 ):
     """``y = <u^S, sum_l alpha_l e^l> + <u^H, h>``, each branch a cosine over a temperature if asked."""
     named = {"codes": {"kind": "codes", "weight": 0.3}, "ids": {"kind": "ids"}}
-    model = make_model(branches=named, backbone=backbone, score=score, ties={"fusion": fusion})
+    model = make_model(branches=named, backbone=backbone, temperature=temperature, ties={"fusion": fusion})
     states = encode(model, [[3, 7, 9]], [[False, False, True]])
-    tau = 0.08 if score == "cosine" else 1.0
+    tau = temperature or 1.0
 
     def unit(x):
-        return x / x.norm() if score == "cosine" else x
+        return x / x.norm() if temperature else x
 
     table, ids = parts(model)["codes"].table, parts(model)["ids"].table
     with torch.no_grad():

@@ -88,9 +88,10 @@ def last_states(model, rows):
 
 
 def test_the_distillation_term_is_the_squared_distance_to_the_mean_of_similar_users(
-    make, known, features, batch
+    make, known, features, batch, monkeypatch
 ):
-    model = make(similar_users=2, distillation=0.3)
+    monkeypatch.setattr(llm_esr, "SIMILAR_USERS", 2)
+    model = make(distillation=0.3)
     assert batch.users.tolist() == [0, 1, 2, 4, 5, 6]
     term = term_of(model, known, batch)
     neighbours = similar_users(TRAIN, by_item(features), 2)
@@ -175,17 +176,17 @@ def test_user_and_item_are_concatenations_of_both_views(make, monkeypatch):
 
 
 def test_keeping_the_views_adds_what_they_read(make):
-    plain, kept = (make(keeps_views=kept) for kept in (False, True))
+    model = make()
     hid, text = torch.randn(2, 1, 3, 8, generator=torch.Generator().manual_seed(1))
     lengths = torch.tensor([3])
     with torch.no_grad():
-        read, whole = plain._cross(hid, text, lengths), kept._cross(hid, text, lengths)
-        position = plain.positions.weight[3:6]
+        whole = model._cross(hid, text, lengths)
+        position = model.positions.weight[3:6]
         # The text asks and the hash IDs answer, so what is read is made of hash IDs; and the other way round.
-        torch.testing.assert_close(read[0], plain.ids_read_text(text + position, hid + position, lengths))
-        torch.testing.assert_close(read[1], plain.text_reads_ids(hid + position, text + position, lengths))
-    torch.testing.assert_close(whole[0], hid + position + read[0])
-    torch.testing.assert_close(whole[1], text + position + read[1])
+        new_hid = model.ids_read_text(text + position, hid + position, lengths)
+        new_text = model.text_reads_ids(hid + position, text + position, lengths)
+    torch.testing.assert_close(whole[0], hid + position + new_hid)
+    torch.testing.assert_close(whole[1], text + position + new_text)
 
 
 @pytest.mark.parametrize("dim", [9, 15])

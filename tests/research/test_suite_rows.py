@@ -24,9 +24,13 @@ def test_a_sweep_makes_a_row_of_each_value(suite_file, tmp_path):
     found = {job.config.semantic_ids.quantizer for job in swept.jobs}
     assert found == {str(tmp_path / "fine.index.json"), "rqkmeans"}
     # A key's name is as long as it must be to tell it from others.
-    alike = {"model.ties.alignment.every": [1, 2], "model.ties.masking.every": [1]}
+    alike = {"model.ties.temperature": [1, 2], "model.temperature": [1]}
     rows = Suite.load(rewritten(suite_file, sweep=alike), tmp_path).settings.rows
-    assert list(rows) == ["H2Rec, alignment every 1", "H2Rec, alignment every 2", "H2Rec, masking every 1"]
+    assert list(rows) == [
+        "H2Rec, ties temperature 1",
+        "H2Rec, ties temperature 2",
+        "H2Rec, model temperature 1",
+    ]
     assert tuned_file(tmp_path, "shop", "H2Rec, weight -0.5") != tuned_file(
         tmp_path, "shop", "H2Rec, weight 0.5"
     )

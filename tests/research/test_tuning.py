@@ -286,7 +286,7 @@ def test_what_is_drawn_is_rounded_to_what_a_person_would_write(found):
 
 
 def test_the_default_space_knows_what_a_configuration_does_not_use(of_preset):
-    inner = default_space(of_preset("h2rec", "model.score=inner"))
+    inner = default_space(of_preset("h2rec", "model.temperature=null"))
     assert not [key for key in inner if key.endswith("temperature")]
     assert [key for key in default_space(of_preset("h2rec")) if key.endswith("temperature")]
     assert "model.ties.alignment.beta" in default_space(of_preset("h2rec"))

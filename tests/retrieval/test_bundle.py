@@ -60,7 +60,7 @@ MODELS = [
     {"branches": {"codes": None, "ids": None}},
     {"branches": {"codes": {"layers": 3}}},
     {"branches": {"prefixes": {"layers": 2}}},
-    {"score": "inner"},
+    {"temperature": None},
     {"branches": POPULARITY},
     {"preset": "two_hid", "branches": POPULARITY},
 ]

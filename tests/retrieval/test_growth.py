@@ -53,7 +53,7 @@ def test_each_item_has_a_told_outcome(grown):
         {"backbone": "bert4rec"},
         {"branches": {"codes": None, "ids": None}},
         {"ties": {"cross_attention": "plain"}},
-        {"score": "inner"},
+        {"temperature": None},
         {"branches": {"popularity": {"kind": "popularity", "weight": 0.3}}},
         {"preset": "two_hid", "branches": {"popularity": {"kind": "popularity", "weight": 0.3}}},
         {"preset": "sid_sum"},

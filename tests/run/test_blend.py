@@ -34,10 +34,16 @@ CASES = Holdout(
     RANDOM.integers(1, ITEMS + 1, USERS).astype(np.int32),
 )
 COUNTS = np.append(0, RANDOM.integers(1, 30, ITEMS))
-GRID = BlendSettings(weights=[0.0, 0.4, 2.0], popularity=[])
+WEIGHTS = [0.0, 0.4, 2.0]
 RULES = ("allowed", "excluded")
 POPULARITY = {"popularity": {"kind": "popularity", "weight": 0.0}}
 MODELS = ["h2rec_two_branches", "h2rec", "two_hid", "three_hid"]
+
+
+@pytest.fixture(autouse=True)
+def few_weights(monkeypatch):
+    monkeypatch.setattr(blend, "WEIGHTS", WEIGHTS)
+    monkeypatch.setattr(blend, "POPULARITY_WEIGHTS", [0.0, 1.5])
 
 
 def configured(preset="h2rec_two_branches", **branches):
@@ -51,15 +57,13 @@ def made(settings, weights=None):
     return build_model(settings, ItemFeatures(ITEMS, CODES, train_counts=COUNTS), seed=0).eval()
 
 
-def fitted(settings, grid=GRID, *, select="full.overall.mrr", repeats="excluded"):
+def fitted(settings, *, select="full.overall.mrr", repeats="excluded"):
     weighed = {settings.popularity_branch: 1.0} if settings.popularity_branch else {}
-    return fit_weights(
-        made(settings, weighed), settings, CASES, grid, select=select, head=HEAD, repeats=repeats
-    )
+    return fit_weights(made(settings, weighed), settings, CASES, select=select, head=HEAD, repeats=repeats)
 
 
 def measured(model, select, repeats="excluded"):
-    settings = EvaluateSettings(protocols=["full", "sampled20"], ks=[10], exposure_ks=[], repeats=repeats)
+    settings = EvaluateSettings(protocols=["full", "sampled20"], ks=[10], repeats=repeats)
     found = evaluate(CatalogueScorer(model), CASES, settings=settings, head=HEAD, train_counts=COUNTS)
     return metric_value(found.metrics, select)
 
@@ -73,7 +77,7 @@ def test_the_weights_are_the_best_of_all_combinations_as_the_evaluation_measures
     assert found["weights"][last] == 1.0
     tried = [{}]
     for name in branches:
-        tried = [{**one, name: weight} for one in tried for weight in GRID.weights]
+        tried = [{**one, name: weight} for one in tried for weight in WEIGHTS]
     values = [measured(made(settings, weights), select) for weights in tried]
     values.append(measured(made(settings), select))
     assert found["tried"] == len(values)
@@ -85,10 +89,10 @@ def test_the_weights_are_the_best_of_all_combinations_as_the_evaluation_measures
 def test_the_last_trained_branch_is_the_measure_wherever_popularity_stands():
     order = {"popularity": {"kind": "popularity", "weight": 0.5}, "b": {"kind": "ids"}, "a": {"kind": "ids"}}
     settings = parse_model({"dim": 8, "layers": 1, "branches": order}, default="branches")
-    found = fitted(settings)
+    found = fitted(settings, select="full.tail.mrr")
     assert list(found["weights"]) == ["popularity", "b", "a"]
     assert (found["weights"]["popularity"], found["weights"]["a"]) == (0.5, 1.0)
-    values = [measured(made(settings, {"b": weight}), "full.overall.mrr") for weight in (*GRID.weights, 1.0)]
+    values = [measured(made(settings, {"b": weight}), "full.tail.mrr") for weight in (*WEIGHTS, 1.0)]
     assert found["tried"] == len(values)
     assert found["value"] == pytest.approx(max(values), abs=1e-12)
 
@@ -109,7 +113,7 @@ def test_a_branch_that_was_not_trained_gets_no_weight():
 def test_models_of_several_branches_are_weighed_unless_told_otherwise(preset):
     assert has_choice(configured(preset), BlendSettings())
     assert not has_choice(configured(preset), BlendSettings(fit=False))
-    assert not has_choice(configured(preset, **POPULARITY), BlendSettings(fit=False, popularity=[0.1]))
+    assert not has_choice(configured(preset, **POPULARITY), BlendSettings(fit=False))
 
 
 @pytest.mark.parametrize(
@@ -123,34 +127,27 @@ def test_models_of_several_branches_are_weighed_unless_told_otherwise(preset):
     ids=["codes", "sasrec", "spm_sid", "pop"],
 )
 def test_one_branch_has_nothing_to_weigh_unless_popularity_stands_beside_it(settings, beside):
-    grid = BlendSettings(popularity=[0.1])
     assert not has_choice(settings, BlendSettings())
-    assert has_choice(settings, grid) == (not beside)
     if beside:
         both = settings.model_copy(
             update={"branches": settings.branches | configured("pop", **POPULARITY).branches}
         )
-        assert has_choice(both, grid)
-        assert not has_choice(both, BlendSettings())
+        assert has_choice(both, BlendSettings())
+        assert not has_choice(both, BlendSettings(fit=False))
 
 
 def test_a_model_that_names_no_branches_has_nothing_to_weigh():
-    assert not has_choice(parse_model({"name": "llm_esr"}), BlendSettings(popularity=[0.1]))
-
-
-def test_popularity_is_weighed_only_where_asked():
-    assert BlendSettings().popularity == []
-    assert "balance" not in fitted(configured(**POPULARITY))
-    assert fitted(configured(**POPULARITY))["weights"]["popularity"] == 0.0
+    assert not has_choice(parse_model({"name": "llm_esr"}), BlendSettings())
 
 
 @pytest.mark.parametrize("tolerance", [0.0, 0.5])
 @pytest.mark.parametrize(("preset", "other"), [("h2rec_two_branches", "codes"), ("two_hid", "first")])
 def test_popularity_shares_the_gain_out_between_head_and_tail(preset, other, tolerance, monkeypatch):
     monkeypatch.setattr(blend, "TOLERANCE", tolerance)
-    grid = BlendSettings(weights=[0.4], popularity=[-3.0, -0.5, 0.5, 3.0])
-    settings = configured(preset, **POPULARITY)
-    found = fitted(settings, grid)
+    monkeypatch.setattr(blend, "WEIGHTS", [0.4])
+    monkeypatch.setattr(blend, "POPULARITY_WEIGHTS", [-3.0, 0.0, 0.5, 3.0])
+    settings = configured(preset, popularity={"kind": "popularity", "weight": -0.5})
+    found = fitted(settings)
 
     def by_part(weights):
         ranked = made(settings, weights)
@@ -175,7 +172,7 @@ def test_popularity_shares_the_gain_out_between_head_and_tail(preset, other, tol
 
 
 def test_where_one_slice_is_asked_for_popularity_has_no_say():
-    found = fitted(configured(**POPULARITY), BlendSettings(popularity=[5.0]), select="full.tail.mrr")
+    found = fitted(configured(**POPULARITY), select="full.tail.mrr")
     assert found["weights"]["popularity"] == 0.0
     assert "balance" not in found
 
@@ -197,11 +194,9 @@ def shop(tmp_path_factory):
     folder = tmp_path_factory.mktemp("shop")
     select = "train.select=full.overall.mrr"
     changes = [
-        "blend.popularity=[1.5]",
         "train.epochs=1",
         "model.branches.codes.weight=1000",
         "model.branches.popularity={kind: popularity, weight: 0.0}",
-        "blend.weights=[0.0, 0.3]",
         select,
     ]
     return RunConfig.load(write_shop(folder, users=60), changes), folder / "stages"
@@ -249,14 +244,12 @@ def test_without_fitting_the_configured_weights_stay_and_the_training_is_the_sam
     assert pipeline.train_stage.key == Pipeline(config, tmp_path / "other", stages).train_stage.key
 
 
-@pytest.mark.parametrize("fit", [True, False])
-def test_other_weights_of_what_is_not_trained_are_other_figures_and_bundles(shop, tmp_path, fit):
+def test_other_weights_of_what_is_not_trained_are_other_figures_and_bundles(shop, tmp_path):
     config, stages = shop
     ranked = {}
     for weight in (0.0, 4.0):
         model = config.model.with_weights({"popularity": weight})
-        blend_settings = BlendSettings(fit=fit, weights=[0.3])
-        asked = config.model_copy(update={"model": model, "blend": blend_settings})
+        asked = config.model_copy(update={"model": model, "blend": BlendSettings(fit=False)})
         pipeline = Pipeline(asked, tmp_path / str(weight), stages)
         pipeline.evaluated()
         ranked[weight] = pl.read_parquet(tmp_path / str(weight) / "ranks.parquet")["rank_full"]

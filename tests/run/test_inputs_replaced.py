@@ -10,7 +10,7 @@ from h2rec.data import prepare as preparing
 from h2rec.errors import DataError
 from h2rec.run import preparation
 from h2rec.run.config import RunConfig
-from h2rec.run.preparation import Preparation
+from h2rec.run.tokenization import Tokenization
 from made_shop import ITEMS, write_shop
 
 
@@ -19,8 +19,8 @@ def shop(tmp_path):
     return write_shop(tmp_path)
 
 
-def prepared(shop, *overrides: str) -> Preparation:
-    return Preparation(RunConfig.load(shop, overrides), shop.parent / "run")
+def prepared(shop, *overrides: str) -> Tokenization:
+    return Tokenization(RunConfig.load(shop, overrides), shop.parent / "run")
 
 
 def replaced_before(monkeypatch, module, name: str, replace):

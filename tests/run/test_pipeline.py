@@ -290,7 +290,6 @@ def test_a_damaged_stage_is_made_again(tmp_path):
     first = store.run("work", {}, lambda folder: (folder / "file").write_text("y"))
     (first.folder / "stage.json").write_text("{")
     assert not store.run("work", {}, lambda folder: (folder / "file").write_text("y")).reused
-    # One that older software left does not tell where it was made.
     record = json.loads((first.folder / "stage.json").read_text())
     del record["made"]
     (first.folder / "stage.json").write_text(json.dumps(record))

@@ -84,17 +84,6 @@ def test_a_folder_of_a_stages_name_that_is_no_stage_is_refused(tmp_path):
     assert (folder / "thesis").read_text() == "mine"
 
 
-def test_a_stage_of_older_software_gets_its_hashes_once(tmp_path, caplog):
-    store = StageStore(tmp_path)
-    made = again(store)
-    record = read_json(made.folder / "stage.json")
-    write_json(made.folder / "stage.json", {k: v for k, v in record.items() if k not in ("files", "hash")})
-    assert again(store).reused
-    assert "before stages were checked" in caplog.text
-    damage(made.folder)
-    assert not again(store).reused
-
-
 def test_a_stage_is_hashed_once_in_a_process(tmp_path, monkeypatch):
     store = StageStore(tmp_path)
     again(store)

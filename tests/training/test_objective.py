@@ -18,7 +18,7 @@ from h2rec.models.build import build_model
 from h2rec.models.features import ItemFeatures
 from h2rec.models.protocol import LossTerm, UserStates, branch_scores
 from h2rec.models.settings import BranchModelSettings
-from h2rec.models.ties import alignment
+from h2rec.models.ties import alignment, masking
 from h2rec.models.ties.alignment import Alignment
 from h2rec.semantic_ids.codes import SemanticIds
 from h2rec.training.diagnosis import Diagnosis, warnings_for
@@ -199,9 +199,10 @@ def test_what_ties_branches_is_there_where_there_is_something_to_tie(kinds, name
     assert set(names) <= terms.values.keys()
 
 
-def test_a_term_of_some_batches_has_the_same_weight_on_average():
-    ties = {"alignment": {"beta": 0.5, "every": 2}, "masking": {"gamma": 0.3, "every": 3}}
-    _, objective = make(ties=ties)
+def test_a_term_of_some_batches_has_the_same_weight_on_average(monkeypatch):
+    monkeypatch.setattr(alignment, "EVERY", 2)
+    monkeypatch.setattr(masking, "EVERY", 3)
+    _, objective = make(ties={"alignment": {"beta": 0.5}, "masking": {"gamma": 0.3}, "every_batch": False})
     total = {"alignment": 0.0, "masking": 0.0}
     for step in range(6):
         terms, _ = terms_of(objective, step=step)
@@ -209,6 +210,13 @@ def test_a_term_of_some_batches_has_the_same_weight_on_average():
         for name in total:
             total[name] += terms.weights.get(name, 0.0)
     assert total == {"alignment": pytest.approx(6 * 0.5), "masking": pytest.approx(6 * 0.3)}
+
+
+def test_the_paper_has_every_term_in_every_batch():
+    _, objective = make(ties={"alignment": {"beta": 0.5}, "masking": {"gamma": 0.3}, "every_batch": True})
+    for step in range(3):
+        terms, _ = terms_of(objective, step=step)
+        assert (terms.weights["alignment"], terms.weights["masking"]) == (0.5, 0.3)
 
 
 def test_a_loss_of_a_models_own_counts_by_its_weight_and_tells_its_figures(monkeypatch):

@@ -22,11 +22,11 @@ class Tables(nn.Module):
         return (self.large(rows).sum(-1) * self.small(rows % 5).pow(2).sum(-1)).sum()
 
 
-def trained(lazy_rows, steps, *, clip=None, decay=0.0):
+def trained(lazy_rows, steps):
     model = Tables()
-    optimizer = Optimizer(model, 0.1, decay, lazy_rows)
+    optimizer = Optimizer(model, 0.1, lazy_rows)
     for rows in steps:
-        optimizer.step(model.loss(torch.tensor(rows)), clip)
+        optimizer.step(model.loss(torch.tensor(rows)))
     return model
 
 
@@ -47,29 +47,10 @@ def test_a_row_that_is_not_looked_up_again_stays_where_it_is():
     assert not torch.equal(dense.large.weight[3], trained(None, [[3]]).large.weight[3])
 
 
-def test_a_small_table_is_updated_densely_and_decayed():
+def test_only_large_tables_are_updated_lazily():
     model = Tables()
-    Optimizer(model, 0.1, 0.0, 10)
+    Optimizer(model, 0.1, 10)
     assert (model.large.sparse, model.small.sparse) == (True, False)
-    assert not torch.equal(trained(10, [[3]], decay=0.5).small.weight[4], Tables().small.weight[4])
-
-
-def test_clipping_counts_lazy_and_dense_gradients_together(monkeypatch):
-    seen = {}
-
-    def watch(lazy_rows):
-        model = Tables()
-        optimizer = Optimizer(model, 0.1, 0.0, lazy_rows)
-        for part in optimizer.parts:
-            monkeypatch.setattr(part, "step", lambda: None)
-        optimizer.step(model.loss(torch.tensor([3, 3, 7])), 0.5)
-        seen[lazy_rows] = [p.grad.to_dense() for p in model.parameters()]
-        return torch.cat([g.flatten() for g in seen[lazy_rows]]).norm().item()
-
-    assert watch(10) == pytest.approx(0.5, rel=1e-4)
-    assert watch(None) == pytest.approx(0.5, rel=1e-4)
-    for lazy, dense in zip(seen[10], seen[None], strict=True):
-        torch.testing.assert_close(lazy, dense)
 
 
 @pytest.mark.parametrize("lazy_rows", [None, 10])
@@ -78,7 +59,7 @@ def test_a_part_learns_at_a_rate_of_its_own_in_proportion_to_the_schedule(lazy_r
         model, start = Tables(), Tables()
         # Both tables' rates: the large one is lazy or dense, the small one dense.
         own = [] if own_rate is None else [(model.large, own_rate)]
-        optimizer = Optimizer(model, 0.1, 0.0, lazy_rows, own)
+        optimizer = Optimizer(model, 0.1, lazy_rows, own)
         if rate is not None:
             optimizer.set_learning_rate(rate)
         optimizer.step(model.loss(torch.tensor([3])))
@@ -102,7 +83,7 @@ def test_groups_are_the_branches_of_a_model_by_their_rates():
     settings = BranchModelSettings.parse({"dim": 8, "branches": branches})
     codes = SemanticIds(np.zeros((5, 2), np.int32), (2, 2))
     model = build_model(settings, ItemFeatures(5, codes), seed=0)
-    (dense,) = Optimizer(model, 0.002, 0.0, None, model.learning_rates()).parts
+    (dense,) = Optimizer(model, 0.002, None, model.learning_rates()).parts
     by_rate = {group["lr"]: {id(p) for p in group["params"]} for group in dense.param_groups}
     of_codes = {id(p) for name in ("codes", "prefixes") for p in model.branches[name].parameters()}
     assert by_rate == {0.005: of_codes, 0.002: {id(p) for p in model.branches["ids"].parameters()}}

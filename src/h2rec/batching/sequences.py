@@ -7,7 +7,6 @@ from typing import Literal
 import numpy as np
 import torch
 
-from h2rec.batching.blocks import Block
 from h2rec.data.histories import Histories, IntArray, offsets_of
 
 Objective = Literal["next", "last", "cloze"]
@@ -28,21 +27,18 @@ class Batch:
         int64 `[B, T]`, 0 where nothing is predicted.
     users
         int64 `[B]`, row of the training histories that each sequence was cut from, where that is known.
-    blocks
-        Rows of like length that are encoded together; none: all of them are.
     """
 
     items: torch.Tensor
     lengths: torch.Tensor
     targets: torch.Tensor
     users: torch.Tensor | None = None
-    blocks: tuple[Block, ...] = ()
 
     def to(self, device: torch.device) -> "Batch":
         """Copy to a device."""
         users = None if self.users is None else self.users.to(device)
         tensors = self.items.to(device), self.lengths.to(device), self.targets.to(device)
-        return Batch(*tensors, users, self.blocks)
+        return Batch(*tensors, users)
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,30 +107,6 @@ def cut_windows(histories: Histories, max_length: int, *, prefixes: bool = False
     is_first = np.arange(len(user)) == offsets_of(counts)[:-1][user]
     first_target = np.where(is_first, begins[user] + 1, np.roll(stops, 1))
     return Windows(histories, starts, stops, first_target)
-
-
-def shuffled(lengths: IntArray, token_budget: int, random: np.random.Generator) -> list[IntArray]:
-    """Draw sequences at random into batches of at most `token_budget` tokens, padding not counted.
-
-    The rows of a batch ascend in length, ready to be cut into blocks. A sequence longer than the budget is a batch.
-    """
-    order = random.permutation(len(lengths))
-    batches = np.split(order, _cuts(lengths[order], token_budget))
-    return [rows[np.argsort(lengths[rows], kind="stable")] for rows in batches]
-
-
-def _cuts(lengths: IntArray, budget: int) -> list[int]:
-    """Where a new batch begins, so that each is as full as the budget lets it be."""
-    ends = np.cumsum(lengths)
-    cuts: list[int] = []
-    start, done = 0, 0
-    while done + budget < ends[-1]:
-        start = max(start + 1, int(np.searchsorted(ends, done + budget, side="right")))
-        if start == len(lengths):
-            break
-        cuts.append(start)
-        done = int(ends[start - 1])
-    return cuts
 
 
 def pack(lengths: IntArray, token_budget: int, random: np.random.Generator, pool: int = 64) -> list[IntArray]:

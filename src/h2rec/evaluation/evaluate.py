@@ -28,6 +28,11 @@ from h2rec.semantic_ids.codes import SemanticIds
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.integer]
 
+EXPOSURE_KS = (10, 100)
+"""Lengths of the recommended lists whose coverage, tail share and concentration are measured."""
+HISTORY_LENGTH_GROUPS = 5
+"""Slices by history length, of about equal size."""
+
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
@@ -61,6 +66,7 @@ def evaluate(
     semantic_ids: SemanticIds | None = None,
     user_ids: Sequence[str] | pl.Series | None = None,
     seed: int = 0,
+    shown: bool = True,
     progress: str | None = None,
 ) -> Evaluation:
     """Rank every target, and summarize over all cases, head, tail and groups.
@@ -81,6 +87,8 @@ def evaluate(
         The users' own ids, by row in the data set.
     seed
         Of the sampled negatives. Give every model, whatever its own seed, the same one.
+    shown
+        Whether to measure whom the lists of the full ranking show.
     progress
         Title of a progress bar; None shows none.
 
@@ -89,8 +97,8 @@ def evaluate(
     DataError
         If the holdout does not fit the model.
     """
-    exposure_ks = settings.exposure_ks if FULL in settings.protocols else []
-    ranked = rank(scorer, holdout, settings, seed=seed, top_k=max(exposure_ks, default=0), progress=progress)
+    top_k = max(EXPOSURE_KS) if shown and FULL in settings.protocols else 0
+    ranked = rank(scorer, holdout, settings, seed=seed, top_k=top_k, progress=progress)
     repeat = repeated(holdout)
     apart = int(repeat.sum()) if settings.repeats == "excluded" else 0
     metrics: dict[str, Any] = {}
@@ -103,7 +111,7 @@ def evaluate(
         groups += training_groups(cases.targets, train_counts)
         if popularity_group is not None:
             groups += popularity_groups(cases.targets, popularity_group)
-        groups += history_length_groups(cases.histories.lengths, settings.history_length_groups)
+        groups += history_length_groups(cases.histories.lengths, HISTORY_LENGTH_GROUPS)
         if semantic_ids is not None:
             groups += collision_groups(cases.targets, semantic_ids)
         metrics[protocol] = _slices(ranks[rows], ks, head[cases.targets], train_counts[cases.targets], groups)
@@ -112,7 +120,7 @@ def evaluate(
             "too_few_negatives": len(holdout) - apart - len(rows),
         }
     if ranked.top is not None:
-        metrics[FULL]["exposure"] = exposure(ranked.top, exposure_ks, head, train_counts)
+        metrics[FULL]["exposure"] = exposure(ranked.top, EXPOSURE_KS, head, train_counts)
     return Evaluation(metrics, _ranks_frame(holdout, repeat, ranked.by_protocol, user_ids))
 
 

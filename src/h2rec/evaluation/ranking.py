@@ -27,6 +27,8 @@ NO_RANK = 0
 
 SCORES_AT_ONCE = 2**25
 """Scores in memory at once, at most (128 MiB): a chunk holds fewer users where the catalogue is large."""
+USERS_AT_ONCE = 256
+"""Users scored at once, at most."""
 
 
 EXACT_IN_FLOAT32 = 2**24
@@ -101,7 +103,7 @@ def rank(
     top = np.zeros((len(holdout), top_k), dtype=np.int32) if top_k else None
     broken = 0
     with _bar(progress, len(holdout)) as advance:
-        chunk = min(settings.chunk, max(1, SCORES_AT_ONCE // (scorer.item_count + 1)))
+        chunk = min(USERS_AT_ONCE, max(1, SCORES_AT_ONCE // (scorer.item_count + 1)))
         for rows, scores in _scored_chunks(scorer, holdout, chunk):
             targets = torch.from_numpy(holdout.targets[rows].astype(np.int64)).to(scores.device)
             excluded = holdout.histories.select(rows) if excluding else None

@@ -32,15 +32,8 @@ class EvaluateSettings(Settings):
     """allowed: items of a user's history are ranked and recommended as any other. excluded: they never are, and a case
     whose target is one of them is in no figure. auto: allowed where 2% or more of the validation targets are in their
     users' histories. The bundle keeps the rule, and what serves it follows it."""
-    exposure_ks: list[Positive] = Field([10, 100])
-    """Lengths of the recommended lists whose coverage, tail share and concentration are measured."""
-    history_length_groups: Positive = 5
-    """Slices by history length, of about equal size."""
-    chunk: Positive = 256
-    """Users scored at once, fewer where the catalogue is so large that their scores would fill the memory;
-    figures do not change."""
 
-    @field_validator("protocols", "ks", "exposure_ks")
+    @field_validator("protocols", "ks")
     @classmethod
     def _no_duplicates(cls, values: list[str] | list[int]) -> list[str] | list[int]:
         if len(set(values)) < len(values):

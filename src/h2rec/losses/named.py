@@ -1,10 +1,12 @@
 """The ranking losses that settings name."""
 
 import torch
-from pydantic import Field
 
-from h2rec.losses.protocol import ComparedScores, RankingLoss, RankingSettings
+from h2rec.losses.protocol import ComparedScores, RankingLoss
 from h2rec.losses.ranking import bce_loss, bpr_loss, gbce_loss, sampled_softmax_loss, softmax_loss
+
+CALIBRATION = 0.75
+"""t of gBCE, the authors' choice: 0 is BCE, 1 fully calibrated."""
 
 
 class SampledSoftmax(RankingLoss):
@@ -41,19 +43,9 @@ class BCE(RankingLoss):
         return bce_loss(scores.positive, scores.others, scores.hit)
 
 
-class GBCESettings(RankingSettings):
-    """gBCE's calibration."""
-
-    t: float = Field(0.75, ge=0, le=1)
-    """0 is BCE, 1 is fully calibrated."""
-
-
 class GBCE(RankingLoss):
     """See `gbce_loss`."""
 
-    settings_class = GBCESettings
-
     def __call__(self, scores: ComparedScores) -> torch.Tensor:
         """See `RankingLoss.__call__`."""
-        assert isinstance(self.settings, GBCESettings)
-        return gbce_loss(scores.positive, scores.others, scores.hit, scores.item_count, self.settings.t)
+        return gbce_loss(scores.positive, scores.others, scores.hit, scores.item_count, CALIBRATION)

@@ -31,7 +31,7 @@ class ComparedScores:
     hit
         Row and column, int64 `[2, h]`, of the negatives that are the target itself and do not count.
     log_expected_count
-        Log of how often the draw holds each negative, float32 broadcast to `[n, M]`, or one number for all.
+        Log of how often the draw holds each negative.
     item_count
         N.
     """
@@ -40,7 +40,7 @@ class ComparedScores:
     others: torch.Tensor
     targets: torch.Tensor
     hit: torch.Tensor
-    log_expected_count: torch.Tensor | float
+    log_expected_count: float
     item_count: int
 
 

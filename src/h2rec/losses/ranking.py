@@ -22,21 +22,18 @@ def sampled_softmax_loss(
     positive: torch.Tensor,
     negative: torch.Tensor,
     hit: torch.Tensor,
-    log_expected_count: torch.Tensor | float | None = None,
+    log_expected_count: float = 0.0,
 ) -> torch.Tensor:
     """Cross-entropy over the target and sampled negatives (Bengio and Senecal, 2008; log-Q correction).
 
     Parameters
     ----------
     log_expected_count
-        Log of how often the draw holds each negative, broadcast to `[n, M]`, or one number for all of
-        them; subtracted from the negatives' scores so that their sum estimates that over the catalogue.
-        None leaves them alone.
+        Log of how often the draw holds each negative; subtracted from the negatives' scores so that their sum estimates
+        that over the catalogue.
     """
-    if isinstance(log_expected_count, torch.Tensor):
-        negative, log_expected_count = negative - log_expected_count, None
     others: torch.Tensor = _LogSumExpOfOthers.apply(negative, hit)  # type: ignore[no-untyped-call]
-    return F.softplus(others - (log_expected_count or 0.0) - positive).mean()
+    return F.softplus(others - log_expected_count - positive).mean()
 
 
 class _LogSumExpOfOthers(Function):

@@ -1,7 +1,7 @@
 """Settings of models, in the paper's words."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal, Self
 
 from pydantic import Field, SerializeAsAny, field_validator, model_validator
@@ -12,7 +12,7 @@ from h2rec.models import MODELS
 from h2rec.models.backbones.registry import BACKBONES, BackboneSettings
 from h2rec.models.branches import BRANCHES
 from h2rec.models.branches.settings import BranchSettings
-from h2rec.models.score import Score, ScoreKind
+from h2rec.models.score import Score
 from h2rec.models.ties.settings import TieSettings
 from h2rec.settings import Settings
 
@@ -46,6 +46,11 @@ class ModelSettings(Settings):
         return {}
 
     @property
+    def kinds(self) -> dict[str, str]:
+        """The kind of each branch, by name; empty for a model that names no branches."""
+        return {}
+
+    @property
     def is_trained(self) -> bool:
         """Whether there is anything to learn."""
         return True
@@ -76,6 +81,12 @@ class ModelSettings(Settings):
             raise ValueError(f"no branches {', '.join(sorted(unknown))}")
         return self
 
+    def of_branches(self, names: Collection[str]) -> Self:
+        """Return the settings of the model with some of its branches alone."""
+        if set(names) != set(self.weights):
+            raise ValueError("the model has no branches that stand alone")
+        return self
+
     def for_training(self) -> Self:
         """Return the settings that decide the training: what no loss knows is at its default."""
         return self
@@ -99,15 +110,13 @@ class EncoderSettings(ModelSettings):
     """Positions that the backbone sees; older history is cut."""
     mask_share: float = Field(0.3, gt=0, lt=1, json_schema_extra={"search": {"low": 0.1, "high": 0.6}})
     """Share of items masked in training (BERT4Rec)."""
-    score: ScoreKind = "cosine"
-    """inner product (the paper) or cosine over a temperature, branch by branch."""
-    temperature: float = Field(
+    temperature: float | None = Field(
         0.08,
         gt=0,
         allow_inf_nan=False,
         json_schema_extra={"search": {"low": 0.05, "high": 0.15, "log": True}},
     )
-    """Divides the cosine; unused by the inner product."""
+    """Divides the cosine that a branch scores with; null: every branch scores with the inner product (the paper)."""
     warm_start: bool = True
     """Start hash IDs from a PCA of the items' text embeddings, and codes so that they add up to it."""
 
@@ -135,7 +144,7 @@ class EncoderSettings(ModelSettings):
     def unsearched(self) -> frozenset[str]:
         """See `ModelSettings.unsearched`."""
         no_mask = {"mask_share"} if self.objective != "cloze" else set()
-        return frozenset(no_mask | ({"temperature"} if self.score == "inner" else set()))
+        return frozenset(no_mask | ({"temperature"} if self.temperature is None else set()))
 
     @property
     def objective(self) -> Objective:
@@ -188,6 +197,11 @@ class BranchModelSettings(EncoderSettings):
         return any(kind.reads_text or (self.warm_start and kind.is_trained) for kind in kinds)
 
     @property
+    def kinds(self) -> dict[str, str]:
+        """See `ModelSettings.kinds`."""
+        return {name: branch.kind for name, branch in self.branches.items()}
+
+    @property
     def is_trained(self) -> bool:
         """See `ModelSettings.is_trained`."""
         return bool(self.trained_branches)
@@ -195,12 +209,11 @@ class BranchModelSettings(EncoderSettings):
     @property
     def unsearched(self) -> frozenset[str]:
         """See `ModelSettings.unsearched`; a row without the alignment stays without."""
-        kinds = {branch.kind for branch in self.branches.values()}
-        tied = {"ids", "codes"} <= kinds and self.ties.alignment.beta > 0
+        tied = {"ids", "codes"} <= set(self.kinds.values()) and self.ties.alignment.beta > 0
         found = super().unsearched | (frozenset() if tied else {"ties.alignment.beta"})
         if not self.is_trained:
             return found | {"dropout", "temperature"}
-        if self.score == "inner":
+        if self.temperature is None:
             return found | {f"branches.{name}.temperature" for name in self.branches}
         return found
 
@@ -217,7 +230,7 @@ class BranchModelSettings(EncoderSettings):
     @property
     def popularity_branch(self) -> str | None:
         """See `ModelSettings.popularity_branch`."""
-        return next((n for n, branch in self.branches.items() if branch.kind == "popularity"), None)
+        return next((name for name, kind in self.kinds.items() if kind == "popularity"), None)
 
     def with_weights(self, weights: Mapping[str, float]) -> Self:
         """See `ModelSettings.with_weights`."""
@@ -230,13 +243,18 @@ class BranchModelSettings(EncoderSettings):
 
     def for_training(self) -> Self:
         """Branches without anything to learn are left out, as no loss knows them; unless there are no others."""
-        kept = {name: self.branches[name] for name in self.trained_branches}
-        return self.model_copy(update={"branches": kept}) if kept else self
+        return self.of_branches(self.trained_branches) if self.trained_branches else self
+
+    def of_branches(self, names: Collection[str]) -> Self:
+        """See `ModelSettings.of_branches`."""
+        kept = {name: branch for name, branch in self.branches.items() if name in names}
+        return self.model_copy(update={"branches": kept})
 
     def score_of(self, branch: BranchSettings) -> Score:
         """How a branch's users meet its items. Alone, a branch is weighed against nothing: it weighs one."""
         weight = branch.weight if len(self.trained_branches) > 1 else 1.0
-        return Score(self.score, branch.temperature or self.temperature, weight)
+        own = None if self.temperature is None else branch.temperature or self.temperature
+        return Score(own, weight)
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:

@@ -11,7 +11,8 @@ from h2rec.evaluation.repeats import measured_cases
 from h2rec.evaluation.topk import top_items
 from h2rec.files import read_json, write_json
 from h2rec.models.scorer import CatalogueScorer
-from h2rec.run.pipeline import Pipeline, sample_of
+from h2rec.run.learning import sample_of
+from h2rec.run.pipeline import Pipeline
 
 USERS = 2000
 """Test users who are looked at, at most; the same ones for every model."""

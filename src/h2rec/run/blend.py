@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import Field, NonNegativeFloat
 
 from h2rec.data.splits import Holdout
 from h2rec.evaluation.metrics import per_case
@@ -29,6 +28,10 @@ Weights = dict[str, float]
 
 SCORES_IN_CACHE = 2**17
 """Scores of a branch that are added up and compared at once on a CPU: half a megabyte."""
+WEIGHTS = (0.0, 0.15, 0.3, 0.5, 0.8, 1.2)
+"""Weights to try for every trained branch but the last, beside those that are configured."""
+POPULARITY_WEIGHTS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.45)
+"""Weights to try for a branch of popularity beside trained ones."""
 TOLERANCE = 0.005
 """Share of the best value that sharing the gain out between head and tail may cost."""
 
@@ -37,26 +40,20 @@ class BlendSettings(Settings):
     """How the branches' weights are chosen once the branches are trained."""
 
     fit: bool = True
-    """Choose the weights of all trained branches but the last on validation, by the metric that selects the epoch;
-    false keeps those in `model.branches`."""
-    weights: list[NonNegativeFloat] = Field([0.0, 0.15, 0.3, 0.5, 0.8, 1.2], min_length=1)
-    """Weights to try for every such branch, beside those that are configured."""
-    popularity: list[float] = Field([])
-    """Weights to try for a branch of popularity, beside none; without any it keeps its own. ``[0.1, 0.2, 0.3, 0.45]``
-    are worth a try where head and tail must both gain."""
+    """Choose the weights of all trained branches but the last on validation, by the metric that selects the epoch, and
+    that of a branch of popularity beside them; false keeps those in `model.branches`."""
 
 
 def has_choice(settings: ModelSettings, blend: BlendSettings) -> bool:
     """Whether a model has branches whose weights can be chosen."""
     chosen = set(settings.weights) - settings.fixed_weights
-    return blend.fit and bool(chosen or (blend.popularity and settings.popularity_branch))
+    return blend.fit and bool(chosen or (settings.is_trained and settings.popularity_branch))
 
 
 def fit_weights(
     model: SequenceModel,
     configured: ModelSettings,
     cases: Holdout,
-    settings: BlendSettings,
     *,
     select: str,
     head: npt.NDArray[np.bool_],
@@ -112,7 +109,7 @@ def fit_weights(
             for row in ranks
         ]
 
-    tried = [configured.weights, *_combinations(configured, settings)]
+    tried = [configured.weights, *_combinations(configured)]
     measured = values(tried)
     best = int(np.argmax([slice_values[part] for slice_values in measured]))
     result: dict[str, Any] = {
@@ -123,9 +120,10 @@ def fit_weights(
         "selected_by": select,
     }
     popularity = configured.popularity_branch
-    if part == "overall" and settings.popularity and popularity and in_head.any() and not in_head.all():
+    if part == "overall" and popularity and in_head.any() and not in_head.all():
         alone = {name: float(name == last) for name in model.branch_names}
-        shares = [tried[best] | {popularity: weight} for weight in sorted({0.0, *settings.popularity})]
+        to_try = sorted({*POPULARITY_WEIGHTS, configured.weights[popularity]})
+        shares = [tried[best] | {popularity: weight} for weight in to_try]
         last_alone, *shared = values([alone, *shares])
         place = _most_even(last_alone, shared)
         result["weights"] = shares[place]
@@ -140,12 +138,12 @@ def _last_trained(settings: ModelSettings) -> str:
     return trained[-1] if trained else list(settings.weights)[-1]
 
 
-def _combinations(configured: ModelSettings, settings: BlendSettings) -> Iterator[Weights]:
+def _combinations(configured: ModelSettings) -> Iterator[Weights]:
     def weights_of(name: str, weight: float) -> list[float]:
         if name in configured.fixed_weights:
             return [1.0] if name == _last_trained(configured) else [weight]
         # A branch that weighs nothing has not been trained.
-        return sorted(settings.weights) if weight else [0.0]
+        return list(WEIGHTS) if weight else [0.0]
 
     names = list(configured.weights)
     grids = [weights_of(name, weight) for name, weight in configured.weights.items()]

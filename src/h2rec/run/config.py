@@ -130,7 +130,7 @@ class RunConfig(Settings):
 
 
 def key_of_settings(values: Mapping[str, Any]) -> str:
-    """Key of a configuration as it is written, by this version or an older one."""
+    """Key of a configuration as it is written."""
     counted = {name: value for name, value in values.items() if name not in ("runtime", "preset", "plugins")}
     return content_key({"settings": _names_of_files(counted)})
 

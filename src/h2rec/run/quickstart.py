@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from h2rec.run.config import RunConfig
-from h2rec.run.pipeline import EVALUATION_SEED, Pipeline
+from h2rec.run.learning import EVALUATION_SEED
+from h2rec.run.pipeline import Pipeline
 from h2rec.runtime import random_stream
 
 PRESETS = ("sasrec_warm", "h2rec")

@@ -4,7 +4,6 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -159,8 +158,7 @@ def write_record(folder: Path, record: Mapping[str, Any]) -> None:
 def read_stage(folder: Path) -> dict[str, Any]:
     """Read the record of a finished stage and check its files, once in a process.
 
-    What older software left has no hashes: it is taken as it is, with a warning, and has them from then on. Files
-    that are none of the stage's are moved beside its folder.
+    Files that are none of the stage's are moved beside its folder.
 
     Raises
     ------
@@ -177,11 +175,6 @@ def read_stage(folder: Path) -> dict[str, Any]:
     ):
         raise DataError(f"{folder / RECORD} is damaged, or of older software")
     files, told = record.get("files"), record.pop("hash", None)
-    if files is None and told is None:
-        logger.warning("%s was made before stages were checked, and is taken as it is", folder)
-        with suppress(H2RecError):  # a folder that can't be written
-            write_record(folder, record)
-        return record
     if not isinstance(files, dict) or told != content_key(record):
         raise DataError(f"{folder / RECORD} was changed after it was written")
     if folder.resolve() not in _checked:

@@ -7,10 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from h2rec.batching.blocks import Block
-from h2rec.batching.sequences import Batch
 from h2rec.errors import ConfigError
-from h2rec.models import blocks
 from h2rec.models.build import build_model, grown_model, model_for_weights
 from h2rec.models.features import ItemFeatures
 from h2rec.models.protocol import BranchVectors, SequenceModel, branch_scores, paired_branch_scores
@@ -57,7 +54,7 @@ def check_model(values: Mapping[str, Any] | str, *, learns: bool = True) -> None
     features = small_catalogue()
     check_features(settings, features)
     model = random_model(settings, features)
-    for check in (check_shapes, check_padding, check_rows, check_causality, check_blocks, check_scores):
+    for check in (check_shapes, check_padding, check_rows, check_causality, check_scores):
         check(model)
     check_reasons(model)
     check_stored(model, settings)
@@ -135,27 +132,6 @@ def check_causality(model: SequenceModel) -> None:
     require_close(
         one, other, "a later item changes what was read before it, which training would have to predict"
     )
-
-
-def check_blocks(model: SequenceModel) -> None:
-    """A batch in blocks of like length says what it says in one piece."""
-    lengths = torch.tensor([1, 2, 3, 5, 6])
-    items = torch.from_numpy(np.random.default_rng(0).integers(1, model.item_count + 1, (5, 6)))
-    items[torch.arange(6) >= lengths[:, None]] = 0
-    batch = Batch(items, lengths, items)
-    reads = items > 0
-    if model.objective == "last":
-        reads = torch.arange(6) == (lengths - 1)[:, None]
-    with torch.no_grad():
-        whole = blocks.encode(model, batch, reads)
-        cut = (Block(0, 2, 2), Block(2, 3, 3), Block(3, 5, 6))
-        parts = blocks.encode(model, replace(batch, blocks=cut), reads)
-    require_close(
-        users(whole), users(parts), "a batch in blocks of like length reads otherwise than in one piece"
-    )
-    require(whole.encoded.keys() == parts.encoded.keys(), "blocks lose what the encoders gave")
-    for name, encoded in whole.encoded.items():
-        require_close(encoded, parts.encoded[name], f"what the encoder of '{name}' gave, in blocks and whole")
 
 
 def check_scores(model: SequenceModel) -> None:

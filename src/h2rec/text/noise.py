@@ -21,19 +21,19 @@ class NoiseSettings(Settings):
     of any other item, which then occurs twice."""
     share: float = Field(ge=0, le=1)
     """Share of the catalogue whose text is spoiled; 0 is the text as it is."""
-    seed: int = Field(0, ge=0)
-    """Of the choice; a greater share spoils the items of a smaller one and more."""
 
 
 def text_sources(settings: NoiseSettings, item_count: int) -> npt.NDArray[np.int64]:
     """Tell, for each item, whose text it gets.
+
+    A greater share spoils the items of a smaller one and more.
 
     Returns
     -------
     array
         Rows of the item table, int64 `[N]`: the item's own, another's, or `NOTHING`.
     """
-    stream = random_stream(settings.seed, "text noise")
+    stream = random_stream(0, "text noise")
     chosen = stream.permutation(item_count)[: round(settings.share * item_count)]
     sources = np.arange(item_count)
     if settings.kind == "drop":

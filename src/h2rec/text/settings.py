@@ -18,10 +18,6 @@ class TextSettings(Settings):
     """Text fields of the item file, in the order in which they are joined; null takes all of them."""
     dim: int = Field(default=256, ge=1)
     """Size of the embedding (`tfidf` only; the others have their own)."""
-    batch_size: int = Field(default=32, ge=1)
-    """Texts of 16 tokens encoded at once, of longer ones fewer (sentence-transformers only)."""
-    max_tokens: int | None = Field(default=None, ge=1)
-    """Longer texts are cut after this many tokens; null takes the model's own limit (256 for minilm)."""
     noise: NoiseSettings | None = None
     """Spoil a share of the texts before they are embedded (experiments on robustness); null for none."""
 

@@ -1,21 +1,12 @@
 """The batches of an epoch: which windows go together, and what each asks of the model."""
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 
-from h2rec.batching.blocks import like_length_blocks
-from h2rec.batching.sequences import Batch, cloze_batch, cut_windows, next_item_batch, pack, shuffled
+from h2rec.batching.sequences import Batch, cloze_batch, cut_windows, next_item_batch, pack
 from h2rec.data.histories import Histories, IntArray
 from h2rec.models.protocol import SequenceModel
 from h2rec.training.settings import TrainSettings
-
-BLOCK_OVERHEAD = {"cpu": 256, "other": 16_384}
-"""What encoding one more block costs, in padded positions, on a CPU and on other devices.
-
-An estimate: it moves time, not figures. On an accelerator launching the kernels costs more than much padding does.
-"""
 
 
 class TrainingBatches:
@@ -28,7 +19,7 @@ class TrainingBatches:
     train
         Training histories; those of less than two interactions give no window.
     settings
-        Size of the batches, and how they are drawn.
+        Size of the batches.
     device
         Where they go.
     """
@@ -39,15 +30,13 @@ class TrainingBatches:
         self._model = model
         self._settings = settings
         self._device = device
-        self._overhead = BLOCK_OVERHEAD["cpu" if device.type == "cpu" else "other"]
         # A cloze batch holds the whole window, its last item too.
         room = model.max_length if model.mask_item is None else model.max_length - 1
         self.windows = cut_windows(train, room, prefixes=model.objective == "last")
 
     def draw(self, random: np.random.Generator) -> list[IntArray]:
         """Rows of the windows in each batch of an epoch."""
-        draw = pack if self._settings.bucketed else shuffled
-        return draw(self.windows.lengths, self._settings.batch_tokens, random)
+        return pack(self.windows.lengths, self._settings.batch_tokens, random)
 
     def make(self, rows: IntArray, random: np.random.Generator) -> Batch:
         """Return the batch of some windows."""
@@ -56,6 +45,4 @@ class TrainingBatches:
             batch = cloze_batch(self.windows, rows, model.mask_item, model.mask_share, random)
         else:
             batch = next_item_batch(self.windows, rows, last_only=model.objective == "last")
-        if not self._settings.bucketed:
-            batch = replace(batch, blocks=like_length_blocks(batch.lengths.numpy(), self._overhead))
         return batch.to(self._device)

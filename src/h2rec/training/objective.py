@@ -11,7 +11,6 @@ from h2rec.batching.sequences import Batch
 from h2rec.losses import RANKING_LOSSES
 from h2rec.losses.protocol import ComparedScores
 from h2rec.losses.settings import LossSettings
-from h2rec.models import blocks
 from h2rec.models.features import ItemFeatures
 from h2rec.models.protocol import BranchVectors, SequenceModel, UserStates, paired_branch_scores
 
@@ -58,7 +57,7 @@ class TrainingObjective:
     def __init__(self, settings: LossSettings, model: SequenceModel, features: ItemFeatures) -> None:
         assert features.train is not None
         self.model = model
-        self.sampler = NegativeSampler(settings.negatives, features.train.counts(features.item_count))
+        self.sampler = NegativeSampler(settings.negatives, features.item_count)
         self.item_count = features.item_count
         self.loss = RANKING_LOSSES.get(settings.ranking.name)(settings.ranking)
         self.own_losses = model.own_losses(features)
@@ -80,7 +79,7 @@ class TrainingObjective:
         margins are there if asked for.
         """
         reads = batch.targets > 0
-        states = blocks.encode(self.model, batch, reads)
+        states = self.model(batch.items, batch.lengths, reads)
         values, found = self._ranking(states, batch.targets[reads], random, margins)
         weights = dict.fromkeys(values, 1 - self.joint) | {"ranking": self.joint}
         figures: dict[str, float] = {}
@@ -103,17 +102,15 @@ class TrainingObjective:
 
     def _compared(
         self, states: UserStates, targets: torch.Tensor, random: np.random.Generator
-    ) -> tuple[BranchVectors, BranchVectors, torch.Tensor, torch.Tensor | float]:
+    ) -> tuple[BranchVectors, BranchVectors, torch.Tensor, float]:
         """Scores of the targets and of what they are compared with, a tensor a branch; hits, and log-Q."""
         model = self.model
         if self.loss.whole_catalogue:
             catalogue = torch.arange(1, self.item_count + 1, device=targets.device)
             hit = torch.stack([torch.arange(len(targets), device=targets.device), targets - 1])
             return *model.score_targets(states, targets, catalogue), hit, 0.0
-        negatives, log_count = self.sampler.draw(targets, random)
-        negatives = negatives.to(targets.device)
-        if isinstance(log_count, torch.Tensor):
-            log_count = log_count.to(targets.device)
+        negatives = self.sampler.draw(len(targets), random).to(targets.device)
+        log_count = self.sampler.log_expected_count
         hit = _hits(targets, negatives)
         if negatives.dim() == 1:
             return *model.score_targets(states, targets, negatives), hit, log_count

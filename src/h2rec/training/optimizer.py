@@ -1,4 +1,4 @@
-"""AdamW over all weights, lazily over the rows of large tables."""
+"""Adam over all weights, lazily over the rows of large tables."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -8,7 +8,7 @@ from torch import nn
 
 
 class Optimizer:
-    """AdamW, and Adam on touched rows alone for tables of more than `lazy_rows` rows.
+    """Adam, and on touched rows alone for tables of more than `lazy_rows` rows.
 
     A dense step reads and writes every row of a table three times over, whether or not the batch looked it up; for a
     million items that is most of a step's time. A lazy step leaves the other rows, and their moments, as they are.
@@ -25,7 +25,6 @@ class Optimizer:
         self,
         model: nn.Module,
         learning_rate: float,
-        weight_decay: float,
         lazy_rows: int | None,
         own_rates: Iterable[tuple[nn.Module, float]] = (),
     ) -> None:
@@ -51,13 +50,10 @@ class Optimizer:
 
         self.parts: list[torch.optim.Optimizer] = []
         if dense:
-            self.parts.append(
-                torch.optim.AdamW(groups(dense), lr=learning_rate, weight_decay=weight_decay, fused=True)
-            )
+            self.parts.append(torch.optim.Adam(groups(dense), lr=learning_rate, fused=True))
         if lazy:
             self.parts.append(torch.optim.SparseAdam(groups(list(lazy.values())), lr=learning_rate))
         self.set_learning_rate(learning_rate)
-        self._parameters = dense
         self._lazy = list(lazy.values())
 
     def set_learning_rate(self, rate: float) -> None:
@@ -66,26 +62,16 @@ class Optimizer:
             for group in part.param_groups:
                 group["lr"] = rate * group["scale"]
 
-    def step(self, loss: torch.Tensor, clip: float | None = None) -> None:
-        """Take one step down the gradient of `loss`, its norm bounded by `clip` if given."""
+    def step(self, loss: torch.Tensor) -> None:
+        """Take one step down the gradient of `loss`."""
         for part in self.parts:
             part.zero_grad(set_to_none=True)
         loss.backward()
         for weight in self._lazy:
             if weight.grad is not None:
                 weight.grad = weight.grad.coalesce()
-        if clip is not None:
-            self._clip(clip)
         for part in self.parts:
             part.step()
-
-    def _clip(self, most: float) -> None:
-        gradients = [p.grad for p in self._parameters if p.grad is not None]
-        gradients += [p.grad._values() for p in self._lazy if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients)
-        scale = (most / (norm + 1e-6)).clamp(max=1.0)
-        for gradient in gradients:
-            gradient.mul_(scale)
 
     def state_of(self, parameter: nn.Parameter) -> dict[str, Any]:
         """The moments of one weight; empty before its first step."""

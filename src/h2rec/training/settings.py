@@ -18,19 +18,11 @@ class TrainSettings(Settings):
     learning_rate: float = Field(
         3e-3, gt=0, json_schema_extra={"search": {"low": 1e-3, "high": 1e-2, "log": True}}
     )
-    """AdamW's learning rate."""
-    weight_decay: float = Field(0.0, ge=0)
-    """AdamW's decoupled weight decay."""
+    """Adam's learning rate."""
     schedule: Literal["constant", "linear", "cosine"] = "linear"
     """Learning rate over the epochs: constant, or falling to zero."""
-    clip: float | None = Field(None, gt=0)
-    """Largest norm of the gradient; null for none."""
     batch_tokens: int = Field(2048, ge=1, json_schema_extra={"search": {"choices": [512, 2048]}})
-    """Sequence positions in a batch; padding counts where batches are bucketed."""
-    bucketed: bool = True
-    """Batches of sequences of like length: the least padding, but each step learns from one kind of user alone. false:
-    batches drawn at random, encoded in blocks of like length; slower, and under a constant learning rate it found more
-    among the first hundred (docs/results.md)."""
+    """Sequence positions in a batch; padding counts."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """What the backbones compute in while they train: auto is bfloat16 on a GPU that has it, and float32 elsewhere.
     Weights, scores and losses are float32 always."""

@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 LAZY_ROWS = 50_000
 """Tables with more rows than this are updated lazily: a step touches only the rows that its batch looked up, and its
-cost does not grow with the catalogue. They get no weight decay."""
+cost does not grow with the catalogue."""
 
 Validator = Callable[[], dict[str, float]]
 """Ranks the validation cases with the model as it is; returns metrics, `select` among them."""
@@ -99,13 +99,7 @@ class Trainer:
             raise H2RecError("no user has two training interactions: there is nothing to learn an order from")
         self.head = None if head is None else torch.from_numpy(head).to(device)
         set_precision(model, settings.precision, device)
-        self.optimizer = Optimizer(
-            model,
-            settings.learning_rate,
-            settings.weight_decay,
-            LAZY_ROWS,
-            model.learning_rates(),
-        )
+        self.optimizer = Optimizer(model, settings.learning_rate, LAZY_ROWS, model.learning_rates())
 
     def fit(self) -> TrainingResult:
         """Train until the epochs are done or validation stops improving; put the best weights into the model.
@@ -169,7 +163,7 @@ class Trainer:
         if not math.isfinite(summary["loss"]):
             raise H2RecError(
                 f"training diverged: the loss of epoch {epoch} is {summary['loss']}",
-                "lower train.learning_rate or set train.clip; the last good checkpoint is kept",
+                "lower train.learning_rate; the last good checkpoint is kept",
             )
         for warning in warnings_for(summary):
             logger.warning("epoch %d: %s", epoch, warning)
@@ -184,7 +178,7 @@ class Trainer:
         terms, states = self.objective(batch, random, step=step, margins=watched)
         if len(terms.values) > 1:
             diagnosis.add_gradients(terms, self.model.parameters())
-        self.optimizer.step(terms.total, self.settings.clip)
+        self.optimizer.step(terms.total)
         diagnosis.add(terms, states, batch.targets)
 
     def _select(self, progress: Progress, record: dict[str, Any], best: Tensors | None) -> Tensors | None:

@@ -9,7 +9,6 @@ import io
 from typing import Self
 
 import numpy as np
-from pydantic import Field
 
 from h2rec.data.histories import IntArray
 from h2rec.errors import ConfigError, MissingExtraError
@@ -28,36 +27,27 @@ MOST_WORDS = 2_000_000
 """Words that pieces are learned from, about; more interactions tell the same shares at a higher cost."""
 
 
-class CodePiecesSettings(BranchSettings):
-    """The vocabulary of pieces."""
-
-    vocabulary: int | None = Field(None, ge=2)
-    """Pieces to learn, at most; null for half the number of items. As many pieces as items would be hash IDs."""
-
-
 class CodePiecesBranch(TableBranch):
     """A backbone over sums of learned pieces of code sequences."""
 
-    settings_class = CodePiecesSettings
     reads_codes = True
     refuses_new_items = "pieces of codes were learned on the catalogue that the model was trained on"
 
     @classmethod
     def build(cls, settings: BranchSettings, model: BranchModelSettings, features: ItemFeatures) -> Self:
         """See `Branch.build`; of weights that are loaded later, the pieces are there already."""
-        assert isinstance(settings, CodePiecesSettings)
         ids = features.require_codes("a branch of code pieces")
         if "table.rows" in features.stored:
             rows = features.stored["table.rows"][1:-1].numpy()
             count = len(features.stored["table.vectors.weight"]) - 2
         else:
-            rows, pieces = learned_pieces(ids, features.train_counts, settings.vocabulary)
+            rows, pieces = learned_pieces(ids, features.train_counts)
             count = len(pieces)
         return cls(settings, model, RowSum(rows, count, model.dim, stored=True))
 
 
 def learned_pieces(
-    semantic_ids: SemanticIds, train_counts: IntArray | None, most: int | None
+    semantic_ids: SemanticIds, train_counts: IntArray | None, most: int | None = None
 ) -> tuple[RowArray, list[str]]:
     """Learn pieces and cut every item's codes into them.
 
@@ -67,7 +57,8 @@ def learned_pieces(
         Training interactions of each item, `[N + 1]`, padding first: a sequence counts as often as its item is met.
         None counts every item once.
     most
-        Pieces to learn, at most; None for half the number of items.
+        Pieces to learn, at most, more than there are codes; None for half the number of items (as many as items would
+        be hash IDs).
 
     Returns
     -------
@@ -80,7 +71,7 @@ def learned_pieces(
     MissingExtraError
         If the sentencepiece library is not installed.
     ConfigError
-        If the vocabulary can't even hold the single codes, or the codes are more than there are letters.
+        If the codes are more than there are letters.
     """
     try:
         import sentencepiece
@@ -89,11 +80,6 @@ def learned_pieces(
     words = code_words(semantic_ids)
     letters = sorted(set("".join(words)))
     vocabulary = most or max(2 * len(letters), len(words) // 2)
-    if vocabulary <= len(letters):
-        raise ConfigError(
-            f"vocabulary: {vocabulary} pieces can't hold the {len(letters)} codes in use",
-            "raise it well above their number, or leave it null",
-        )
     counts: IntArray = np.ones(len(words), dtype=np.int64)
     if train_counts is not None:
         # An item that never occurs in training still has to be cut into pieces.

@@ -9,7 +9,6 @@ good deal smaller, about ``n / R`` share one.
 from typing import Self
 
 import numpy as np
-from pydantic import Field
 
 from h2rec.models.branches.settings import BranchSettings
 from h2rec.models.branches.tables import TableBranch
@@ -20,27 +19,20 @@ from h2rec.semantic_ids.codes import CodeArray
 
 PRIME = 2**31 - 1
 MULTIPLIER = 1_000_003
-
-
-class HashedPrefixesSettings(BranchSettings):
-    """The table that prefixes are hashed to."""
-
-    rows: int = Field(262_144, ge=2, json_schema_extra={"search": {"choices": [131_072, 262_144, 1_048_576]}})
-    """Rows of the table; several for each prefix, or many share a row by accident."""
+ROWS = 262_144
+"""Rows of the table: several for each prefix of our catalogues, or many would share one by accident."""
 
 
 class HashedPrefixesBranch(TableBranch):
     """A backbone over sums of hashed prefixes."""
 
-    settings_class = HashedPrefixesSettings
     reads_codes = True
 
     @classmethod
     def build(cls, settings: BranchSettings, model: BranchModelSettings, features: ItemFeatures) -> Self:
         """See `Branch.build`."""
-        assert isinstance(settings, HashedPrefixesSettings)
-        rows = prefix_rows(features.require_codes("a branch of hashed prefixes").codes, settings.rows)
-        return cls(settings, model, RowSum(rows, settings.rows, model.dim, stored=False))
+        rows = prefix_rows(features.require_codes("a branch of hashed prefixes").codes, ROWS)
+        return cls(settings, model, RowSum(rows, ROWS, model.dim, stored=False))
 
 
 def prefix_rows(codes: CodeArray, row_count: int) -> RowArray:

@@ -6,9 +6,9 @@ hash IDs that start from a PCA of the text (section 3.2). Each view reads the ot
 vectors of both views are concatenated, and so are the items'. A user's vector is drawn to the mean of those of
 similar users, found by the text of their histories (section 3.3, retrieval-augmented self-distillation).
 
-Where this departs from the authors' code: users and items meet in one cosine over both views (`score: inner`
+Where this departs from the authors' code: users and items meet in one cosine over both views (`temperature: null`
 takes their inner product); 16 sequences of a batch are distilled, not all; a view is kept beside what it
-reads from the other (`keeps_views: false` replaces it, as theirs does); all positions are trained in one pass, so the
+reads from the other (theirs is replaced; of 12 searches none chose that); all positions are trained in one pass, so the
 cross-attention is causal wherever the backbone is (theirs sees the whole input, which predicts one item only); and
 similar users are found by the mean text embedding of their histories instead of an embedding of a prompt that lists
 them.
@@ -51,7 +51,9 @@ TEACHER_TOKENS = 4096
 CROSS_HEADS = 2
 """Heads of the attention between the views."""
 SEQUENCES = 16
-"""Sequences of a batch that are distilled, at most; the teacher costs `similar_users` forward passes for each."""
+"""Sequences of a batch that are distilled, at most; the teacher costs `SIMILAR_USERS` forward passes for each."""
+SIMILAR_USERS = 10
+"""Users whose mean is the teacher, as in the authors' code."""
 
 
 class LlmEsrSettings(EncoderSettings):
@@ -59,14 +61,10 @@ class LlmEsrSettings(EncoderSettings):
 
     name: Literal["llm_esr"] = "llm_esr"
     """llm_esr."""
-    keeps_views: bool = Field(True, json_schema_extra={"search": {"choices": [True, False]}})
-    """Keep each view beside what it reads from the other; the paper replaces it."""
     distillation: float = Field(
         0.1, ge=0, json_schema_extra={"search": {"low": 0.01, "high": 1.0, "log": True}}
     )
     """Weight of the self-distillation."""
-    similar_users: int = Field(10, ge=1)
-    """Users whose mean is the teacher."""
 
     @property
     def reads_text(self) -> bool:
@@ -105,7 +103,7 @@ class LlmEsr(SequenceModel):
         self.objective = settings.objective
         if self.objective == "cloze":
             self.mask_item, self.mask_share = self.item_count + 1, settings.mask_share
-        self.score = Score(settings.score, settings.temperature)
+        self.score = Score(settings.temperature)
         self.register_buffer("text", text)
         hidden = max(dim, text.shape[1] // 2)
         self.adapter = nn.Sequential(nn.Linear(text.shape[1], hidden), nn.Linear(hidden, dim))
@@ -176,9 +174,7 @@ class LlmEsr(SequenceModel):
         # The one view asks, the other answers: the answer is made of the view it stands for (equation 4).
         new_hid = self.ids_read_text(text, hid, lengths)
         new_text = self.text_reads_ids(hid, text, lengths)
-        if self.settings.keeps_views:
-            return hid + new_hid, text + new_text
-        return new_hid, new_text
+        return hid + new_hid, text + new_text
 
 
 class Distillation:
@@ -219,7 +215,7 @@ class Distillation:
         """Mean user vector of the users similar to each of the given ones, `[n, 2d]`, without a gradient."""
         model, train = self._model, self._train
         if self._similar is None:
-            self._similar = similar_users(train, model.text.cpu().numpy(), model.settings.similar_users)
+            self._similar = similar_users(train, model.text.cpu().numpy(), SIMILAR_USERS)
         similar = self._similar[users]  # [n, S]
         distinct, place = np.unique(similar, return_inverse=True)
         vectors = model.ids.vectors.weight.new_empty(len(distinct), 2 * model.settings.dim)

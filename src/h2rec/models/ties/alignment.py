@@ -16,6 +16,9 @@ from h2rec.models.ties.settings import TieSettings
 MOST_ITEMS = 512
 """In-batch items that are compared, at most: memory is the square of this, whatever the catalogue."""
 
+EVERY = 4
+"""One batch in so many computes the term."""
+
 
 class Alignment:
     """Multi-positive InfoNCE between the code sums and the hash IDs of a batch's distinct targets, symmetric.
@@ -37,6 +40,7 @@ class Alignment:
     ) -> None:
         self._codes, self._ids = codes, ids
         self._settings = settings
+        self._every = 1 if settings.every_batch else EVERY
         shared = features.shared_codes
         assert shared is not None
         assert features.train is not None
@@ -48,7 +52,7 @@ class Alignment:
 
     def due(self, step: int) -> bool:
         """See `OwnLoss.due`."""
-        return step % self._settings.alignment.every == 0
+        return step % self._every == 0
 
     def __call__(self, batch: Batch, states: UserStates, random: np.random.Generator) -> LossTerm:
         """See `OwnLoss.__call__`."""
@@ -64,7 +68,7 @@ class Alignment:
             hid = _with_gradient(hid, passed.to(hid))
         value = multi_positive_info_nce(self._codes.sums(rows), hid, positives, self._settings.temperature)
         figures = {"positives_per_item": float(positives.sum()) / len(items), "items_compared": len(items)}
-        return LossTerm(value, settings.beta * settings.every, figures)
+        return LossTerm(value, settings.beta * self._every, figures)
 
     def positives(self, items: np.ndarray) -> torch.Tensor:
         """Which of some items are positives of each other, boolean `[B, B]`."""

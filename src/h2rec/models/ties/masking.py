@@ -5,11 +5,13 @@ import torch
 
 from h2rec.batching.sequences import Batch
 from h2rec.losses.contrastive import info_nce
-from h2rec.models.blocks import blocks_of
 from h2rec.models.branches.codes import CodesBranch
 from h2rec.models.branches.protocol import Sequences
 from h2rec.models.protocol import LossTerm, UserStates
 from h2rec.models.ties.settings import TieSettings
+
+EVERY = 8
+"""One batch in so many computes the term."""
 
 
 class Masking:
@@ -29,10 +31,11 @@ class Masking:
         self._branch = branch
         self._of_branch = name
         self._settings = settings
+        self._every = 1 if settings.every_batch else EVERY
 
     def due(self, step: int) -> bool:
         """See `OwnLoss.due`."""
-        return step % self._settings.masking.every == 0
+        return step % self._every == 0
 
     def __call__(self, batch: Batch, states: UserStates, random: np.random.Generator) -> LossTerm:
         """See `OwnLoss.__call__`; a user is read where the last target of the sequence is predicted."""
@@ -44,17 +47,13 @@ class Masking:
         level = self._level(states.alpha[torch.arange(len(at), device=at.device), at], random)
         settings = self._settings
         value = info_nce(plain, self.view(batch, states.alpha, level, at), settings.temperature)
-        return LossTerm(value, settings.masking.gamma * settings.masking.every)
+        return LossTerm(value, settings.masking.gamma * self._every)
 
     def view(self, batch: Batch, alpha: torch.Tensor, level: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
-        """Masked views of a batch, `[B, d]`, encoded in its blocks: `level` and `at` are of each sequence, `[B]`."""
-        parts = []
-        for rows, width in blocks_of(batch):
-            items, lengths, read_at = batch.items[rows, :width], batch.lengths[rows], at[rows]
-            flat = torch.arange(len(items), device=items.device) * width + read_at
-            sequences = Sequences(items, lengths, flat)
-            parts.append(self._branch.masked(sequences, alpha[rows, :width], level[rows]))
-        return torch.cat(parts)
+        """Masked views of a batch, `[B, d]`, read at `at` `[B]`, each without its `level` `[B]`."""
+        rows, width = batch.items.shape
+        flat = torch.arange(rows, device=at.device) * width + at
+        return self._branch.masked(Sequences(batch.items, batch.lengths, flat), alpha, level)
 
     def _level(self, alpha: torch.Tensor, random: np.random.Generator) -> torch.Tensor:
         match self._settings.masking.level:

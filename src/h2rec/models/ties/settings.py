@@ -22,8 +22,6 @@ class AlignmentSettings(Settings):
     """What sharing p levels means: the first p, or any p."""
     window: int = Field(1, ge=0)
     """w: items within this many positions of one training sequence are positives; 0 turns that off."""
-    every: int = Field(4, ge=1)
-    """One batch in so many computes the term, with its weight multiplied by that: the same on average, for less."""
     spare_head: float | None = Field(None, gt=0)
     """Beyond the paper: an item with c training interactions takes ``s / (s + c)`` of the term's gradient into its hash
     ID, so that codes guide the tail's and leave what the head's have learned; null lets all of it through."""
@@ -36,8 +34,6 @@ class MaskingSettings(Settings):
     """Weight of the term; 0 turns it off."""
     level: Literal["random", "lowest", "highest"] = "random"
     """Which granularity is masked: random, or the one with the lowest or highest alpha."""
-    every: int = Field(8, ge=1)
-    """One batch in so many computes the term, with its weight multiplied by that: the same on average, for less."""
 
 
 class TieSettings(Settings):
@@ -52,6 +48,9 @@ class TieSettings(Settings):
     not read (none)."""
     temperature: float = Field(0.2, gt=0)
     """tau of the contrastive losses, over items and over users."""
+    every_batch: bool = False
+    """Compute the terms below for every batch (the paper); or the alignment for one in 4 and the masking for one in 8,
+    with weights multiplied by that: the same on average, for less."""
     alignment: AlignmentSettings = AlignmentSettings()
     """Code-guided alignment."""
     masking: MaskingSettings = MaskingSettings()

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -22,13 +22,14 @@ from h2rec.models.build import grown_model
 from h2rec.models.features import NewItems
 from h2rec.models.nearest_groups import NearestGroups, nearest_groups
 from h2rec.models.scorer import CatalogueScorer
-from h2rec.models.settings import BranchModelSettings, ModelSettings
+from h2rec.models.settings import ModelSettings
 from h2rec.models.warm_start import text_vectors
 from h2rec.research.cold_start.cases import ColdCases, cold_cases, withheld_items, write_warm_files
-from h2rec.research.cold_start.scorers import OneBranch, SameForAll, TextNeighbours, with_new_ids
+from h2rec.research.cold_start.scorers import OneBranch, SameForAll, TextNeighbours, hash_ids, with_new_ids
 from h2rec.research.suite.comparison import mark_places, over_seeds, tests_against
 from h2rec.run.config import RunConfig
-from h2rec.run.pipeline import EVALUATION_SEED, Pipeline
+from h2rec.run.learning import EVALUATION_SEED
+from h2rec.run.pipeline import Pipeline
 from h2rec.run.provenance import provenance
 from h2rec.run.run_folder import is_run_folder
 from h2rec.semantic_ids.codes import SemanticIds
@@ -141,21 +142,18 @@ def cold_start(
     return found
 
 
-def _compared(settings: ModelSettings) -> dict[str, BranchModelSettings]:
-    """The model with codes and hash IDs, and its branch of hash IDs alone."""
-    ids = {n: b for n, b in settings.branches.items() if b.kind == "ids"} if _is_h2rec(settings) else {}
-    if not ids or not isinstance(settings, BranchModelSettings):
+def _compared(settings: ModelSettings) -> dict[str, ModelSettings]:
+    """The model with codes and hash IDs, and its branches of hash IDs alone."""
+    if not {"codes", "ids"} <= set(settings.kinds.values()):
         raise ConfigError(
             "model: cold start is of a model with a branch of codes and one of hash IDs",
             "take the preset h2rec",
         )
-    return {"H2Rec": settings, "SASRec": settings.model_copy(update={"branches": ids})}
+    return {"H2Rec": settings, "SASRec": settings.of_branches(_named(settings, "ids"))}
 
 
-def _is_h2rec(settings: ModelSettings) -> TypeGuard[BranchModelSettings]:
-    if not isinstance(settings, BranchModelSettings):
-        return False
-    return {"codes", "ids"} <= {branch.kind for branch in settings.branches.values()}
+def _named(settings: ModelSettings, kind: str) -> list[str]:
+    return [name for name, of_branch in settings.kinds.items() if of_branch == kind]
 
 
 def claim(out: Path) -> None:
@@ -189,16 +187,15 @@ def _ways(name: str, pipeline: Pipeline, new: WithheldItems, *, first: bool) -> 
     """Every way to score a catalogue with new items; those without training once only."""
     settings, embeddings = pipeline.model_settings, pipeline.embeddings
     assert embeddings is not None
-    assert isinstance(settings, BranchModelSettings)
-    known = embeddings.vectors[embeddings.has_text]
-    by_text = text_vectors(known, settings.dim, new=new.vectors)
     grown = grown_model(pipeline.model, settings, new.ids, NewItems(new.groups))
-    ids = next(n for n, branch in settings.branches.items() if branch.kind == "ids")
+    ids = _named(settings, "ids")[0]
+    known = embeddings.vectors[embeddings.has_text]
+    by_text = text_vectors(known, hash_ids(grown, ids).embedding_dim, new=new.vectors)
     # A scorer keeps the item vectors as they are when it is made, so one model serves all of them by turns.
     yield f"{name}, HID of the code group", CatalogueScorer(grown)
     if name == "H2Rec":
         # Whatever codes weigh beside hash IDs, which may be nothing: alone they have an order.
-        codes = next(n for n, branch in settings.branches.items() if branch.kind == "codes")
+        codes = _named(settings, "codes")[0]
         weighed = settings.with_weights({codes: 1.0})
         alone = grown_model(pipeline.model, weighed, new.ids, NewItems(new.groups))
         place = alone.branch_names.index(codes)
@@ -220,7 +217,7 @@ def _ways(name: str, pipeline: Pipeline, new: WithheldItems, *, first: bool) -> 
 
 
 def _ranks(scorer: Scorer, cases: Holdout, known: int, rule: RepeatRule) -> pl.DataFrame:
-    settings = EvaluateSettings(protocols=[FULL], exposure_ks=[], repeats=rule)
+    settings = EvaluateSettings(protocols=[FULL], repeats=rule)
     among_cold = np.arange(scorer.item_count + 1) > known
     found = {
         "all": rank(scorer, cases, settings).by_protocol[FULL],

@@ -77,9 +77,14 @@ class SameForAll:
         return torch.from_numpy(np.concatenate([[0.0], self.scores])).expand(len(rows), -1)
 
 
-def with_new_ids(model: nn.Module, branch: str, rows: Vectors) -> None:
-    """Give a grown model's last items other hash IDs, `[M, d]`; its table has one row for the masked item behind."""
+def hash_ids(model: nn.Module, branch: str) -> nn.Embedding:
+    """The table of a branch of hash IDs, `[N + 2, d]`."""
     table = model.get_submodule(f"branches.{branch}.table.vectors")
     assert isinstance(table, nn.Embedding)
+    return table
+
+
+def with_new_ids(model: nn.Module, branch: str, rows: Vectors) -> None:
+    """Give a grown model's last items other hash IDs, `[M, d]`; its table has one row for the masked item behind."""
     with torch.no_grad():
-        table.weight[-1 - len(rows) : -1] = torch.from_numpy(rows)
+        hash_ids(model, branch).weight[-1 - len(rows) : -1] = torch.from_numpy(rows)

@@ -78,8 +78,9 @@ def _named(settings: Settings, above: str) -> Iterator[tuple[str, Range]]:
     for name, field in type(settings).model_fields.items():
         key, value = f"{above}.{name}", getattr(settings, name)
         extra = field.json_schema_extra
-        if isinstance(extra, dict) and isinstance(extra.get("search"), dict):
-            yield key, Range.parse(dict(extra["search"].items()), source=key)
+        searched = extra.get("search") if isinstance(extra, dict) else None
+        if isinstance(searched, dict):
+            yield key, Range.parse(searched, source=key)
         for inner, part in {"": value}.items() if isinstance(value, Settings) else _parts(value):
             yield from _named(part, f"{key}.{inner}" if inner else key)
 

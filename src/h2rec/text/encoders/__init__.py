@@ -31,9 +31,7 @@ def build_encoder(settings: TextSettings, device: str | None = None) -> TextEnco
         raise ConfigError(f"text.encoder: {settings.encoder} holds ready embeddings and can't embed texts")
     if settings.encoder == "tfidf":
         return TfidfEncoder(settings.dim)
-    return SentenceEncoder(
-        settings.encoder, batch_size=settings.batch_size, max_tokens=settings.max_tokens, device=device
-    )
+    return SentenceEncoder(settings.encoder, device=device)
 
 
 def load_encoder(folder: Path) -> TextEncoder:

@@ -18,8 +18,8 @@ from h2rec.files import content_key, file_hash, read_json, write_json
 from h2rec.text.encoders.model_check import check_foreign, clean_copy, model_files
 from h2rec.text.encoders.model_folder import MINILM, model_fingerprint, model_folder
 
-_TOKENS_A_TEXT = 16
-"""Tokens of a batch, by `batch_size`: shorter texts are encoded more at once, longer ones fewer."""
+_TOKENS_A_BATCH = 512
+"""Short texts are encoded more at once, long ones fewer."""
 
 
 class SentenceEncoder:
@@ -29,20 +29,12 @@ class SentenceEncoder:
     ----------
     name
         `minilm`, the folder of a model, or a name on the hub.
-    batch_size
-        Texts of 16 tokens encoded at once; of longer ones fewer.
-    max_tokens
-        Longer texts are cut; None takes the model's own limit.
     device
         Where it runs; None takes a GPU where there is one.
     """
 
-    def __init__(
-        self, name: str, *, batch_size: int = 32, max_tokens: int | None = None, device: str | None = None
-    ) -> None:
+    def __init__(self, name: str, *, device: str | None = None) -> None:
         self._name = name
-        self.batch_size = batch_size
-        self.max_tokens = max_tokens
         self.device = device
 
     @property
@@ -57,8 +49,8 @@ class SentenceEncoder:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of weights, tokenizer, pooling and the cut."""
-        return content_key({"model": model_fingerprint(self.folder), "max_tokens": self.max_tokens})
+        """Hash of weights, tokenizer and pooling."""
+        return content_key({"model": model_fingerprint(self.folder)})
 
     def fit(self, texts: Sequence[str]) -> Self:
         """Learn nothing: the model is pretrained."""
@@ -76,7 +68,7 @@ class SentenceEncoder:
                 rows = np.flatnonzero(counts == tokens)
                 # Always as many tokens together as others of this length have: kernels, and with them the order of
                 # sums, go by shape. So a text is embedded to the same bits in any company, and nothing is padding.
-                size = max(1, self.batch_size * _TOKENS_A_TEXT // int(tokens))
+                size = max(1, _TOKENS_A_BATCH // int(tokens))
                 for start in range(0, len(rows), size):
                     batch = rows[start : start + size].tolist()
                     filled = batch + batch[-1:] * (size - len(batch))
@@ -91,7 +83,7 @@ class SentenceEncoder:
 
     @property
     def maker(self) -> str:
-        """Model, cut, size of batches, libraries, and the place where it runs: all that decides bits."""
+        """Model, size of batches, libraries, and the place where it runs: all that decides bits."""
         from importlib.metadata import version
 
         device = self._model.device
@@ -106,7 +98,6 @@ class SentenceEncoder:
                 "files": [
                     file_hash(path) for path in model_files(self.folder) if path.suffix != ".safetensors"
                 ],
-                "batch_size": self.batch_size,
                 "libraries": [version(name) for name in ("torch", "transformers", "sentence-transformers")],
                 "place": [device.type, place, platform.machine(), torch.get_num_threads()],
             }
@@ -146,8 +137,6 @@ class SentenceEncoder:
         description = {
             "kind": "sentence_transformers",
             "model": None if own else self._name,
-            "batch_size": self.batch_size,
-            "max_tokens": self.max_tokens,
             "fingerprint": self.fingerprint,
         }
         if own:
@@ -171,15 +160,9 @@ class SentenceEncoder:
         path = folder / "encoder.json"
         description = read_json(path)
         try:
-            name, batch_size = description["model"], description["batch_size"]
-            max_tokens, expected = description["max_tokens"], description["fingerprint"]
+            name, expected = description["model"], description["fingerprint"]
         except (KeyError, TypeError):
             raise DataError(f"{path}: not a description of a sentence encoder") from None
-        if not all(
-            value is None or (type(value) is int and 0 < value < 1 << 20)
-            for value in (batch_size, max_tokens)
-        ):
-            raise DataError(f"{path}: not a description of a sentence encoder (batch_size, max_tokens)")
         if name not in (None, MINILM):
             raise DataError(
                 f"{path}: the encoder {str(name)[:80]!r} is not in this folder; names in a bundle are never looked up",
@@ -190,7 +173,7 @@ class SentenceEncoder:
             if model.is_symlink() or not model.is_dir():
                 raise DataError(f"{path}: the model's folder is missing")
             check_foreign(str(model), model)
-        encoder = cls(name or str(model), batch_size=batch_size or 32, max_tokens=max_tokens)
+        encoder = cls(name or str(model))
         encoder._expected = str(expected)
         return encoder
 
@@ -216,8 +199,6 @@ class SentenceEncoder:
         except Exception as error:  # readers of damaged files raise what they like
             reason = str(error).strip().partition("\n")[0] or type(error).__name__
             raise ConfigError(f"text.encoder: the model '{self._name}' can't be loaded ({reason})") from None
-        if self.max_tokens is not None:
-            model.max_seq_length = min(self.max_tokens, model.max_seq_length or self.max_tokens)
         return model.eval()
 
 

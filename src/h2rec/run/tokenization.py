@@ -1,0 +1,161 @@
+"""The semantic IDs of a run: codes, their audit, and what a model may know of the items."""
+
+import logging
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from h2rec.errors import ConfigError, SemanticIdError
+from h2rec.files import read_json
+from h2rec.models.features import ItemFeatures
+from h2rec.run.preparation import Embeddings, Preparation, hash_of, refuse_replaced
+from h2rec.run.run_folder import publish
+from h2rec.run.semantic_id_files import read_tokenized, write_audit, write_tokenized
+from h2rec.run.stages import Stage
+from h2rec.semantic_ids.codes import SemanticIds
+from h2rec.semantic_ids.embeddings import distinct_embeddings
+from h2rec.semantic_ids.settings import SemanticIdSettings
+from h2rec.semantic_ids.tokenize import tokenize
+from h2rec.text.fields import item_texts
+
+logger = logging.getLogger(__name__)
+
+TOKENIZER_SEED = 0
+"""Seed of the tokenizer: training seeds vary on the same codes."""
+
+HARDLY_USED = 0.1
+"""Share of a level's codes in use below which a codebook counts as collapsed."""
+
+
+class Tokenization(Preparation):
+    """One configuration, carried out up to what a model starts from; see `Preparation`."""
+
+    @cached_property
+    def semantic_id_stage(self) -> Stage | None:
+        """Codes, the fitted quantizer and the audit; None without text and without a code file."""
+        settings = self.config.semantic_ids
+        embeddings = self.embeddings
+        from_file = settings.quantizer.endswith(".json")
+        if embeddings is None and not from_file:
+            if self.config.model.reads_codes:
+                raise ConfigError(
+                    "the items have no text to make semantic IDs from",
+                    "give data.items a file with text columns, or semantic_ids.quantizer a file of codes",
+                )
+            return None
+        depends: dict[str, Any] = {
+            "data": self.data_stage.key,
+            "semantic_ids": settings.model_dump(mode="json"),
+        }
+        if from_file:
+            depends["file"] = hash_of(Path(settings.quantizer), "semantic_ids.quantizer")
+        elif embeddings is not None:
+            settings = self._fitting_codebooks(embeddings)
+            depends["semantic_ids"] = settings.model_dump(mode="json")
+        if embeddings is not None:
+            depends["text"] = self.stages["text"].key
+
+        vectors = None if embeddings is None else embeddings.vectors
+        item_ids = self.dataset.items["item_id"].to_list()
+        key = self.store.key("semantic_ids", depends)
+        checkpoint = self.out / "checkpoints" / f"semantic_ids-{key}.safetensors"
+
+        def work(folder: Path) -> None:
+            found = tokenize(vectors, item_ids, settings, seed=TOKENIZER_SEED, checkpoint=checkpoint)
+            if from_file:
+                refuse_replaced(Path(settings.quantizer), depends["file"], "semantic_ids.quantizer")
+            write_tokenized(folder, found, item_ids)
+
+        try:
+            stage = self.stage("semantic_ids", depends, work)
+        except SemanticIdError as error:
+            if self.config.model.reads_codes or from_file:
+                raise
+            logger.warning(
+                "no semantic IDs: %s. %s reads none; figures by shared codes are left out, and the bundle takes no "
+                "new items",
+                error.message,
+                self.config.preset,
+            )
+            return None
+        checkpoint.unlink(missing_ok=True)
+        return stage
+
+    def _fitting_codebooks(self, embeddings: Embeddings) -> SemanticIdSettings:
+        """Settings whose codebooks the catalogue can fill: smaller ones than by default, never than asked for."""
+        settings = self.config.semantic_ids
+        if "codebook_size" in settings.model_fields_set:
+            return settings
+        distinct = distinct_embeddings(embeddings.vectors, settings.codebook_size)
+        if distinct >= settings.codebook_size:
+            return settings
+        # A power of two, which every quantizer takes, and two items a code or more.
+        size = max(2, 1 << (max(2, distinct // 2).bit_length() - 1))
+        logger.warning(
+            "the items have %d different texts, too few for codebooks of %d: they get %d codes (set "
+            "semantic_ids.codebook_size for another number)",
+            distinct,
+            settings.codebook_size,
+            size,
+        )
+        self.settle(semantic_ids=settings.model_copy(update={"codebook_size": size}))
+        return self.config.semantic_ids
+
+    @cached_property
+    def audit_stage(self) -> Stage:
+        """The audit of the semantic IDs, as figures and as a page."""
+        made = self.semantic_id_stage
+        assert made is not None
+        fields = self.text_fields
+        embeddings = self.embeddings
+
+        def work(folder: Path) -> None:
+            vectors = None if embeddings is None else embeddings.vectors
+            write_audit(
+                folder, made.folder, self.dataset.items, item_texts(self.dataset.items, fields), vectors
+            )
+
+        return self.stage("audit", {"semantic_ids": made.key, "fields": fields}, work)
+
+    @cached_property
+    def semantic_ids(self) -> SemanticIds | None:
+        """The codes of the catalogue."""
+        stage = self.semantic_id_stage
+        if stage is None:
+            return None
+        return read_tokenized(stage.folder)
+
+    def tokenized(self) -> Path | None:
+        """Carry the pipeline out up to the semantic IDs and their audit, publish them, and return the codes' file."""
+        stage = self.semantic_id_stage
+        if stage is None:
+            return None
+        audited = self.audit_stage.folder
+        with self.alone():
+            publish(stage.folder / "semantic_ids.json", self.out / "semantic_ids.json")
+            for name in ("audit.json", "audit.html"):
+                publish(audited / name, self.out / name)
+        for level in read_json(audited / "audit.json")["levels"]:
+            if level["used"] < HARDLY_USED * level["codebook_size"]:
+                logger.warning(
+                    "level %d uses %d of its %d codes, so that items of nothing in common share them: lower "
+                    "semantic_ids.codebook_size, or try the quantizer rqkmeans",
+                    level["level"],
+                    level["used"],
+                    level["codebook_size"],
+                )
+        return self.out / "semantic_ids.json"
+
+    @cached_property
+    def features(self) -> ItemFeatures:
+        """What the model may know of the items beforehand."""
+        text = None if self.embeddings is None else self.embeddings.vectors
+        return ItemFeatures(
+            self.dataset.item_count,
+            self.semantic_ids,
+            text,
+            has_text=None if self.embeddings is None else self.embeddings.has_text,
+            train_counts=self.split.train_counts,
+            train=self.split.train,
+            coded_by_text=self.embeddings is not None and not self.config.semantic_ids.reads_file,
+        )
