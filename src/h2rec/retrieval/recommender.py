@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from h2rec.data.histories import Histories
-from h2rec.errors import BundleError, DataError
+from h2rec.errors import BundleError
 from h2rec.evaluation.topk import top_items
 from h2rec.retrieval.answers import Query, Recommendation, RecommendedItem, as_json, checked_k
 from h2rec.retrieval.bundle import Bundle
@@ -20,6 +20,7 @@ from h2rec.retrieval.item_ids import ItemId
 from h2rec.retrieval.process import claim_process
 from h2rec.retrieval.quota import with_tail_quota
 from h2rec.retrieval.scoring import ItemScorer
+from h2rec.retrieval.similar import SimilarItems
 from h2rec.retrieval.users import EncodedUsers, UserEncoder
 
 __all__ = ["Query", "Recommendation", "RecommendedItem", "Recommender", "as_json"]
@@ -60,7 +61,9 @@ class Recommender:
         sizes = tuple(part.shape[1] for part in vectors)
         self._scorer = ItemScorer(bundle.item_vectors, sizes)
         self.index = ItemIndex(self._scorer, index, self._sample_users)
-        self._lengths: dict[str | None, torch.Tensor] = {}
+        self._similar = SimilarItems(
+            self._scorer, bundle.model.branch_names, bundle.manifest.model.popularity_branch
+        )
         self._popularity = torch.from_numpy(self.catalogue.train_counts.astype(np.float32))
 
     @classmethod
@@ -152,15 +155,8 @@ class Recommender:
         claim_process()
         k = checked_k(k)
         item = self.catalogue.require(item_id)
-        columns = self._columns_of(branch)
-        # In place: a copy of a large catalogue's vectors a question would fill the memory.
-        vectors = self._scorer.vectors[:, columns]
-        if branch not in self._lengths:
-            self._lengths[branch] = vectors.norm(dim=1).clamp(min=1e-12)
-        lengths = self._lengths[branch]
-        cosines = (vectors @ vectors[item] / (lengths * lengths[item]))[None]
-        items, values = top_items(cosines, min(k, len(self.catalogue)), Histories.from_lists([[item]]))
-        return self._items(items[0], values[0], None)
+        items, values = self._similar.search(item, min(k, len(self.catalogue)), branch)
+        return self._items(items, values, None)
 
     def nearest_ids(self, item_id: str) -> list[str]:
         """Ids of the catalogue that look like a given one, for messages."""
@@ -281,26 +277,6 @@ class Recommender:
             )
             for place, ((item, value), fields) in enumerate(zip(found, rows, strict=True))
         ]
-
-    def _columns_of(self, branch: str | None) -> slice | torch.Tensor:
-        """Columns of the item vectors that belong to a branch, or that tell what two items have in common."""
-        names, sizes = self.bundle.model.branch_names, self._scorer.branch_sizes
-        stops = np.cumsum(sizes).tolist()
-        columns = dict(zip(names, zip([0, *stops[:-1]], stops, strict=True), strict=True))
-        if branch is not None:
-            if branch not in columns:
-                raise DataError(f"the model has no branch '{branch}'", f"it has: {', '.join(names)}")
-            return slice(*columns[branch])
-        # What two items have in common is not how popular they are.
-        popularity = self.bundle.manifest.model.popularity_branch
-        if popularity is None or len(names) == 1:
-            return slice(None)
-        start, stop = columns[popularity]
-        return (
-            slice(start)
-            if stop == stops[-1]
-            else torch.cat([torch.arange(start), torch.arange(stop, stops[-1])])
-        )
 
 
 def load(folder: str | Path) -> Recommender:
