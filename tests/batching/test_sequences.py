@@ -9,7 +9,6 @@ from h2rec.batching.sequences import (
     history_batch,
     next_item_batch,
     pack,
-    shuffled,
 )
 from h2rec.data.histories import Histories
 
@@ -77,30 +76,6 @@ def test_padding_stays_under_a_tenth():
     batches = pack(lengths, 2048, np.random.default_rng(1))
     padded = sum(len(rows) * lengths[rows].max() for rows in batches)
     assert lengths.sum() / padded > 0.9
-
-
-@settings(max_examples=60, deadline=None)
-@given(LENGTHS, st.integers(1, 400), st.integers(0, 5))
-def test_shuffled_batches_follow_the_draw_and_are_as_full_as_can_be(lengths, budget, seed):
-    batches = shuffled(lengths, budget, np.random.default_rng(seed))
-    assert all((np.diff(lengths[rows]) >= 0).all() for rows in batches)
-    expected = [[]]
-    for row in np.random.default_rng(seed).permutation(len(lengths)):
-        if expected[-1] and lengths[expected[-1]].sum() + lengths[row] > budget:
-            expected.append([])
-        expected[-1].append(row)
-    assert [sorted(rows) for rows in batches] == [sorted(rows) for rows in expected]
-
-
-def test_shuffled_batches_mix_lengths_and_buckets_do_not():
-    lengths = np.random.default_rng(0).geometric(0.15, 20_000).clip(1, 50)
-
-    def spread(batches):
-        return float(np.std([lengths[rows].mean() for rows in batches]))
-
-    mixed, bucketed = (make(lengths, 2048, np.random.default_rng(1)) for make in (shuffled, pack))
-    assert spread(mixed) < 0.1 * spread(bucketed)
-    assert len(mixed) < len(bucketed)
 
 
 def test_cloze_masks_only_real_items_and_keeps_something():
