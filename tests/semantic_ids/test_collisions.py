@@ -12,16 +12,16 @@ from h2rec.semantic_ids.codes import SemanticIds
 from h2rec.semantic_ids.collisions import nearest_free, rank_in_group, resolve
 from h2rec.semantic_ids.new_items import encode_new, outlyingness
 from h2rec.semantic_ids.quantizers import create
-from h2rec.semantic_ids.quantizers.rqkmeans import KMeansSettings, RQKMeans
+from h2rec.semantic_ids.quantizers.registry import QuantizerSettings
+from h2rec.semantic_ids.quantizers.rqkmeans import RQKMeans
 from h2rec.semantic_ids.settings import SemanticIdSettings
 from h2rec.semantic_ids.tokenize import tokenize
 
 
 def line() -> RQKMeans:
     """Codes on a line: 0, 10 coarse, then -1, 0, 1; so the tuples are -1, 0, 1, 9, 10, 11."""
-    quantizer = RQKMeans(KMeansSettings(), levels=2, codebook_size=3)
+    quantizer = RQKMeans(QuantizerSettings(name="rqkmeans"), levels=2, codebook_size=3)
     quantizer.codebooks = torch.tensor([[[0.0], [10.0], [99.0]], [[-1.0], [0.0], [1.0]]])
-    quantizer.biases = torch.zeros(2, 3)
     quantizer.error_quantiles = tuple(np.linspace(0, 1, 101))
     return quantizer
 
@@ -55,8 +55,8 @@ def test_reassignment_keeps_the_nearest_item_and_moves_the_others_to_their_neare
 
 
 def test_reassignment_without_room_says_so():
-    quantizer = RQKMeans(KMeansSettings(), levels=1, codebook_size=2)
-    quantizer.codebooks, quantizer.biases = torch.tensor([[[0.0], [1.0]]]), torch.zeros(1, 2)
+    quantizer = RQKMeans(QuantizerSettings(name="rqkmeans"), levels=1, codebook_size=2)
+    quantizer.codebooks = torch.tensor([[[0.0], [1.0]]])
     embeddings = np.array([[0.0], [0.1], [0.2]], dtype=np.float32)
     with pytest.raises(SemanticIdError, match="3 items do not fit 2 tuples"):
         resolve(SemanticIds(quantizer.encode(embeddings), (2,)), "reassign", quantizer, embeddings)

@@ -24,8 +24,8 @@ from h2rec.retrieval.manifest import is_bundle, read_manifest
 from h2rec.retrieval.process import claim_process
 from h2rec.semantic_ids.codes import SemanticIds
 from h2rec.semantic_ids.new_items import encode_new
-from h2rec.semantic_ids.protocol import Quantizer
 from h2rec.semantic_ids.quantizers import load_quantizer
+from h2rec.semantic_ids.quantizers.protocol import Quantizer
 from h2rec.text.blind_spots import understood
 from h2rec.text.encoders import load_encoder
 from h2rec.text.fields import item_texts

@@ -8,8 +8,8 @@ import numpy.typing as npt
 from h2rec.errors import SemanticIdError
 from h2rec.semantic_ids.codes import CodeArray, SemanticIds
 from h2rec.semantic_ids.collisions import nearest_free
-from h2rec.semantic_ids.embeddings import squared_errors
-from h2rec.semantic_ids.protocol import Embeddings, Quantizer
+from h2rec.semantic_ids.embeddings import Embeddings
+from h2rec.semantic_ids.quantizers.protocol import Quantizer
 from h2rec.semantic_ids.settings import Collisions
 
 Floats = npt.NDArray[np.float64]
@@ -43,7 +43,7 @@ class NewItems:
 def outlyingness(quantizer: Quantizer, embeddings: Embeddings) -> Outlyingness:
     """Compare the reconstruction errors of embeddings `[n, m]` with those of the fitted catalogue."""
     known = np.array(quantizer.error_quantiles)
-    errors = squared_errors(quantizer, embeddings).astype(np.float64)
+    errors = quantizer.squared_errors(embeddings).astype(np.float64)
     # Identical errors (an exactly described catalogue) give a flat stretch; interp needs a rising one.
     rising, first = np.unique(known, return_index=True)
     percentile = np.interp(errors, rising, np.linspace(0, 1, len(known))[first])

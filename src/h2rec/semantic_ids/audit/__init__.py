@@ -16,8 +16,8 @@ from h2rec.semantic_ids.audit.neighbours import (
 )
 from h2rec.semantic_ids.audit.shared import CollisionCount, count_collisions
 from h2rec.semantic_ids.codes import SemanticIds
-from h2rec.semantic_ids.embeddings import check_embeddings
-from h2rec.semantic_ids.protocol import Embeddings, Quantizer
+from h2rec.semantic_ids.embeddings import Embeddings, check_embeddings
+from h2rec.semantic_ids.quantizers.protocol import Quantizer
 
 __all__ = ["Audit", "audit"]
 

@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from h2rec.semantic_ids.codes import SemanticIds
-from h2rec.semantic_ids.embeddings import chunks, squared_errors, variance
-from h2rec.semantic_ids.protocol import Embeddings, Quantizer
+from h2rec.semantic_ids.embeddings import Embeddings, chunks, variance
+from h2rec.semantic_ids.quantizers.protocol import Quantizer
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def error_by_depth(
         )[1]
         error = None
         if quantizer is not None:
-            error = float(squared_errors(quantizer, embeddings, codes).mean(dtype=np.float64)) / total
+            error = float(quantizer.squared_errors(embeddings, codes).mean(dtype=np.float64)) / total
         spread = max(0.0, (squares - _squares_of_means(embeddings, prefix.reshape(-1))) / len(codes)) / total
         found.append(DepthError(depth, error, spread))
     return found

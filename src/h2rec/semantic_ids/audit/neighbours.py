@@ -9,7 +9,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 from h2rec.runtime import random_stream
 from h2rec.semantic_ids.codes import SemanticIds
-from h2rec.semantic_ids.protocol import Embeddings
+from h2rec.semantic_ids.embeddings import Embeddings
 
 PAIRS = 20_000
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from h2rec.semantic_ids.codes import SemanticIds
-from h2rec.semantic_ids.protocol import Embeddings
+from h2rec.semantic_ids.embeddings import Embeddings
 
 SAME_EMBEDDING = 1e-5
 """Squared distance over squared length up to which embeddings count as the same: encoders round."""
