@@ -6,7 +6,7 @@ from h2rec.semantic_ids.quantizers.rqvae_network import RQVAENetwork
 
 
 def test_the_gradient_passes_straight_through_to_encoder_and_codes():
-    # A bare sum gives the decoder's output a gradient of one everywhere: the chosen code has it, and so has the encoder.
+    # A bare sum gives the decoder's output a gradient of one: the chosen code has it, and so has the encoder.
     network = RQVAENetwork(2, 2, levels=1, codebook_size=2)
     network.start_from(torch.zeros(2), torch.eye(2), torch.tensor(1.0))
     with torch.no_grad():

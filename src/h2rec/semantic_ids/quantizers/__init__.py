@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from h2rec.errors import SemanticIdError
+from h2rec.errors import ConfigError, SemanticIdError
 from h2rec.semantic_ids.quantizers.registry import QUANTIZERS
 
 if TYPE_CHECKING:  # who names a quantizer in settings loads none
@@ -40,10 +40,10 @@ def load_quantizer(folder: Path) -> "Quantizer":
     from h2rec.semantic_ids.storage import load_parts
 
     told, tensors = load_parts(folder)
-    made = QUANTIZERS.get(told.quantizer.name)(told.quantizer, told.levels, told.codebook_size)
     try:
+        made = QUANTIZERS.get(told.quantizer.name)(told.quantizer, told.levels, told.codebook_size)
         made.restore(tensors)
-    except SemanticIdError as error:
+    except (ConfigError, SemanticIdError) as error:
         raise SemanticIdError(f"{folder}: {error.message}", error.hint) from None
     except (KeyError, TypeError, ValueError, RuntimeError) as error:  # of another package
         raise SemanticIdError(f"{folder}: damaged numbers of a quantizer ({error!r})") from None
