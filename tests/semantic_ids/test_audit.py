@@ -12,8 +12,7 @@ from rich.console import Console
 from h2rec.errors import SemanticIdError
 from h2rec.semantic_ids.audit import audit
 from h2rec.semantic_ids.audit.branches import code_tree
-from h2rec.semantic_ids.audit.depth import error_by_depth
-from h2rec.semantic_ids.audit.levels import level_use
+from h2rec.semantic_ids.audit.levels import error_by_depth, level_use
 from h2rec.semantic_ids.audit.neighbours import check_neighbours, embedding_similarity
 from h2rec.semantic_ids.audit.picture import write_html
 from h2rec.semantic_ids.audit.shared import count_collisions

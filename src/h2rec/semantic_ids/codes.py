@@ -1,6 +1,6 @@
 """Semantic IDs: one tuple of codes per item, coarse to fine."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -69,17 +69,18 @@ class SemanticIds:
         """Codes with a row of zeros for the padding item in front, int32 `[N + 1, L]`."""
         return np.concatenate([np.zeros((1, self.levels), np.int32), self.codes])
 
-    def tuple_groups(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Group items by identical tuple.
+    def prefix_groups(self) -> Iterator[npt.NDArray[np.int64]]:
+        """Group items by their first code, then by their first two, ..: each item's number from 0, int64 `[N]`."""
+        group = np.zeros(len(self), dtype=np.int64)
+        for size, column in zip(self.codebook_sizes, self.codes.T, strict=True):
+            # Renumbered at every level, so that the number stays below items x codes.
+            group = np.unique(group * size + column, return_inverse=True)[1].reshape(-1)
+            yield group
 
-        Returns
-        -------
-        group, size
-            Group number of each item, int64 `[N]`, and the group's size for each item, int64 `[N]`.
-        """
-        _, group, counts = np.unique(self.codes, axis=0, return_inverse=True, return_counts=True)
-        group = group.reshape(-1)
-        return group, counts[group]
+    def tuple_groups(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Group items by identical tuple: the number of each item's group and its size, int64 `[N]` each."""
+        *_, group = self.prefix_groups()
+        return group, np.bincount(group)[group]
 
     def save(self, path: Path, item_ids: Sequence[str]) -> None:
         """Write `semantic_ids.json`: ``{"item": [c1, .., cL]}``, one item a line."""

@@ -6,8 +6,7 @@ from typing import Any
 
 from h2rec.errors import SemanticIdError
 from h2rec.semantic_ids.audit.branches import Branch, Theme, code_tree
-from h2rec.semantic_ids.audit.depth import DepthError, error_by_depth, stable_share
-from h2rec.semantic_ids.audit.levels import LevelUse, level_use
+from h2rec.semantic_ids.audit.levels import DepthError, LevelUse, error_by_depth, level_use, stable_share
 from h2rec.semantic_ids.audit.neighbours import (
     NeighbourCheck,
     check_neighbours,

@@ -9,6 +9,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 from h2rec.runtime import random_stream
 from h2rec.semantic_ids.codes import SemanticIds
+from h2rec.semantic_ids.collisions import rank_in_group
 from h2rec.semantic_ids.embeddings import Embeddings
 
 PAIRS = 20_000
@@ -49,18 +50,13 @@ def check_neighbours(semantic_ids: SemanticIds, similarity: Similarity) -> list[
     one = stream.integers(count, size=PAIRS)
     random_cosines = np.sort(similarity(one, (one + stream.integers(1, count, size=PAIRS)) % count))
     found = [NeighbourCheck(0, PAIRS, float(random_cosines.mean()), 0.5)]
-    prefix = np.zeros(count, dtype=np.int64)
-    for depth in range(1, semantic_ids.levels + 1):
-        codes = semantic_ids.codes[:, depth - 1]
-        prefix = np.unique(prefix * semantic_ids.codebook_sizes[depth - 1] + codes, return_inverse=True)[1]
-        pairs = _pairs_within(prefix.reshape(-1), stream)
+    for depth, group in enumerate(semantic_ids.prefix_groups(), start=1):
+        pairs = _pairs_within(group, stream)
         if pairs is None:
             break
         cosines = similarity(*pairs)
-        below = np.searchsorted(random_cosines, cosines, "left") + np.searchsorted(
-            random_cosines, cosines, "right"
-        )
-        closer = float(below.mean()) / (2 * PAIRS)
+        below, up_to = (np.searchsorted(random_cosines, cosines, side) for side in ("left", "right"))
+        closer = float((below + up_to).mean()) / (2 * PAIRS)
         found.append(NeighbourCheck(depth, len(cosines), float(cosines.mean()), closer))
     return found
 
@@ -96,13 +92,11 @@ def _pairs_within(group: Rows, stream: np.random.Generator) -> tuple[Rows, Rows]
     order = np.argsort(group, kind="stable")
     sizes = np.bincount(group)
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    position = np.empty(len(group), dtype=np.int64)
-    position[order] = np.arange(len(group)) - np.repeat(starts, sizes)
     in_company = np.flatnonzero(sizes[group] > 1)
     if len(in_company) == 0:
         return None
     one = stream.choice(in_company, size=PAIRS)
     size = sizes[group[one]]
     step = 1 + (stream.random(PAIRS) * (size - 1)).astype(np.int64)
-    other = order[starts[group[one]] + (position[one] + step) % size]
+    other = order[starts[group[one]] + (rank_in_group(group)[one] + step) % size]
     return one, other

@@ -7,7 +7,7 @@ from pathlib import Path
 from h2rec.files import write_text
 from h2rec.semantic_ids.audit import Audit
 from h2rec.semantic_ids.audit.branches import Branch, Theme
-from h2rec.semantic_ids.audit.tables import collision_sentence
+from h2rec.semantic_ids.audit.tables import figures, sentences
 from h2rec.semantic_ids.audit.treemap import Rectangle, squarify
 from h2rec.templates import page_templates
 
@@ -45,8 +45,8 @@ def write_html(path: Path, found: Audit, title: str) -> None:
     environment = page_templates("h2rec.semantic_ids.audit")
     page = environment.get_template("audit.html.j2").render(
         title=title,
-        audit=found,
-        collisions=collision_sentence(found.collisions),
+        sentences=sentences(found),
+        tables=figures(found),
         regions=regions(found.branches, found.themes),
         loads=[(level, load_curve(level.loads)) for level in found.levels],
         width=WIDTH,
