@@ -124,12 +124,12 @@ def add_items(
     grown = grown_model(bundle.model, bundle.manifest.model, grown_ids, NewItems(groups, vectors[placed]))
     write_bundle(out, _grown_parts(bundle, grown, fresh, grown_ids, provenance or {}))
     added = [
-        AddedItem(item, codes, int(levels), float(percentile))
-        for item, codes, levels, percentile in zip(
+        AddedItem(item, codes, int(levels), float(outlying))
+        for item, codes, levels, outlying in zip(
             fresh["item_id"],
             found.codes.tolist(),
             groups.levels,
-            found.outlyingness.percentile,
+            found.outlyingness,
             strict=True,
         )
     ]

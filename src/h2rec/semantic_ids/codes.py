@@ -1,5 +1,6 @@
 """Semantic IDs: one tuple of codes per item, coarse to fine."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from h2rec.errors import SemanticIdError
-from h2rec.files import read_json, write_text
+from h2rec.files import write_text
 
 CodeArray = npt.NDArray[np.int32]
 
@@ -84,28 +85,7 @@ class SemanticIds:
 
     def save(self, path: Path, item_ids: Sequence[str]) -> None:
         """Write `semantic_ids.json`: ``{"item": [c1, .., cL]}``, one item a line."""
-        import json
-
-        lines = (
-            f"{json.dumps(item, ensure_ascii=False)}: {row}"
-            for item, row in zip(item_ids, self.codes.tolist(), strict=True)
-        )
-        write_text(path, "{\n" + ",\n".join(lines) + "\n}\n")
-
-    @classmethod
-    def load(
-        cls, path: Path, item_ids: Sequence[str] | None = None, codebook_sizes: Sequence[int] | None = None
-    ) -> Self:
-        """Read what `save` wrote, in the order of `item_ids` (or of the file).
-
-        Raises
-        ------
-        DataError
-            If the file is missing or no JSON.
-        SemanticIdError
-            If an item has no codes, tuples differ in length, or a code is out of range.
-        """
-        return cls.from_mapping(read_json(path), item_ids, codebook_sizes, source=str(path))
+        write_rows(path, item_ids, self.codes.tolist())
 
     @classmethod
     def from_mapping(
@@ -146,3 +126,10 @@ class SemanticIds:
         array = np.array([codes_by_item[item] for item in wanted], dtype=np.int64)
         sizes = tuple(codebook_sizes) if codebook_sizes else tuple(int(top) + 1 for top in array.max(axis=0))
         return cls(array.astype(np.int32), sizes)
+
+
+def write_rows(path: Path, item_ids: Sequence[str], rows: Sequence[Sequence[int | str]]) -> None:
+    """Write a JSON object of items and their rows, one item a line."""
+    pairs = zip(item_ids, rows, strict=True)
+    lines = (f"{json.dumps(item, ensure_ascii=False)}: {json.dumps(row)}" for item, row in pairs)
+    write_text(path, "{\n" + ",\n".join(lines) + "\n}\n")

@@ -1,14 +1,13 @@
 """Published files of codes, item -> ``["<a_12>", "<b_3>", ..]``, as LETTER, LC-Rec and MiniOneRec write."""
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from h2rec.data.identifiers import clean_id
 from h2rec.errors import SemanticIdError
-from h2rec.files import read_json, write_text
-from h2rec.semantic_ids.codes import SemanticIds
+from h2rec.files import read_json
+from h2rec.semantic_ids.codes import SemanticIds, write_rows
 
 TOKEN = re.compile(r"<([a-z]+)_([0-9]{1,9})>")
 
@@ -52,11 +51,9 @@ def write_index(path: Path, semantic_ids: SemanticIds, item_ids: Sequence[str]) 
     """
     if semantic_ids.levels > 26:
         raise SemanticIdError(f"{semantic_ids.levels} levels: the index format has letters for 26")
-    lines = []
-    for item, row in zip(item_ids, semantic_ids.codes.tolist(), strict=True):
-        tokens = [f"<{_letter(level)}_{code}>" for level, code in enumerate(row)]
-        lines.append(f"{json.dumps(item, ensure_ascii=False)}: {json.dumps(tokens)}")
-    write_text(path, "{\n" + ",\n".join(lines) + "\n}\n")
+    rows = semantic_ids.codes.tolist()
+    tokens = [[f"<{_letter(level)}_{code}>" for level, code in enumerate(row)] for row in rows]
+    write_rows(path, item_ids, tokens)
 
 
 def _parse_row(path: Path, item: str, row: object) -> object:

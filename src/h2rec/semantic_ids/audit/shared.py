@@ -118,10 +118,9 @@ def count_collisions(
         )
         for rows, distinct in shared[:SHOWN_GROUPS]
     )
-    distinct_tuples = int(group.max(initial=-1)) + 1
     return CollisionCount(
         items=len(semantic_ids),
-        distinct_tuples=distinct_tuples,
+        distinct_tuples=int(group.max(initial=-1)) + 1,
         colliding=len(colliding),
         unavoidable=unavoidable if known else None,
         same_words=None if texts is None else same_words,
@@ -147,9 +146,7 @@ def _distinct_contents(
     # Items of one text are one content, and so are those of one embedding up to rounding. A group may hold a whole
     # catalogue, whose pairs are too many: what is the same to the letter goes first.
     if texts is not None:
-        rows = np.array(
-            list({" ".join(texts[row].casefold().split()): row for row in rows.tolist()}.values())
-        )
+        rows = np.array([*{" ".join(texts[row].casefold().split()): row for row in rows.tolist()}.values()])
     if embeddings is None:
         return len(rows)
     vectors = np.unique(np.asarray(embeddings[rows]), axis=0)

@@ -1,5 +1,6 @@
 """The audit as tables of text, for terminal and page alike."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.console import Group
@@ -18,7 +19,7 @@ class Figures:
 
     title: str
     heads: tuple[str, ...]
-    rows: list[tuple[str, ...]]
+    rows: Sequence[tuple[str, ...]]
     texts: tuple[str, ...] = ()
     note: str = ""
 

@@ -12,24 +12,16 @@ HIDDEN = 512
 
 
 class Pass(NamedTuple):
-    """What one pass over a batch gives the losses.
-
-    Parameters
-    ----------
-    reconstruction
-        `[B, m]`.
-    residuals
-        What each level had to quantize, `[B, L, d]`, with gradients to the encoder.
-    chosen
-        The codes' vectors that it chose, `[B, L, d]`, with gradients to the codebooks.
-    codes
-        int64 `[B, L]`.
-    """
+    """What one pass over a batch gives the losses."""
 
     reconstruction: Tensor
+    """`[B, m]`."""
     residuals: Tensor
+    """What each level had to quantize, `[B, L, d]`, with gradients to the encoder."""
     chosen: Tensor
+    """The codes' vectors that it chose, `[B, L, d]`, with gradients to the codebooks."""
     codes: Tensor
+    """int64 `[B, L]`."""
 
 
 class LinearWithCorrection(nn.Module):
