@@ -16,18 +16,12 @@ from h2rec.semantic_ids.settings import SemanticIdSettings
 
 @dataclass(frozen=True, eq=False)
 class Tokenized:
-    """A tokenized catalogue.
-
-    Parameters
-    ----------
-    semantic_ids
-        Codes of every item, in the order of the items.
-    quantizer
-        What made them, to encode new items; None where the codes came from a file.
-    """
+    """A tokenized catalogue."""
 
     semantic_ids: SemanticIds
+    """Codes of every item, in the order of the items."""
     quantizer: Quantizer | None
+    """What made them, to encode new items; None where the codes came from a file."""
 
 
 def tokenize(

@@ -26,30 +26,20 @@ Shares = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Branch:
-    """Items that share their first codes.
-
-    Parameters
-    ----------
-    codes
-        The codes shared, one to `DEPTH` of them.
-    items
-        How many items.
-    words
-        Words frequent here and rarer in the branch above, most typical first.
-    examples
-        Texts of a few items.
-    children
-        Fullest branches one level down.
-    theme
-        Branches of the first level with like words have the same number.
-    """
+    """Items that share their first codes."""
 
     codes: tuple[int, ...]
+    """The codes shared, one to `DEPTH` of them."""
     items: int
+    """How many items."""
     words: tuple[str, ...]
+    """Words frequent here and rarer in the branch above, most typical first."""
     examples: tuple[str, ...]
+    """Texts of a few items."""
     children: tuple["Branch", ...]
+    """Fullest branches one level down."""
     theme: int = 0
+    """Branches of the first level with like words have the same number."""
 
 
 @dataclass(frozen=True)

@@ -14,34 +14,23 @@ SHOWN_CODES = 5
 
 @dataclass(frozen=True)
 class LevelUse:
-    """Use of one level's codes.
-
-    Parameters
-    ----------
-    level
-        1 is the coarse one.
-    codebook_size, used
-        Codes that there are, and that at least one item has.
-    entropy
-        Of the codes over the items, in bits.
-    perplexity
-        ``2 ** entropy``: the number of evenly used codes that would carry as much.
-    prefixes
-        Distinct tuples of the first `level` codes.
-    fullest
-        The codes with most items: (code, items), fullest first.
-    loads
-        Items of every code, `[K]`.
-    """
+    """Use of one level's codes."""
 
     level: int
+    """1 is the coarse one."""
     codebook_size: int
     used: int
+    """Codes that there are, and that at least one item has."""
     entropy: float
+    """Of the codes over the items, in bits."""
     perplexity: float
+    """``2 ** entropy``: the number of evenly used codes that would carry as much."""
     prefixes: int
+    """Distinct tuples of the first `level` codes."""
     fullest: tuple[tuple[int, int], ...]
+    """The codes with most items: (code, items), fullest first."""
     loads: tuple[int, ...]
+    """Items of every code, `[K]`."""
 
     @property
     def utilisation(self) -> float:
@@ -75,22 +64,15 @@ def level_use(semantic_ids: SemanticIds) -> list[LevelUse]:
 
 @dataclass(frozen=True)
 class DepthError:
-    """What the first `depth` levels leave over, as shares of the embeddings' variance.
-
-    Parameters
-    ----------
-    depth
-        Levels read.
-    reconstruction
-        Mean squared error of the quantizer's reconstruction; None without a quantizer.
-    spread
-        Mean squared distance of the items to the mean of those with the same first codes: what the best
-        possible decoder of these codes would leave over in this catalogue.
-    """
+    """What the first `depth` levels leave over, as shares of the embeddings' variance."""
 
     depth: int
+    """Levels read."""
     reconstruction: float | None
+    """Mean squared error of the quantizer's reconstruction; None without a quantizer."""
     spread: float
+    """Mean squared distance of the items to the mean of those with the same first codes: what the best possible
+    decoder of these codes would leave over in this catalogue."""
 
 
 def error_by_depth(

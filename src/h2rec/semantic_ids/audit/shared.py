@@ -21,53 +21,35 @@ SHOWN_ITEMS = 6
 
 @dataclass(frozen=True)
 class SharedTuple:
-    """Items with the same codes.
-
-    Parameters
-    ----------
-    codes
-        The tuple.
-    items
-        How many share it.
-    distinct
-        How many different contents (texts or embeddings) they have; None when neither is known.
-    item_ids, titles
-        The first few of them; empty when not known.
-    """
+    """Items with the same codes."""
 
     codes: tuple[int, ...]
+    """The tuple."""
     items: int
+    """How many share it."""
     distinct: int | None
+    """How many different contents (texts or embeddings) they have; None when neither is known."""
     item_ids: tuple[str, ...]
     titles: tuple[str, ...]
+    """The first few of them; empty when not known."""
 
 
 @dataclass(frozen=True)
 class CollisionCount:
-    """Collisions of a catalogue.
-
-    Parameters
-    ----------
-    items, distinct_tuples
-        Items, and different tuples among their codes.
-    colliding
-        Items that share their tuple with another.
-    unavoidable
-        Those that share it only with items of the same content, which no quantizer can tell apart; None when
-        neither texts nor embeddings are known.
-    same_words
-        Of the others, those that share it only with items of the same words in another order; None without
-        texts.
-    largest
-        The fullest tuples.
-    """
+    """Collisions of a catalogue."""
 
     items: int
     distinct_tuples: int
+    """Items, and different tuples among their codes."""
     colliding: int
+    """Items that share their tuple with another."""
     unavoidable: int | None
+    """Those that share it only with items of the same content, which no quantizer can tell apart; None when neither
+    texts nor embeddings are known."""
     same_words: int | None
+    """Of the others, those that share it only with items of the same words in another order; None without texts."""
     largest: tuple[SharedTuple, ...]
+    """The fullest tuples."""
 
     @property
     def avoidable(self) -> int | None:

@@ -69,7 +69,7 @@ def figures(found: Audit) -> list[Figures]:
         note="Spread: what the best possible decoder of these codes would leave over.",
     )
     neighbours = Figures(
-        f"pairs of items that share the first codes (by {found.neighbours_by})",
+        "pairs of items that share the first codes",
         ("codes shared", "mean cosine", "closer than a random pair"),
         [
             (
