@@ -92,11 +92,10 @@ class SemanticIds:
         cls,
         codes_by_item: Mapping[str, Sequence[int]],
         item_ids: Sequence[str] | None = None,
-        codebook_sizes: Sequence[int] | None = None,
         *,
         source: str = "semantic IDs",
     ) -> Self:
-        """Build from item -> codes; sizes default to the largest code of each level plus one.
+        """Build from item -> codes, in the order of `item_ids` or their own; sizes are the largest codes plus one.
 
         Raises
         ------
@@ -105,27 +104,26 @@ class SemanticIds:
         """
         if not isinstance(codes_by_item, Mapping) or not codes_by_item:
             raise SemanticIdError(f"{source}: expected an object that maps items to lists of codes")
-        wanted = list(codes_by_item) if item_ids is None else list(item_ids)
-        missing = [item for item in wanted if item not in codes_by_item]
+        place = {item: number for number, item in enumerate(codes_by_item)}
+        missing = [item for item in item_ids or () if item not in place]
         if missing:
             shown = ", ".join(missing[:5])
             raise SemanticIdError(f"{source}: {len(missing)} items have no codes, the first: {shown}")
         levels = None
-        for item in wanted:
-            row = codes_by_item[item]
+        for item, row in codes_by_item.items():
             whole = isinstance(row, Sequence) and all(type(code) is int for code in row)
             if not whole or len(row) == 0 or (levels is not None and len(row) != levels):
                 expected = "a non-empty list of integers" if levels is None else f"{levels} integers"
                 raise SemanticIdError(f"{source}: item '{item}': expected {expected}, found {row!r}")
             levels = len(row)
-        furthest = max((code for item in wanted for code in codes_by_item[item]), key=abs, default=0)
+        furthest = max((code for row in codes_by_item.values() for code in row), key=abs)
         if abs(furthest) >= LARGEST_CODEBOOK:
             raise SemanticIdError(
                 f"{source}: there is no code {furthest}, codebooks have at most {LARGEST_CODEBOOK:,} codes"
             )
-        array = np.array([codes_by_item[item] for item in wanted], dtype=np.int64)
-        sizes = tuple(codebook_sizes) if codebook_sizes else tuple(int(top) + 1 for top in array.max(axis=0))
-        return cls(array.astype(np.int32), sizes)
+        codes = np.array(list(codes_by_item.values()), dtype=np.int32)
+        sizes = tuple(int(top) + 1 for top in codes.max(axis=0))
+        return cls(codes if item_ids is None else codes[[place[item] for item in item_ids]], sizes)
 
 
 def write_rows(path: Path, item_ids: Sequence[str], rows: Sequence[Sequence[int | str]]) -> None:

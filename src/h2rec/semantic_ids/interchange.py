@@ -20,7 +20,8 @@ def read_codes(path: Path, item_ids: Sequence[str] | None = None) -> SemanticIds
     path
         The file.
     item_ids
-        Items wanted, in order; the file's own order when None. Further items in the file are left out.
+        Items wanted, in order; the file's own order when None. Further items in the file count for the codebook sizes
+        alone: the wanted ones may not use every code.
 
     Raises
     ------
@@ -37,8 +38,7 @@ def read_codes(path: Path, item_ids: Sequence[str] | None = None) -> SemanticIds
         torn = next((item for item, row in rows.items() if content[clean_id(item)] != row), None)
         if torn is not None:
             raise SemanticIdError(f"{path}: item '{clean_id(torn)}' occurs twice, with other codes")
-    sizes = _largest(content) if item_ids is not None and isinstance(content, dict) else None
-    return SemanticIds.from_mapping(content, item_ids, sizes, source=str(path))
+    return SemanticIds.from_mapping(content, item_ids, source=str(path))
 
 
 def write_index(path: Path, semantic_ids: SemanticIds, item_ids: Sequence[str]) -> None:
@@ -71,14 +71,6 @@ def _parse_row(path: Path, item: str, row: object) -> object:
             raise SemanticIdError(f"{where}: expected the letter '{_letter(level)}', found {token!r}")
         codes.append(int(match[2]))
     return codes
-
-
-def _largest(content: dict[str, object]) -> list[int] | None:
-    # Sizes from the whole file: the wanted items may not use every code.
-    rows = [row for row in content.values() if isinstance(row, list) and all(type(c) is int for c in row)]
-    if not rows or len({len(row) for row in rows}) != 1:
-        return None
-    return [max(column) + 1 for column in zip(*rows, strict=True)]
 
 
 def _letter(level: int) -> str:
