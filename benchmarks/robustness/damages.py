@@ -221,9 +221,8 @@ def _texts() -> Iterator[tuple[str, Damage, bool, bool]]:
     for key, value in {
         "levels": 10**8,
         "codebook_size": 10**12,
-        "kind": "rqvae",
+        "quantizer": "rqvae",
         "error_quantiles": [1e308] * 101,
-        "settings": {"iterations": -1},
         "format": 7,
     }.items():
         yield f"quantizer.json: {key}", value_of("quantizer/quantizer.json", key, value), True, False

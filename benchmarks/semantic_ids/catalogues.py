@@ -11,8 +11,7 @@ from h2rec.data.settings import ColumnSettings
 from h2rec.semantic_ids.audit.levels import level_use
 from h2rec.semantic_ids.audit.shared import count_collisions
 from h2rec.semantic_ids.codes import SemanticIds
-from h2rec.semantic_ids.embeddings import variance
-from h2rec.semantic_ids.protocol import Embeddings
+from h2rec.semantic_ids.embeddings import Embeddings, variance
 from h2rec.text.embed import embed
 from h2rec.text.fields import item_texts
 from h2rec.text.settings import TextSettings

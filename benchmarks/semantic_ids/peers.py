@@ -22,7 +22,7 @@ from vector_quantize_pytorch import ResidualVQ
 from h2rec.files import write_json
 from h2rec.run.provenance import provenance
 from h2rec.runtime import set_threads
-from h2rec.semantic_ids.protocol import Embeddings
+from h2rec.semantic_ids.embeddings import Embeddings
 from h2rec.semantic_ids.settings import SemanticIdSettings
 from h2rec.semantic_ids.tokenize import tokenize
 

@@ -15,25 +15,18 @@ from catalogues import NAMES, RESULTS, Catalogue, catalogue, figures
 from h2rec.files import read_json, write_json
 from h2rec.run.provenance import provenance
 from h2rec.runtime import set_threads
-from h2rec.semantic_ids.embeddings import squared_errors, variance
+from h2rec.semantic_ids.embeddings import variance
 from h2rec.semantic_ids.quantizers import create
 from h2rec.semantic_ids.settings import SemanticIdSettings
 
 SEED = 0
 SIZES = ((4, 128), (4, 64), (4, 256), (3, 256), (8, 128))
-QUANTIZERS = {
-    "rqvae": {},
-    "rqkmeans": {"quantizer": "rqkmeans"},
-    "rqkmeans, pca 32": {"quantizer": "rqkmeans", "pca": 32},
-    "rqkmeans, balanced": {"quantizer": "rqkmeans", "kmeans": {"balanced": True}},
-    "pq": {"quantizer": "pq"},
-    "opq": {"quantizer": "opq"},
-}
+QUANTIZERS = ("rqvae", "rqkmeans", "pq", "opq")
 
 
-def measure(data: Catalogue, values: dict, levels: int, codebook_size: int) -> dict[str, object]:
+def measure(data: Catalogue, name: str, levels: int, codebook_size: int) -> dict[str, object]:
     """Fit one quantizer on a whole catalogue; at 4x128 also on nine tenths, judged on the tenth it never saw."""
-    settings = SemanticIdSettings.parse({"levels": levels, "codebook_size": codebook_size, **values})
+    settings = SemanticIdSettings(quantizer=name, levels=levels, codebook_size=codebook_size)
     wall, processor = time.perf_counter(), time.process_time()
     quantizer = create(settings).fit(data.embeddings, seed=SEED)
     codes = quantizer.encode(data.embeddings)
@@ -42,14 +35,14 @@ def measure(data: Catalogue, values: dict, levels: int, codebook_size: int) -> d
     if (levels, codebook_size) == (4, 128):
         unseen = np.random.default_rng(SEED).random(len(codes)) < 0.1
         partly = create(settings).fit(data.embeddings[~unseen], seed=SEED)
-        errors = squared_errors(partly, data.embeddings[unseen])
+        errors = partly.squared_errors(data.embeddings[unseen])
         found["unseen_error"] = float(errors.mean()) / variance(data.embeddings)
     return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", nargs="+", choices=QUANTIZERS, default=list(QUANTIZERS))
+    parser.add_argument("--only", nargs="+", choices=QUANTIZERS, default=QUANTIZERS)
     parser.add_argument("--again", action="store_true")
     options = parser.parse_args()
     set_threads(1)
@@ -69,7 +62,7 @@ def main() -> None:
         }
         if place(row) in rows:
             continue
-        row |= measure(data, QUANTIZERS[label], levels, codebook_size) | {"commit": made["commit"]}
+        row |= measure(data, label, levels, codebook_size) | {"commit": made["commit"]}
         rows[place(row)] = row
         print(row, flush=True)
         order = sorted(rows.values(), key=position)
@@ -84,7 +77,7 @@ def place(row: dict) -> tuple:
 def position(row: dict) -> tuple[int, int, int]:
     """Order rows by size, catalogue and quantizer as they are listed above, whenever they were measured."""
     size = SIZES.index((row["levels"], row["codebook_size"]))
-    return size, NAMES.index(row["data"]), list(QUANTIZERS).index(row["quantizer"])
+    return size, NAMES.index(row["data"]), QUANTIZERS.index(row["quantizer"])
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from h2rec.files import write_json
 from h2rec.run.provenance import provenance
 from h2rec.runtime import set_threads
 from h2rec.semantic_ids.audit.levels import level_use
-from h2rec.semantic_ids.embeddings import squared_errors, variance
+from h2rec.semantic_ids.embeddings import variance
 from h2rec.semantic_ids.settings import SemanticIdSettings
 from h2rec.semantic_ids.tokenize import tokenize
 
@@ -57,7 +57,7 @@ def measure(path: Path, quantizer: str) -> dict[str, object]:
     # Linux counts in KiB; pages of the mapped file that are in memory count too.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     part = embeddings[:BLOCK]
-    error = float(squared_errors(found.quantizer, part).mean()) / variance(part)
+    error = float(found.quantizer.squared_errors(part).mean()) / variance(part)
     used = [level.utilisation for level in level_use(found.semantic_ids)]
     return {
         "quantizer": quantizer,

@@ -47,13 +47,9 @@ def test_kill_nine_in_the_training_and_go_on(tmp_path):
 
 def test_kill_nine_in_the_tokenizer_and_go_on(tmp_path):
     write_shop(tmp_path)
-    settings = (
-        "semantic_ids.quantizer=rqvae",
-        "semantic_ids.rqvae.epochs=1500",
-        "semantic_ids.rqvae.hidden=64",
-    )
+    settings = "semantic_ids.quantizer={name: rqvae, epochs: 1000}"
     said = killed_and_gone_on(
-        "tokenize", tmp_path, *settings, stage="semantic_ids", checkpoint="semantic_ids-*.safetensors"
+        "tokenize", tmp_path, settings, stage="semantic_ids", checkpoint="semantic_ids-*.safetensors"
     )
     assert "RQ-VAE resumed after epoch" in said
     for file in ("quantizer/quantizer.safetensors", "codes.npy", "semantic_ids.json"):

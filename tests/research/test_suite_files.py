@@ -81,7 +81,7 @@ def test_a_data_set_without_text_is_read_from_published_codes(data_sets, tmp_pat
     # What can't be made without text is not run.
     assert every - rows == set(suite.settings.skip["instruments"])
     assert "LLM-ESR" not in rows
-    files = {job.config.semantic_ids.quantizer for job in suite.jobs}
+    files = {job.config.semantic_ids.quantizer.name for job in suite.jobs}
     assert files == {str(tmp_path / "instruments" / "instruments.index.json")}
 
 

@@ -21,7 +21,7 @@ def test_a_sweep_makes_a_row_of_each_value(suite_file, tmp_path):
     (tmp_path / "fine.index.json").write_text("{}")
     files = {"semantic_ids.quantizer": ["fine.index.json", "rqkmeans"]}
     swept = Suite.load(rewritten(suite_file, sweep=files), tmp_path)
-    found = {job.config.semantic_ids.quantizer for job in swept.jobs}
+    found = {job.config.semantic_ids.quantizer.name for job in swept.jobs}
     assert found == {str(tmp_path / "fine.index.json"), "rqkmeans"}
     # A key's name is as long as it must be to tell it from others.
     alike = {"model.ties.temperature": [1, 2], "model.temperature": [1]}

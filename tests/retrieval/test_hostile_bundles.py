@@ -168,12 +168,12 @@ def test_weights_that_are_no_numbers_are_refused(copied, value):
 @pytest.mark.parametrize(
     ("key", "value", "told"),
     [
-        ("levels", 10**8, "claims 100000000 levels"),
-        ("codebook_size", 10**12, "of 1000000000000 codes"),
+        ("levels", 10**8, "claims .100000000"),
+        ("codebook_size", 10**12, "claims .3, 1000000000000"),
         ("error_quantiles", [0.5], "not 101 rising numbers"),
-        ("kind", "rqvae", "'mean' is missing"),
-        ("settings", {"iterations": -1}, "iterations"),
-        ("settings", None, "damaged"),
+        ("quantizer", "rqvae", "'mean' is missing"),
+        ("quantizer", {"name": "rqvae", "epochs": -1}, "epochs"),
+        ("quantizer", None, "expected the name of a quantizer"),
     ],
 )
 def test_a_quantizer_that_claims_more_than_it_has_adds_nothing(copied, tmp_path, key, value, told):

@@ -390,7 +390,7 @@ def test_an_unknown_key_names_the_nearest(shop):
         ("loss.joint=1.1", r"loss\.joint"),
         ("train.select=full.overall.recall", r"train\.select"),
         ("loss.negatives.count=0", r"loss\.negatives\.count"),
-        ("semantic_ids.pq.sample=0", r"semantic_ids\.pq\.sample"),
+        ("semantic_ids.quantizer={name: rqvae, epochs: -1}", r"semantic_ids\.quantizer: epochs"),
         ("train.epochs", "expected key=value"),
         ("model.dim.x=1", "is a value, not a section"),
     ],

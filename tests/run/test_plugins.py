@@ -29,44 +29,38 @@ class Mine(GRUBackbone):
     pass
 """
 CODES_AND_DATA = """
-import json
-
 import polars as pl
 from h2rec.data.readers.formats import READERS
 from h2rec.data.readers.table import Reader, Table
-from h2rec.semantic_ids.protocol import Quantizer
+import torch
 from h2rec.semantic_ids.quantizers import QUANTIZERS
-from h2rec.semantic_ids.quantizers.rqkmeans import KMeansSettings, RQKMeans
+from h2rec.semantic_ids.quantizers.protocol import Quantizer
+from h2rec.semantic_ids.quantizers.registry import QuantizerSettings
+
+class MineSettings(QuantizerSettings):
+    offset: int = 0
 
 @QUANTIZERS.register("mine")
 class Mine(Quantizer):
-    def __init__(self, levels, codebook_size):
-        self.inner = RQKMeans(KMeansSettings(), levels, codebook_size)
+    settings_class = MineSettings
+    dimension = property(lambda self: len(self.numbers))
 
-    codebook_sizes = property(lambda self: self.inner.codebook_sizes)
-    dimension = property(lambda self: self.inner.dimension)
-    error_quantiles = property(lambda self: self.inner.error_quantiles)
+    def learn(self, embeddings, seed, checkpoint):
+        self.numbers = torch.from_numpy(embeddings.max(axis=0))
 
-    def fit(self, embeddings, *, seed=0, checkpoint=None):
-        self.inner.fit(embeddings, seed=seed, checkpoint=checkpoint)
-        return self
+    def encode_points(self, points):
+        whole = (points[:, 0].abs() * 1000).long() + self.settings.offset
+        digits = [whole // self.codebook_size**level for level in range(self.levels)]
+        return torch.stack(digits, dim=1) % self.codebook_size
 
-    def encode(self, embeddings):
-        return self.inner.encode(embeddings)
+    def decode_codes(self, codes):
+        return self.numbers.expand(len(codes), -1)
 
-    def decode(self, codes):
-        return self.inner.decode(codes)
+    def tensors(self):
+        return {"numbers": self.numbers}
 
-    def save(self, folder):
-        (folder / "inner").mkdir()
-        self.inner.save(folder / "inner")
-        (folder / "quantizer.json").write_text(json.dumps({"format": 1, "kind": "mine"}))
-
-    @classmethod
-    def load(cls, folder):
-        made = cls.__new__(cls)
-        made.inner = RQKMeans.load(folder / "inner")
-        return made
+    def restore(self, tensors):
+        self.numbers = tensors["numbers"]
 
 @READERS.register("lines")
 class Lines(Reader):
@@ -135,7 +129,7 @@ def test_a_quantizer_and_a_reader_of_ones_own(forgotten, tmp_path):
     data = {"interactions": str(tmp_path / "buys.lines"), "items": str(tmp_path / "items.lines")}
     own = {"plugins": ["h2rec_mine"], "data": data, "preset": "hid_sid_add"}
     small = {**TINY, "model": {"dim": 8, "layers": 1}, "evaluate": {"protocols": ["full"]}}
-    codes = {"quantizer": "mine", "levels": 2, "codebook_size": 4}
+    codes = {"quantizer": {"name": "mine", "offset": 3}, "levels": 2, "codebook_size": 4}
     recommender = fit({**small, **own, "semantic_ids": codes}, tmp_path / "run")
     assert recommender.bundle.semantic_ids.codebook_sizes == (4, 4)
     fresh = pl.DataFrame({"item_id": ["new"], "title": ["red mug model 31"]})
@@ -144,7 +138,7 @@ def test_a_quantizer_and_a_reader_of_ones_own(forgotten, tmp_path):
 
 
 def test_an_unknown_quantizer_or_ending_is_told_with_the_known_ones(forgotten, tmp_path):
-    with pytest.raises(ConfigError, match="'mine' is none of rqvae, rqkmeans, pq, opq"):
+    with pytest.raises(ConfigError, match="unknown quantizer 'mine'"):
         RunConfig.parse({**TINY, "model": {}, "semantic_ids": {"quantizer": "mine"}})
     (tmp_path / "buys.lines").write_text("a")
     with pytest.raises(DataError, match=r"unknown format '\.lines'"):

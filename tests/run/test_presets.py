@@ -88,7 +88,7 @@ def test_a_file_and_what_is_set_beside_it_win_over_the_preset(tmp_path):
     assert (config.preset, config.model.score, config.loss.joint) == ("paper", "cosine", 0.5)
     assert config.loss.ranking.name == "bce"
     assert config.model.weights == {"codes": 0.7, "ids": 1.0}
-    assert config.semantic_ids.quantizer == "rqvae"
+    assert config.semantic_ids.quantizer.name == "rqvae"
     assert RunConfig.load(tmp_path / "a.yaml", ["preset=light"]).model.weights == {"ids": 1.0}
 
 

@@ -12,9 +12,8 @@ from rich.console import Console
 from h2rec.errors import SemanticIdError
 from h2rec.semantic_ids.audit import audit
 from h2rec.semantic_ids.audit.branches import code_tree
-from h2rec.semantic_ids.audit.depth import error_by_depth
-from h2rec.semantic_ids.audit.levels import level_use
-from h2rec.semantic_ids.audit.neighbours import check_neighbours, embedding_similarity
+from h2rec.semantic_ids.audit.levels import error_by_depth, level_use
+from h2rec.semantic_ids.audit.neighbours import check_neighbours
 from h2rec.semantic_ids.audit.picture import write_html
 from h2rec.semantic_ids.audit.shared import count_collisions
 from h2rec.semantic_ids.audit.tables import audit_tables
@@ -104,9 +103,7 @@ def test_neighbours_that_share_codes_are_closer_and_random_codes_are_not():
     quantizer = create(SemanticIdSettings(quantizer="rqkmeans", levels=LEVELS, codebook_size=CODES)).fit(
         points
     )
-    real = check_neighbours(
-        SemanticIds(quantizer.encode(points), quantizer.codebook_sizes), embedding_similarity(points)
-    )
+    real = check_neighbours(SemanticIds(quantizer.encode(points), quantizer.codebook_sizes), points)
     assert [check.depth for check in real] == [0, 1, 2, 3]
     assert real[0].similarity < 0.4
     assert real[1].similarity > 0.9
@@ -114,20 +111,20 @@ def test_neighbours_that_share_codes_are_closer_and_random_codes_are_not():
     similarities = [check.similarity for check in real]
     assert similarities == sorted(similarities)
     made_up = np.random.default_rng(0).integers(4, size=(len(points), 2)).astype(np.int32)
-    for check in check_neighbours(SemanticIds(made_up, (4, 4)), embedding_similarity(points))[1:]:
+    for check in check_neighbours(SemanticIds(made_up, (4, 4)), points)[1:]:
         assert check.closer_than_random == pytest.approx(0.5, abs=0.03)
 
 
 def test_no_item_is_its_own_neighbour():
     # Two orthogonal items in each branch: a pair of different ones has cosine 0, an item with itself 1.
     codes = ids([[row // 2] for row in range(40)], (20,))
-    found = check_neighbours(codes, embedding_similarity(np.eye(40, dtype=np.float32)))
+    found = check_neighbours(codes, np.eye(40, dtype=np.float32))
     assert [check.similarity for check in found] == [0.0, 0.0]
 
 
 def test_depths_at_which_every_item_is_alone_are_left_out():
     codes = ids([[0, 0], [0, 1], [1, 0], [1, 1]], (2, 2))
-    found = check_neighbours(codes, embedding_similarity(np.eye(4, dtype=np.float32)))
+    found = check_neighbours(codes, np.eye(4, dtype=np.float32))
     assert [check.depth for check in found] == [0, 1]
 
 

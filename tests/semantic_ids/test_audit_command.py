@@ -60,17 +60,11 @@ def test_everything_together_as_json_and_page(folder: Path):
     )  # fmt: skip
     found = json.loads(done.stdout)
     assert found["error_by_depth"][2]["reconstruction"] < 0.01
-    assert found["neighbours_by"] == "embeddings"
+    assert found["neighbours"][1]["closer_than_random"] > 0.8
     assert found["levels"][0]["codebook_size"] == 4
     typical = {word for branch in found["branches"] for word in branch["words"]}
     assert {"coffee", "repair", "hair", "pizza"} <= typical
     assert "coffee" in (folder / "page.html").read_text()
-
-
-def test_closeness_is_told_by_words_where_there_are_no_embeddings(folder: Path):
-    found = json.loads(run(folder / "semantic_ids.json", "--items", folder / "shop.item", "--json").stdout)
-    assert found["neighbours_by"] == "words"
-    assert found["neighbours"][1]["closer_than_random"] > 0.8
 
 
 def test_items_without_a_row_are_warned_of_and_a_wrong_file_is_refused(folder: Path):

@@ -28,6 +28,11 @@ def test_items_wanted_come_in_their_order_and_sizes_from_the_whole_file(tmp_path
     assert found.codebook_sizes == (13, 256)
 
 
+def test_every_item_of_a_file_is_checked_whether_it_is_wanted_or_not(tmp_path: Path):
+    with pytest.raises(SemanticIdError, match="item 'i1': expected 2 integers"):
+        read_codes(written(tmp_path, '{"i0": [1, 2], "i1": [1]}'), ["i0"])
+
+
 def test_reads_plain_integers_too(tmp_path: Path):
     assert read_codes(written(tmp_path, '{"x": [1, 2], "y": [0, 4]}')).codes.tolist() == [[1, 2], [0, 4]]
 

@@ -1,4 +1,4 @@
-"""Resuming, balance, collapse and revival."""
+"""Resuming, collapse and revival."""
 
 from pathlib import Path
 
@@ -7,35 +7,36 @@ import pytest
 import torch
 from made_catalogues import hierarchy, skewed
 
-from h2rec.semantic_ids.audit.levels import level_use
-from h2rec.semantic_ids.codes import SemanticIds
-from h2rec.semantic_ids.protocol import Embeddings, Quantizer
-from h2rec.semantic_ids.quantizers import create, rqkmeans, rqvae_fitting, rqvae_start
+from h2rec.semantic_ids.quantizers import create, rqkmeans, rqvae_fitting, rqvae_network, rqvae_start
+from h2rec.semantic_ids.quantizers import rqvae as rqvae_module
+from h2rec.semantic_ids.quantizers.kmeans_codebooks import cluster
+from h2rec.semantic_ids.quantizers.protocol import Quantizer
 from h2rec.semantic_ids.quantizers.rqvae_fitting import Fitting
+from h2rec.semantic_ids.residual import nearest_codes
 from h2rec.semantic_ids.settings import SemanticIdSettings
 
-RQVAE = {"epochs": 6, "hidden": 16, "latent": 12, "batch_size": 32}
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(rqvae_network, "HIDDEN", 16)
+    monkeypatch.setattr(rqvae_fitting, "BATCH_SIZE", 32)
 
 
-def make(**settings: object) -> Quantizer:
-    return create(SemanticIdSettings.parse({"levels": 3, "codebook_size": 8, **settings}))
+def rqvae(epochs: int = 6) -> dict:
+    return {"name": "rqvae", "epochs": epochs}
 
 
-def use(quantizer: Quantizer, points: Embeddings) -> list[float]:
-    found = level_use(SemanticIds(quantizer.encode(points), quantizer.codebook_sizes))
-    return [level.perplexity for level in found]
+def make(quantizer: str | dict) -> Quantizer:
+    return create(SemanticIdSettings.parse({"levels": 3, "codebook_size": 8, "quantizer": quantizer}))
 
 
 class KilledError(Exception):
     """Stands for the process being killed."""
 
 
-@pytest.mark.parametrize(
-    "options", [{}, {"ema": 0.9}, {"sinkhorn": True}], ids=["gradients", "ema", "sinkhorn"]
-)
-def test_a_killed_rqvae_fit_resumes_to_the_same_bytes(options: dict, tmp_path: Path, monkeypatch):
+def test_a_killed_rqvae_fit_resumes_to_the_same_bytes(tmp_path: Path, monkeypatch):
     points = hierarchy()
-    unbroken = make(rqvae={**RQVAE, **options}).fit(points, seed=1)
+    unbroken = make(rqvae()).fit(points, seed=1)
     monkeypatch.setattr(rqvae_fitting, "CHECKPOINT_SECONDS", 0.0)
     steps, step = [], Fitting._step
 
@@ -47,8 +48,8 @@ def test_a_killed_rqvae_fit_resumes_to_the_same_bytes(options: dict, tmp_path: P
 
     monkeypatch.setattr(Fitting, "_step", dying_step)
     with pytest.raises(KilledError):
-        make(rqvae={**RQVAE, **options}).fit(points, seed=1, checkpoint=tmp_path / "fit")
-    resumed = make(rqvae={**RQVAE, **options}).fit(points, seed=1, checkpoint=tmp_path / "fit")
+        make(rqvae()).fit(points, seed=1, checkpoint=tmp_path / "fit")
+    resumed = make(rqvae()).fit(points, seed=1, checkpoint=tmp_path / "fit")
     assert len(steps) == 30 + 24
     unbroken.save(_made(tmp_path / "a"))
     resumed.save(_made(tmp_path / "b"))
@@ -58,7 +59,7 @@ def test_a_killed_rqvae_fit_resumes_to_the_same_bytes(options: dict, tmp_path: P
 
 def test_a_killed_kmeans_fit_resumes_at_the_level_it_was_at(tmp_path: Path, monkeypatch):
     points = hierarchy()
-    unbroken = make(quantizer="rqkmeans").fit(points, seed=1)
+    unbroken = make("rqkmeans").fit(points, seed=1)
     calls, residual_codebook = [], rqkmeans.residual_codebook
 
     def dying_codebook(*arguments: object, **options: object) -> torch.Tensor:
@@ -69,8 +70,8 @@ def test_a_killed_kmeans_fit_resumes_at_the_level_it_was_at(tmp_path: Path, monk
 
     monkeypatch.setattr(rqkmeans, "residual_codebook", dying_codebook)
     with pytest.raises(KilledError):
-        make(quantizer="rqkmeans").fit(points, seed=1, checkpoint=tmp_path / "fit")
-    resumed = make(quantizer="rqkmeans").fit(points, seed=1, checkpoint=tmp_path / "fit")
+        make("rqkmeans").fit(points, seed=1, checkpoint=tmp_path / "fit")
+    resumed = make("rqkmeans").fit(points, seed=1, checkpoint=tmp_path / "fit")
     assert len(calls) == 4
     assert torch.equal(resumed.codebooks, unbroken.codebooks)
 
@@ -78,36 +79,21 @@ def test_a_killed_kmeans_fit_resumes_at_the_level_it_was_at(tmp_path: Path, monk
 @pytest.mark.parametrize("quantizer", ["rqvae", "rqkmeans"])
 def test_a_checkpoint_of_another_seed_or_of_other_embeddings_is_not_used(quantizer: str, tmp_path: Path):
     points, others = hierarchy(), hierarchy(seed=5)
-    settings = {"quantizer": quantizer, "rqvae": RQVAE}
-    make(**settings).fit(points, seed=1, checkpoint=tmp_path / "fit")
+    chosen = rqvae() if quantizer == "rqvae" else quantizer
+    make(chosen).fit(points, seed=1, checkpoint=tmp_path / "fit")
     for data, seed in ((points, 2), (others, 1)):
-        fresh = make(**settings).fit(data, seed=seed)
-        beside = make(**settings).fit(data, seed=seed, checkpoint=tmp_path / "fit")
+        fresh = make(chosen).fit(data, seed=seed)
+        beside = make(chosen).fit(data, seed=seed, checkpoint=tmp_path / "fit")
         np.testing.assert_array_equal(beside.decode(beside.encode(data)), fresh.decode(fresh.encode(data)))
 
 
 def test_a_damaged_checkpoint_is_not_used(tmp_path: Path):
     points = hierarchy()
-    make(quantizer="rqkmeans").fit(points, checkpoint=tmp_path / "fit")
+    make("rqkmeans").fit(points, checkpoint=tmp_path / "fit")
     whole = (tmp_path / "fit").read_bytes()
     (tmp_path / "fit").write_bytes(whole[: len(whole) // 2])
-    again = make(quantizer="rqkmeans").fit(points, checkpoint=tmp_path / "fit")
-    assert torch.equal(again.codebooks, make(quantizer="rqkmeans").fit(points).codebooks)
-
-
-@pytest.mark.parametrize(
-    ("plain", "balanced"),
-    [
-        ({"quantizer": "rqkmeans"}, {"quantizer": "rqkmeans", "kmeans": {"balanced": True}}),
-        ({"rqvae": RQVAE}, {"rqvae": {**RQVAE, "sinkhorn": True}}),
-    ],
-    ids=["rqkmeans", "rqvae"],
-)
-def test_balanced_codes_are_shared_out_evenly_where_plain_ones_are_not(plain: dict, balanced: dict):
-    points = skewed()
-    uneven, even = use(make(**plain).fit(points), points), use(make(**balanced).fit(points), points)
-    assert min(uneven) < 7.2
-    assert min(even) > 7.6
+    again = make("rqkmeans").fit(points, checkpoint=tmp_path / "fit")
+    assert torch.equal(again.codebooks, make("rqkmeans").fit(points).codebooks)
 
 
 def _collapsed(points: torch.Tensor, codebook_size: int, *_: object) -> torch.Tensor:
@@ -116,14 +102,13 @@ def _collapsed(points: torch.Tensor, codebook_size: int, *_: object) -> torch.Te
     return codebook
 
 
-@pytest.mark.parametrize("options", [{}, {"ema": 0.9}], ids=["gradients", "ema"])
-def test_collapse_is_provoked_and_revival_cures_it(options: dict, monkeypatch):
+def test_collapse_is_provoked_and_revival_cures_it(monkeypatch):
     # All codes but one start out of every item's reach: without revival nothing ever brings them back.
     monkeypatch.setattr(rqvae_start, "cluster", _collapsed)
     points = hierarchy()
-    settings = {**RQVAE, "epochs": 20, **options}
-    collapsed = make(rqvae={**settings, "revive_below": 0.0}).fit(points)
-    revived = make(rqvae=settings).fit(points)
+    revived = make(rqvae(20)).fit(points)
+    monkeypatch.setattr(rqvae_fitting, "REVIVE_BELOW", 0.0)
+    collapsed = make(rqvae(20)).fit(points)
 
     def used(quantizer: Quantizer) -> list[int]:
         return [len(np.unique(column)) for column in quantizer.encode(points).T]
@@ -136,7 +121,8 @@ def test_dead_codes_are_not_revived_from_the_few_that_an_epoch_ends_with(monkeyp
     seen = []
     monkeypatch.setattr(Fitting, "_revive", lambda self, batch, epoch: seen.append(len(batch)))
     points = np.concatenate([hierarchy()[:64], hierarchy()[:1]])
-    make(rqvae={**RQVAE, "epochs": 5, "batch_size": 64}).fit(points)
+    monkeypatch.setattr(rqvae_fitting, "BATCH_SIZE", 64)
+    make(rqvae(5)).fit(points)
     assert seen
     assert set(seen) == {64}
 
@@ -145,17 +131,21 @@ def test_training_improves_on_the_start(monkeypatch):
     stream = np.random.default_rng(0)
     flat = stream.normal(size=(600, 3))
     curved = np.concatenate([flat, np.sin(3 * flat), flat**2, np.cos(2 * flat)], axis=1).astype(np.float32)
-    before = make(rqvae={**RQVAE, "latent": 4, "epochs": 0}).fit(curved)
-    after = make(rqvae={**RQVAE, "latent": 4, "epochs": 40, "hidden": 64}).fit(curved)
+    monkeypatch.setattr(rqvae_network, "HIDDEN", 64)
+    monkeypatch.setattr(rqvae_module, "LATENT", 4)
+    before, after = make(rqvae(0)).fit(curved), make(rqvae(40)).fit(curved)
     assert after.error_quantiles[50] < 0.8 * before.error_quantiles[50]
 
 
 def test_an_untrained_rqvae_is_residual_kmeans_behind_a_pca():
     points = skewed()
-    start = make(rqvae={**RQVAE, "epochs": 0, "latent": 5, "kmeans_iterations": 50}).fit(points)
-    kmeans = {"iterations": 50, "components": None, "length_power": 0, "joint_rounds": 0}
-    plain = make(quantizer="rqkmeans", pca=5, kmeans=kmeans).fit(points)
-    assert np.mean(start.error_quantiles) == pytest.approx(np.mean(plain.error_quantiles), rel=0.1)
+    start = make(rqvae(0)).fit(points)
+    left_over = torch.from_numpy(points - points.mean(axis=0))
+    for level in range(3):
+        codebook = cluster(left_over, 8, level)
+        left_over = left_over - codebook[nearest_codes(left_over, codebook)]
+    expected = left_over.square().sum(dim=1).mean().item()
+    assert np.mean(start.error_quantiles) == pytest.approx(expected, rel=0.1)
 
 
 def _made(folder: Path) -> Path:

@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from h2rec.semantic_ids.residual import nearest_codes, residual_codes, squared_distances, sum_of_codes
+from h2rec.semantic_ids.residual import nearest_codes, residual_codes, sum_of_codes
 
 COARSE = torch.tensor([[0.0, 0.0], [10.0, 0.0]])
 FINE = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 2.0]])
@@ -23,18 +23,6 @@ def test_codes_sum_up_by_hand_and_a_prefix_is_the_sum_of_its_levels():
 def test_the_lower_code_wins_a_tie():
     twins = torch.tensor([[5.0, 5.0], [1.0, 0.0], [1.0, 0.0]])
     assert nearest_codes(torch.tensor([[1.0, 0.0], [1.5, 0.0]]), twins).tolist() == [1, 1]
-
-
-def test_squared_distances_by_hand():
-    found = squared_distances(torch.tensor([[3.0, 4.0]]), COARSE)
-    assert found.tolist() == [[25.0, 65.0]]
-
-
-def test_a_bias_moves_the_border_by_hand():
-    # (6, 0) is 36 from the first code and 16 from the second: a bias of 20 draws level, more turns it.
-    point = torch.tensor([[6.0, 0.0]])
-    assert nearest_codes(point, COARSE, torch.tensor([19.0, 0.0])).tolist() == [1]
-    assert nearest_codes(point, COARSE, torch.tensor([21.0, 0.0])).tolist() == [0]
 
 
 def test_equals_a_naive_loop():

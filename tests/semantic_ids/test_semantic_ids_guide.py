@@ -19,7 +19,7 @@ def test_the_examples_run_one_after_the_other(tmp_path: Path, monkeypatch):
     for block in blocks:
         exec(block, names)
     assert names["found"].semantic_ids.codes.shape == (1000, 3)
-    assert (names["new"].outlyingness.percentile == 1.0).all()
+    assert (names["new"].outlyingness == 1.0).all()
     assert names["again"].codes.tolist() == names["found"].semantic_ids.codes.tolist()
 
 

@@ -59,9 +59,12 @@ def test_missing_and_miscounted_embeddings_are_told():
 @pytest.mark.parametrize(
     ("values", "told"),
     [
-        ({"quantizer": "rqvaee"}, "'rqvaee' is none of rqvae, rqkmeans, pq, opq and no .json file"),
+        ({"quantizer": "rqvaee"}, "did you mean 'rqvae'? known are: rqvae, rqkmeans, pq, opq"),
+        ({"quantizer": {"epochs": 3}}, "expected the name of a quantizer, or a mapping with its name"),
+        ({"quantizer": {"name": "rqkmeans", "epochs": 3}}, "semantic_ids.quantizer: unknown key 'epochs'"),
+        ({"quantizer": {"name": "a.json", "epochs": 3}}, "semantic_ids.quantizer: unknown key 'epochs'"),
         ({"codebook_size": 1}, "codebook_size: Input should be greater than or equal to 2"),
-        ({"rqvae": {"epoch": 3}}, "did you mean 'rqvae.epochs'"),
+        ({"quantizer": {"name": "rqvae", "epoch": 3}}, "did you mean 'epochs'"),
         ({"collisions": "drop"}, "'keep', 'suffix' or 'reassign'"),
     ],
 )
@@ -71,17 +74,28 @@ def test_wrong_settings_are_told(values: dict, told: str):
     assert told in str(caught.value)
 
 
+def test_a_name_stands_for_its_settings_and_settings_come_back_as_they_were():
+    whole = SemanticIdSettings.parse({"quantizer": {"name": "rqvae", "epochs": 3}})
+    assert whole.model_dump()["quantizer"] == {"name": "rqvae", "epochs": 3}
+    assert SemanticIdSettings.parse(whole.model_dump()) == whole
+    assert SemanticIdSettings().quantizer == SemanticIdSettings(quantizer="rqvae").quantizer
+    assert SemanticIdSettings().quantizer.epochs == 30
+    assert SemanticIdSettings(quantizer="pq").model_dump()["quantizer"] == {"name": "pq"}
+
+
+def test_a_file_of_codes_is_taken_from_the_folder_of_its_configuration(tmp_path: Path):
+    found = SemanticIdSettings(quantizer="shop.index.json").resolved(tmp_path)
+    assert found.file == tmp_path / "shop.index.json"
+    assert KMEANS.resolved(tmp_path) == KMEANS
+    assert KMEANS.file is None
+
+
 def test_product_quantizers_tell_sizes_that_do_not_fit():
     points = hierarchy()
     with pytest.raises(SemanticIdError, match="power of two, found 6"):
         create(SemanticIdSettings(quantizer="pq", levels=3, codebook_size=6)).fit(points)
     with pytest.raises(SemanticIdError, match="can't cut 12 dimensions into 5"):
         create(SemanticIdSettings(quantizer="opq", levels=5, codebook_size=4)).fit(points)
-
-
-def test_more_principal_components_than_dimensions_are_refused():
-    with pytest.raises(SemanticIdError, match="ask for at most 12"):
-        create(SemanticIdSettings(quantizer="rqkmeans", levels=2, codebook_size=4, pca=13)).fit(hierarchy())
 
 
 def test_a_file_of_codes_makes_no_quantizer():
@@ -118,17 +132,23 @@ class TestDamagedQuantizers:
     @pytest.mark.parametrize(
         ("values", "told"),
         [
-            ({"kind": "vq"}, "unknown quantizer 'vq', known are rqvae"),
-            ({"kind": 3}, "not the description of a quantizer"),
-            ({"format": 99}, "format 99, this version reads 1"),
-            ({"levels": 2}, "it claims 2 levels of 4 codes, quantizer.safetensors has 3 of 4"),
-            ({"levels": "three"}, "it claims three levels of 4 codes"),
-            ({"levels": 10**8}, "it claims 100000000 levels"),
-            ({"levels": 3.0}, "it claims 3.0 levels"),
-            ({"codebook_size": 10**12}, "of 1000000000000 codes"),
+            ({"quantizer": {"name": "vq"}}, "unknown quantizer 'vq'"),
+            ({"quantizer": {"name": "a.json"}}, "unknown quantizer 'a.json'"),
+            ({"quantizer": 3}, "expected the name of a quantizer"),
+            ({"quantizer": "rqvae"}, "'mean' is missing"),
+            ({"format": 1}, "format 1, this version reads 2"),
+            ({"format": None}, "not the description of a quantizer"),
+            (
+                {"levels": 2},
+                "'codebooks' has shape [3, 4, 12] of torch.float32, the quantizer claims [2, 4, any]",
+            ),
+            ({"levels": "three"}, "levels: Input should be a valid integer"),
+            ({"levels": 10**8}, "the quantizer claims [100000000, 4, any]"),
+            ({"levels": 3.0}, "levels: Input should be a valid integer"),
+            ({"codebook_size": 10**12}, "the quantizer claims [3, 1000000000000, any]"),
             ({"error_quantiles": [1.0] * 100}, "not 101 rising numbers"),
             ({"error_quantiles": [2.0, 1.0] + [3.0] * 99}, "not 101 rising numbers"),
-            ({"settings": None}, "damaged description"),
+            ({"error_quantiles": []}, "not 101 rising numbers"),
         ],
     )
     def test_wrong_descriptions(self, folder: Path, values: dict, told: str):

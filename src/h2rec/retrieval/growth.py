@@ -24,8 +24,8 @@ from h2rec.retrieval.manifest import is_bundle, read_manifest
 from h2rec.retrieval.process import claim_process
 from h2rec.semantic_ids.codes import SemanticIds
 from h2rec.semantic_ids.new_items import encode_new
-from h2rec.semantic_ids.protocol import Quantizer
 from h2rec.semantic_ids.quantizers import load_quantizer
+from h2rec.semantic_ids.quantizers.protocol import Quantizer
 from h2rec.text.blind_spots import understood
 from h2rec.text.encoders import load_encoder
 from h2rec.text.fields import item_texts
@@ -124,12 +124,12 @@ def add_items(
     grown = grown_model(bundle.model, bundle.manifest.model, grown_ids, NewItems(groups, vectors[placed]))
     write_bundle(out, _grown_parts(bundle, grown, fresh, grown_ids, provenance or {}))
     added = [
-        AddedItem(item, codes, int(levels), float(percentile))
-        for item, codes, levels, percentile in zip(
+        AddedItem(item, codes, int(levels), float(outlying))
+        for item, codes, levels, outlying in zip(
             fresh["item_id"],
             found.codes.tolist(),
             groups.levels,
-            found.outlyingness.percentile,
+            found.outlyingness,
             strict=True,
         )
     ]

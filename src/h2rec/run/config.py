@@ -88,9 +88,7 @@ class RunConfig(Settings):
 
     def resolved(self, base: Path) -> Self:
         """Return the same configuration with relative paths taken from a folder."""
-        ids = self.semantic_ids
-        if ids.reads_file:
-            ids = ids.model_copy(update={"quantizer": str(base / ids.quantizer)})
+        ids = self.semantic_ids.resolved(base)
         changes = {"data": self.data.resolved(base), "text": self.text.resolved(base), "semantic_ids": ids}
         return self.model_copy(update=changes)
 

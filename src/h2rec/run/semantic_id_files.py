@@ -10,7 +10,7 @@ from h2rec.files import read_json, write_json
 from h2rec.semantic_ids.audit import audit
 from h2rec.semantic_ids.audit.picture import write_html
 from h2rec.semantic_ids.codes import SemanticIds
-from h2rec.semantic_ids.protocol import Embeddings
+from h2rec.semantic_ids.embeddings import Embeddings
 from h2rec.semantic_ids.quantizers import load_quantizer
 from h2rec.semantic_ids.tokenize import Tokenized
 

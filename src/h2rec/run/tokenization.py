@@ -35,8 +35,7 @@ class Tokenization(Preparation):
         """Codes, the fitted quantizer and the audit; None without text and without a code file."""
         settings = self.config.semantic_ids
         embeddings = self.embeddings
-        from_file = settings.quantizer.endswith(".json")
-        if embeddings is None and not from_file:
+        if embeddings is None and settings.file is None:
             if self.config.model.reads_codes:
                 raise ConfigError(
                     "the items have no text to make semantic IDs from",
@@ -47,8 +46,8 @@ class Tokenization(Preparation):
             "data": self.data_stage.key,
             "semantic_ids": settings.model_dump(mode="json"),
         }
-        if from_file:
-            depends["file"] = hash_of(Path(settings.quantizer), "semantic_ids.quantizer")
+        if settings.file is not None:
+            depends["file"] = hash_of(settings.file, "semantic_ids.quantizer")
         elif embeddings is not None:
             settings = self._fitting_codebooks(embeddings)
             depends["semantic_ids"] = settings.model_dump(mode="json")
@@ -62,14 +61,14 @@ class Tokenization(Preparation):
 
         def work(folder: Path) -> None:
             found = tokenize(vectors, item_ids, settings, seed=TOKENIZER_SEED, checkpoint=checkpoint)
-            if from_file:
-                refuse_replaced(Path(settings.quantizer), depends["file"], "semantic_ids.quantizer")
+            if settings.file is not None:
+                refuse_replaced(settings.file, depends["file"], "semantic_ids.quantizer")
             write_tokenized(folder, found, item_ids)
 
         try:
             stage = self.stage("semantic_ids", depends, work)
         except SemanticIdError as error:
-            if self.config.model.reads_codes or from_file:
+            if self.config.model.reads_codes or settings.file is not None:
                 raise
             logger.warning(
                 "no semantic IDs: %s. %s reads none; figures by shared codes are left out, and the bundle takes no "
@@ -157,5 +156,5 @@ class Tokenization(Preparation):
             has_text=None if self.embeddings is None else self.embeddings.has_text,
             train_counts=self.split.train_counts,
             train=self.split.train,
-            coded_by_text=self.embeddings is not None and not self.config.semantic_ids.reads_file,
+            coded_by_text=self.embeddings is not None and self.config.semantic_ids.file is None,
         )

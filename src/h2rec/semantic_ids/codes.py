@@ -1,6 +1,7 @@
 """Semantic IDs: one tuple of codes per item, coarse to fine."""
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -9,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from h2rec.errors import SemanticIdError
-from h2rec.files import read_json, write_text
+from h2rec.files import write_text
 
 CodeArray = npt.NDArray[np.int32]
 
@@ -69,53 +70,32 @@ class SemanticIds:
         """Codes with a row of zeros for the padding item in front, int32 `[N + 1, L]`."""
         return np.concatenate([np.zeros((1, self.levels), np.int32), self.codes])
 
-    def tuple_groups(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Group items by identical tuple.
+    def prefix_groups(self) -> Iterator[npt.NDArray[np.int64]]:
+        """Group items by their first code, then by their first two, ..: each item's number from 0, int64 `[N]`."""
+        group = np.zeros(len(self), dtype=np.int64)
+        for size, column in zip(self.codebook_sizes, self.codes.T, strict=True):
+            # Renumbered at every level, so that the number stays below items x codes.
+            group = np.unique(group * size + column, return_inverse=True)[1].reshape(-1)
+            yield group
 
-        Returns
-        -------
-        group, size
-            Group number of each item, int64 `[N]`, and the group's size for each item, int64 `[N]`.
-        """
-        _, group, counts = np.unique(self.codes, axis=0, return_inverse=True, return_counts=True)
-        group = group.reshape(-1)
-        return group, counts[group]
+    def tuple_groups(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Group items by identical tuple: the number of each item's group and its size, int64 `[N]` each."""
+        *_, group = self.prefix_groups()
+        return group, np.bincount(group)[group]
 
     def save(self, path: Path, item_ids: Sequence[str]) -> None:
         """Write `semantic_ids.json`: ``{"item": [c1, .., cL]}``, one item a line."""
-        import json
-
-        lines = (
-            f"{json.dumps(item, ensure_ascii=False)}: {row}"
-            for item, row in zip(item_ids, self.codes.tolist(), strict=True)
-        )
-        write_text(path, "{\n" + ",\n".join(lines) + "\n}\n")
-
-    @classmethod
-    def load(
-        cls, path: Path, item_ids: Sequence[str] | None = None, codebook_sizes: Sequence[int] | None = None
-    ) -> Self:
-        """Read what `save` wrote, in the order of `item_ids` (or of the file).
-
-        Raises
-        ------
-        DataError
-            If the file is missing or no JSON.
-        SemanticIdError
-            If an item has no codes, tuples differ in length, or a code is out of range.
-        """
-        return cls.from_mapping(read_json(path), item_ids, codebook_sizes, source=str(path))
+        write_rows(path, item_ids, self.codes.tolist())
 
     @classmethod
     def from_mapping(
         cls,
         codes_by_item: Mapping[str, Sequence[int]],
         item_ids: Sequence[str] | None = None,
-        codebook_sizes: Sequence[int] | None = None,
         *,
         source: str = "semantic IDs",
     ) -> Self:
-        """Build from item -> codes; sizes default to the largest code of each level plus one.
+        """Build from item -> codes, in the order of `item_ids` or their own; sizes are the largest codes plus one.
 
         Raises
         ------
@@ -124,24 +104,30 @@ class SemanticIds:
         """
         if not isinstance(codes_by_item, Mapping) or not codes_by_item:
             raise SemanticIdError(f"{source}: expected an object that maps items to lists of codes")
-        wanted = list(codes_by_item) if item_ids is None else list(item_ids)
-        missing = [item for item in wanted if item not in codes_by_item]
+        place = {item: number for number, item in enumerate(codes_by_item)}
+        missing = [item for item in item_ids or () if item not in place]
         if missing:
             shown = ", ".join(missing[:5])
             raise SemanticIdError(f"{source}: {len(missing)} items have no codes, the first: {shown}")
         levels = None
-        for item in wanted:
-            row = codes_by_item[item]
+        for item, row in codes_by_item.items():
             whole = isinstance(row, Sequence) and all(type(code) is int for code in row)
             if not whole or len(row) == 0 or (levels is not None and len(row) != levels):
                 expected = "a non-empty list of integers" if levels is None else f"{levels} integers"
                 raise SemanticIdError(f"{source}: item '{item}': expected {expected}, found {row!r}")
             levels = len(row)
-        furthest = max((code for item in wanted for code in codes_by_item[item]), key=abs, default=0)
+        furthest = max((code for row in codes_by_item.values() for code in row), key=abs)
         if abs(furthest) >= LARGEST_CODEBOOK:
             raise SemanticIdError(
                 f"{source}: there is no code {furthest}, codebooks have at most {LARGEST_CODEBOOK:,} codes"
             )
-        array = np.array([codes_by_item[item] for item in wanted], dtype=np.int64)
-        sizes = tuple(codebook_sizes) if codebook_sizes else tuple(int(top) + 1 for top in array.max(axis=0))
-        return cls(array.astype(np.int32), sizes)
+        codes = np.array(list(codes_by_item.values()), dtype=np.int32)
+        sizes = tuple(int(top) + 1 for top in codes.max(axis=0))
+        return cls(codes if item_ids is None else codes[[place[item] for item in item_ids]], sizes)
+
+
+def write_rows(path: Path, item_ids: Sequence[str], rows: Sequence[Sequence[int | str]]) -> None:
+    """Write a JSON object of items and their rows, one item a line."""
+    pairs = zip(item_ids, rows, strict=True)
+    lines = (f"{json.dumps(item, ensure_ascii=False)}: {json.dumps(row)}" for item, row in pairs)
+    write_text(path, "{\n" + ",\n".join(lines) + "\n}\n")

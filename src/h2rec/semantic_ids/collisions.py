@@ -8,8 +8,8 @@ import numpy.typing as npt
 from h2rec.errors import SemanticIdError
 from h2rec.progress import progress_bar
 from h2rec.semantic_ids.codes import CodeArray, SemanticIds
-from h2rec.semantic_ids.embeddings import squared_errors
-from h2rec.semantic_ids.protocol import Embeddings, Quantizer
+from h2rec.semantic_ids.embeddings import Embeddings
+from h2rec.semantic_ids.quantizers.protocol import Quantizer
 from h2rec.semantic_ids.settings import Collisions
 
 Taken = set[tuple[int, ...]]
@@ -119,7 +119,7 @@ def _reassign(semantic_ids: SemanticIds, quantizer: Quantizer, embeddings: Embed
     if len(colliding) == 0:
         return semantic_ids
     errors = np.zeros(len(semantic_ids))
-    errors[colliding] = squared_errors(quantizer, embeddings[colliding], semantic_ids.codes[colliding])
+    errors[colliding] = quantizer.squared_errors(embeddings[colliding], semantic_ids.codes[colliding])
     by_error = colliding[np.lexsort((errors[colliding], group[colliding]))]
     moving = by_error[rank_in_group(group[by_error]) > 0]
     codes = semantic_ids.codes.copy()

@@ -3,11 +3,12 @@
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from h2rec.errors import SemanticIdError
 from h2rec.runtime import random_stream
-from h2rec.semantic_ids.codes import CodeArray
-from h2rec.semantic_ids.protocol import Embeddings, Quantizer
+
+Embeddings = npt.NDArray[np.float32]
 
 CHUNK = 8192
 """Rows handled at once: embeddings may be mapped from disk and larger than memory."""
@@ -48,17 +49,15 @@ def check_embeddings(
             f"embeddings have {embeddings.shape[1]} dimensions, the quantizer was fitted on {dimension}",
             "embed new items with the same text encoder as the catalogue",
         )
-    start = 0
-    for chunk in chunks(embeddings):
+    for number, chunk in enumerate(chunks(embeddings)):
         broken = np.flatnonzero(~np.isfinite(chunk).all(axis=1))
         if len(broken):
-            row = start + int(broken[0])
+            row = number * CHUNK + int(broken[0])
             name = f"item '{item_ids[row]}'" if item_ids is not None else f"row {row + 1}"
             raise SemanticIdError(
                 f"the embedding of {name} holds NaN or infinity",
                 "check the text encoder or the embeddings file",
             )
-        start += len(chunk)
 
 
 def distinct_embeddings(embeddings: Embeddings, enough: int) -> int:
@@ -96,20 +95,6 @@ def sample_rows(embeddings: Embeddings, limit: int, seed: int) -> Embeddings:
     return np.array(embeddings[np.sort(rows)], dtype=np.float32)
 
 
-def squared_errors(
-    quantizer: Quantizer, embeddings: Embeddings, codes: CodeArray | None = None
-) -> Embeddings:
-    """Squared distance of each embedding to its reconstruction, `[n]`; codes may be prefixes `[n, p]`."""
-    errors = np.empty(len(embeddings), dtype=np.float32)
-    start = 0
-    for chunk in chunks(embeddings):
-        rows = slice(start, start + len(chunk))
-        chunk_codes = quantizer.encode(chunk) if codes is None else codes[rows]
-        errors[rows] = np.square(chunk - quantizer.decode(chunk_codes)).sum(axis=1)
-        start += len(chunk)
-    return errors
-
-
 def variance(embeddings: Embeddings) -> float:
     """Mean squared distance of the rows to their mean: what a quantizer with a single code leaves over."""
     total = np.zeros(embeddings.shape[1])
@@ -120,9 +105,3 @@ def variance(embeddings: Embeddings) -> float:
         squares += float(np.square(wide).sum())
     count = max(1, len(embeddings))
     return max(0.0, squares / count - float(np.square(total / count).sum()))
-
-
-def error_quantiles(quantizer: Quantizer, embeddings: Embeddings) -> tuple[float, ...]:
-    """Percentiles 0 to 100 of the fitted catalogue's squared reconstruction errors, 101 numbers."""
-    errors = squared_errors(quantizer, sample_rows(embeddings, 50_000, seed=0))
-    return tuple(float(q) for q in np.quantile(errors, np.linspace(0, 1, 101)))

@@ -1,14 +1,13 @@
 """Published files of codes, item -> ``["<a_12>", "<b_3>", ..]``, as LETTER, LC-Rec and MiniOneRec write."""
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from h2rec.data.identifiers import clean_id
 from h2rec.errors import SemanticIdError
-from h2rec.files import read_json, write_text
-from h2rec.semantic_ids.codes import SemanticIds
+from h2rec.files import read_json
+from h2rec.semantic_ids.codes import SemanticIds, write_rows
 
 TOKEN = re.compile(r"<([a-z]+)_([0-9]{1,9})>")
 
@@ -21,7 +20,8 @@ def read_codes(path: Path, item_ids: Sequence[str] | None = None) -> SemanticIds
     path
         The file.
     item_ids
-        Items wanted, in order; the file's own order when None. Further items in the file are left out.
+        Items wanted, in order; the file's own order when None. Further items in the file count for the codebook sizes
+        alone: the wanted ones may not use every code.
 
     Raises
     ------
@@ -38,8 +38,7 @@ def read_codes(path: Path, item_ids: Sequence[str] | None = None) -> SemanticIds
         torn = next((item for item, row in rows.items() if content[clean_id(item)] != row), None)
         if torn is not None:
             raise SemanticIdError(f"{path}: item '{clean_id(torn)}' occurs twice, with other codes")
-    sizes = _largest(content) if item_ids is not None and isinstance(content, dict) else None
-    return SemanticIds.from_mapping(content, item_ids, sizes, source=str(path))
+    return SemanticIds.from_mapping(content, item_ids, source=str(path))
 
 
 def write_index(path: Path, semantic_ids: SemanticIds, item_ids: Sequence[str]) -> None:
@@ -52,11 +51,9 @@ def write_index(path: Path, semantic_ids: SemanticIds, item_ids: Sequence[str]) 
     """
     if semantic_ids.levels > 26:
         raise SemanticIdError(f"{semantic_ids.levels} levels: the index format has letters for 26")
-    lines = []
-    for item, row in zip(item_ids, semantic_ids.codes.tolist(), strict=True):
-        tokens = [f"<{_letter(level)}_{code}>" for level, code in enumerate(row)]
-        lines.append(f"{json.dumps(item, ensure_ascii=False)}: {json.dumps(tokens)}")
-    write_text(path, "{\n" + ",\n".join(lines) + "\n}\n")
+    rows = semantic_ids.codes.tolist()
+    tokens = [[f"<{_letter(level)}_{code}>" for level, code in enumerate(row)] for row in rows]
+    write_rows(path, item_ids, tokens)
 
 
 def _parse_row(path: Path, item: str, row: object) -> object:
@@ -74,14 +71,6 @@ def _parse_row(path: Path, item: str, row: object) -> object:
             raise SemanticIdError(f"{where}: expected the letter '{_letter(level)}', found {token!r}")
         codes.append(int(match[2]))
     return codes
-
-
-def _largest(content: dict[str, object]) -> list[int] | None:
-    # Sizes from the whole file: the wanted items may not use every code.
-    rows = [row for row in content.values() if isinstance(row, list) and all(type(c) is int for c in row)]
-    if not rows or len({len(row) for row in rows}) != 1:
-        return None
-    return [max(column) + 1 for column in zip(*rows, strict=True)]
 
 
 def _letter(level: int) -> str:

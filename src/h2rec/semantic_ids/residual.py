@@ -12,30 +12,13 @@ Codebooks = Sequence[Tensor] | Tensor
 """One table `[K, d]` per level, coarse level first."""
 
 
-def squared_distances(points: Tensor, codebook: Tensor) -> Tensor:
-    """Squared distance of points `[n, d]` to every code of a codebook `[K, d]`, `[n, K]`."""
-    lengths = points.square().sum(dim=1, keepdim=True)
-    return (lengths + codebook.square().sum(dim=1) - 2 * points @ codebook.T).clamp_min(0)
-
-
-def nearest_codes(points: Tensor, codebook: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Index of the nearest code of each point, int64 `[n]`; the lower index wins a tie.
-
-    Parameters
-    ----------
-    points, codebook
-        `[n, d]` and `[K, d]`.
-    bias
-        `[K]`, taken off the squared distances: a code with a larger bias attracts more points.
-    """
+def nearest_codes(points: Tensor, codebook: Tensor) -> Tensor:
+    """Index of the nearest code of each point `[n, d]` in a codebook `[K, d]`, int64 `[n]`; the lower wins a tie."""
     # The point's own length is the same for every code, so it can't change which one is nearest.
-    offset = codebook.square().sum(dim=1)
-    if bias is not None:
-        offset = offset - bias
-    return torch.addmm(offset, points, codebook.T, alpha=-2).argmin(dim=1)
+    return torch.addmm(codebook.square().sum(dim=1), points, codebook.T, alpha=-2).argmin(dim=1)
 
 
-def residual_codes(points: Tensor, codebooks: Codebooks, biases: Codebooks | None = None) -> Tensor:
+def residual_codes(points: Tensor, codebooks: Codebooks) -> Tensor:
     """Codes of points `[n, d]`, int64 `[n, L]`: each level quantizes what the levels before it left over.
 
     Level `l` reads the codebooks up to `l` and no later one, so a prefix of codes never depends on
@@ -43,8 +26,8 @@ def residual_codes(points: Tensor, codebooks: Codebooks, biases: Codebooks | Non
     """
     residual = points
     codes = []
-    for level, codebook in enumerate(codebooks):
-        code = nearest_codes(residual, codebook, None if biases is None else biases[level])
+    for codebook in codebooks:
+        code = nearest_codes(residual, codebook)
         residual = residual - codebook[code]
         codes.append(code)
     return torch.stack(codes, dim=1)

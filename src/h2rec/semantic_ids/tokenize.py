@@ -7,27 +7,21 @@ from pathlib import Path
 from h2rec.errors import SemanticIdError
 from h2rec.semantic_ids.codes import SemanticIds
 from h2rec.semantic_ids.collisions import resolve
-from h2rec.semantic_ids.embeddings import check_embeddings
+from h2rec.semantic_ids.embeddings import Embeddings, check_embeddings
 from h2rec.semantic_ids.interchange import read_codes
-from h2rec.semantic_ids.protocol import Embeddings, Quantizer
 from h2rec.semantic_ids.quantizers import create
+from h2rec.semantic_ids.quantizers.protocol import Quantizer
 from h2rec.semantic_ids.settings import SemanticIdSettings
 
 
 @dataclass(frozen=True, eq=False)
 class Tokenized:
-    """A tokenized catalogue.
-
-    Parameters
-    ----------
-    semantic_ids
-        Codes of every item, in the order of the items.
-    quantizer
-        What made them, to encode new items; None where the codes came from a file.
-    """
+    """A tokenized catalogue."""
 
     semantic_ids: SemanticIds
+    """Codes of every item, in the order of the items."""
     quantizer: Quantizer | None
+    """What made them, to encode new items; None where the codes came from a file."""
 
 
 def tokenize(
@@ -58,12 +52,11 @@ def tokenize(
     SemanticIdError
         For embeddings or files of codes that can't be used; the item is named.
     """
-    if settings.reads_file:
-        codes = read_codes(Path(settings.quantizer), item_ids)
-        return Tokenized(resolve(codes, settings.collisions), None)
+    if settings.file is not None:
+        return Tokenized(resolve(read_codes(settings.file, item_ids), settings.collisions), None)
     if embeddings is None:
         raise SemanticIdError(
-            f"the quantizer '{settings.quantizer}' needs text embeddings, and there are none"
+            f"the quantizer '{settings.quantizer.name}' needs text embeddings, and there are none"
         )
     if len(embeddings) != len(item_ids):
         raise SemanticIdError(f"{len(embeddings)} embeddings do not fit {len(item_ids)} items")

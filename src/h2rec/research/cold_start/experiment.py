@@ -90,7 +90,7 @@ def cold_start(
     DataError
         If no item has a text, or no test user's target is withheld.
     """
-    if config.text.precomputed or config.semantic_ids.reads_file:
+    if config.text.precomputed or config.semantic_ids.file is not None:
         raise ConfigError(
             "withheld items need a text encoder and a quantizer, not files of embeddings or codes"
         )

@@ -252,33 +252,30 @@ def flat(values: Mapping[str, Any], above: str = "") -> Values:
 
 
 _PATHS = (
-    ("data", "interactions"),
-    ("data", "items"),
-    ("semantic_ids", "quantizer"),
-    ("text", "encoder"),
+    "data.interactions",
+    "data.items",
+    "semantic_ids.quantizer",
+    "semantic_ids.quantizer.name",
+    "text.encoder",
 )
 """Keys of a run's configuration that may hold the path of a file or folder."""
 
 
 def _absolute_values(key: str, swept: Any, folder: Path) -> Any:
     """Take a swept key's relative paths from a folder."""
-    if not isinstance(swept, list) or tuple(key.split(".")) not in _PATHS:
+    if not isinstance(swept, list) or key not in _PATHS:
         return swept
     return [flat(_absolute(nested(key, value), folder)).get(key, value) for value in swept]
 
 
 def _absolute(values: Values, folder: Path) -> Values:
     """Take a configuration's relative paths from a folder."""
-    changed = []
-    for section, key in _PATHS:
-        part = values.get(section)
-        text = part.get(key) if isinstance(part, Mapping) else None
-        if isinstance(text, str) and _is_path(text, section, folder):
-            changed.append(nested(f"{section}.{key}", str(folder / text)))
-    return merged(values, *changed)
+    texts = {key: text for key, text in flat(values).items() if key in _PATHS and isinstance(text, str)}
+    paths = [nested(key, str(folder / text)) for key, text in texts.items() if _is_path(text, key, folder)]
+    return merged(values, *paths)
 
 
-def _is_path(text: str, section: str, folder: Path) -> bool:
-    if section == "text":
+def _is_path(text: str, key: str, folder: Path) -> bool:
+    if key == "text.encoder":
         return text.lower().endswith(".npy") or (folder / text).is_dir()
-    return section == "data" or text.endswith(".json")
+    return key.startswith("data.") or text.endswith(".json")

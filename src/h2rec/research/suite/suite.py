@@ -153,7 +153,7 @@ class Suite:
                         "make data sets of them, or set it under base",
                     )
             swept = self.settings.rows[job.model].key or ""
-            if job.config.semantic_ids.reads_file and _makes_codes(swept):
+            if job.config.semantic_ids.file is not None and _makes_codes(swept):
                 raise ConfigError(
                     f"{job.data}: sweeping {swept} changes nothing where codes are read from a file"
                 )

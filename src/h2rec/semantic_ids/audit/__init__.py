@@ -6,52 +6,33 @@ from typing import Any
 
 from h2rec.errors import SemanticIdError
 from h2rec.semantic_ids.audit.branches import Branch, Theme, code_tree
-from h2rec.semantic_ids.audit.depth import DepthError, error_by_depth, stable_share
-from h2rec.semantic_ids.audit.levels import LevelUse, level_use
-from h2rec.semantic_ids.audit.neighbours import (
-    NeighbourCheck,
-    check_neighbours,
-    embedding_similarity,
-    text_similarity,
-)
+from h2rec.semantic_ids.audit.levels import DepthError, LevelUse, error_by_depth, level_use, stable_share
+from h2rec.semantic_ids.audit.neighbours import NeighbourCheck, check_neighbours
 from h2rec.semantic_ids.audit.shared import CollisionCount, count_collisions
 from h2rec.semantic_ids.codes import SemanticIds
-from h2rec.semantic_ids.embeddings import check_embeddings
-from h2rec.semantic_ids.protocol import Embeddings, Quantizer
+from h2rec.semantic_ids.embeddings import Embeddings, check_embeddings
+from h2rec.semantic_ids.quantizers.protocol import Quantizer
 
 __all__ = ["Audit", "audit"]
 
 
 @dataclass(frozen=True)
 class Audit:
-    """What an audit found; parts that need embeddings, a quantizer or texts are empty or None without them.
-
-    Parameters
-    ----------
-    levels
-        Use of every level's codes.
-    errors
-        What the codes leave over of the embeddings, by depth.
-    stable
-        Share of the items whose codes come back when their reconstruction is encoded again.
-    collisions
-        Items that share their whole tuple.
-    neighbours
-        Whether items that share codes have closer text than random ones, by depth; depth 0 is random.
-    neighbours_by
-        ``embeddings`` or ``words``: what that closeness was measured on.
-    branches, themes
-        The code tree with typical words, and groups of like first-level branches.
-    """
+    """What an audit found; parts that need embeddings, a quantizer or texts are empty or None without them."""
 
     levels: tuple[LevelUse, ...]
+    """Use of every level's codes."""
     errors: tuple[DepthError, ...]
+    """What the codes leave over of the embeddings, by depth."""
     stable: float | None
+    """Share of the items whose codes come back when their reconstruction is encoded again."""
     collisions: CollisionCount
+    """Items that share their whole tuple."""
     neighbours: tuple[NeighbourCheck, ...]
-    neighbours_by: str | None
+    """Whether items that share codes have closer text than random ones, by depth; depth 0 is random."""
     branches: tuple[Branch, ...]
     themes: tuple[Theme, ...]
+    """The code tree with typical words, and groups of like first-level branches."""
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the tree below its first level, as plain JSON values."""
@@ -71,7 +52,6 @@ class Audit:
                 "largest": [asdict(group) for group in counted.largest],
             },
             "neighbours": [asdict(check) for check in self.neighbours],
-            "neighbours_by": self.neighbours_by,
             "branches": [
                 {"code": branch.codes[0], "items": branch.items, "words": list(branch.words)}
                 for branch in self.branches
@@ -118,19 +98,13 @@ def audit(
             raise SemanticIdError(
                 f"codebook sizes {semantic_ids.codebook_sizes} are not those of the quantizer, {known}"
             )
-    similarity, measured_by = None, None
-    if embeddings is not None:
-        similarity, measured_by = embedding_similarity(embeddings), "embeddings"
-    elif texts is not None:
-        similarity, measured_by = text_similarity(texts), "words"
     branches, themes = ((), ()) if texts is None else code_tree(semantic_ids, texts)
     return Audit(
         levels=tuple(level_use(semantic_ids)),
         errors=() if embeddings is None else tuple(error_by_depth(semantic_ids, embeddings, quantizer)),
         stable=None if quantizer is None else stable_share(semantic_ids, quantizer),
         collisions=count_collisions(semantic_ids, embeddings, texts, item_ids),
-        neighbours=() if similarity is None else tuple(check_neighbours(semantic_ids, similarity)),
-        neighbours_by=None if similarity is None else measured_by,
+        neighbours=() if embeddings is None else tuple(check_neighbours(semantic_ids, embeddings)),
         branches=branches,
         themes=themes,
     )

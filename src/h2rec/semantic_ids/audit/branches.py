@@ -1,7 +1,7 @@
 """The code tree, coarse to fine, each branch labelled with the words typical of its items."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.utils.extmath import randomized_svd
 
 from h2rec.semantic_ids.audit.shared import shortened
-from h2rec.semantic_ids.codes import CodeArray, SemanticIds
+from h2rec.semantic_ids.codes import SemanticIds
 
 DEPTH = 3
 CHILDREN = (12, 6)
@@ -26,30 +26,20 @@ Shares = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Branch:
-    """Items that share their first codes.
-
-    Parameters
-    ----------
-    codes
-        The codes shared, one to `DEPTH` of them.
-    items
-        How many items.
-    words
-        Words frequent here and rarer in the branch above, most typical first.
-    examples
-        Texts of a few items.
-    children
-        Fullest branches one level down.
-    theme
-        Branches of the first level with like words have the same number.
-    """
+    """Items that share their first codes."""
 
     codes: tuple[int, ...]
+    """The codes shared, one to `DEPTH` of them."""
     items: int
+    """How many items."""
     words: tuple[str, ...]
+    """Words frequent here and rarer in the branch above, most typical first."""
     examples: tuple[str, ...]
+    """Texts of a few items."""
     children: tuple["Branch", ...]
+    """Fullest branches one level down."""
     theme: int = 0
+    """Branches of the first level with like words have the same number."""
 
 
 @dataclass(frozen=True)
@@ -60,111 +50,78 @@ class Theme:
     items: int
 
 
-@dataclass(frozen=True)
-class Vocabulary:
-    """Which words each text has: `has` is sparse `[N, V]` of 0 and 1."""
+class _Words:
+    """Which words each of `N` texts has; no words where none occurs twice."""
 
-    words: npt.NDArray[np.object_]
-    has: csr_array
+    def __init__(self, texts: Sequence[str]) -> None:
+        counter = CountVectorizer(
+            stop_words="english",
+            binary=True,
+            min_df=2,
+            max_features=20_000,
+            token_pattern=r"(?u)\b[^\W\d_]{3,}\b",
+        )
+        try:
+            self.has = csr_array(counter.fit_transform(texts), dtype=np.float32)  # [N, V] of 0 and 1
+            self.words = np.array(counter.get_feature_names_out(), dtype=object)
+        except ValueError:  # no word occurs twice
+            self.has, self.words = csr_array((len(texts), 0), dtype=np.float32), np.array([], dtype=object)
 
+    def shares(self, rows: Rows) -> Shares:
+        """Share of the rows that have each word, `[V]`."""
+        counts: Shares = np.asarray(self.has[rows].sum(axis=0), dtype=np.float64).reshape(-1)
+        return counts / max(1, len(rows))
 
-@dataclass(frozen=True, eq=False)
-class Labelled:
-    """Codes and texts of the same `N` items; no vocabulary where no word occurs twice."""
+    def typical(self, rows: Rows, above: Shares) -> tuple[str, ...]:
+        """Words frequent in the rows and rarer in the branch above, most typical first."""
+        inside = self.shares(rows)
+        # The word's part in the divergence of this branch from the one above: frequent here, rarer there.
+        # Below the surface all items of a branch may have the same words; then the frequent ones must do.
+        score = inside * (np.log(np.maximum(inside, 1e-9) / np.maximum(above, 1e-9)) + 0.05)
+        best = np.argsort(-score, kind="stable")[:WORDS]
+        return tuple(self.words[best[score[best] > 0]].tolist())
 
-    codes: CodeArray
-    texts: Sequence[str]
-    vocabulary: Vocabulary | None
+    def themes(self, members: list[Rows]) -> npt.NDArray[np.int64]:
+        """Group sets of rows by their words; a number for each."""
+        if len(self.words) == 0 or len(members) <= THEMES:
+            return np.zeros(len(members), dtype=np.int64)
+        weighted = np.sqrt(np.stack([self.shares(rows) for rows in members]))
+        weighted -= weighted.mean(axis=0)
+        left, values, _ = randomized_svd(weighted, n_components=min(30, len(members) - 1), random_state=0)
+        grouping = AgglomerativeClustering(THEMES, metric="euclidean", linkage="ward").fit(left * values)
+        return np.asarray(grouping.labels_, dtype=np.int64)
 
 
 def code_tree(
     semantic_ids: SemanticIds, texts: Sequence[str]
 ) -> tuple[tuple[Branch, ...], tuple[Theme, ...]]:
     """Return the branches of the first level, fullest first, and the themes that they belong to."""
-    vocabulary = _vocabulary(texts)
+    words, codes = _Words(texts), semantic_ids.codes
+
+    def children(prefix: tuple[int, ...], rows: Rows, limit: int | None) -> tuple[Branch, ...]:
+        """Fullest branches below a prefix that the given rows share."""
+        following = codes[rows, len(prefix)]
+        loads = np.bincount(following)
+        above = words.shares(rows)
+        branches = []
+        for code in np.argsort(-loads, kind="stable")[:limit].tolist():
+            if loads[code] == 0:
+                break
+            inside, path = rows[following == code], (*prefix, code)
+            deeper = len(path) < min(DEPTH, semantic_ids.levels) and len(inside) > 1
+            examples = tuple(shortened(texts[row], 60) for row in inside[:EXAMPLES].tolist())
+            below = children(path, inside, CHILDREN[len(prefix)]) if deeper else ()
+            branches.append(Branch(path, len(inside), words.typical(inside, above), examples, below))
+        return tuple(branches)
+
     rows = np.arange(len(semantic_ids))
-    roots = _children(Labelled(semantic_ids.codes, texts, vocabulary), (), rows, None)
-    members = [rows[semantic_ids.codes[:, 0] == branch.codes[0]] for branch in roots]
-    numbers = _themes(vocabulary, members)
-    everything = _shares(vocabulary, rows)
+    roots = children((), rows, None)
+    members = [rows[codes[:, 0] == branch.codes[0]] for branch in roots]
+    numbers = words.themes(members)
+    everything = words.shares(rows)
     themes = []
     for number in range(int(numbers.max(initial=-1)) + 1):
-        of_theme = np.concatenate([part for part, n in zip(members, numbers, strict=True) if n == number])
-        themes.append(Theme(_typical_words(vocabulary, of_theme, everything), len(of_theme)))
-    numbered = (
-        Branch(b.codes, b.items, b.words, b.examples, b.children, int(number))
-        for b, number in zip(roots, numbers, strict=True)
-    )
+        inside = np.concatenate([part for part, n in zip(members, numbers, strict=True) if n == number])
+        themes.append(Theme(words.typical(inside, everything), len(inside)))
+    numbered = (replace(root, theme=int(n)) for root, n in zip(roots, numbers, strict=True))
     return tuple(numbered), tuple(themes)
-
-
-def _children(items: Labelled, prefix: tuple[int, ...], rows: Rows, limit: int | None) -> tuple[Branch, ...]:
-    """Return the fullest branches below a prefix that the given rows share."""
-    codes = items.codes[rows, len(prefix)]
-    loads = np.bincount(codes)
-    fullest = np.argsort(-loads, kind="stable")[:limit]
-    above = _shares(items.vocabulary, rows)
-    branches = []
-    for code in fullest[loads[fullest] > 0].tolist():
-        inside = rows[codes == code]
-        path = (*prefix, code)
-        deeper = len(path) < min(DEPTH, items.codes.shape[1]) and len(inside) > 1
-        branches.append(
-            Branch(
-                codes=path,
-                items=len(inside),
-                words=_typical_words(items.vocabulary, inside, above),
-                examples=tuple(shortened(items.texts[row], 60) for row in inside[:EXAMPLES].tolist()),
-                children=_children(items, path, inside, CHILDREN[len(prefix)]) if deeper else (),
-            )
-        )
-    return tuple(branches)
-
-
-def _vocabulary(texts: Sequence[str]) -> Vocabulary | None:
-    counter = CountVectorizer(
-        stop_words="english",
-        binary=True,
-        min_df=2,
-        max_features=20_000,
-        token_pattern=r"(?u)\b[^\W\d_]{3,}\b",
-    )
-    try:
-        has = counter.fit_transform(texts)
-    except ValueError:  # no word occurs twice
-        return None
-    return Vocabulary(
-        np.array(counter.get_feature_names_out(), dtype=object), csr_array(has, dtype=np.float32)
-    )
-
-
-def _shares(vocabulary: Vocabulary | None, rows: Rows) -> Shares | None:
-    """Share of the rows that have each word, `[V]`."""
-    if vocabulary is None:
-        return None
-    counts: Shares = np.asarray(vocabulary.has[rows].sum(axis=0), dtype=np.float64).reshape(-1)
-    return counts / max(1, len(rows))
-
-
-def _typical_words(vocabulary: Vocabulary | None, rows: Rows, above: Shares | None) -> tuple[str, ...]:
-    inside = _shares(vocabulary, rows)
-    if vocabulary is None or inside is None or above is None:
-        return ()
-    # The word's part in the divergence of this branch from the one above: frequent here, rarer there.
-    # Below the surface all items of a branch may have the same words; then the frequent ones must do.
-    score = inside * (np.log(np.maximum(inside, 1e-9) / np.maximum(above, 1e-9)) + 0.05)
-    best = np.argsort(-score, kind="stable")[:WORDS]
-    return tuple(vocabulary.words[best[score[best] > 0]].tolist())
-
-
-def _themes(vocabulary: Vocabulary | None, members: list[Rows]) -> npt.NDArray[np.int64]:
-    """Group the first-level branches by their words; a number for each."""
-    if vocabulary is None or len(members) <= THEMES:
-        return np.zeros(len(members), dtype=np.int64)
-    shares = np.stack([share for rows in members if (share := _shares(vocabulary, rows)) is not None])
-    weighted = np.sqrt(shares)
-    weighted -= weighted.mean(axis=0)
-    left, values, _ = randomized_svd(weighted, n_components=min(30, len(members) - 1), random_state=0)
-    points = left * values
-    grouping = AgglomerativeClustering(THEMES, metric="euclidean", linkage="ward").fit(points)
-    return np.asarray(grouping.labels_, dtype=np.int64)

@@ -1,94 +1,61 @@
 """Do items that share codes have closer text than random ones? Checked on sampled pairs, by depth."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.feature_extraction.text import TfidfVectorizer
 
 from h2rec.runtime import random_stream
 from h2rec.semantic_ids.codes import SemanticIds
-from h2rec.semantic_ids.protocol import Embeddings
+from h2rec.semantic_ids.collisions import rank_in_group
+from h2rec.semantic_ids.embeddings import Embeddings
 
 PAIRS = 20_000
 
 Rows = npt.NDArray[np.int64]
-Similarity = Callable[[Rows, Rows], npt.NDArray[np.float64]]
-"""Cosines of pairs of rows: two arrays `[n]` to one `[n]`."""
 
 
 @dataclass(frozen=True)
 class NeighbourCheck:
-    """Pairs of items that share their first `depth` codes; 0 is the random baseline.
-
-    Parameters
-    ----------
-    depth
-        Levels shared, at least.
-    pairs
-        Pairs looked at, no item paired with itself.
-    similarity
-        Mean cosine of their texts.
-    closer_than_random
-        How often such a pair is closer than a random one, 0.5 by chance (ties count half).
-    """
+    """Pairs of items that share their first `depth` codes; 0 is the random baseline."""
 
     depth: int
+    """Levels shared, at least."""
     pairs: int
+    """Pairs looked at, no item paired with itself."""
     similarity: float
+    """Mean cosine of their texts."""
     closer_than_random: float
+    """How often such a pair is closer than a random one, 0.5 by chance (ties count half)."""
 
 
-def check_neighbours(semantic_ids: SemanticIds, similarity: Similarity) -> list[NeighbourCheck]:
+def check_neighbours(semantic_ids: SemanticIds, embeddings: Embeddings) -> list[NeighbourCheck]:
     """Compare pairs that share their first codes with random pairs; depths without such pairs are left out."""
     stream = random_stream(0, "neighbours")
     count = len(semantic_ids)
     if count < 2:
         return []
     one = stream.integers(count, size=PAIRS)
-    random_cosines = np.sort(similarity(one, (one + stream.integers(1, count, size=PAIRS)) % count))
+    random_cosines = np.sort(_cosines(embeddings, one, (one + stream.integers(1, count, size=PAIRS)) % count))
     found = [NeighbourCheck(0, PAIRS, float(random_cosines.mean()), 0.5)]
-    prefix = np.zeros(count, dtype=np.int64)
-    for depth in range(1, semantic_ids.levels + 1):
-        codes = semantic_ids.codes[:, depth - 1]
-        prefix = np.unique(prefix * semantic_ids.codebook_sizes[depth - 1] + codes, return_inverse=True)[1]
-        pairs = _pairs_within(prefix.reshape(-1), stream)
+    for depth, group in enumerate(semantic_ids.prefix_groups(), start=1):
+        pairs = _pairs_within(group, stream)
         if pairs is None:
             break
-        cosines = similarity(*pairs)
-        below = np.searchsorted(random_cosines, cosines, "left") + np.searchsorted(
-            random_cosines, cosines, "right"
-        )
-        closer = float(below.mean()) / (2 * PAIRS)
+        cosines = _cosines(embeddings, *pairs)
+        below, up_to = (np.searchsorted(random_cosines, cosines, side) for side in ("left", "right"))
+        closer = float((below + up_to).mean()) / (2 * PAIRS)
         found.append(NeighbourCheck(depth, len(cosines), float(cosines.mean()), closer))
     return found
 
 
-def embedding_similarity(embeddings: Embeddings) -> Similarity:
-    """Cosines of embeddings `[N, m]`."""
-
-    def similarity(one: Rows, other: Rows) -> npt.NDArray[np.float64]:
-        left, right = np.asarray(embeddings[one]), np.asarray(embeddings[other])
-        lengths = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
-        products: npt.NDArray[np.float64] = (left * right).sum(axis=1, dtype=np.float64)
-        cosines: npt.NDArray[np.float64] = products / np.maximum(lengths, np.finfo(np.float32).tiny)
-        return cosines
-
-    return similarity
-
-
-def text_similarity(texts: Sequence[str]) -> Similarity | None:
-    """Cosines of TF-IDF weights of texts `[N]`; None where no text has a word."""
-    try:
-        weights = TfidfVectorizer(sublinear_tf=True).fit_transform(texts)
-    except ValueError:  # scikit-learn's "empty vocabulary"
-        return None
-
-    def similarity(one: Rows, other: Rows) -> npt.NDArray[np.float64]:
-        return np.asarray(weights[one].multiply(weights[other]).sum(axis=1), dtype=np.float64).reshape(-1)
-
-    return similarity
+def _cosines(embeddings: Embeddings, one: Rows, other: Rows) -> npt.NDArray[np.float64]:
+    """Cosines of pairs of rows, `[n]`."""
+    left, right = np.asarray(embeddings[one]), np.asarray(embeddings[other])
+    lengths = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
+    products: npt.NDArray[np.float64] = (left * right).sum(axis=1, dtype=np.float64)
+    cosines: npt.NDArray[np.float64] = products / np.maximum(lengths, np.finfo(np.float32).tiny)
+    return cosines
 
 
 def _pairs_within(group: Rows, stream: np.random.Generator) -> tuple[Rows, Rows] | None:
@@ -96,13 +63,11 @@ def _pairs_within(group: Rows, stream: np.random.Generator) -> tuple[Rows, Rows]
     order = np.argsort(group, kind="stable")
     sizes = np.bincount(group)
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    position = np.empty(len(group), dtype=np.int64)
-    position[order] = np.arange(len(group)) - np.repeat(starts, sizes)
     in_company = np.flatnonzero(sizes[group] > 1)
     if len(in_company) == 0:
         return None
     one = stream.choice(in_company, size=PAIRS)
     size = sizes[group[one]]
     step = 1 + (stream.random(PAIRS) * (size - 1)).astype(np.int64)
-    other = order[starts[group[one]] + (position[one] + step) % size]
+    other = order[starts[group[one]] + (rank_in_group(group)[one] + step) % size]
     return one, other

@@ -7,7 +7,7 @@ from pathlib import Path
 from h2rec.files import write_text
 from h2rec.semantic_ids.audit import Audit
 from h2rec.semantic_ids.audit.branches import Branch, Theme
-from h2rec.semantic_ids.audit.tables import collision_sentence
+from h2rec.semantic_ids.audit.tables import figures, sentences
 from h2rec.semantic_ids.audit.treemap import Rectangle, squarify
 from h2rec.templates import page_templates
 
@@ -26,14 +26,12 @@ class Tile:
     frame: Rectangle
     parts: tuple[Rectangle, ...]
     lines: tuple[str, ...]
-    hue: int
 
 
 @dataclass(frozen=True)
 class Region:
     """A theme on the treemap."""
 
-    theme: Theme
     frame: Rectangle
     label: str
     hue: int
@@ -45,8 +43,8 @@ def write_html(path: Path, found: Audit, title: str) -> None:
     environment = page_templates("h2rec.semantic_ids.audit")
     page = environment.get_template("audit.html.j2").render(
         title=title,
-        audit=found,
-        collisions=collision_sentence(found.collisions),
+        sentences=sentences(found),
+        tables=figures(found),
         regions=regions(found.branches, found.themes),
         loads=[(level, load_curve(level.loads)) for level in found.levels],
         width=WIDTH,
@@ -66,7 +64,7 @@ def regions(branches: Sequence[Branch], themes: Sequence[Theme]) -> list[Region]
         inside = [branch for branch in branches if branch.theme == number]
         tiles = zip(inside, squarify([branch.items for branch in inside], inner), strict=True)
         label = _fitting(", ".join(themes[number].words), frame.width - 8, BOLD_CHARACTER)
-        placed.append(Region(themes[number], frame, label, hue, tuple(_tile(b, f, hue) for b, f in tiles)))
+        placed.append(Region(frame, label, hue, tuple(_tile(b, f) for b, f in tiles)))
     return placed
 
 
@@ -83,7 +81,7 @@ def load_curve(loads: Sequence[int], width: int = 420, height: int = 80) -> str:
     return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
 
 
-def _tile(branch: Branch, frame: Rectangle, hue: int) -> Tile:
+def _tile(branch: Branch, frame: Rectangle) -> Tile:
     shown = sum(child.items for child in branch.children)
     weights = [float(child.items) for child in branch.children]
     if branch.items > shown and weights:
@@ -91,7 +89,7 @@ def _tile(branch: Branch, frame: Rectangle, hue: int) -> Tile:
     room = max(0, int((frame.height - 4) // LINE))
     wanted = [*branch.words, f"{branch.items:,} items"] if room > len(branch.words) else [*branch.words]
     lines = tuple(line for word in wanted[:room] if (line := _fitting(word, frame.width - 6)))
-    return Tile(branch, frame, tuple(squarify(weights, frame)), lines, hue)
+    return Tile(branch, frame, tuple(squarify(weights, frame)), lines)
 
 
 def _fitting(text: str, width: float, character: float = CHARACTER) -> str:

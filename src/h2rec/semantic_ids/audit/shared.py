@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from h2rec.semantic_ids.codes import SemanticIds
-from h2rec.semantic_ids.protocol import Embeddings
+from h2rec.semantic_ids.embeddings import Embeddings
 
 SAME_EMBEDDING = 1e-5
 """Squared distance over squared length up to which embeddings count as the same: encoders round."""
@@ -21,53 +21,35 @@ SHOWN_ITEMS = 6
 
 @dataclass(frozen=True)
 class SharedTuple:
-    """Items with the same codes.
-
-    Parameters
-    ----------
-    codes
-        The tuple.
-    items
-        How many share it.
-    distinct
-        How many different contents (texts or embeddings) they have; None when neither is known.
-    item_ids, titles
-        The first few of them; empty when not known.
-    """
+    """Items with the same codes."""
 
     codes: tuple[int, ...]
+    """The tuple."""
     items: int
+    """How many share it."""
     distinct: int | None
+    """How many different contents (texts or embeddings) they have; None when neither is known."""
     item_ids: tuple[str, ...]
     titles: tuple[str, ...]
+    """The first few of them; empty when not known."""
 
 
 @dataclass(frozen=True)
 class CollisionCount:
-    """Collisions of a catalogue.
-
-    Parameters
-    ----------
-    items, distinct_tuples
-        Items, and different tuples among their codes.
-    colliding
-        Items that share their tuple with another.
-    unavoidable
-        Those that share it only with items of the same content, which no quantizer can tell apart; None when
-        neither texts nor embeddings are known.
-    same_words
-        Of the others, those that share it only with items of the same words in another order; None without
-        texts.
-    largest
-        The fullest tuples.
-    """
+    """Collisions of a catalogue."""
 
     items: int
     distinct_tuples: int
+    """Items, and different tuples among their codes."""
     colliding: int
+    """Items that share their tuple with another."""
     unavoidable: int | None
+    """Those that share it only with items of the same content, which no quantizer can tell apart; None when neither
+    texts nor embeddings are known."""
     same_words: int | None
+    """Of the others, those that share it only with items of the same words in another order; None without texts."""
     largest: tuple[SharedTuple, ...]
+    """The fullest tuples."""
 
     @property
     def avoidable(self) -> int | None:
@@ -118,10 +100,9 @@ def count_collisions(
         )
         for rows, distinct in shared[:SHOWN_GROUPS]
     )
-    distinct_tuples = int(group.max(initial=-1)) + 1
     return CollisionCount(
         items=len(semantic_ids),
-        distinct_tuples=distinct_tuples,
+        distinct_tuples=int(group.max(initial=-1)) + 1,
         colliding=len(colliding),
         unavoidable=unavoidable if known else None,
         same_words=None if texts is None else same_words,
@@ -147,9 +128,7 @@ def _distinct_contents(
     # Items of one text are one content, and so are those of one embedding up to rounding. A group may hold a whole
     # catalogue, whose pairs are too many: what is the same to the letter goes first.
     if texts is not None:
-        rows = np.array(
-            list({" ".join(texts[row].casefold().split()): row for row in rows.tolist()}.values())
-        )
+        rows = np.array([*{" ".join(texts[row].casefold().split()): row for row in rows.tolist()}.values()])
     if embeddings is None:
         return len(rows)
     vectors = np.unique(np.asarray(embeddings[rows]), axis=0)

@@ -1,6 +1,9 @@
-"""The audit on a terminal."""
+"""The audit as tables of text, for terminal and page alike."""
 
-from rich.console import Group, RenderableType
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -10,24 +13,99 @@ from h2rec.semantic_ids.audit.shared import CollisionCount
 SHOWN_BRANCHES = 10
 
 
+@dataclass(frozen=True)
+class Figures:
+    """A table: its heads, those of columns of text (the others hold numbers), rows, and a note."""
+
+    title: str
+    heads: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+    texts: tuple[str, ...] = ()
+    note: str = ""
+
+
 def audit_tables(found: Audit) -> Group:
-    """Everything that was found, as rich tables."""
-    parts: list[RenderableType] = [_levels(found), Text(collision_sentence(found.collisions))]
-    if found.collisions.largest:
-        parts.append(_largest(found.collisions))
-    if found.errors:
-        parts.append(_errors(found))
-    if found.stable is not None:
-        parts.append(Text(f"{found.stable:.1%} of the items keep their codes when decoded and encoded again"))
-    if found.neighbours:
-        parts.append(_neighbours(found))
-    if found.branches:
-        parts.append(_branches(found))
-    return Group(*parts)
+    """Everything that was found, for a terminal."""
+    largest = [
+        (str(branch.codes[0]), f"{branch.items:,}", ", ".join(branch.words))
+        for branch in found.branches[:SHOWN_BRANCHES]
+    ]
+    title = f"largest of {len(found.branches)} branches of the first level"
+    branches = Figures(title, ("code", "items", "typical words"), largest, ("typical words",))
+    tables = [_on_terminal(table) for table in (*figures(found), branches) if table.rows]
+    return Group(*map(Text, sentences(found)), *tables)
 
 
-def collision_sentence(counted: CollisionCount) -> str:
-    """Return the collisions in one sentence."""
+def figures(found: Audit) -> list[Figures]:
+    """All tables that there is anything to say in, but for the tree."""
+    use = Figures(
+        "use of the codes",
+        ("level", "codes", "used", "perplexity", "entropy, bits", "prefixes", "fullest codes (items)"),
+        [
+            (
+                str(level.level),
+                str(level.codebook_size),
+                f"{level.utilisation:.1%}",
+                f"{level.perplexity:.1f}",
+                f"{level.entropy:.2f}",
+                f"{level.prefixes:,}",
+                ", ".join(f"{code} ({items:,})" for code, items in level.fullest),
+            )
+            for level in found.levels
+        ],
+        ("fullest codes (items)",),
+    )
+    errors = Figures(
+        "left over by depth, share of variance",
+        ("levels read", "reconstruction error", "spread within"),
+        [
+            (
+                str(error.depth),
+                "-" if error.reconstruction is None else f"{error.reconstruction:.4f}",
+                f"{error.spread:.4f}",
+            )
+            for error in found.errors
+        ],
+        note="Spread: what the best possible decoder of these codes would leave over.",
+    )
+    neighbours = Figures(
+        "pairs of items that share the first codes",
+        ("codes shared", "mean cosine", "closer than a random pair"),
+        [
+            (
+                "random pair" if check.depth == 0 else f"{check.depth} or more",
+                f"{check.similarity:.3f}",
+                f"{check.closer_than_random:.1%}",
+            )
+            for check in found.neighbours
+        ],
+    )
+    largest = Figures(
+        "fullest tuples",
+        ("codes", "items", "contents", "titles"),
+        [
+            (
+                " ".join(map(str, group.codes)),
+                str(group.items),
+                "?" if group.distinct is None else str(group.distinct),
+                " | ".join(dict.fromkeys(name or "(no text)" for name in group.titles or group.item_ids))
+                + (" | .." if group.items > len(group.titles or group.item_ids) else ""),
+            )
+            for group in found.collisions.largest
+        ],
+        ("codes", "titles"),
+        note="Contents: how many different ones the items have.",
+    )
+    return [table for table in (use, errors, neighbours, largest) if table.rows]
+
+
+def sentences(found: Audit) -> list[str]:
+    """What is said without a table."""
+    stable = f"{found.stable or 0:.1%} of the items keep their codes when they are decoded and encoded again."
+    return [_collisions(found.collisions), *([] if found.stable is None else [stable])]
+
+
+def _collisions(counted: CollisionCount) -> str:
     start = (
         f"{counted.items:,} items have {counted.distinct_tuples:,} different tuples of codes; "
         f"{counted.colliding:,} items ({counted.rate:.1%}) share theirs"
@@ -43,60 +121,10 @@ def collision_sentence(counted: CollisionCount) -> str:
     return f"{sentence} ({counted.same_words:,} of them only with the same words in another order)."
 
 
-def _levels(found: Audit) -> Table:
-    table = Table(title="use of the codes")
-    for name in ("level", "codes", "used", "perplexity", "entropy", "prefixes", "fullest codes (items)"):
-        table.add_column(name, justify="left" if name.startswith("fullest") else "right")
-    for level in found.levels:
-        table.add_row(
-            str(level.level),
-            str(level.codebook_size),
-            f"{level.utilisation:.1%}",
-            f"{level.perplexity:.1f}",
-            f"{level.entropy:.2f} bits",
-            f"{level.prefixes:,}",
-            ", ".join(f"{code} ({items:,})" for code, items in level.fullest),
-        )
-    return table
-
-
-def _largest(counted: CollisionCount) -> Table:
-    table = Table(title="fullest tuples")
-    for name in ("codes", "items", "contents", "titles"):
-        table.add_column(name, justify="right" if name in ("items", "contents") else "left")
-    for group in counted.largest:
-        names = group.titles or group.item_ids
-        shown = " | ".join(dict.fromkeys(names)) + (" | .." if group.items > len(names) else "")
-        contents = "?" if group.distinct is None else str(group.distinct)
-        table.add_row(" ".join(map(str, group.codes)), str(group.items), contents, Text(shown))
-    return table
-
-
-def _errors(found: Audit) -> Table:
-    table = Table(title="left over by depth, share of variance")
-    for name in ("levels read", "reconstruction error", "spread within"):
-        table.add_column(name, justify="right")
-    for error in found.errors:
-        shown = "-" if error.reconstruction is None else f"{error.reconstruction:.4f}"
-        table.add_row(str(error.depth), shown, f"{error.spread:.4f}")
-    return table
-
-
-def _neighbours(found: Audit) -> Table:
-    table = Table(title=f"pairs of items that share the first codes (by {found.neighbours_by})")
-    for name in ("codes shared", "mean cosine", "closer than a random pair"):
-        table.add_column(name, justify="right")
-    for check in found.neighbours:
-        name = "random pair" if check.depth == 0 else f"{check.depth} or more"
-        table.add_row(name, f"{check.similarity:.3f}", f"{check.closer_than_random:.1%}")
-    return table
-
-
-def _branches(found: Audit) -> Table:
-    table = Table(title=f"largest of {len(found.branches)} branches of the first level")
-    table.add_column("code", justify="right")
-    table.add_column("items", justify="right")
-    table.add_column("typical words")
-    for branch in found.branches[:SHOWN_BRANCHES]:
-        table.add_row(str(branch.codes[0]), f"{branch.items:,}", Text(", ".join(branch.words)))
+def _on_terminal(figures: Figures) -> Table:
+    table = Table(title=figures.title)
+    for head in figures.heads:
+        table.add_column(head, justify="left" if head in figures.texts else "right")
+    for row in figures.rows:
+        table.add_row(*map(Text, row))
     return table

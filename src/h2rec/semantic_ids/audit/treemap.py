@@ -1,6 +1,7 @@
 """Treemap layout: rectangles whose areas are given numbers, as near to squares as they go."""
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 
@@ -39,19 +40,18 @@ def _worst(row: list[float], side: float) -> float:
 
 
 def _place(row: list[float], frame: Rectangle) -> tuple[list[Rectangle], Rectangle]:
-    along_height = frame.height <= frame.width
-    thickness = sum(row) / (frame.height if along_height else frame.width)
-    offset = 0.0
-    placed = []
-    for area in row:
-        length = area / thickness
-        if along_height:
-            placed.append(Rectangle(frame.x, frame.y + offset, thickness, length))
-        else:
-            placed.append(Rectangle(frame.x + offset, frame.y, length, thickness))
-        offset += length
-    if along_height:
-        return placed, Rectangle(
-            frame.x + thickness, frame.y, max(frame.width - thickness, 1e-9), frame.height
-        )
-    return placed, Rectangle(frame.x, frame.y + thickness, frame.width, max(frame.height - thickness, 1e-9))
+    """Lay a row of areas along the frame's shorter side; return it and what is left of the frame."""
+    if frame.height > frame.width:
+        placed, left = _place(row, _turned(frame))
+        return [_turned(tile) for tile in placed], _turned(left)
+    thickness = sum(row) / frame.height
+    placed = [
+        Rectangle(frame.x, frame.y + (end - area) / thickness, thickness, area / thickness)
+        for area, end in zip(row, accumulate(row), strict=True)
+    ]
+    rest = max(frame.width - thickness, 1e-9)
+    return placed, Rectangle(frame.x + thickness, frame.y, rest, frame.height)
+
+
+def _turned(one: Rectangle) -> Rectangle:
+    return Rectangle(one.y, one.x, one.height, one.width)

@@ -9,8 +9,14 @@ from torch import Tensor
 
 from h2rec.semantic_ids.residual import nearest_codes, residual_codes, sum_of_codes
 
+PASSES = 20
+"""Most passes of k-means over the points of one level."""
+COMPONENTS = 64
+"""Principal components of a level's residuals along which its clusters are found."""
 FULL_PASSES = 3
 """Passes of k-means in all dimensions after the clusters are found along principal components."""
+REFIT_ROUNDS = 2
+"""Rounds that fit the codebooks of all levels to each other in the end."""
 REFIT_LIMIT = 8192
 """Most codes, over all levels, that are fitted to each other: the normal equations are a matrix of that width."""
 REFIT_PULL = 0.1
@@ -19,14 +25,12 @@ SHORTEST = 0.05
 """Residuals shorter than this share of the mean length count no more than one of that length."""
 
 
-def cluster(
-    points: Tensor, codebook_size: int, iterations: int, seed: int, weights: Tensor | None = None
-) -> Tensor:
+def cluster(points: Tensor, codebook_size: int, seed: int, weights: Tensor | None = None) -> Tensor:
     """K-means centres `[K, d]` of points `[n, d]`, which may have weights `[n]` (scikit-learn, k-means++ start)."""
     from sklearn.cluster import KMeans  # who reads fitted codebooks needs none
     from sklearn.exceptions import ConvergenceWarning
 
-    estimator = KMeans(codebook_size, n_init=1, max_iter=iterations, random_state=seed, algorithm="lloyd")
+    estimator = KMeans(codebook_size, n_init=1, max_iter=PASSES, random_state=seed, algorithm="lloyd")
     # Threads add up their partial sums as they finish. Sums of two don't depend on the order, sums of
     # more do, and the same seed has to give the same codebook.
     threads = min(2, torch.get_num_threads())
@@ -38,28 +42,20 @@ def cluster(
     return torch.from_numpy(np.ascontiguousarray(estimator.cluster_centers_, dtype=np.float32))
 
 
-def residual_codebook(
-    residuals: Tensor,
-    codebook_size: int,
-    iterations: int,
-    seed: int,
-    *,
-    components: int | None,
-    weights: Tensor,
-) -> Tensor:
+def residual_codebook(residuals: Tensor, codebook_size: int, seed: int, weights: Tensor) -> Tensor:
     """Codebook `[K, d]` of one level's residuals `[n, d]` with weights `[n]`.
 
     In hundreds of dimensions, k-means spends its codes on outliers: most residuals share a few codes and the
     levels after it find nothing to tell them apart by. Along the leading principal components
     clusters come out of like sizes, and in a fraction of the time; a few passes in all dimensions follow.
     """
-    if components is None or components >= residuals.shape[1]:
-        return cluster(residuals, codebook_size, iterations, seed, weights)
+    if residuals.shape[1] <= COMPONENTS:
+        return cluster(residuals, codebook_size, seed, weights)
     mean = residuals.mean(dim=0)
     centred = residuals - mean
-    directions: Tensor = torch.linalg.eigh(centred.T @ centred).eigenvectors[:, -components:]
+    directions: Tensor = torch.linalg.eigh(centred.T @ centred).eigenvectors[:, -COMPONENTS:]
     projected = centred @ directions
-    centres = cluster(projected, codebook_size, iterations, seed, weights)
+    centres = cluster(projected, codebook_size, seed, weights)
     codes = nearest_codes(projected, centres)
     codebook = _weighted_means(residuals, codes, weights, centres @ directions.T + mean)
     for _ in range(FULL_PASSES):
@@ -71,13 +67,13 @@ def length_weights(residuals: Tensor, power: float) -> Tensor:
     """Weights `[n]` of residuals `[n, d]`: their length to minus `power`, 1 at the mean length."""
     lengths = residuals.norm(dim=1)
     mean = lengths.mean()
-    if power == 0 or mean == 0:
+    if mean == 0:
         return torch.ones_like(lengths)
     weights: Tensor = (lengths / mean).clamp_min(SHORTEST) ** -power
     return weights
 
 
-def fit_jointly(points: Tensor, codebooks: Tensor, rounds: int) -> Tensor:
+def fit_jointly(points: Tensor, codebooks: Tensor) -> Tensor:
     """Fit the codebooks `[L, K, d]` of all levels to each other, as long as the error on the points falls.
 
     Codebooks found one after the other are each best for the levels before it, not together. A round keeps the
@@ -88,7 +84,7 @@ def fit_jointly(points: Tensor, codebooks: Tensor, rounds: int) -> Tensor:
         return codebooks
     codes = residual_codes(points, codebooks)
     left_over = points - sum_of_codes(codes, codebooks)
-    for _ in range(rounds):
+    for _ in range(REFIT_ROUNDS):
         fitted = _least_squares(points, codes, codebooks, length_weights(left_over, 1))
         codes = residual_codes(points, fitted)
         now = points - sum_of_codes(codes, fitted)

@@ -1,121 +1,74 @@
 """RQ-VAE: residual quantization of a learned encoding (Lee et al. 2022; TIGER, Rajput et al. 2023)."""
 
-from pathlib import Path
-from typing import Any, Self
+from collections.abc import Mapping
+from typing import ClassVar
 
-import numpy as np
 import torch
+from pydantic import Field
+from torch import Tensor
 
-from h2rec.semantic_ids.codes import CodeArray, SemanticIds
-from h2rec.semantic_ids.embeddings import check_embeddings, check_enough_items, chunks, error_quantiles
-from h2rec.semantic_ids.protocol import Embeddings
-from h2rec.semantic_ids.quantizers.rqvae_fitting import Fitting, RQVAESettings
+from h2rec.semantic_ids.embeddings import Embeddings
+from h2rec.semantic_ids.quantizers.protocol import Quantizer
+from h2rec.semantic_ids.quantizers.registry import QuantizerSettings
+from h2rec.semantic_ids.quantizers.rqvae_fitting import Fitting
 from h2rec.semantic_ids.quantizers.rqvae_network import RQVAENetwork
-from h2rec.semantic_ids.quantizers.rqvae_start import settle, start
-from h2rec.semantic_ids.storage import (
-    check_shapes,
-    fit_fingerprint,
-    load_codebooks,
-    quantiles_of,
-    save_parts,
-)
+from h2rec.semantic_ids.quantizers.rqvae_start import start
+from h2rec.semantic_ids.storage import Checkpoint, check_shapes
+
+LATENT = 32
+"""Dimensions of the codes' vectors; at most the embeddings' own."""
 
 
-class RQVAE:
-    """RQ-VAE behind the `Quantizer` protocol.
+class RQVAESettings(QuantizerSettings):
+    """Settings of RQ-VAE."""
 
-    Parameters
-    ----------
-    settings
-        How to fit.
-    levels, codebook_size
-        `L` and `K`.
-    """
+    epochs: int = Field(30, ge=0)
+    """Passes over the catalogue."""
 
-    kind = "rqvae"
+
+class RQVAE(Quantizer):
+    """RQ-VAE; a checkpoint is written every few seconds."""
+
+    settings_class: ClassVar[type[QuantizerSettings]] = RQVAESettings
+    network: RQVAENetwork
 
     def __init__(self, settings: RQVAESettings, levels: int, codebook_size: int) -> None:
-        self.settings = settings
-        self.levels = levels
-        self.codebook_size = codebook_size
-        self.network = RQVAENetwork(1, 1, settings.hidden, levels, codebook_size)
-        self.error_quantiles: tuple[float, ...] = ()
-
-    @property
-    def codebook_sizes(self) -> tuple[int, ...]:
-        """Codes per level, coarse level first."""
-        return (self.codebook_size,) * self.levels
+        super().__init__(settings, levels, codebook_size)
+        self.epochs = settings.epochs
 
     @property
     def dimension(self) -> int:
-        """Dimensions of the embeddings that it was fitted on."""
+        """See `Quantizer.dimension`."""
         return len(self.network.mean)
 
-    def fit(self, embeddings: Embeddings, *, seed: int = 0, checkpoint: Path | None = None) -> Self:
-        """Start from PCA and k-means, then train; the checkpoint is written every few seconds."""
-        check_embeddings(embeddings)
-        check_enough_items(embeddings, self.codebook_size)
-        fingerprint = fit_fingerprint(self._description(), embeddings, seed) if checkpoint is not None else ""
-        network = self._network(embeddings.shape[1], min(self.settings.latent, *embeddings.shape))
-        start(network, embeddings, self.settings, seed)
-        Fitting(network, self.settings, seed).run(embeddings, checkpoint, fingerprint)
-        if self.settings.sinkhorn:
-            settle(network, embeddings, seed)
+    def learn(self, embeddings: Embeddings, seed: int, checkpoint: Checkpoint) -> None:
+        """Start from PCA and k-means, then train."""
+        latent = min(LATENT, *embeddings.shape)
+        network = RQVAENetwork(embeddings.shape[1], latent, self.levels, self.codebook_size)
+        start(network, embeddings, seed)
+        Fitting(network, self.epochs, seed, checkpoint).run(embeddings)
         self.network = network.requires_grad_(False)
-        self.error_quantiles = error_quantiles(self, embeddings)
-        return self
 
-    def encode(self, embeddings: Embeddings) -> CodeArray:
-        """Codes of embeddings `[n, m]`, int32 `[n, L]`."""
-        check_embeddings(embeddings, self.dimension)
-        codes = np.empty((len(embeddings), self.levels), dtype=np.int32)
-        start_row = 0
-        for chunk in chunks(embeddings):
-            codes[start_row : start_row + len(chunk)] = self.network.encode(torch.from_numpy(chunk)).numpy()
-            start_row += len(chunk)
-        return codes
+    def encode_points(self, points: Tensor) -> Tensor:
+        """See `Quantizer.encode_points`."""
+        return self.network.encode(points)
 
-    def decode(self, codes: CodeArray) -> Embeddings:
-        """Reconstructed embeddings of codes `[n, p]`, float32 `[n, m]`."""
-        SemanticIds(codes, self.codebook_sizes[: codes.shape[1]])
-        points: Embeddings = self.network.decode(torch.from_numpy(codes.astype(np.int64))).numpy()
-        return points
+    def decode_codes(self, codes: Tensor) -> Tensor:
+        """See `Quantizer.decode_codes`."""
+        return self.network.decode(codes)
 
-    def save(self, folder: Path) -> None:
-        """Write `quantizer.json` and `quantizer.safetensors` into an existing folder."""
-        description = {**self._description(), "error_quantiles": list(self.error_quantiles)}
-        save_parts(folder, self.kind, description, self.network.state_dict())
+    def tensors(self) -> Mapping[str, Tensor]:
+        """See `Quantizer.tensors`."""
+        return self.network.state_dict()
 
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Read what `save` wrote."""
-        description, tensors = load_codebooks(folder, {"mean": (None,)})
-        settings = RQVAESettings.parse(description["settings"], source=str(folder))
-        (dimension,), (levels, size, latent) = tensors["mean"].shape, tensors["codebooks"].shape
-        # What the largest layers have, before the network is made.
-        largest = {
-            "encoder.linear.weight": (latent, dimension),
-            "encoder.correction.0.weight": (settings.hidden, dimension),
-            "encoder.correction.2.weight": (settings.hidden, settings.hidden),
-            "encoder.correction.4.weight": (latent, settings.hidden),
-        }
-        check_shapes(folder, tensors, largest)
-        quantizer = cls(settings, levels, size)
-        network = quantizer._network(dimension, latent)
-        check_shapes(
-            folder, tensors, {name: tuple(value.shape) for name, value in network.state_dict().items()}
-        )
-        network.load_state_dict(tensors)
-        quantizer.network = network.requires_grad_(False)
-        quantizer.error_quantiles = quantiles_of(folder, description)
-        return quantizer
-
-    def _network(self, dimension: int, latent: int) -> RQVAENetwork:
-        return RQVAENetwork(dimension, latent, self.settings.hidden, self.levels, self.codebook_size)
-
-    def _description(self) -> dict[str, Any]:
-        return {
-            "levels": self.levels,
-            "codebook_size": self.codebook_size,
-            "settings": self.settings.model_dump(),
-        }
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """See `Quantizer.restore`."""
+        check_shapes(tensors, {"mean": (None,), "codebooks": (self.levels, self.codebook_size, None)})
+        with torch.device("meta"):  # takes no memory for what is claimed
+            network = RQVAENetwork(
+                len(tensors["mean"]), tensors["codebooks"].shape[2], self.levels, self.codebook_size
+            )
+        shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+        check_shapes(tensors, shapes)
+        network.load_state_dict({name: tensors[name] for name in shapes}, assign=True)
+        self.network = network.requires_grad_(False)

@@ -1,22 +1,23 @@
-"""What RQ-VAE starts from, and what is set once it has learned."""
+"""What RQ-VAE starts from: a PCA, and k-means of the residuals."""
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from h2rec.runtime import random_stream
-from h2rec.semantic_ids.balance import sinkhorn_biases
-from h2rec.semantic_ids.embeddings import sample_rows, variance
-from h2rec.semantic_ids.protocol import Embeddings
+from h2rec.semantic_ids.embeddings import Embeddings, sample_rows, variance
 from h2rec.semantic_ids.quantizers.kmeans_codebooks import cluster
-from h2rec.semantic_ids.quantizers.reduced import principal_components
-from h2rec.semantic_ids.quantizers.rqvae_fitting import RQVAESettings
+from h2rec.semantic_ids.quantizers.rqvae_fitting import EPOCH_ITEMS
 from h2rec.semantic_ids.quantizers.rqvae_network import RQVAENetwork
-from h2rec.semantic_ids.residual import nearest_codes, squared_distances
+from h2rec.semantic_ids.residual import nearest_codes
+
+PCA_SAMPLE = 50_000
+"""Rows that the principal directions are learned from."""
 
 
-def start(network: RQVAENetwork, embeddings: Embeddings, settings: RQVAESettings, seed: int) -> None:
+def start(network: RQVAENetwork, embeddings: Embeddings, seed: int) -> None:
     """Set linear parts to the PCA and codebooks to k-means of the residuals."""
-    latent = network.codebooks.shape[2]
+    _, codebook_size, latent = network.codebooks.shape
     mean, components = principal_components(embeddings, latent, seed)
     spread = max(variance(embeddings) / embeddings.shape[1], float(np.finfo(np.float32).tiny))
     network.start_from(mean, components, torch.tensor(spread**-0.5))
@@ -26,26 +27,19 @@ def start(network: RQVAENetwork, embeddings: Embeddings, settings: RQVAESettings
             if "correction.0" in name or "correction.2" in name:
                 bound = parameter.shape[-1] ** -0.5
                 parameter.uniform_(-bound, bound, generator=generator)
-        sample = torch.from_numpy(
-            sample_rows(embeddings, max(settings.epoch_items, network.codebooks.shape[1]), seed)
-        )
+        sample = torch.from_numpy(sample_rows(embeddings, max(EPOCH_ITEMS, codebook_size), seed))
         residual = network.encoder(network.standardize(sample))
         for level, codebook in enumerate(network.codebooks):
-            level_stream = random_stream(seed, "rqvae", "codebook", level)
-            if settings.kmeans_start:
-                level_seed = int(level_stream.integers(2**31))
-                codebook.copy_(cluster(residual, len(codebook), settings.kmeans_iterations, level_seed))
-            else:
-                rows = level_stream.choice(len(residual), size=len(codebook), replace=False)
-                codebook.copy_(residual[torch.from_numpy(rows)])
+            level_seed = int(random_stream(seed, "rqvae", "codebook", level).integers(2**31))
+            codebook.copy_(cluster(residual, codebook_size, level_seed))
             residual = residual - codebook[nearest_codes(residual, codebook)]
 
 
-def settle(network: RQVAENetwork, embeddings: Embeddings, seed: int) -> None:
-    """Set the biases so that the trained codes are shared out evenly over the catalogue."""
-    sample = torch.from_numpy(sample_rows(embeddings, 50_000, seed))
-    with torch.no_grad():
-        residual = network.encoder(network.standardize(sample))
-        for level, codebook in enumerate(network.codebooks):
-            network.biases[level] = sinkhorn_biases(squared_distances(residual, codebook))
-            residual = residual - codebook[nearest_codes(residual, codebook, network.biases[level])]
+def principal_components(embeddings: Embeddings, dimensions: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Mean `[m]` and the leading principal directions `[dimensions, m]` of a sample of embeddings."""
+    from sklearn.decomposition import PCA  # who reads a fitted one needs none
+
+    solver = "covariance_eigh" if len(embeddings) > 2 * embeddings.shape[1] else "full"
+    pca = PCA(dimensions, svd_solver=solver).fit(sample_rows(embeddings, PCA_SAMPLE, seed))
+    mean, directions = (np.ascontiguousarray(part, dtype=np.float32) for part in (pca.mean_, pca.components_))
+    return torch.from_numpy(mean), torch.from_numpy(directions)
