@@ -5,11 +5,17 @@ from model_forms import TWO
 
 from h2rec.data.histories import Histories
 from h2rec.models import MODELS
+from h2rec.models.baselines import hashed_prefixes
 from h2rec.models.build import build_model
 from h2rec.models.features import ItemFeatures
 from h2rec.semantic_ids.codes import SemanticIds
 
 ITEMS, LEVELS, SIZE = 40, 3, 6
+
+
+@pytest.fixture(autouse=True)
+def small_tables(monkeypatch):
+    monkeypatch.setattr(hashed_prefixes, "ROWS", 500)
 
 
 @pytest.fixture

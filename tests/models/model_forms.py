@@ -9,10 +9,10 @@ KINDS = {
     "ids_and_codes": {"join": "concat"},
     "ids_and_text": {},
     "code_sum": {},
-    "hashed_prefixes": {"rows": 500},
-    "code_pieces": {"vocabulary": 60},
+    "hashed_prefixes": {},
+    "code_pieces": {},
 }
-"""Every kind of branch, with what of its settings a small catalogue needs."""
+"""Every kind of branch, with settings of its own."""
 
 
 def branches(*kinds, **named):

@@ -45,8 +45,8 @@ BY_HAND = [
         t.ids.vectors.weight[i] + t.project.weight @ t.text[i] + t.project.bias
     )),
     ("code_sum", {}, lambda t, i: code_sum(t.codes, i)),
-    ("hashed_prefixes", {"rows": 500}, row_sum),
-    ("code_pieces", {"vocabulary": 60}, row_sum),
+    ("hashed_prefixes", {}, row_sum),
+    ("code_pieces", {}, row_sum),
     ("ids_and_codes", {"join": "add"}, added),
     ("ids_and_codes", {"join": "concat"}, beside),
 ]  # fmt: skip
@@ -188,12 +188,11 @@ def test_popular_items_become_pieces_of_their_own(features):
     assert sum((plain[item - 1] > 0).sum() for item in (10, 20, 30)) > 3
 
 
-def test_the_vocabulary_follows_the_catalogue_unless_it_is_set(build):
-    _, pieces = learned_pieces(some_codes(300), None, None)
+def test_the_vocabulary_follows_the_catalogue(build):
+    _, pieces = learned_pieces(some_codes(300), None)
     assert len(pieces) == 150
-    tables = [build(**branches("code_pieces")), build(branches={"own": {"kind": "code_pieces"}})]
-    one, other = (next(iter(m.branches.values())).table.vectors.num_embeddings for m in tables)
-    assert (one, other) == (60 + 2, 2 * 18 + 2)
+    table = build(**branches("code_pieces")).branches["code_pieces"].table
+    assert table.vectors.num_embeddings == 2 * 18 + 2
 
 
 def test_learning_pieces_twice_gives_the_same():
@@ -215,7 +214,7 @@ def test_without_the_library_the_extra_is_named(build, monkeypatch):
 
 def test_items_are_cut_by_the_training_counts(build, features):
     counts = np.ones(41, np.int64)
-    form = branches(own={"kind": "code_pieces", "vocabulary": 22})
+    form = branches(own={"kind": "code_pieces"})
 
     def pieces():
         model = build(dataclasses.replace(features, train_counts=counts), **form)

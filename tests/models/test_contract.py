@@ -28,8 +28,7 @@ def test_every_backbone(name):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_branch(kind):
-    few_pieces = {"vocabulary": 30} if kind == "code_pieces" else {}
-    check_branch({"kind": kind, **KINDS[kind], **few_pieces})
+    check_branch({"kind": kind, **KINDS[kind]})
 
 
 @pytest.mark.parametrize("preset", preset_names())
@@ -42,13 +41,10 @@ def test_every_preset(preset):
 def test_every_form(form):
     """What every model promises before it learns, for the forms that no preset has."""
     values = {**form, "dim": 16, "max_length": 12}
-    for branch in values.get("branches", {}).values():
-        if branch["kind"] == "code_pieces":
-            values["branches"] = {**values["branches"], "code_pieces": {**branch, "vocabulary": 30}}
     settings, features = parsed(values), small_catalogue()
     model = random_model(settings, features)
     contract.check_features(settings, features)
-    for name in ("shapes", "padding", "rows", "causality", "blocks", "scores", "reasons"):
+    for name in ("shapes", "padding", "rows", "causality", "scores", "reasons"):
         getattr(contract, f"check_{name}")(model)
     contract.check_stored(model, settings)
     contract.check_growth(model, settings)

@@ -160,7 +160,7 @@ def test_each_view_is_made_of_its_own_vectors_at_places_the_other_asks_for(make,
 
 
 def test_user_and_item_are_concatenations_of_both_views(make, monkeypatch):
-    model = make(score="inner")
+    model = make(temperature=None)
     monkeypatch.setattr(model, "_cross", lambda hid, text, lengths: (hid, text))
     items = torch.tensor([[3, 7]])
     with torch.no_grad():

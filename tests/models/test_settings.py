@@ -36,8 +36,10 @@ def test_settings_come_back_from_their_plain_values(values):
     [
         ({"branches": {"a": {"kind": "codes", "layer": 2}}}, r"model\.branches\.a: .*'layer'.*mean 'layers'"),
         ({"branches": {"a": {"kind": "ids", "rows": 5}}}, r"model\.branches\.a: unknown key 'rows'"),
-        ({"branches": {"b": {"kind": "hashed_prefixes", "row": 5}}}, r"model\.branches\.b: .*mean 'rows'"),
-        ({"branches": {"b": {"kind": "hashed_prefixes", "rows": 1}}}, r"model\.branches\.b: rows: "),
+        (
+            {"branches": {"b": {"kind": "ids_and_codes", "joint": "add"}}},
+            r"model\.branches\.b: .*mean 'join'",
+        ),
         ({"branches": {"b": {"kind": "ids_and_codes", "join": "sum"}}}, r"model\.branches\.b: join: "),
         ({"branches": {"p": {"kind": "popularity", "window": 1.5}}}, r"model\.branches\.p: window: "),
         ({"branches": {"a": {"kind": "ids", "dropout": 1.0}}}, r"model\.branches\.a: dropout: "),

@@ -57,7 +57,7 @@ def test_each_item_has_a_told_outcome(grown):
         {"branches": {"popularity": {"kind": "popularity", "weight": 0.3}}},
         {"preset": "two_hid", "branches": {"popularity": {"kind": "popularity", "weight": 0.3}}},
         {"preset": "sid_sum"},
-        {"preset": "pg_sid", "branches": {"item": {"kind": "hashed_prefixes", "rows": 50}}},
+        {"preset": "pg_sid", "branches": {"item": {"kind": "hashed_prefixes"}}},
         {"preset": "hid_sid_add"},
         {"preset": "hid_sid_concat"},
         {"preset": "sasrec_text"},

@@ -153,7 +153,7 @@ def test_popularity_shares_the_gain_out_between_head_and_tail(preset, other, tol
         ranked = made(settings, weights)
         return {part: measured(ranked, f"full.{part}.mrr") for part in ("overall", "head", "tail")}
 
-    alone = by_part({other: 1e-12})
+    alone = by_part({other: 1e-12, "popularity": 0.0})
     tried = {
         weight: by_part({other: found["weights"][other], "popularity": weight})
         for weight in (-3.0, -0.5, 0.0, 0.5, 3.0)

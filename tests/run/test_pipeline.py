@@ -163,16 +163,14 @@ def test_other_groups_of_items_are_counted_without_preparing_or_training_anythin
     assert not other.train_stage.reused
 
 
-def test_batches_drawn_at_random_make_another_training_and_the_default_by_name_no_other(
-    shop, finished, tmp_path
-):
+def test_another_value_makes_another_training_and_the_default_by_name_no_other(shop, finished, tmp_path):
     found = [
         Pipeline(
-            RunConfig.load(shop, ["model.name=sasrec", "train.epochs=1", "train.batch_tokens=64", *changes]),
+            RunConfig.load(shop, ["model.name=sasrec", "train.epochs=1", *changes]),
             tmp_path / str(number),
             stages=finished.out / "stages",
         ).train_stage
-        for number, changes in enumerate(([], ["train.bucketed=true"], ["train.bucketed=false"]))
+        for number, changes in enumerate(([], ["train.schedule=constant"], ["train.schedule=linear"]))
     ]
     assert found[0].key == found[1].key != found[2].key
     assert found[1].reused
@@ -203,11 +201,12 @@ def test_a_branch_with_nothing_to_learn_makes_no_training_another_whatever_it_we
     assert len(keys) == 3
 
 
-@pytest.mark.parametrize("change", ["model.branches.item.rows={}", "model.branches.item.layers={}"])
-def test_what_a_branch_alone_has_makes_another_training(shop, finished, tmp_path, change):
+def test_what_a_branch_alone_has_makes_another_training(shop, finished, tmp_path):
     stages = [
         Pipeline(
-            RunConfig.load(shop, ["model.name=pg_sid", "train.epochs=1", change.format(value)]),
+            RunConfig.load(
+                shop, ["model.name=pg_sid", "train.epochs=1", f"model.branches.item.layers={value}"]
+            ),
             tmp_path / str(number),
             stages=finished.out / "stages",
         ).train_stage
