@@ -89,10 +89,10 @@ def test_the_weights_are_the_best_of_all_combinations_as_the_evaluation_measures
 def test_the_last_trained_branch_is_the_measure_wherever_popularity_stands():
     order = {"popularity": {"kind": "popularity", "weight": 0.5}, "b": {"kind": "ids"}, "a": {"kind": "ids"}}
     settings = parse_model({"dim": 8, "layers": 1, "branches": order}, default="branches")
-    found = fitted(settings, select="full.tail.mrr")
+    found = fitted(settings)
     assert list(found["weights"]) == ["popularity", "b", "a"]
     assert (found["weights"]["popularity"], found["weights"]["a"]) == (0.5, 1.0)
-    values = [measured(made(settings, {"b": weight}), "full.tail.mrr") for weight in (*WEIGHTS, 1.0)]
+    values = [measured(made(settings, {"b": weight}), "full.overall.mrr") for weight in (*WEIGHTS, 1.0)]
     assert found["tried"] == len(values)
     assert found["value"] == pytest.approx(max(values), abs=1e-12)
 
@@ -134,6 +134,7 @@ def test_one_branch_has_nothing_to_weigh_unless_popularity_stands_beside_it(sett
         )
         assert has_choice(both, BlendSettings())
         assert not has_choice(both, BlendSettings(fit=False))
+        assert not has_choice(both.with_weights({"popularity": 0.3}), BlendSettings())
 
 
 def test_a_model_that_names_no_branches_has_nothing_to_weigh():
@@ -145,8 +146,8 @@ def test_a_model_that_names_no_branches_has_nothing_to_weigh():
 def test_popularity_shares_the_gain_out_between_head_and_tail(preset, other, tolerance, monkeypatch):
     monkeypatch.setattr(blend, "TOLERANCE", tolerance)
     monkeypatch.setattr(blend, "WEIGHTS", [0.4])
-    monkeypatch.setattr(blend, "POPULARITY_WEIGHTS", [-3.0, 0.0, 0.5, 3.0])
-    settings = configured(preset, popularity={"kind": "popularity", "weight": -0.5})
+    monkeypatch.setattr(blend, "POPULARITY_WEIGHTS", [-3.0, -0.5, 0.0, 0.5, 3.0])
+    settings = configured(preset, **POPULARITY)
     found = fitted(settings)
 
     def by_part(weights):

@@ -31,7 +31,7 @@ SCORES_IN_CACHE = 2**17
 WEIGHTS = (0.0, 0.15, 0.3, 0.5, 0.8, 1.2)
 """Weights to try for every trained branch but the last, beside those that are configured."""
 POPULARITY_WEIGHTS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.45)
-"""Weights to try for a branch of popularity beside trained ones."""
+"""Weights to try for a branch of popularity that weighs nothing so far."""
 TOLERANCE = 0.005
 """Share of the best value that sharing the gain out between head and tail may cost."""
 
@@ -41,13 +41,19 @@ class BlendSettings(Settings):
 
     fit: bool = True
     """Choose the weights of all trained branches but the last on validation, by the metric that selects the epoch, and
-    that of a branch of popularity beside them; false keeps those in `model.branches`."""
+    that of a branch of popularity that weighs 0 so far; false keeps those in `model.branches`."""
 
 
 def has_choice(settings: ModelSettings, blend: BlendSettings) -> bool:
     """Whether a model has branches whose weights can be chosen."""
     chosen = set(settings.weights) - settings.fixed_weights
-    return blend.fit and bool(chosen or (settings.is_trained and settings.popularity_branch))
+    return blend.fit and bool(chosen or _open_popularity(settings))
+
+
+def _open_popularity(settings: ModelSettings) -> str | None:
+    """The branch of popularity whose weight is to be chosen: one beside trained branches that weighs nothing so far."""
+    name = settings.popularity_branch
+    return name if name is not None and settings.is_trained and not settings.weights[name] else None
 
 
 def fit_weights(
@@ -119,11 +125,10 @@ def fit_weights(
         "tried": len(tried),
         "selected_by": select,
     }
-    popularity = configured.popularity_branch
+    popularity = _open_popularity(configured)
     if part == "overall" and popularity and in_head.any() and not in_head.all():
         alone = {name: float(name == last) for name in model.branch_names}
-        to_try = sorted({*POPULARITY_WEIGHTS, configured.weights[popularity]})
-        shares = [tried[best] | {popularity: weight} for weight in to_try]
+        shares = [tried[best] | {popularity: weight} for weight in POPULARITY_WEIGHTS]
         last_alone, *shared = values([alone, *shares])
         place = _most_even(last_alone, shared)
         result["weights"] = shares[place]
