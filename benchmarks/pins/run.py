@@ -84,10 +84,19 @@ def differences(kept: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[f
     return sorted(((apart[name], name) for name in apart), reverse=True)
 
 
+def rounded(value: Any) -> Any:
+    """Figures to nine digits: a thousandth of what they may differ by."""
+    if isinstance(value, dict):
+        return {name: rounded(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [rounded(inner) for inner in value]
+    return round(value, 9) if isinstance(value, float) else value
+
+
 def keep(record: Mapping[str, Any]) -> None:
     """Write what is kept, a pin a line."""
     RESULTS.parent.mkdir(exist_ok=True)
-    lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(value)}" for name, value in record.items())
+    lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(rounded(value))}" for name, value in record.items())
     write_text(RESULTS, f"{{\n{lines}\n}}\n")
 
 
