@@ -4,9 +4,9 @@ import pytest
 import yaml
 
 from h2rec.errors import ConfigError
-from h2rec.research.suite.comparison import changes_along
 from h2rec.research.suite.files import tuned_file
 from h2rec.research.suite.suite import Suite
+from h2rec.research.suite.tables import changes_along
 from made_suite import rewritten
 
 
