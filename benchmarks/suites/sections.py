@@ -8,7 +8,6 @@ from benchmarks.pages import bold, cores, markdown, of_table, placed, with_sprea
 from h2rec.research.suite.tables import (
     Cell,
     blocks_of,
-    changes_along,
     column_of,
     comparison,
     contrasts,
@@ -143,6 +142,35 @@ def falls(found: dict[str, Any], data: str, metric: str) -> str:
         [[*place, *(row.get(value, "–") for value in values)] for place, row in rows.items()],
         text_columns=2,
     )
+
+
+def changes_along(found: Mapping[str, Any], metric: str) -> list[dict[str, Any]]:
+    """How a metric of every model changes along a swept key, relative to that model at the key's first value.
+
+    Returns
+    -------
+    list
+        ``data, protocol, slice, model, key, value, relative``; `relative` is None where the first value found nothing,
+        or was not run.
+    """
+    first: dict[tuple[str, ...], float] = {}
+    starts: dict[tuple[str, str], Any] = {}
+    for row in found["rows"].values():
+        starts.setdefault((row["model"], row["key"]), row["value"])
+    changes = []
+    for record in found["records"]:
+        row = found["rows"][record["model"]]
+        if record["metric"] != metric or row["key"] is None or record["mean"] is None:
+            continue
+        place = {name: record[name] for name in ("data", "protocol", "slice")}
+        place |= {"model": row["model"], "key": row["key"]}
+        if row["value"] == starts[row["model"], row["key"]]:
+            first[tuple(place.values())] = record["mean"]
+        start = first.get(tuple(place.values()))
+        changes.append(
+            place | {"value": row["value"], "relative": record["mean"] / start - 1 if start else None}
+        )
+    return changes
 
 
 def weights(found: dict[str, Any], data: str) -> str:

@@ -9,7 +9,8 @@ from itertools import product
 
 import pytest
 
-from h2rec.research.suite.evidence import evidence, mark_places
+from h2rec.research.columns import mark_places
+from h2rec.research.suite.evidence import evidence
 from h2rec.research.suite.report import write_suite_report
 from h2rec.research.suite.suite import Suite
 from h2rec.research.suite.tables import blocks_of, column_of

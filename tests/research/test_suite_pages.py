@@ -311,6 +311,29 @@ def test_falls_along_a_sweep_are_told_from_its_first_value(pages):
     assert sections.falls(found, "a", "hit@500") == ""
 
 
+def test_changes_along_a_sweep_are_those_of_each_model_from_its_first_value(pages):
+    _, _, sections = pages
+    rows = {
+        f"{model}, share {share}": {"model": model, "key": "text.noise.share", "value": share}
+        for model in ("one", "other")
+        for share in (0.0, 0.2, 0.4)
+    }
+    means = dict(zip(rows, [0.4, 0.3, 0.1, 0.0, 0.2, 0.1], strict=True))
+    place = {"data": "shop", "protocol": "full", "slice": "tail", "metric": "hit@5"}
+    records = [place | {"model": row, "mean": mean} for row, mean in means.items()]
+    records += [record | {"metric": "mrr", "mean": 9.0} for record in records]
+    changes = sections.changes_along({"rows": rows, "records": records}, "hit@5")
+    told = {(c["model"], c["value"]): c["relative"] for c in changes}
+    assert [told["one", share] for share in (0.0, 0.2, 0.4)] == pytest.approx([0, -0.25, -0.75])
+    assert [told["other", share] for share in (0.0, 0.2, 0.4)] == [None] * 3
+    # Without its first value nothing can be told of a model.
+    without = [record for record in records if record["model"] != "one, share 0.0"]
+    told = sections.changes_along({"rows": rows, "records": without}, "hit@5")
+    assert [c["relative"] for c in told if c["model"] == "one"] == [None] * 2
+    plain = {row: facts | {"key": None} for row, facts in rows.items()}
+    assert sections.changes_along({"rows": plain, "records": records}, "hit@5") == []
+
+
 def test_searches_are_counted_by_data_set(pages, tmp_path, monkeypatch):
     _, table, _ = pages
     monkeypatch.setattr(table, "TRIALS", tmp_path)

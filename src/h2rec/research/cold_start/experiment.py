@@ -26,7 +26,7 @@ from h2rec.models.settings import BranchModelSettings, ModelSettings
 from h2rec.models.warm_start import text_vectors
 from h2rec.research.cold_start.cases import ColdCases, cold_cases, withheld_items, write_warm_files
 from h2rec.research.cold_start.scorers import OneBranch, SameForAll, TextNeighbours, with_new_ids
-from h2rec.research.suite.evidence import mark_places, over_seeds, tests_against
+from h2rec.research.columns import mark_places, over_seeds, tests_against
 from h2rec.run.config import RunConfig
 from h2rec.run.pipeline import EVALUATION_SEED, Pipeline
 from h2rec.run.provenance import provenance

@@ -1,11 +1,9 @@
 """What a suite's finished runs say: means and tests over seeds, and what lies beside them."""
 
 import logging
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -14,6 +12,7 @@ from h2rec.errors import DataError
 from h2rec.evaluation.significance import compare_models
 from h2rec.files import read_json, write_json
 from h2rec.frames import read_parquet
+from h2rec.research.columns import Record, mark_places, over_seeds, tests_against
 from h2rec.research.suite.results import RESULTS_FILE, write_results
 from h2rec.research.suite.runs import Job
 from h2rec.research.suite.suite import Suite
@@ -22,22 +21,9 @@ from h2rec.run.tables import SLICES
 
 logger = logging.getLogger(__name__)
 
-Record = dict[str, Any]
 Runs = Mapping[Job, Record]
 """Finished runs and their metrics."""
 
-BESIDE = (
-    "groups",
-    "weighted_head",
-    "exposure",
-    "blend",
-    "intent",
-    "shares",
-    "diagnosis",
-    "codes",
-    "curves",
-)
-"""Lists of records beside the main figures."""
 SIGNS = ("alpha_entropy", "mca_to_hid_norm", "positives_per_item")
 """What a training's log tells of the ways in which two branches fail."""
 
@@ -48,18 +34,15 @@ def evidence(suite: Suite) -> Record:
     Returns
     -------
     dict
-        ``records``: one for each data set, protocol, slice, metric and row: `mean` and `spread` (standard
-        deviation) over `seeds`, `place` (1 best, 2 second), and against the tested row its `difference`, the
-        `relative` one, its interval (`low`, `high`), Holm-corrected p-values and Cohen's d_z (`effect_size`).
-        ``contrasts``: the further tests of the suite, one for each data set, protocol, slice, metric, `model` and
-        `other`, with the same figures. ``data``: sizes of the data sets. ``rows``: model, swept key and value of every
-        row. ``groups``: means over seeds by popularity, history length and code collision; ``weighted_head``: the head
-        weighted by popularity. ``exposure``: who gets shown. ``blend``: weights that validation chose for H2Rec's
-        branches, one a seed. ``intent``: alpha by level. ``shares``: what each branch gives to the scores.
-        ``diagnosis``: the failure signs of the last epoch of training. ``codes``: use of the codebooks. ``curves``:
-        loss and validation by epoch. ``repeats``: how they were treated and how many there are, ``tuned``: rows
-        whose settings were searched, both by data set. ``cost``, ``failures`` and ``provenance``. Reports and documents
-        are made of this and of nothing else.
+        ``records``: a figure each, by data set, protocol, slice, metric and row: `mean` and `spread` (standard
+        deviation) over `seeds`, `place` (1 best), and the tested row's `difference` from it, the `relative` one, its
+        interval (`low`, `high`), Holm-corrected p-values and Cohen's d_z (`effect_size`). ``contrasts``: the same of
+        the suite's further tests, of `model` against `other`. ``rows``: model, swept key and value of every row. Beside
+        them, means over seeds by data set and row: ``groups`` (by popularity, history length, code collision),
+        ``weighted_head``, ``exposure``, ``intent`` (alpha by level), ``shares`` of the branches in the scores,
+        ``diagnosis`` (failure signs of the last epoch); and ``blend`` (chosen weights, one a seed), ``codes``,
+        ``curves`` (one a run). By data set: ``data`` (sizes), ``repeats``, ``tuned`` (rows that were searched). Then
+        ``cost``, ``failures``, ``provenance``. Reports and documents are made of this and of nothing else.
     """
     runs = {job: read_json(job.folder / "metrics.json") for job in suite.finished()}
     settings = suite.settings
@@ -76,7 +59,15 @@ def evidence(suite: Suite) -> Record:
             name: {"model": row.model, "key": row.key, "value": row.value}
             for name, row in settings.rows.items()
         },
-        **{name: [] for name in BESIDE},
+        "groups": [],
+        "weighted_head": [],
+        "exposure": [],
+        "blend": [],
+        "intent": [],
+        "shares": [],
+        "diagnosis": [],
+        "codes": [],
+        "curves": [],
     }
     for data in settings.data:
         of_data = {job: metrics for job, metrics in runs.items() if job.data == data}
@@ -135,23 +126,6 @@ def _contrasts(suite: Suite, runs: Runs, protocol: str, reported: list[str]) -> 
                 yield {"slice": part, "metric": metric, "model": model, "other": other, **test}
 
 
-def over_seeds(values: Sequence[float | None]) -> Record:
-    """``mean`` and ``spread`` (standard deviation) of one figure over ``seeds``; None where nothing is to be told."""
-    known = [value for value in values if value is not None]
-    return {
-        "mean": float(np.mean(known)) if known else None,
-        "spread": float(np.std(known, ddof=1)) if len(known) > 1 else None,
-        "seeds": len(values),
-    }
-
-
-def mark_places(column: Sequence[Record]) -> None:
-    """Number the rows of a column by their means; equal means share a place."""
-    means = sorted({round(r["mean"], 12) for r in column if r["mean"] is not None}, reverse=True)
-    for record in column:
-        record["place"] = None if record["mean"] is None else means.index(round(record["mean"], 12)) + 1
-
-
 def _tests(
     suite: Suite, tested: str, names: Sequence[str], runs: Runs, *, protocol: str, reported: list[str]
 ) -> dict[str, Record]:
@@ -181,19 +155,6 @@ def _tests(
     stage = StageStore(suite.stages).run("tests", depends, work)
     found: dict[str, Record] = read_json(stage.folder / "tests.json")
     return found
-
-
-def tests_against(frame: pl.DataFrame) -> dict[str, Record]:
-    """What `compare_models` found (corrected within slice and metric), by ``slice/metric/row``."""
-    return {
-        f"{row['slice']}/{row['metric']}/{row['other']}": {
-            **{name: row[name] for name in ("difference", "relative", "low", "high")},
-            "p_bootstrap": row["p_bootstrap_holm"],
-            "p_t": row["p_t_holm"],
-            "effect_size": row["effect_size"] if math.isfinite(row["effect_size"]) else None,
-        }
-        for row in frame.iter_rows(named=True)
-    }
 
 
 def _beside(suite: Suite, runs: Runs) -> Iterator[tuple[str, Record]]:

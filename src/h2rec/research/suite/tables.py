@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from itertools import groupby, product
 from typing import Any
 
+from h2rec.research.columns import Record
 from h2rec.run.tables import SLICES
 
-Record = dict[str, Any]
 Found = Mapping[str, Any]
 
 LEVEL = 0.05
@@ -260,32 +260,3 @@ def verdicts(found: Found) -> Iterator[str]:
         if s["effect"] is not None:
             told += f", d {s['effect']:+.3f}"
         yield f"{sentence}, {s['gain']:+.1%} against {s['rival']} ({told})"
-
-
-def changes_along(found: Found, metric: str) -> list[Record]:
-    """How a metric of every model changes along a swept key, relative to that model at the key's first value.
-
-    Returns
-    -------
-    list
-        ``data, protocol, slice, model, key, value, relative``; `relative` is None where the first value found nothing,
-        or was not run.
-    """
-    first: dict[tuple[str, ...], float] = {}
-    starts: dict[tuple[str, str], Any] = {}
-    for row in found["rows"].values():
-        starts.setdefault((row["model"], row["key"]), row["value"])
-    changes = []
-    for record in found["records"]:
-        row = found["rows"][record["model"]]
-        if record["metric"] != metric or row["key"] is None or record["mean"] is None:
-            continue
-        place = {name: record[name] for name in ("data", "protocol", "slice")}
-        place |= {"model": row["model"], "key": row["key"]}
-        if row["value"] == starts[row["model"], row["key"]]:
-            first[tuple(place.values())] = record["mean"]
-        start = first.get(tuple(place.values()))
-        changes.append(
-            place | {"value": row["value"], "relative": record["mean"] / start - 1 if start else None}
-        )
-    return changes
