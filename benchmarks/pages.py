@@ -3,10 +3,12 @@
 import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from h2rec.files import write_text
+from h2rec.research.suite.tables import Cell, Table
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -56,3 +58,26 @@ def markdown(heads: Sequence[str], rows: Sequence[Sequence[str]], *, text_column
     """Write a Markdown table, numbers to the right."""
     rule = ["---"] * text_columns + ["---:"] * (len(heads) - text_columns)
     return "".join(f"| {' | '.join(cells)} |\n" for cells in (heads, rule, *rows))
+
+
+def of_table(table: Table, text: Callable[[Cell], str]) -> str:
+    """Write a suite's table as Markdown, its cells by one of the functions below."""
+    heads = [*table.names, *(f"{group} {head}" for group, head in table.columns)]
+    rows = [[*names, *map(text, cells)] for names, cells in table.rows]
+    return markdown(heads, rows, text_columns=len(table.names))
+
+
+def placed(cell: Cell) -> str:
+    """A figure: bold the best, italic the second, + and - against the tested row."""
+    text = {1: f"**{cell.text}**", 2: f"*{cell.text}*"}.get(cell.place or 0, cell.text)
+    return text + {1: " +", -1: " -", 0: ""}[cell.sign]
+
+
+def with_spread(cell: Cell) -> str:
+    """A figure with its spread."""
+    return placed(replace(cell, text=f"{cell.text} {cell.small}".rstrip()))
+
+
+def bold(cell: Cell) -> str:
+    """A gain, bold where it is significant."""
+    return f"**{cell.text}**" if cell.sign else cell.text

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from h2rec.errors import MissingExtraError
-from h2rec.research.suite.suite import _run
+from h2rec.research.suite.runs import carry_out
 
 
 def run(job, stages, threads):
@@ -21,7 +21,7 @@ def run(job, stages, threads):
         job.folder.mkdir(parents=True)
         (job.folder / "begun").touch()
         time.sleep(600)
-    _run(job, stages, threads)
+    carry_out(job, stages, threads)
 
 
 def cores_of_all_threads(_):

@@ -10,7 +10,7 @@ GUIDE = (Path(__file__).parents[1] / "docs" / "suites.md").read_text(encoding="u
 
 
 def test_the_table_names_every_shipped_suite():
-    table = "".join(line for line in GUIDE.splitlines() if line.startswith("| `"))
+    table = "".join(line.split("|")[1] for line in GUIDE.splitlines() if line.startswith("| `"))
     assert set(re.findall(r"`([a-z_]+)`", table)) == set(shipped_suites())
 
 

@@ -6,11 +6,11 @@ Run:  python -m benchmarks.cold_start.table [--check]
 from pathlib import Path
 from typing import Any
 
-from benchmarks.pages import update
-from benchmarks.suites.table import table
+from benchmarks.pages import of_table, placed, update
 
 from h2rec.files import read_json
 from h2rec.research.cold_start.experiment import SCOPES
+from h2rec.research.suite.tables import comparison
 
 RESULTS = Path(__file__).parent / "results"
 TEXT = """## Items that training never saw
@@ -30,7 +30,7 @@ def cold_start() -> str:
 def section(data: str, found: dict[str, Any]) -> str:
     """One data set: ranked among all items, then among cold ones, and where it comes from."""
     parts = [
-        f"\n### Cold start: {data}, {title}\n\n{table(found, 'cold start', title)}"
+        f"\n### Cold start: {data}, {title}\n\n{of_table(comparison(found, 'cold start', title), placed)}"
         for title in SCOPES.values()
     ]
     levels = ", ".join(f"{n} share {level}" for level, n in enumerate(found["shared_levels"]) if n)

@@ -1,4 +1,4 @@
-"""Keep a suite's results: its `results.json` without what only the report needs, and without paths of the machine.
+"""Keep a suite's results: its `results.parquet` without what only the report needs, and without paths of the machine.
 
 A file for the data sets of one run, so that another data set can be added later without running the first one again.
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.keeping import asked_folders, without_paths
 
-from h2rec.files import read_json, write_json
+from h2rec.research.suite.results import RESULTS_FILE, read_results, write_results
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -27,8 +27,8 @@ def kept(found: dict[str, Any]) -> dict[str, Any]:
 
 def refuse_twice(found: dict[str, Any]) -> None:
     """Stop where another file holds one of the data sets already: the page would show it twice."""
-    for path in RESULTS.glob("*.json"):
-        known = read_json(path)
+    for path in RESULTS.glob("*.parquet"):
+        known = read_results(path)
         both = known["data"].keys() & found["data"].keys()
         if known["suite"] == found["suite"] and both and known["data"].keys() != found["data"].keys():
             raise SystemExit(
@@ -38,11 +38,11 @@ def refuse_twice(found: dict[str, Any]) -> None:
 
 def main() -> None:
     for folder in asked_folders(__doc__):
-        found = read_json(folder / "results.json")
+        found = read_results(folder / RESULTS_FILE)
         RESULTS.mkdir(exist_ok=True)
         refuse_twice(found)
-        path = RESULTS / f"{'-'.join([found['suite'], *found['data']])}.json"
-        write_json(path, kept(found))
+        path = RESULTS / f"{'-'.join([found['suite'], *found['data']])}.parquet"
+        write_results(path, kept(found))
         print(path)
 
 

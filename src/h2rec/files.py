@@ -159,8 +159,28 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write readable JSON atomically; key order is kept."""
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    """Write readable JSON atomically, what has no parts of its own on one line; key order is kept."""
+    write_text(path, _json_lines(value) + "\n")
+
+
+_JSON_WIDTH = 120
+"""Up to this length a list or mapping is one line with all that it holds."""
+
+
+def _json_lines(value: Any, indent: str = "") -> str:
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    parts = value.values() if isinstance(value, dict) else value
+    if len(text) <= _JSON_WIDTH or not isinstance(value, dict | list | tuple):
+        return text
+    if not any(isinstance(part, dict | list | tuple) for part in parts):
+        return text
+    written = [_json_lines(part, f"{indent} ") for part in parts]
+    if isinstance(value, dict):
+        written = [
+            f"{json.dumps(str(key), ensure_ascii=False)}: {w}" for key, w in zip(value, written, strict=True)
+        ]
+    first, last = "{}" if isinstance(value, dict) else "[]"
+    return f"{first}\n" + ",\n".join(f"{indent} {line}" for line in written) + f"\n{indent}{last}"
 
 
 def read_json(path: Path) -> Any:

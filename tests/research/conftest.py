@@ -9,9 +9,11 @@ from itertools import product
 
 import pytest
 
-from h2rec.research.suite.comparison import blocks_of, column_of, evidence, mark_places
+from h2rec.research.columns import mark_places
+from h2rec.research.suite.evidence import evidence
 from h2rec.research.suite.report import write_suite_report
 from h2rec.research.suite.suite import Suite
+from h2rec.research.suite.tables import blocks_of, column_of
 from h2rec.run.tables import SLICES
 from made_suite import write_suite
 
@@ -120,7 +122,7 @@ def made_up_tests(found, numbers):
             "p_t": other_p / 15,
         }
     for (data, protocol), part, metric in product(blocks_of(found), SLICES, found["metrics"]):
-        mark_places(column_of(found, data, protocol, part, metric))
+        mark_places(list(column_of(found, data, protocol, part, metric).values()))
 
 
 @pytest.fixture(scope="session")

@@ -2,15 +2,14 @@
 
 import io
 import json
-from dataclasses import replace
 
 import polars as pl
 import pytest
 from rich.console import Console
 
 from h2rec.evaluation.significance import compare_models
-from h2rec.research.suite.comparison import evidence
-from h2rec.research.suite.evidence import _shares
+from h2rec.research.suite.evidence import evidence, mean_shares
+from h2rec.research.suite.results import RESULTS_FILE, read_results
 from h2rec.research.suite.suite import Suite
 from h2rec.research.suite.terminal import comparison_table, contrast_table
 
@@ -48,7 +47,7 @@ def test_records_are_means_over_seeds_with_tests_against_the_tested_row(tiny):
     assert pop["effect_size"] > 0.1
     assert max(pop["p_bootstrap"], pop["p_t"]) < 0.05
     assert "difference" not in strong
-    assert json.loads((tiny.out / "results.json").read_text()) == json.loads(json.dumps(found))
+    assert read_results(tiny.out / RESULTS_FILE) == json.loads(json.dumps(found))
 
 
 def test_further_comparisons_are_tests_of_their_own(tiny):
@@ -118,7 +117,7 @@ def test_the_weights_that_validation_chose_are_told_for_every_seed(tiny):
     assert len(runs) == 2
 
 
-def test_shares_of_seeds_with_and_without_a_weight_of_popularity_are_averaged(tiny, tmp_path):
+def test_shares_of_seeds_with_and_without_a_weight_of_popularity_are_averaged():
     of_seeds = [
         {"branches": ["codes", "ids"], "by_rank": {"1": [0.2, 0.8]}, "by_popularity": {"0": [0.5, 0.5]}},
         {
@@ -127,12 +126,7 @@ def test_shares_of_seeds_with_and_without_a_weight_of_popularity_are_averaged(ti
             "by_popularity": {"0": [0.1, 0.7, 0.2], "1": [0.2, 0.2, 0.6]},
         },
     ]
-    jobs = [job for job in tiny.finished() if job.model == "H2Rec"]
-    moved = [replace(job, folder=tmp_path / str(job.seed)) for job in jobs]
-    for job, shares in zip(moved, of_seeds, strict=True):
-        job.folder.mkdir()
-        (job.folder / "shares.json").write_text(json.dumps(shares))
-    (found,) = _shares(moved)
+    found = mean_shares(of_seeds)
     assert found["branches"] == ["codes", "ids", "popularity"]
     assert found["by_rank"]["1"] == pytest.approx([0.3, 0.65, 0.05])
     assert found["by_popularity"]["0"] == pytest.approx([0.3, 0.6, 0.1])

@@ -6,8 +6,8 @@ import pytest
 
 from browser import opened
 from h2rec.errors import MissingExtraError
-from h2rec.research.suite.comparison import standing, verdicts
 from h2rec.research.suite.report import write_suite_report
+from h2rec.research.suite.tables import standing, verdicts
 
 PLOTS = ("sweep-0", "seesaw", "popularity", "popularity-gains", "gains", "exposure")
 PLOTS += ("sharing", "alpha", "shares-rank", "shares-popularity", "codes", "training", "loss")

@@ -4,7 +4,6 @@ import pytest
 import yaml
 
 from h2rec.errors import ConfigError
-from h2rec.research.suite.comparison import changes_along
 from h2rec.research.suite.files import tuned_file
 from h2rec.research.suite.suite import Suite
 from made_suite import rewritten
@@ -27,8 +26,8 @@ def test_a_sweep_makes_a_row_of_each_value(suite_file, tmp_path):
     alike = {"model.ties.temperature": [1, 2], "model.temperature": [1]}
     rows = Suite.load(rewritten(suite_file, sweep=alike), tmp_path).settings.rows
     assert list(rows) == [
-        "H2Rec, ties temperature 1",
-        "H2Rec, ties temperature 2",
+        "H2Rec, model ties temperature 1",
+        "H2Rec, model ties temperature 2",
         "H2Rec, model temperature 1",
     ]
     assert tuned_file(tmp_path, "shop", "H2Rec, weight -0.5") != tuned_file(
@@ -65,28 +64,6 @@ def test_a_sweep_stands_on_what_was_searched_for_its_model_and_beside_models_tha
     assert found == {"weak": (0.5, 0.3), "H2Rec, beta 0.0": (0.0, 0.25), "H2Rec, beta 0.5": (0.5, 0.35)}
     rows = suite.settings.rows
     assert (rows["weak"].key, rows["H2Rec, beta 0.5"].value) == (None, 0.5)
-
-
-def test_changes_along_a_sweep_are_those_of_each_model_from_its_first_value():
-    rows = {
-        f"{model}, share {share}": {"model": model, "key": "text.noise.share", "value": share}
-        for model in ("one", "other")
-        for share in (0.0, 0.2, 0.4)
-    }
-    means = dict(zip(rows, [0.4, 0.3, 0.1, 0.0, 0.2, 0.1], strict=True))
-    place = {"data": "shop", "protocol": "full", "slice": "tail", "metric": "hit@5"}
-    records = [place | {"model": row, "mean": mean} for row, mean in means.items()]
-    records += [record | {"metric": "mrr", "mean": 9.0} for record in records]
-    changes = changes_along({"rows": rows, "records": records}, "hit@5")
-    told = {(c["model"], c["value"]): c["relative"] for c in changes}
-    assert [told["one", share] for share in (0.0, 0.2, 0.4)] == pytest.approx([0, -0.25, -0.75])
-    assert [told["other", share] for share in (0.0, 0.2, 0.4)] == [None] * 3
-    # Without its first value nothing can be told of a model.
-    without = [record for record in records if record["model"] != "one, share 0.0"]
-    told = changes_along({"rows": rows, "records": without}, "hit@5")
-    assert [c["relative"] for c in told if c["model"] == "one"] == [None] * 2
-    plain = {row: facts | {"key": None} for row, facts in rows.items()}
-    assert changes_along({"rows": plain, "records": records}, "hit@5") == []
 
 
 def test_extending_adds_replaces_and_drops_rows(suite_file, tmp_path):

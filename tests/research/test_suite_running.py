@@ -14,7 +14,9 @@ import yaml
 import failing_runs
 from h2rec.cli.main import main
 from h2rec.errors import ConfigError
-from h2rec.research.suite.comparison import evidence
+from h2rec.research.suite.evidence import evidence
+from h2rec.research.suite.results import RESULTS_FILE, read_results
+from h2rec.research.suite.runs import write_hashes
 from h2rec.research.suite.suite import Suite
 from h2rec.research.workers import side_by_side
 from h2rec.run.config import key_of_settings
@@ -48,7 +50,7 @@ def test_a_killed_suite_goes_on_where_it_was_and_leaves_nobody_at_work(tiny, tmp
     words = [sys.executable, "-m", "h2rec", "-q", "compare", "tiny", "--out", str(out)]
     started = subprocess.Popen(words, env=os.environ | cache, stdout=subprocess.DEVNULL)
     until = time.monotonic() + 240
-    while len(list(out.glob("runs/*/*/*/metrics.json"))) < 3 and time.monotonic() < until:
+    while len(list(out.glob("runs/*/*/*/hashes.json"))) < 3 and time.monotonic() < until:
         time.sleep(0.02)
     workers = children(started.pid)
     assert workers
@@ -73,7 +75,8 @@ def test_an_interrupted_suite_stops_at_once(suite_file, tmp_path):
     script = (
         "import signal, failing_runs, h2rec.research.suite.suite as suite; from h2rec.cli.main import main; "
         "signal.signal(signal.SIGINT, signal.default_int_handler); "  # whoever starts the tests may ignore it
-        f"suite._run = failing_runs.run; main(['compare', {str(suite_file)!r}, '--out', {str(out)!r}, '--jobs', '2'])"
+        "suite.carry_out = failing_runs.run; "
+        f"main(['compare', {str(suite_file)!r}, '--out', {str(out)!r}, '--jobs', '2'])"
     )
     started = subprocess.Popen(
         [sys.executable, "-c", script],
@@ -108,7 +111,7 @@ def children(process):
 
 def test_a_failing_run_does_not_stop_the_others_and_only_what_is_asked_for_runs(suite_file, tmp_path):
     models = yaml.safe_load(suite_file.read_text())["models"]
-    broken = {"preset": "sasrec", "model": {"dim": 4096}}
+    broken = models["H2Rec"] | {"semantic_ids": {"quantizer": "gone.index.json"}}
     changed = {"broken": broken, "fine": models["weak"], "idle": models["weak"]}
     suite = Suite.load(rewritten(suite_file, models=changed), tmp_path / "out")
     failures = suite.run(cores=[0], only=["broken", "fine"])
@@ -126,7 +129,6 @@ def test_figures_of_another_key_are_not_taken_whatever_settings_lie_beside_them(
     assert suite.run(only=["weak"]) == {}
     (job,) = suite.finished()
     config, metrics = job.folder / "config.yaml", job.folder / "metrics.json"
-    (job.folder / "hashes.json").unlink(missing_ok=True)
     written, figures = yaml.safe_load(config.read_text()), json.loads(metrics.read_text())
     assert figures["provenance"]["settings"] == key_of_settings(written) == job.config.key
 
@@ -134,6 +136,7 @@ def test_figures_of_another_key_are_not_taken_whatever_settings_lie_beside_them(
         config.write_text(yaml.safe_dump(values))
         figures["provenance"]["settings"] = key
         metrics.write_text(json.dumps(figures))
+        write_hashes(job.folder)
         return suite.finished()
 
     # The file may be of a later run that did not come to its end: the figures' own key counts.
@@ -152,7 +155,7 @@ def test_a_process_that_is_killed_or_fails_oddly_does_not_stop_the_others(suite_
     weak = yaml.safe_load(suite_file.read_text())["models"]["weak"]
     rows = {"killed": weak, "odd": weak, "bare": weak, "one": weak, "two": weak}
     suite = Suite.load(rewritten(suite_file, models=rows), tmp_path / "out")
-    monkeypatch.setattr("h2rec.research.suite.suite._run", failing_runs.run)
+    monkeypatch.setattr("h2rec.research.suite.suite.carry_out", failing_runs.run)
     failures = {job.model: error for job, error in suite.run(jobs=2).items()}
     assert set(failures) == {"killed", "odd", "bare"}
     assert "its process was killed" in failures["killed"]
@@ -175,7 +178,7 @@ def test_figures_made_with_other_settings_are_left_out(suite_file, tmp_path, cap
     assert suite.run(only=["weak"]) == {}
     with pytest.raises(SystemExit):
         main(["compare", str(suite_file), "--out", str(out), "--tables", "--set", changed[0]])
-    assert {r["model"] for r in json.loads((out / "results.json").read_text())["records"]} == {"weak"}
+    assert {r["model"] for r in read_results(out / RESULTS_FILE)["records"]} == {"weak"}
     assert "left out, made with other settings: 1 runs" in capsys.readouterr().out
     # Nor are figures of what the files held once; where they are not at hand, nobody can tell.
     (tmp_path / "interactions.csv").write_text((tmp_path / "interactions.csv").read_text() + "u0,i1,99\n")
@@ -237,7 +240,7 @@ def test_what_is_done_is_not_opened_again_and_rows_of_one_training_come_last(
     assert len(list(suite.stages.glob("train-*"))) == 2
     assert suite.run() == {}
     (tmp_path / "out/runs/shop/weak/seed-0/shares.json").unlink()
-    assert suite.run() == {}
+    assert Suite.load(suite_file, tmp_path / "out").run() == {}
     assert begun == [["H2Rec", "weak", "H2Rec, ranked"], [], ["weak"]]
 
 

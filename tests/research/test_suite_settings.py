@@ -41,7 +41,7 @@ def test_a_wrong_key_names_the_run(suite_file, tmp_path):
             r"data\.shop: expected the keys of a run's configuration, found a\.csv",
         ),
         ({"data": {"../shop": {}}}, "'../shop' can't be the name of a data set's folder"),
-        ({"base": {"train": 5}}, "train: expected keys and values, found 5"),
+        ({"base": {"loss": 5}}, "loss"),
         ({"seeds": [0, 0]}, r"\[0, 0\] names something twice"),
         ({"seeds": [True]}, "seeds"),
         ({"metrics": ["ndgc@10"]}, "unknown metric 'ndgc@10'"),

@@ -10,7 +10,6 @@ from h2rec.errors import ConfigError
 from h2rec.research.search.space import value_at
 from h2rec.research.suite.suite import Suite
 from h2rec.research.suite.tuning import tune_suite
-from h2rec.run.config import RunConfig
 from made_suite import rewritten
 
 
@@ -36,19 +35,20 @@ def test_every_trained_row_is_searched_and_compare_takes_what_was_found(suite_fi
     # What was not searched stays the suite's, and a row without a file stays as it is.
     assert tuned[0].train.epochs == 1
     (recent,) = {job.config.model.dropout for job in suite.jobs if job.model == "Pop, recent"}
-    assert recent == RunConfig.parse({"data": tuned[0].data.model_dump()}).model.dropout
+    untuned = Suite.load(suite_file, tmp_path / "out")
+    assert recent == next(job.config.model.dropout for job in untuned.jobs if job.model == "Pop, recent")
 
 
 def test_a_row_may_take_what_was_searched_for_another_one(suite_file, tmp_path):
     folder = tmp_path / "tuned"
     (folder / "shop").mkdir(parents=True)
-    (folder / "shop" / "h2rec.yaml").write_text("{model: {dropout: 0.25}, loss: {beta: 0.9}}")
-    less, trained = {"loss": {"beta": 0.1}}, {"train": {"epochs": 1}}
+    (folder / "shop" / "h2rec.yaml").write_text("{model: {dropout: 0.25, ties: {alignment: {beta: 0.9}}}}")
+    less, trained = {"model": {"ties": {"alignment": {"beta": 0.1}}}}, {"train": {"epochs": 1}}
     models = {"weak": less | trained, "H2Rec": less | trained, "other": less}
     rewritten(suite_file, models=models, tuned_as={"weak": "H2Rec"})
     suite = Suite.load(suite_file, tmp_path / "out", tuned=folder)
     # What was searched for a row wins over its own keys; a row that takes it keeps what it differs by.
-    assert {job.model: job.config.loss.beta for job in suite.jobs} == {
+    assert {job.model: job.config.model.ties.alignment.beta for job in suite.jobs} == {
         "weak": 0.1,
         "H2Rec": 0.9,
         "other": 0.1,
@@ -62,7 +62,9 @@ def test_a_row_may_take_what_was_searched_for_another_one(suite_file, tmp_path):
     assert tune_suite(suite, 1, only=["weak"]) == {}
     assert not (tmp_path / "out" / "search").exists()
     # So do all rows of a model that is swept.
-    rewritten(suite_file, models=models, tuned_as={"weak": "H2Rec"}, sweep={"loss.beta": [0.0, 0.5]})
+    rewritten(
+        suite_file, models=models, tuned_as={"weak": "H2Rec"}, sweep={"model.ties.alignment.beta": [0.0, 0.5]}
+    )
     swept = Suite.load(suite_file, tmp_path / "swept", tuned=folder)
     assert {job.config.model.dropout for job in swept.jobs if job.model.startswith("weak")} == {0.25}
     assert tune_suite(swept, 1, only=["weak, beta 0.0"]) == {}

@@ -9,10 +9,12 @@ from rich.markup import escape
 from h2rec.claims import claim_file
 from h2rec.cli.numbers import read_numbers
 from h2rec.errors import ConfigError, H2RecError, MissingExtraError
-from h2rec.research.suite.comparison import evidence, verdicts
+from h2rec.research.suite.evidence import evidence
 from h2rec.research.suite.files import shipped_suites, suite_path
 from h2rec.research.suite.report import write_index, write_suite_report
+from h2rec.research.suite.results import RESULTS_FILE
 from h2rec.research.suite.suite import Suite
+from h2rec.research.suite.tables import blocks_of, verdicts
 from h2rec.research.suite.terminal import comparison_table, contrast_table
 from h2rec.templates import is_page
 from h2rec.terminal import Console, result_console
@@ -68,7 +70,7 @@ def compare(
         bool, typer.Option("--tables", help="Run nothing: tables and report of what is finished.")
     ] = False,
 ) -> None:
-    """Run suites, or go on with them: tables, tests, `results.json` and `report.html`; finished runs are reused.
+    """Run suites, or go on with them: tables, tests, `results.parquet` and `report.html`; finished runs are reused.
 
     Several suites share their stages, and get an `index.html` of what all of them say.
     """
@@ -129,7 +131,7 @@ def compare(
 def _tell(suite: Suite, console: Console) -> dict[str, Any]:
     """Print what is finished of a suite and write its report; return the evidence."""
     found = evidence(suite)
-    for name, protocol in dict.fromkeys((r["data"], r["protocol"]) for r in found["records"]):
+    for name, protocol in blocks_of(found):
         console.print(comparison_table(found, name, protocol))
         if (contrasts := contrast_table(found, name, protocol)) is not None:
             console.print(contrasts)
@@ -147,7 +149,7 @@ def _tell(suite: Suite, console: Console) -> dict[str, Any]:
         console.print(f"left out, made with other settings: {len(stale)} runs", soft_wrap=True)
     for job, error in suite.failed().items():
         console.print(f"failed: {job.data}, {job.model}, seed {job.seed}: {error}", markup=False)
-    console.print(f"figures and tests: {suite.out / 'results.json'}", soft_wrap=True)
+    console.print(f"figures and tests: {suite.out / RESULTS_FILE}", soft_wrap=True)
     try:
         write_suite_report(suite.out / "report.html", found)
         console.print(f"report: {suite.out / 'report.html'}", soft_wrap=True)

@@ -95,6 +95,6 @@ def merge(under: Any, over: Any) -> Any:
         return over
     for key in ("name", "kind"):
         default = "branches" if key == "name" and "branches" in under else None
-        if key in over and over[key] != under.get(key, default):
+        if isinstance(over.get(key), str) and over[key] != under.get(key, default):
             return dict(over)
     return {**under, **{key: merge(under.get(key), value) for key, value in over.items()}}

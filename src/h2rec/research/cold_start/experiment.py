@@ -26,7 +26,7 @@ from h2rec.models.settings import ModelSettings
 from h2rec.models.warm_start import text_vectors
 from h2rec.research.cold_start.cases import ColdCases, cold_cases, withheld_items, write_warm_files
 from h2rec.research.cold_start.scorers import OneBranch, SameForAll, TextNeighbours, hash_ids, with_new_ids
-from h2rec.research.suite.comparison import mark_places, over_seeds, tests_against
+from h2rec.research.columns import mark_places, over_seeds, tests_against
 from h2rec.run.config import RunConfig
 from h2rec.run.learning import EVALUATION_SEED
 from h2rec.run.pipeline import Pipeline
@@ -77,7 +77,7 @@ def cold_start(
     Returns
     -------
     dict
-        Written to `cold_start.json`: ``records`` as those of `comparison.evidence`, with the protocols "among all
+        Written to `cold_start.json`: ``records`` as those of `evidence`, with the protocols "among all
         items" (without those of the history, where the data's rule for repeats excludes them) and "among cold items";
         the name of the data set and counts; ``repeats``: that rule;
         ``shared_levels``: how many withheld items share that many leading codes with a known one.

@@ -1,166 +1,233 @@
-"""What a suite's runs say beside the main figures: groups, exposure, intent, codes, curves, cost, origin."""
+"""What a suite's finished runs say: means and tests over seeds, and what lies beside them."""
 
 import logging
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from pathlib import Path
 
 import numpy as np
+import polars as pl
 
 from h2rec.errors import DataError
-from h2rec.files import read_json
-from h2rec.research.suite.suite import Job, Suite
-from h2rec.run.stages import read_stage
+from h2rec.evaluation.significance import compare_models
+from h2rec.files import read_json, write_json
+from h2rec.frames import read_parquet
+from h2rec.research.columns import Record, mark_places, over_seeds, tests_against
+from h2rec.research.suite.results import RESULTS_FILE, write_results
+from h2rec.research.suite.runs import Job
+from h2rec.research.suite.suite import Suite
+from h2rec.run.stages import StageStore, read_stage
+from h2rec.run.tables import SLICES
 
 logger = logging.getLogger(__name__)
 
-Record = dict[str, Any]
-
-
-def context(suite: Suite) -> dict[str, Any]:
-    """Collect it from the finished runs.
-
-    Returns
-    -------
-    dict
-        ``data``: sizes of the data sets. ``rows``: model, swept key and value of every row. ``groups``: means over
-        seeds by popularity, history length and code collision; ``weighted_head``: the head weighted by popularity.
-        ``exposure``: who gets shown. ``blend``: weights that validation chose for H2Rec's branches, one a seed.
-        ``intent``: alpha by level. ``shares``: what each branch gives to the scores. ``diagnosis``: the failure signs
-        of the last epoch of training, means over seeds. ``codes``: use of the codebooks. ``curves``: loss and
-        validation by epoch. ``repeats``: by data set, how they were treated and how many there are.
-        ``tuned``: by data set, rows whose settings were searched. ``cost``, ``failures`` and ``provenance``.
-    """
-    found: dict[str, list[Record]] = {
-        name: []
-        for name in (
-            "groups",
-            "weighted_head",
-            "exposure",
-            "blend",
-            "intent",
-            "shares",
-            "diagnosis",
-            "codes",
-            "curves",
-        )
-    }
-    sizes, repeats = {}, {}
-    finished = suite.finished()
-    for data in suite.settings.data:
-        for row in suite.settings.rows:
-            jobs = [job for job in finished if (job.data, job.model) == (data, row)]
-            if not jobs:
-                continue
-            metrics = [read_json(job.folder / "metrics.json") for job in jobs]
-            sizes[data] = {name: metrics[0]["data"].get(name) for name in ("users", "items", "interactions")}
-            repeats[data] = metrics[0]["repeats"]
-            origin = {"data": data, "model": row}
-            found["groups"] += [origin | group for group in _groups(metrics, suite.settings.metrics)]
-            found["weighted_head"] += [
-                origin | block for block in _weighted_head(metrics, suite.settings.metrics)
-            ]
-            found["exposure"] += [origin | block for block in _exposure(metrics)]
-            found["blend"] += [origin | block for block in _blend(metrics)]
-            found["intent"] += [origin | block for block in _intent(jobs)]
-            found["shares"] += [origin | block for block in _shares(jobs)]
-            found["diagnosis"] += [origin | block for block in _diagnosis(suite, metrics)]
-            found["codes"] += [origin | block for block in _codes(jobs[0])]
-            found["curves"] += [
-                origin | _curve(suite, job, of_job) for job, of_job in zip(jobs, metrics, strict=True)
-            ]
-    rows = suite.settings.rows
-    return {
-        "data": sizes,
-        "repeats": repeats,
-        "rows": {
-            name: {"model": row.model, "key": row.key, "value": row.value} for name, row in rows.items()
-        },
-        **found,
-        "tuned": {data: [row for where, row in suite.searched if where == data] for data in sizes},
-        "cost": _cost(suite, finished),
-        "failures": [
-            {"data": job.data, "model": job.model, "seed": job.seed, "error": error}
-            for job, error in suite.failed().items()
-        ],
-        "provenance": _provenance(finished),
-    }
-
-
-def _groups(metrics: Sequence[Record], names: Sequence[str]) -> Iterable[Record]:
-    for protocol, blocks in metrics[0]["test"].items():
-        for number, group in enumerate(blocks["groups"]):
-            same = [of_run["test"][protocol]["groups"][number] for of_run in metrics]
-            told = {
-                "protocol": protocol,
-                "kind": group["kind"],
-                "name": group["name"],
-                "cases": group["cases"],
-                **({"apart": group["apart"]} if "apart" in group else {}),
-            }
-            yield told | _means(same, [name for name in names if name in group])
-
-
-def _weighted_head(metrics: Sequence[Record], names: Sequence[str]) -> Iterable[Record]:
-    for protocol, blocks in metrics[0]["test"].items():
-        same = [of_run["test"][protocol]["head_by_popularity"] for of_run in metrics]
-        reported = [name for name in names if name in blocks["head_by_popularity"]]
-        yield {"protocol": protocol, **_means(same, reported)}
-
-
-def _exposure(metrics: Sequence[Record]) -> Iterable[Record]:
-    same = [
-        of_run["test"]["full"]["exposure"]
-        for of_run in metrics
-        if "exposure" in of_run["test"].get("full", {})
-    ]
-    if same:
-        yield _means(same, list(same[0]))
-
-
-def _blend(metrics: Sequence[Record]) -> Iterable[Record]:
-    found = [of_run["blend"]["weights"] for of_run in metrics if "blend" in of_run]
-    if found:
-        yield {"weights": {branch: [weights.get(branch, 0.0) for weights in found] for branch in found[0]}}
-
-
-def _intent(jobs: Sequence[Job]) -> Iterable[Record]:
-    found = [read_json(path) for job in jobs if (path := job.folder / "intent.json").exists()]
-    found = [of_run for of_run in found if of_run is not None]
-    if found:
-        yield {"alpha": {part: np.mean([f[part] for f in found], axis=0).tolist() for part in found[0]}}
-
-
-def _shares(jobs: Sequence[Job]) -> Iterable[Record]:
-    found = [read_json(path) for job in jobs if (path := job.folder / "shares.json").exists()]
-    found = [of_run for of_run in found if of_run is not None]
-    if not found:
-        return
-    # Popularity is a branch of those seeds alone whose validation gave it a weight: others' scores have none of it.
-    branches = list(dict.fromkeys(branch for of_run in found for branch in of_run["branches"]))
-    told: Record = {"branches": branches}
-    for kind in ("by_rank", "by_popularity"):
-        told[kind] = {}
-        for name in dict.fromkeys(name for of_run in found for name in of_run[kind]):
-            given = [
-                dict(zip(of_run["branches"], of_run[kind][name], strict=True))
-                for of_run in found
-                if name in of_run[kind]
-            ]
-            told[kind][name] = [
-                float(np.mean([of_run.get(branch, 0.0) for of_run in given])) for branch in branches
-            ]
-    yield told
-
+Runs = Mapping[Job, Record]
+"""Finished runs and their metrics."""
 
 SIGNS = ("alpha_entropy", "mca_to_hid_norm", "positives_per_item")
 """What a training's log tells of the ways in which two branches fail."""
 
 
-def _diagnosis(suite: Suite, metrics: Sequence[Record]) -> Iterable[Record]:
-    logs = [_training(suite, of_run)["log"] for of_run in metrics]
-    last = [log[-1] for log in logs if log and SIGNS[0] in log[-1]]
-    if last:
-        yield {name: float(np.mean([epoch[name] for epoch in last])) for name in SIGNS if name in last[0]}
+def evidence(suite: Suite) -> Record:
+    """Collect all that the finished runs of a suite say; written to `results.parquet`, too.
+
+    Returns
+    -------
+    dict
+        ``records``: a figure each, by data set, protocol, slice, metric and row: `mean` and `spread` (standard
+        deviation) over `seeds`, `place` (1 best), and the tested row's `difference` from it, the `relative` one, its
+        interval (`low`, `high`), Holm-corrected p-values and Cohen's d_z (`effect_size`). ``contrasts``: the same of
+        the suite's further tests, of `model` against `other`. ``rows``: model, swept key and value of every row. Beside
+        them, means over seeds by data set and row: ``groups`` (by popularity, history length, code collision),
+        ``weighted_head``, ``exposure``, ``intent`` (alpha by level), ``shares`` of the branches in the scores,
+        ``diagnosis`` (failure signs of the last epoch); and ``blend`` (chosen weights, one a seed), ``codes``,
+        ``curves`` (one a run). By data set: ``data`` (sizes), ``repeats``, ``tuned`` (rows that were searched). Then
+        ``cost``, ``failures``, ``provenance``. Reports and documents are made of this and of nothing else.
+    """
+    runs = {job: read_json(job.folder / "metrics.json") for job in suite.finished()}
+    settings = suite.settings
+    found: Record = {
+        "suite": suite.name,
+        "title": settings.title,
+        "tested": settings.tested,
+        "metrics": settings.metrics,
+        "records": [],
+        "contrasts": [],
+        "data": {},
+        "repeats": {},
+        "rows": {
+            name: {"model": row.model, "key": row.key, "value": row.value}
+            for name, row in settings.rows.items()
+        },
+        "groups": [],
+        "weighted_head": [],
+        "exposure": [],
+        "blend": [],
+        "intent": [],
+        "shares": [],
+        "diagnosis": [],
+        "codes": [],
+        "curves": [],
+    }
+    for data in settings.data:
+        of_data = {job: metrics for job, metrics in runs.items() if job.data == data}
+        if not of_data:
+            continue
+        first = next(iter(of_data.values()))
+        found["data"][data] = {name: first["data"].get(name) for name in ("users", "items", "interactions")}
+        found["repeats"][data] = first["repeats"]
+        # All runs of a data set report alike; a sample of 100 has no Hit@500.
+        for protocol, blocks in first["test"].items():
+            if reported := [metric for metric in settings.metrics if metric in blocks["overall"]]:
+                place = {"data": data, "protocol": protocol}
+                found["records"] += [place | r for r in _records(suite, of_data, protocol, reported)]
+                found["contrasts"] += [place | r for r in _contrasts(suite, of_data, protocol, reported)]
+        for row in settings.rows:
+            of_row = {job: metrics for job, metrics in of_data.items() if job.model == row}
+            for table, record in _beside(suite, of_row) if of_row else ():
+                found[table].append({"data": data, "model": row} | record)
+    found |= {
+        "tuned": {data: [row for where, row in suite.searched if where == data] for data in found["data"]},
+        "cost": _cost(suite, runs),
+        "failures": [
+            {"data": job.data, "model": job.model, "seed": job.seed, "error": error}
+            for job, error in suite.failed().items()
+        ],
+        "provenance": _provenance(runs),
+    }
+    write_results(suite.out / RESULTS_FILE, found)
+    return found
+
+
+def _records(suite: Suite, runs: Runs, protocol: str, reported: list[str]) -> Iterator[Record]:
+    names = [name for name in suite.settings.rows if any(job.model == name for job in runs)]
+    tests = _tests(suite, suite.settings.tested, names, runs, protocol=protocol, reported=reported)
+    for part, metric in product(SLICES, reported):
+        column = []
+        for name in names:
+            values = [
+                of_run["test"][protocol][part][metric] for job, of_run in runs.items() if job.model == name
+            ]
+            place = {"slice": part, "metric": metric, "model": name}
+            column.append(place | over_seeds(values) | tests.get(f"{part}/{metric}/{name}", {}))
+        mark_places(column)
+        yield from column
+
+
+def _contrasts(suite: Suite, runs: Runs, protocol: str, reported: list[str]) -> Iterator[Record]:
+    """The further tests that the suite plans, among the rows that have figures; corrected over a row's others."""
+    present = {job.model for job in runs}
+    for model, planned in suite.settings.contrasts.items():
+        others = [name for name in planned if name in present]
+        of_pair = {job: metrics for job, metrics in runs.items() if job.model in (model, *others)}
+        tests = _tests(suite, model, [*others, model], of_pair, protocol=protocol, reported=reported)
+        for other, part, metric in product(others, SLICES, reported):
+            if test := tests.get(f"{part}/{metric}/{other}"):
+                yield {"slice": part, "metric": metric, "model": model, "other": other, **test}
+
+
+def _tests(
+    suite: Suite, tested: str, names: Sequence[str], runs: Runs, *, protocol: str, reported: list[str]
+) -> dict[str, Record]:
+    """Tests of rows against one of them, by ``slice/metric/row``; done once for the same runs."""
+    jobs = list(runs)
+    if len(names) < 2 or all(job.model != tested for job in jobs):
+        return {}
+    keys = [[job.model, job.seed, runs[job]["provenance"]["stages"]["evaluate"]] for job in jobs]
+    depends = {"runs": keys, "tested": tested, "protocol": protocol, "metrics": reported}
+
+    def work(folder: Path) -> None:
+        ranks = {
+            name: [
+                read_parquet(job.folder / "ranks.parquet").filter(pl.col("split") == "test")
+                for job in jobs
+                if job.model == name
+            ]
+            for name in names
+        }
+        head = np.array(read_json(jobs[0].folder / "head.json"), dtype=bool)
+        slices = {"overall": np.ones_like(head), "head": head, "tail": ~head}
+        frame = compare_models(
+            ranks, tested, reported, protocol=protocol, slices=slices, family=("slice", "metric")
+        )
+        write_json(folder / "tests.json", tests_against(frame))
+
+    stage = StageStore(suite.stages).run("tests", depends, work)
+    found: dict[str, Record] = read_json(stage.folder / "tests.json")
+    return found
+
+
+def _beside(suite: Suite, runs: Runs) -> Iterator[tuple[str, Record]]:
+    """Records of one row on one data set, each with the name of its list."""
+    all_metrics, names = list(runs.values()), suite.settings.metrics
+    for protocol, blocks in all_metrics[0]["test"].items():
+        same = [metrics["test"][protocol] for metrics in all_metrics]
+        for number, group in enumerate(blocks["groups"]):
+            told = {name: group[name] for name in ("kind", "name", "cases", "apart") if name in group}
+            means = _means([block["groups"][number] for block in same], names)
+            yield "groups", {"protocol": protocol, **told, **means}
+        means = _means([block["head_by_popularity"] for block in same], names)
+        yield "weighted_head", {"protocol": protocol, **means}
+        if protocol == "full" and "exposure" in blocks:
+            yield "exposure", _means([block["exposure"] for block in same], list(blocks["exposure"]))
+    if blends := [metrics["blend"]["weights"] for metrics in all_metrics if "blend" in metrics]:
+        yield "blend", {"weights": {name: [b.get(name, 0.0) for b in blends] for name in blends[0]}}
+    if alphas := _written(runs, "intent.json"):
+        yield (
+            "intent",
+            {"alpha": {part: np.mean([a[part] for a in alphas], axis=0).tolist() for part in alphas[0]}},
+        )
+    if shares := _written(runs, "shares.json"):
+        yield "shares", mean_shares(shares)
+    trainings = [_training(suite, metrics) for metrics in all_metrics]
+    last = [training["log"][-1] for training in trainings if training["log"]]
+    if signs := [epoch for epoch in last if SIGNS[0] in epoch]:
+        yield "diagnosis", _means(signs, SIGNS)
+    for audit in _written(runs, "audit.json")[:1]:
+        facts = ("level", "codebook_size", "used", "perplexity")
+        levels = [{name: level[name] for name in facts} for level in audit["levels"]]
+        yield "codes", {"levels": levels, "colliding_share": audit["collisions"]["rate"]}
+    for (job, metrics), training in zip(runs.items(), trainings, strict=True):
+        log, select = training["log"], training["selected_by"]
+        yield (
+            "curves",
+            {
+                "seed": job.seed,
+                "loss": [[epoch["epoch"], round(epoch["loss"], 6)] for epoch in log],
+                "valid": [[e["epoch"], round(e["valid"][select], 6)] for e in log if "valid" in e],
+                "selected_by": select,
+                "best_epoch": metrics["training"]["best_epoch"],
+                "parameters": metrics["training"]["parameters"],
+                "seconds_per_epoch": metrics["timing"]["seconds_per_epoch"],
+            },
+        )
+
+
+def _means(blocks: Sequence[Record], names: Sequence[str]) -> Record:
+    """Means over seeds of the figures that there are; None where no seed has a case."""
+    shown = [name for name in names if name in blocks[0]]
+    values = {name: [block[name] for block in blocks if block[name] is not None] for name in shown}
+    return {name: float(np.mean(known)) if known else None for name, known in values.items()}
+
+
+def _written(runs: Runs, name: str) -> list[Record]:
+    """What a file of the runs' folders says, of those that have one that says something."""
+    paths = [job.folder / name for job in runs]
+    return [content for path in paths if path.exists() and (content := read_json(path)) is not None]
+
+
+def mean_shares(shares: Sequence[Record]) -> Record:
+    """Mean over seeds of what each branch gives to the scores, by place of the list and by popularity.
+
+    Popularity is a branch of those seeds alone whose validation gave it a weight: others' scores have none of it.
+    """
+    branches = list(dict.fromkeys(branch for of_run in shares for branch in of_run["branches"]))
+    told: Record = {"branches": branches, "by_rank": {}, "by_popularity": {}}
+    for kind in ("by_rank", "by_popularity"):
+        for name in dict.fromkeys(name for of_run in shares for name in of_run[kind]):
+            own = [dict(zip(s["branches"], s[kind][name], strict=True)) for s in shares if name in s[kind]]
+            told[kind][name] = [float(np.mean([s.get(branch, 0.0) for s in own])) for branch in branches]
+    return told
 
 
 def _training(suite: Suite, metrics: Record) -> Record:
@@ -175,73 +242,43 @@ def _training(suite: Suite, metrics: Record) -> Record:
     return {"log": [], "selected_by": None}
 
 
-def _codes(job: Job) -> Iterable[Record]:
-    path = job.folder / "audit.json"
-    if path.exists():
-        audited = read_json(path)
-        levels = [
-            {name: level[name] for name in ("level", "codebook_size", "used", "perplexity")}
-            for level in audited["levels"]
-        ]
-        yield {"levels": levels, "colliding_share": audited["collisions"]["rate"]}
-
-
-def _curve(suite: Suite, job: Job, metrics: Record) -> Record:
-    trained = _training(suite, metrics)
-    select = trained["selected_by"]
-    return {
-        "seed": job.seed,
-        "loss": [[entry["epoch"], round(entry["loss"], 6)] for entry in trained["log"]],
-        "valid": [[e["epoch"], round(e["valid"][select], 6)] for e in trained["log"] if "valid" in e],
-        "selected_by": select,
-        "best_epoch": metrics["training"]["best_epoch"],
-        "parameters": metrics["training"]["parameters"],
-        "seconds_per_epoch": metrics["timing"]["seconds_per_epoch"],
-    }
-
-
-def _means(blocks: Sequence[Record], names: Sequence[str]) -> Record:
-    found: Record = {}
-    for name in names:
-        values = [block[name] for block in blocks if block[name] is not None]
-        found[name] = float(np.mean(values)) if values else None
-    return found
-
-
-def _cost(suite: Suite, finished: Sequence[Job]) -> Record:
+def _cost(suite: Suite, runs: Runs) -> Record:
     """CPU hours of all stages that the runs stand on, whoever made them; what rows share counts for the first one."""
     seconds = dict.fromkeys(suite.settings.rows, 0.0)
     counted = set()
-    for job in finished:
-        origin = read_json(job.folder / "metrics.json")["provenance"]
+    for job, metrics in runs.items():
+        origin = metrics["provenance"]
         for name, key in origin["stages"].items():
             if (name, key) not in counted:
                 counted.add((name, key))
                 seconds[job.model] += origin["made"][name]["cpu_seconds"]
     return {
         "runs": len(suite.jobs),
-        "runs_finished": len(finished),
+        "runs_finished": len(runs),
         "cpu_hours": sum(seconds.values()) / 3600,
         "cpu_hours_by_row": {row: value / 3600 for row, value in seconds.items()},
     }
 
 
-def _provenance(finished: Sequence[Job]) -> Record:
+def _provenance(runs: Runs) -> Record:
     """What the runs have in common or not: each fact as the list of its different values.
 
     Of the stages that decide the figures, that is, not of the command that collected them: a stage may be another's.
     """
-    runs = [read_json(job.folder / "metrics.json")["provenance"] for job in finished]
-    origins = [
-        made for run in runs for name, made in run["made"].items() if name in ("train", "blend", "evaluate")
+    origins = [metrics["provenance"] for metrics in runs.values()]
+    made = [
+        origin["made"][name]
+        for origin in origins
+        for name in ("train", "blend", "evaluate")
+        if name in origin["made"]
     ]
-    dates = sorted(origin["date"] for origin in origins)
-    machines = {tuple(origin["machine"].items()) for origin in origins}
+    dates = sorted(stage["date"] for stage in made)
+    machines = {tuple(stage["machine"].items()) for stage in made}
     return {
-        "commands": sorted({origin["command"] for origin in origins}),
-        "commits": sorted({str(origin["commit"]) for origin in origins}),
-        "h2rec": sorted({origin["h2rec"] for origin in origins}),
-        "seeds": sorted({run["seed"] for run in runs}),
+        "commands": sorted({stage["command"] for stage in made}),
+        "commits": sorted({str(stage["commit"]) for stage in made}),
+        "h2rec": sorted({stage["h2rec"] for stage in made}),
+        "seeds": sorted({origin["seed"] for origin in origins}),
         "machines": [dict(facts) for facts in sorted(machines, key=str)],
         "first": dates[0] if dates else None,
         "last": dates[-1] if dates else None,

@@ -3,12 +3,14 @@
 import os
 import re
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 from h2rec.data.sources import list_sources
 from h2rec.errors import ConfigError
 from h2rec.run.config import read_yaml
+from h2rec.run.presets import merge
 
 SHIPPED = Path(__file__).parent / "shipped"
 DATASETS_VARIABLE = "H2REC_DATASETS"
@@ -217,21 +219,8 @@ def read_tuned(folder: Path, data: str, row: str) -> Values:
 
 
 def merged(*parts: Mapping[str, Any]) -> Values:
-    """Merge nested mappings; where two give a value for a key, the later one wins.
-
-    Raises
-    ------
-    ConfigError
-        If one has keys where an earlier one has a value.
-    """
-    result: Values = {}
-    for part in parts:
-        for key, value in part.items():
-            before = result.get(key)
-            if isinstance(value, Mapping) and before is not None and not isinstance(before, Mapping):
-                raise ConfigError(f"{key}: expected keys and values, found {before}")
-            both = isinstance(value, Mapping) and isinstance(before, Mapping)
-            result[key] = merged(result[key], value) if both else value
+    """Merge nested mappings, as presets are: the later one wins."""
+    result: Values = reduce(merge, parts, {})
     return result
 
 

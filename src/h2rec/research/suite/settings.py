@@ -147,13 +147,10 @@ class SuiteSettings(Settings):
         return found
 
     def _short(self, key: str) -> str:
-        """The end of a swept key that tells it from the other ones."""
-        parts = key.split(".")
-        for start in range(len(parts) - 1, 0, -1):
-            end = parts[start:]
-            if not any(other.split(".")[-len(end) :] == end for other in self.sweep if other != key):
-                return " ".join(end).replace("_", " ")
-        return " ".join(parts).replace("_", " ")
+        """The end of a swept key, where no other one ends alike."""
+        end = key.rpartition(".")[2]
+        alike = [other for other in self.sweep if other.rpartition(".")[2] == end]
+        return (end if len(alike) == 1 else key.replace(".", " ")).replace("_", " ")
 
     @property
     def tested(self) -> str:

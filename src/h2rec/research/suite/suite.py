@@ -2,36 +2,21 @@
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from h2rec.claims import claim_names
 from h2rec.cores import available_cores, default_threads
-from h2rec.errors import ConfigError, DataError, H2RecError
-from h2rec.files import read_json, write_json
+from h2rec.errors import ConfigError, DataError
 from h2rec.progress import progress_bar
-from h2rec.research.intent import intent_by_popularity
-from h2rec.research.shares import branch_shares
-from h2rec.research.suite.figures import HASHES, Figures, write_hashes
 from h2rec.research.suite.files import Values, merged, read_suite, read_tuned, suite_path, tuned_file
+from h2rec.research.suite.results import RESULTS_FILE, read_results
+from h2rec.research.suite.runs import Figures, Job, carry_out, failure_of, write_failure
 from h2rec.research.suite.settings import Row, SuiteSettings
 from h2rec.research.workers import side_by_side
 from h2rec.run.config import RunConfig, apply_override
-from h2rec.run.pipeline import Pipeline
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, eq=False)
-class Job:
-    """One run of a suite."""
-
-    data: str
-    model: str
-    seed: int
-    config: RunConfig
-    folder: Path
 
 
 class Suite:
@@ -145,8 +130,12 @@ class Suite:
         firsts: dict[str, Job] = {}
         for job in self.jobs:
             first = firsts.setdefault(job.data, job)
-            for part in ("data", "evaluate"):
-                if getattr(job.config, part) != getattr(first.config, part):
+            pairs = {
+                "data": (job.config.data, first.config.data),
+                "evaluate": (job.config.evaluate, first.config.evaluate),
+            }
+            for part, (own, other) in pairs.items():
+                if own != other:
                     raise ConfigError(
                         f"{job.data}: rows '{first.model}' and '{job.model}' differ in '{part}', so their figures "
                         "can't be compared",
@@ -172,7 +161,7 @@ class Suite:
         for folder in (self.out, self.stages):
             if folder.exists() and not folder.is_dir():
                 raise ConfigError(f"{folder}: is no folder")
-        claim_names(self.out, ("results.json", "report.html"), _is_suite)
+        claim_names(self.out, (RESULTS_FILE, "report.html"), _is_suite)
         for told, place in (
             ("lie in one folder", _file_name),
             ("have one file of tuned settings", lambda row: tuned_file(Path(), "", row).name),
@@ -215,7 +204,7 @@ class Suite:
             If there is no such row or core, or no file of a data set's interactions or items.
         """
         chosen = self.chosen(only)
-        wanted = _shared_last([job for job in chosen if not self._is_whole(job)])
+        wanted = _shared_last([job for job in chosen if self._figures.made_with(job) != job.config.key])
         for job in wanted:
             for path in (job.config.data.interactions, job.config.data.items):
                 if path is not None and not path.exists():
@@ -225,24 +214,13 @@ class Suite:
         with progress_bar("suite", len(chosen), "runs") as advance:
             advance(len(chosen) - len(wanted))
             tasks = {job: (job, self.stages, threads) for job in wanted}
-            for job, outcome in side_by_side(_run, tasks, jobs, cores=cores):
+            for job, outcome in side_by_side(carry_out, tasks, jobs, cores=cores):
                 if isinstance(outcome, BaseException):
-                    failures[job] = self._failure(job, outcome)
+                    failures[job] = write_failure(job, outcome)
                 else:
                     logger.info("finished: %s, %s, seed %d", job.data, job.model, job.seed)
                 advance(1)
         return failures
-
-    @staticmethod
-    def _failure(job: Job, error: BaseException) -> str:
-        """Tell of a run that failed, write it down, and return what is told."""
-        # A full disk or a folder that can't be written to is nothing that a traceback explains.
-        expected = isinstance(error, H2RecError | OSError)
-        told = str(error) if expected else f"{type(error).__name__}: {error}"
-        write_json(job.folder / "failure.json", {"error": told, "settings": job.config.key})
-        trace = None if expected else error
-        logger.error("%s, %s, seed %d failed: %s", job.data, job.model, job.seed, told, exc_info=trace)
-        return told
 
     def chosen(self, only: Sequence[str]) -> list[Job]:
         """Return the runs of some rows, all if none is named.
@@ -259,54 +237,22 @@ class Suite:
 
     def finished(self) -> list[Job]:
         """Runs whose figures are there, whether or not all are; those of other settings are not (see `stale`)."""
-        return [job for job in self.jobs if self._made_with(job) == job.config.key]
+        return [job for job in self.jobs if self._figures.made_with(job) == job.config.key]
 
     def stale(self) -> list[Job]:
         """Runs whose figures were made with other settings or data than the suite asks for now."""
-        return [job for job in self.jobs if self._made_with(job) not in (None, job.config.key)]
-
-    def _is_whole(self, job: Job) -> bool:
-        """Whether nothing is left to do for a run."""
-        parts = (job.folder / "intent.json", job.folder / "shares.json")
-        return self._made_with(job) == job.config.key and all(part.exists() for part in parts)
-
-    def _made_with(self, job: Job) -> str | None:
-        return self._figures.made_with(job.folder, job.config)
+        return [job for job in self.jobs if self._figures.made_with(job) not in (None, job.config.key)]
 
     def failed(self) -> dict[Job, str]:
         """Runs that ended with an error when they were last tried with these settings, and the error."""
-        found = {}
-        for job in self.jobs:
-            path = job.folder / "failure.json"
-            told = read_json(path) if path.exists() else {}
-            if told.get("settings", job.config.key) == job.config.key and "error" in told:
-                found[job] = str(told["error"])
-        return found
-
-
-def _run(job: Job, stages: Path, threads: int) -> None:
-    pipeline = Pipeline(with_threads(job.config, threads), job.folder, stages)
-    (job.folder / HASHES).unlink(missing_ok=True)  # until all is there again
-    pipeline.evaluated()
-    intent_by_popularity(pipeline)
-    branch_shares(pipeline)
-    write_hashes(job.folder)
-    (job.folder / "failure.json").unlink(missing_ok=True)
-
-
-def with_threads(config: RunConfig, threads: int) -> RunConfig:
-    """Return the configuration with a number of threads, if it has none of its own."""
-    if config.runtime.threads is not None:
-        return config
-    return config.model_copy(update={"runtime": config.runtime.model_copy(update={"threads": threads})})
+        return {job: error for job in self.jobs if (error := failure_of(job)) is not None}
 
 
 def _is_suite(out: Path) -> bool:
     try:
-        found = read_json(out / "results.json")
+        return {"suite", "records"} <= read_results(out / RESULTS_FILE).keys()
     except DataError:
         return False
-    return isinstance(found, dict) and {"suite", "records"} <= found.keys()
 
 
 def _makes_codes(key: str) -> bool:

@@ -1,79 +1,77 @@
-"""What a comparison found, as tables for the terminal."""
+"""Tables of a suite for the terminal."""
 
-from collections.abc import Mapping
 from itertools import product
-from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
 
-from h2rec.research.suite.comparison import (
+from h2rec.research.suite.tables import (
     LEVEL,
-    Record,
-    contrast_rows,
+    Cell,
+    Found,
+    column_of,
+    comparison,
+    contrasts,
     gain,
     lead_metric,
-    significant,
     told_metrics,
 )
 from h2rec.run.tables import SLICES
 
 
-def comparison_table(found: Mapping[str, Any], data: str, protocol: str) -> Table:
+def comparison_table(found: Found, data: str, protocol: str) -> Table:
     """Table of one data set and protocol, a block a slice, a row a model.
 
     Bold is the best mean of its column and slice, underlined the second; ``+`` or ``-`` tells that the tested row
     is better or worse than this one, corrected p < 0.05 in both tests. The last column is the tested row's gain
     over this one in the leading metric, and its effect size d_z.
     """
-    chosen = [r for r in found["records"] if r["data"] == data and r["protocol"] == protocol]
-    tested = found["tested"]
-    seeds = "/".join(str(n) for n in sorted({r["seeds"] for r in chosen}))
+    shown, tested = comparison(found, data, protocol), found["tested"]
     table = _table(
-        f"{data}, test, {protocol}, {seeds} seeds, all against {tested}",
+        f"{data}, test, {protocol}, {shown.seeds} seeds, all against {tested}",
         "[bold]bold[/]: best of its column and items, [underline]underlined[/]: second; "
         f"+ or -: {escape(tested)} is better or worse than this row, p < {LEVEL} in both corrected tests",
     )
-    table.add_column("items")
-    table.add_column("model")
-    shown = list(dict.fromkeys(r["metric"] for r in chosen))
-    for metric in shown:
-        table.add_column(metric, justify="right")
-    lead = lead_metric(shown)
-    table.add_column(f"gain, {lead}", justify="right")
-    names = list(dict.fromkeys(r["model"] for r in chosen))
-    for part in dict.fromkeys(r["slice"] for r in chosen):
-        cells = {(r["model"], r["metric"]): r for r in chosen if r["slice"] == part}
-        for place, name in enumerate(names):
-            row = [_cell(cells[name, metric]) for metric in shown]
-            last = place == len(names) - 1
-            row.append(_gain(cells[name, lead]))
-            table.add_row(part if place == 0 else "", escape(name), *row, end_section=last)
+    metrics = list(dict.fromkeys(metric for _, metric in shown.columns))
+    lead = lead_metric(metrics)
+    for name in ("items", "model"):
+        table.add_column(name)
+    for name in (*metrics, f"gain, {lead}"):
+        table.add_column(name, justify="right")
+    for part in dict.fromkeys(group for group, _ in shown.columns):
+        records = column_of(found, data, protocol, part, lead)
+        for place, ((name,), cells) in enumerate(shown.rows):
+            own = [
+                _marked(cell) for (group, _), cell in zip(shown.columns, cells, strict=True) if group == part
+            ]
+            effect = records[name].get("effect_size")
+            told = gain(records[name]).text.strip("–") + ("" if effect is None else f", d {effect:+.3f}")
+            last = place == len(shown.rows) - 1
+            table.add_row("" if place else part, escape(name), *own, told, end_section=last)
     return table
 
 
-def contrast_table(found: Mapping[str, Any], data: str, protocol: str) -> Table | None:
+def contrast_table(found: Found, data: str, protocol: str) -> Table | None:
     """Gains of the suite's further comparisons in `told_metrics`, a row each; a star where significant.
 
     None where there are none.
     """
-    rows = contrast_rows(found, data, protocol)
-    if not rows:
+    shown = contrasts(found, data, protocol)
+    if shown is None:
         return None
     table = _table(
         f"{data}, test, {protocol}, gains of a row over another one",
         f"*: the two rows differ, p < {LEVEL} in both corrected tests",
     )
-    for name in ("row", "against"):
+    for name in shown.names:
         table.add_column(name)
-    # A slice of fewer than two cases has no tests.
-    tested = next(iter(rows.values()))
-    columns = [column for column in product(SLICES, told_metrics(found, protocol)) if column in tested]
-    for part, metric in columns:
-        table.add_column(f"{part} {metric}", justify="right")
-    for (model, other), cells in rows.items():
-        told = [gain(r) + (" *" if significant(r) else "  ") for r in map(cells.__getitem__, columns)]
-        table.add_row(escape(model), escape(other), *told)
+    columns = [column for column in product(SLICES, told_metrics(found, protocol)) if column in shown.columns]
+    for column in columns:
+        table.add_column(" ".join(column), justify="right")
+    for names, cells in shown.rows:
+        by_column = dict(zip(shown.columns, cells, strict=True))
+        told = [cell.text + (" *" if cell.sign else "  ") for cell in map(by_column.__getitem__, columns)]
+        table.add_row(*map(escape, names), *told)
     return table
 
 
@@ -82,22 +80,9 @@ def _table(title: str, caption: str) -> Table:
     return Table(title=escape(title), title_justify="left", caption=caption, caption_justify="left")
 
 
-def _cell(record: Record) -> str:
-    if record["mean"] is None:
-        return "–  "
-    text = f"{record['mean']:.4f}"
-    if record["spread"] is not None:
-        text += f" ±{record['spread']:.4f}"
-    style = {1: "bold", 2: "underline"}.get(record["place"])
+def _marked(cell: Cell) -> str:
+    text = f"{cell.text} {cell.small}".rstrip()
+    style = {1: "bold", 2: "underline"}.get(cell.place or 0)
     if style:
         text = f"[{style}]{text}[/]"
-    if not significant(record):
-        return text + "  "
-    return text + (" +" if record["difference"] > 0 else " -")
-
-
-def _gain(record: Record) -> str:
-    if record.get("relative") is None:
-        return ""
-    effect = record["effect_size"]
-    return gain(record) + ("" if effect is None else f", d {effect:+.3f}")
+    return text + {1: " +", -1: " -", 0: "  "}[cell.sign]

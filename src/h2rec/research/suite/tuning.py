@@ -15,7 +15,8 @@ from h2rec.progress import progress_bar
 from h2rec.research.search.space import default_space, value_at
 from h2rec.research.search.study import TuningResult, tune
 from h2rec.research.suite.files import Values, flat, merged, nested, read_tuned, tuned_file
-from h2rec.research.suite.suite import Job, Suite, with_threads
+from h2rec.research.suite.runs import Job, with_threads
+from h2rec.research.suite.suite import Suite
 from h2rec.research.workers import side_by_side
 from h2rec.run.config import read_yaml
 

@@ -1,0 +1,128 @@
+"""One run of a suite: carried out, told where it failed, and known by what its figures were made with."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from h2rec.data.prepare import input_fingerprint
+from h2rec.data.settings import DataSettings
+from h2rec.errors import DataError, H2RecError
+from h2rec.files import differing, file_hash, read_json, write_json
+from h2rec.research.intent import intent_by_popularity
+from h2rec.research.shares import branch_shares
+from h2rec.run.config import RunConfig
+from h2rec.run.pipeline import Pipeline
+from h2rec.run.stages import stage_key
+
+logger = logging.getLogger(__name__)
+
+HASHES = "hashes.json"
+"""Hashes of the files that tables are made of, written last: a run without them is not finished."""
+FAILURE = "failure.json"
+_TOLD = ("metrics.json", "ranks.parquet", "head.json", "audit.json", "intent.json", "shares.json")
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One run of a suite."""
+
+    data: str
+    model: str
+    seed: int
+    config: RunConfig
+    folder: Path
+
+
+def carry_out(job: Job, stages: Path, threads: int) -> None:
+    """Do all that a run has to do."""
+    pipeline = Pipeline(with_threads(job.config, threads), job.folder, stages)
+    (job.folder / HASHES).unlink(missing_ok=True)  # until all is there again
+    pipeline.evaluated()
+    intent_by_popularity(pipeline)
+    branch_shares(pipeline)
+    write_hashes(job.folder)
+    (job.folder / FAILURE).unlink(missing_ok=True)
+
+
+def with_threads(config: RunConfig, threads: int) -> RunConfig:
+    """Return the configuration with a number of threads, if it has none of its own."""
+    if config.runtime.threads is not None:
+        return config
+    return config.model_copy(update={"runtime": config.runtime.model_copy(update={"threads": threads})})
+
+
+def write_hashes(folder: Path) -> None:
+    """Write the hashes of what tables are made of: from now on the run counts."""
+    there = [name for name in _TOLD if (folder / name).exists()]
+    write_json(folder / HASHES, {name: file_hash(folder / name) for name in there})
+
+
+def write_failure(job: Job, error: BaseException) -> str:
+    """Tell of a run that failed, write it down, and return what is told."""
+    # A full disk or a folder that can't be written to is nothing that a traceback explains.
+    expected = isinstance(error, H2RecError | OSError)
+    told = str(error) if expected else f"{type(error).__name__}: {error}"
+    write_json(job.folder / FAILURE, {"error": told, "settings": job.config.key})
+    trace = None if expected else error
+    logger.error("%s, %s, seed %d failed: %s", job.data, job.model, job.seed, told, exc_info=trace)
+    return told
+
+
+def failure_of(job: Job) -> str | None:
+    """What went wrong when a run was last tried with these settings; None where nothing did."""
+    path = job.folder / FAILURE
+    told = read_json(path) if path.exists() else {}
+    ours = told.get("settings", job.config.key) == job.config.key
+    return str(told["error"]) if ours and "error" in told else None
+
+
+class Figures:
+    """Knows what the figures of runs were made with; asked again it reads only what was written since."""
+
+    def __init__(self) -> None:
+        self._fingerprints: dict[str, dict[str, Any] | None] = {}
+        self._known: dict[Path, tuple[int, str]] = {}
+
+    def made_with(self, job: Job) -> str | None:
+        """Key of the settings that a run's figures were made with.
+
+        Returns
+        -------
+        str or None
+            ``job.config.key`` where the figures are the ones that are asked for; None where a run is not finished, or
+            its files are not as they were written.
+        """
+        hashes = job.folder / HASHES
+        if not hashes.exists():
+            return None
+        stamp = hashes.stat().st_mtime_ns
+        known = self._known.get(job.folder)
+        if known is not None and known[0] == stamp:
+            return known[1]
+        try:
+            changed = differing(job.folder, read_json(hashes))
+        except (DataError, AttributeError):
+            changed = HASHES
+        if changed is not None:
+            where = job.folder / changed
+            logger.warning("%s is missing, or was changed after it was written: run the suite again", where)
+            return None
+        origin = read_json(job.folder / "metrics.json")["provenance"]
+        key = str(origin["settings"]) if self._are_of_these_data(job.config.data, origin) else "other data"
+        self._known[job.folder] = (stamp, key)
+        return key
+
+    def _are_of_these_data(self, data: DataSettings, origin: Mapping[str, Any]) -> bool:
+        """Whether figures are of what the data files hold now; so taken where these are not at hand."""
+        known = data.model_dump_json()
+        if known not in self._fingerprints:
+            try:
+                # Named data sets are made by the program or fetched from where they don't change.
+                self._fingerprints[known] = None if data.source else input_fingerprint(data)
+            except DataError:
+                self._fingerprints[known] = None
+        files = self._fingerprints[known]
+        version = origin["made"]["data"]["h2rec"]
+        return files is None or bool(stage_key("data", files, version) == origin["stages"]["data"])

@@ -1,0 +1,262 @@
+"""What a suite found as tables and sentences, whoever shows them: the terminal, a report or the documents."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby, product
+from typing import Any
+
+from h2rec.research.columns import Record
+from h2rec.run.tables import SLICES
+
+Found = Mapping[str, Any]
+
+LEVEL = 0.05
+"""Corrected p-values below this are marked."""
+MANY_TIMES = 9
+"""Gains from here on, over rows that find next to nothing, are not told in percent."""
+EXPOSURE_NAMES = {
+    "coverage": "catalogue shown",
+    "tail_share": "tail's share of places",
+    "gini": "Gini of places",
+    "popularity": "mean popularity",
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table, and how it is to be marked."""
+
+    text: str
+    small: str = ""
+    """Told in small print."""
+    place: int | None = None
+    """1 is the best of its column, 2 the second."""
+    sign: int = 0
+    """Where both corrected tests tell two rows apart: 1 if the tested row is the better one, else -1."""
+    note: str = ""
+    """What else there is to tell."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows by their names, under columns that may stand in groups."""
+
+    names: Sequence[str]
+    """Heads of the names."""
+    columns: Sequence[tuple[str, str]]
+    """Group and head of each column of cells; the group may be empty."""
+    rows: Sequence[tuple[Sequence[str], Sequence[Cell]]]
+    data: str
+    protocol: str = ""
+    seeds: str = ""
+
+    @property
+    def groups(self) -> list[tuple[str, int]]:
+        """Groups of the columns, and how many columns each has; none where no column is in a group."""
+        found = [
+            (group, len(list(columns))) for group, columns in groupby(group for group, _ in self.columns)
+        ]
+        return [] if found == [("", len(self.columns))] else found
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A figure in text; a dash for none."""
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def percent(value: float | None) -> str:
+    """A relative difference in text; a dash for none."""
+    if value is None:
+        return "–"
+    return f"{value:+.1%}" if value < MANY_TIMES else f"over {MANY_TIMES + 1} times"
+
+
+def figure(record: Record | None) -> Cell:
+    """The mean of a row, with its spread, place and mark."""
+    if record is None or record["mean"] is None:
+        return Cell("–")
+    spread = "" if record["spread"] is None else f"±{record['spread']:.4f}"
+    note = f"{record['seeds']} seeds"
+    if record.get("relative") is not None:
+        note += f"; the tested row: {_test(record)}"
+    return Cell(number(record["mean"]), spread, record["place"], _sign(record), note)
+
+
+def gain(record: Record | None) -> Cell:
+    """How much better the tested row is than another one; a dash where that is not known or it found nothing."""
+    if record is None or record.get("relative") is None:
+        return Cell("–")
+    return Cell(percent(record["relative"]), sign=_sign(record), note=_test(record))
+
+
+def _sign(record: Record) -> int:
+    if record.get("p_t") is None or max(record["p_bootstrap"], record["p_t"]) >= LEVEL:
+        return 0
+    return 1 if record["difference"] > 0 else -1
+
+
+def _test(record: Record) -> str:
+    told = {"difference": "difference {:+.5f}", "low": "[{:+.5f},", "high": "{:+.5f}],"}
+    told |= {"p_bootstrap": "p {:.4f} (bootstrap),", "p_t": "{:.4f} (t),", "effect_size": "d_z {:+.3f}"}
+    known = [text.format(record[name]) for name, text in told.items() if record.get(name) is not None]
+    return " ".join([f"{record['relative']:+.2%},", *known])
+
+
+def blocks_of(found: Found) -> list[tuple[str, str]]:
+    """Data sets and protocols that figures are there for."""
+    return list(dict.fromkeys((r["data"], r["protocol"]) for r in found["records"]))
+
+
+def column_of(found: Found, data: str, protocol: str, part: str, metric: str) -> dict[str, Record]:
+    """Records of one column of the tables by row."""
+    wanted = (data, protocol, part, metric)
+    return {
+        r["model"]: r
+        for r in found["records"]
+        if (r["data"], r["protocol"], r["slice"], r["metric"]) == wanted
+    }
+
+
+def means_of(found: Found, data: str, protocol: str, part: str, metric: str) -> dict[str, float]:
+    """Means of one column by row, of rows that have one."""
+    column = column_of(found, data, protocol, part, metric)
+    return {name: r["mean"] for name, r in column.items() if r["mean"] is not None}
+
+
+def lead_metric(metrics: Sequence[str]) -> str:
+    """The metric that single sentences and plots speak of: the first NDCG, else the first metric."""
+    return next((name for name in metrics if name.startswith("ndcg")), metrics[0])
+
+
+def told_metrics(found: Found, protocol: str) -> list[str]:
+    """Metrics that sentences speak of in a protocol.
+
+    They are the one that selected the models, if it is of this protocol and reported, and `lead_metric`.
+    """
+    reported = list(dict.fromkeys(r["metric"] for r in found["records"] if r["protocol"] == protocol))
+    selected = [str(curve["selected_by"]).split(".") for curve in found["curves"]]
+    of_protocol = [by[-1] for by in selected if by[0] == protocol and by[-1] in reported]
+    return list(dict.fromkeys([*of_protocol, lead_metric(reported)]))
+
+
+def comparison(found: Found, data: str, protocol: str) -> Table:
+    """All figures of one data set and protocol, a row a model."""
+    records = [r for r in found["records"] if (r["data"], r["protocol"]) == (data, protocol)]
+    cells = {(r["model"], r["slice"], r["metric"]): r for r in records}
+    columns = list(dict.fromkeys((r["slice"], r["metric"]) for r in records))
+    names = dict.fromkeys(r["model"] for r in records)
+    rows = [((name,), [figure(cells.get((name, *column))) for column in columns]) for name in names]
+    seeds = "/".join(str(n) for n in sorted({r["seeds"] for r in records}))
+    return Table(["row"], columns, rows, data, protocol, seeds)
+
+
+def contrasts(found: Found, data: str, protocol: str) -> Table | None:
+    """Gains of the suite's further comparisons, by row and other row; None where there are none.
+
+    A slice of fewer than two cases has no tests.
+    """
+    pairs = contrast_rows(found, data, protocol)
+    if not pairs:
+        return None
+    columns = list(next(iter(pairs.values())))
+    rows = [(pair, [gain(cells.get(column)) for column in columns]) for pair, cells in pairs.items()]
+    return Table(["row", "against"], columns, rows, data, protocol)
+
+
+def contrast_rows(
+    found: Found, data: str, protocol: str
+) -> dict[tuple[str, str], dict[tuple[str, str], Record]]:
+    """Further comparisons of a data set and protocol: by row and other row, then by slice and metric."""
+    rows: dict[tuple[str, str], dict[tuple[str, str], Record]] = {}
+    for record in found.get("contrasts", []):
+        if (record["data"], record["protocol"]) == (data, protocol):
+            cells = rows.setdefault((record["model"], record["other"]), {})
+            cells[record["slice"], record["metric"]] = record
+    return rows
+
+
+def exposure(found: Found, data: str) -> Table | None:
+    """Who gets shown, beside what the tail gains in the leading metric; None where it was not measured."""
+    shown = {e["model"]: e for e in found["exposure"] if e["data"] == data}
+    if not shown:
+        return None
+    lead = lead_metric(found["metrics"])
+    tail = means_of(found, data, "full", "tail", lead)
+    names = [name for name in next(iter(shown.values())) if name not in ("data", "model")]
+    rows = []
+    for model, record in shown.items():
+        cells = [number(record[name], 1 if name.startswith("popularity") else 3) for name in names]
+        rows.append(((model,), [Cell(text) for text in (number(tail.get(model)), *cells)]))
+    kinds = [name.partition("@") for name in names]
+    heads = [f"{EXPOSURE_NAMES.get(kind, kind)} @{depth}" for kind, _, depth in kinds]
+    return Table(["row"], [("", head) for head in (f"tail {lead}", *heads)], rows, data)
+
+
+def weighted_head(found: Found, data: str, protocol: str) -> Table:
+    """The head by cases, weighted by popularity, and what a row loses there against the best one."""
+    own = [w for w in found["weighted_head"] if (w["data"], w["protocol"]) == (data, protocol)]
+    metrics = [name for name in found["metrics"] if own and name in own[0]]
+    rows: dict[str, list[Cell]] = {w["model"]: [] for w in own}
+    for metric in metrics:
+        head = means_of(found, data, protocol, "head", metric)
+        best = max((w[metric] or 0.0 for w in own), default=0.0)
+        for w in own:
+            loss = w[metric] / best - 1 if best and w[metric] is not None else None
+            told = number(head.get(w["model"])), number(w[metric]), percent(loss)
+            rows[w["model"]] += map(Cell, told)
+    columns = [("", head) for metric in metrics for head in (f"head {metric}", "weighted", "loss")]
+    return Table(["row"], columns, [((model,), cells) for model, cells in rows.items()], data, protocol)
+
+
+def standing(found: Found) -> Iterator[Record]:
+    """Where the tested row stands, by data set, protocol, metric (see `told_metrics`) and slice.
+
+    Yields
+    ------
+    dict
+        ``data, protocol, metric, slice, place, rows, mean``, the best other row as ``rival`` and ``rival_mean``, the
+        ``gain`` over it, ``p`` (the larger corrected one), ``effect`` (d_z) and ``tone``: good or bad where the
+        difference is significant, else empty.
+    """
+    for data, protocol in blocks_of(found):
+        for metric, part in product(told_metrics(found, protocol), SLICES):
+            column = column_of(found, data, protocol, part, metric)
+            others = means_of(found, data, protocol, part, metric)
+            mean = others.pop(found["tested"], None)
+            if mean is None or not others:
+                continue
+            rival = max(others, key=others.__getitem__)
+            test = column[rival]
+            tested = test.get("p_t") is not None
+            yield {
+                "data": data,
+                "protocol": protocol,
+                "metric": metric,
+                "slice": part,
+                "place": column[found["tested"]]["place"],
+                "rows": len(others) + 1,
+                "mean": mean,
+                "rival": rival,
+                "rival_mean": others[rival],
+                "gain": mean / others[rival] - 1 if others[rival] else None,
+                "p": max(test["p_bootstrap"], test["p_t"]) if tested else None,
+                "effect": test.get("effect_size"),
+                "tone": {1: "good", -1: "bad"}.get(_sign(test), ""),
+            }
+
+
+def verdicts(found: Found) -> Iterator[str]:
+    """One sentence for each entry of `standing`."""
+    for s in standing(found):
+        place = "best" if s["place"] == 1 else f"number {s['place']} of {s['rows']}"
+        sentence = (
+            f"{s['data']}, {s['protocol']}, {s['slice']}: {found['tested']} is {place} in {s['metric']}"
+        )
+        if s["gain"] is None or s["p"] is None:
+            yield sentence
+            continue
+        p = "p < 0.001" if s["p"] < 0.001 else f"p = {s['p']:.3f}"
+        told = p if s["tone"] else f"{p}, not significant"
+        if s["effect"] is not None:
+            told += f", d {s['effect']:+.3f}"
+        yield f"{sentence}, {s['gain']:+.1%} against {s['rival']} ({told})"
