@@ -36,7 +36,6 @@ from h2rec.run.presets import merge, preset_values
 from h2rec.run.provenance import provenance
 from h2rec.runtime import set_threads
 from h2rec.semantic_ids.codes import SemanticIds
-from h2rec.training.objective import TrainingObjective
 from h2rec.training.settings import TrainSettings
 from h2rec.training.trainer import Trainer
 
@@ -81,7 +80,6 @@ def measure(model: str, items: int, length: int, targets: int) -> dict[str, Any]
     known_codes = codes if settings.reads_codes else None
     features = ItemFeatures(items, known_codes, text, train_counts=train.counts(items), train=train)
     built = build_model(settings, features, seed=0)
-    objective = TrainingObjective(LossSettings(), built, features)
     ends = []
 
     def validated() -> dict[str, float]:
@@ -90,7 +88,7 @@ def measure(model: str, items: int, length: int, targets: int) -> dict[str, Any]
 
     schedule = TrainSettings(epochs=2, evaluate_every=1, patience=None)
     # Validation is asked for after every epoch: between two of them lies one.
-    Trainer(objective, train, schedule, validate=validated).fit()
+    Trainer(built, features, LossSettings(), schedule, validate=validated).fit()
     training_peak = peak_memory()
     trained = cut_windows(train, length).target_count
     cases = Holdout(

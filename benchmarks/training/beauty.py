@@ -9,7 +9,6 @@ from typing import Any
 from h2rec.models.build import build_model
 from h2rec.run.config import RunConfig
 from h2rec.run.pipeline import Pipeline
-from h2rec.training.objective import TrainingObjective
 from h2rec.training.trainer import Trainer
 
 HERE = Path(__file__).resolve().parent
@@ -91,5 +90,4 @@ def trainer(name: str) -> Trainer:
     """Return a trainer whose `fit` trains one epoch, without validation and checkpoints."""
     made = pipeline(name)
     model = build_model(made.config.model, made.features, seed=SEED)
-    objective = TrainingObjective(made.config.loss, model, made.features)
-    return Trainer(objective, made.split.train, made.config.train, head=made.head)
+    return Trainer(model, made.features, made.config.loss, made.config.train, head=made.head)

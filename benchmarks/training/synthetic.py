@@ -13,7 +13,6 @@ from h2rec.models.features import ItemFeatures
 from h2rec.models.settings import parse_model
 from h2rec.run.presets import merge, preset_values
 from h2rec.semantic_ids.codes import SemanticIds
-from h2rec.training.objective import TrainingObjective
 from h2rec.training.settings import TrainSettings
 from h2rec.training.trainer import Trainer
 
@@ -83,6 +82,5 @@ def one_epoch(
     counts = shop.histories.counts(shop.item_count)
     features = ItemFeatures(shop.item_count, shop.codes, shop.text, train_counts=counts, train=shop.histories)
     built = build_model(settings, features, seed=seed)
-    objective = TrainingObjective(LossSettings(), built, features)
     train = TrainSettings(epochs=epochs, seed=seed, patience=None, batch_tokens=batch_tokens)
-    return Trainer(objective, shop.histories, train, checkpoint=checkpoint)
+    return Trainer(built, features, LossSettings(), train, checkpoint=checkpoint)

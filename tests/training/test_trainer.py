@@ -21,7 +21,6 @@ from h2rec.semantic_ids.codes import SemanticIds
 from h2rec.training import checkpoint
 from h2rec.training import trainer as training
 from h2rec.training.checkpoint import load_checkpoint
-from h2rec.training.objective import TrainingObjective
 from h2rec.training.schedule import learning_rate
 from h2rec.training.settings import TrainSettings
 from h2rec.training.trainer import Trainer
@@ -54,10 +53,12 @@ def trainer(values, tmp_path=None, *, loss=None, validate=None, **train):
     sizes = {"dim": 16, "max_length": 12, "dropout": 0.1}
     kind = MODELS.get(values.get("name", "branches")).settings_class
     model = build_model(kind.parse({**sizes, **values}), FEATURES, seed=1)
-    objective = TrainingObjective(LossSettings.parse(loss or {"negatives": {"count": 20}}), model, FEATURES)
+    loss_settings = LossSettings.parse(loss or {"negatives": {"count": 20}})
     settings = {"epochs": 3, "learning_rate": 0.01, "schedule": "constant", "batch_tokens": 64, **train}
     folder = None if tmp_path is None else tmp_path / "checkpoint"
-    return Trainer(objective, RING, TrainSettings.parse(settings), validate=validate, checkpoint=folder)
+    return Trainer(
+        model, FEATURES, loss_settings, TrainSettings.parse(settings), validate=validate, checkpoint=folder
+    )
 
 
 def test_a_training_in_bfloat16_learns_and_leaves_float32():
@@ -265,9 +266,9 @@ def test_divergence_is_an_error_with_advice():
 
 def test_nothing_to_learn_from_is_an_error():
     single = Histories.from_lists([[1], [2]])
-    objective = trainer(IDS).objective
+    features = dataclasses.replace(FEATURES, train=single)
     with pytest.raises(H2RecError, match="two training interactions"):
-        Trainer(objective, single, TrainSettings())
+        Trainer(trainer(IDS).model, features, LossSettings(), TrainSettings())
 
 
 def test_schedules_by_hand():

@@ -26,7 +26,6 @@ from h2rec.run.held_out import check_held_out, undrawable
 from h2rec.run.stages import Stage
 from h2rec.run.tokenization import Tokenization
 from h2rec.runtime import random_stream
-from h2rec.training.objective import TrainingObjective
 from h2rec.training.trainer import Trainer, Validator, Watch
 
 logger = logging.getLogger(__name__)
@@ -124,10 +123,10 @@ class Learning(Tokenization):
         config = self.config
         settings = config.model.for_training()
         model = build_model(settings, self.features, seed=config.train.seed).to(self.device)
-        objective = TrainingObjective(config.loss, model, self.features)
         return Trainer(
-            objective,
-            self.split.train,
+            model,
+            self.features,
+            config.loss,
             config.train,
             validate=self._validator(model, self.repeats.of_data),
             checkpoint=checkpoint,

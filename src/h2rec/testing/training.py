@@ -60,7 +60,7 @@ def check_learning(settings: ModelSettings, features: ItemFeatures, loss: LossSe
     loss = LossSettings.parse({"negatives": NEGATIVES}) if loss is None else loss
     rounds, wanted = ROUNDS[model.objective], LEARNED[model.objective]
     train = TrainSettings(epochs=EPOCHS, learning_rate=0.01, schedule="constant", batch_tokens=64)
-    trainer = Trainer(TrainingObjective(loss, model, features), features.train, train)
+    trainer = Trainer(model, features, loss, train)
     shares: list[float] = []
     while len(shares) < rounds and (not shares or shares[-1] < wanted):
         trainer.fit()

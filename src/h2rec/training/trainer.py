@@ -13,9 +13,11 @@ import numpy.typing as npt
 import torch
 
 from h2rec.batching.sequences import Batch
-from h2rec.data.histories import Histories
 from h2rec.errors import H2RecError
+from h2rec.losses.settings import LossSettings
 from h2rec.models.backbones.precision import set_precision
+from h2rec.models.features import ItemFeatures
+from h2rec.models.protocol import SequenceModel
 from h2rec.models.weights import Tensors, load_weights, weights_of
 from h2rec.progress import progress_bar
 from h2rec.runtime import random_stream
@@ -52,17 +54,19 @@ class TrainingResult:
 
 
 class Trainer:
-    """Trains one model.
+    """Trains one model: runs, searches, benchmarks and the contract tests of plug-ins all train by this.
 
     Everything random in an epoch comes from the seed and the epoch's number, so a training that was
     stopped goes on from its last checkpoint exactly as if it had never stopped.
 
     Parameters
     ----------
-    objective
-        Computes the loss terms of a model, which is on its device.
-    train
-        Training histories.
+    model
+        The model, on its device.
+    features
+        Of the catalogue, the training histories among them.
+    loss
+        The ranking loss.
     settings
         Settings of the loop.
     validate
@@ -77,8 +81,9 @@ class Trainer:
 
     def __init__(
         self,
-        objective: TrainingObjective,
-        train: Histories,
+        model: SequenceModel,
+        features: ItemFeatures,
+        loss: LossSettings,
         settings: TrainSettings,
         *,
         validate: Validator | None = None,
@@ -86,15 +91,15 @@ class Trainer:
         head: npt.NDArray[np.bool_] | None = None,
         watch: Watch | None = None,
     ) -> None:
-        model = objective.model
+        assert features.train is not None
         self.model = model
         self.watch = watch
-        self.objective = objective
+        self.objective = TrainingObjective(loss, model, features)
         self.settings = settings
         self.validate = validate
         self.checkpoint = checkpoint
         device = model.device
-        self.batches = TrainingBatches(model, train, settings, device)
+        self.batches = TrainingBatches(model, features.train, settings, device)
         if len(self.batches.windows) == 0:
             raise H2RecError("no user has two training interactions: there is nothing to learn an order from")
         self.head = None if head is None else torch.from_numpy(head).to(device)
