@@ -1,6 +1,7 @@
 """The house keeps its measures: size, settings, and who may ask what a part is."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
@@ -50,6 +51,14 @@ def test_settings_are_few_and_each_is_documented():
     found = sorted(set(leaves(RunConfig)))
     assert len(found) <= 80, found
     assert {"data.interactions", "model.branches.*.window", "semantic_ids.quantizer.epochs"} <= set(found)
+
+
+def test_25_settings_are_told_first():
+    page = (Path(__file__).parents[1] / "docs" / "settings.md").read_text(encoding="utf-8")
+    told = re.findall(r"^\| `([a-z_.*]+)` \|", page, re.MULTILINE)
+    assert len(told) == len(set(told)) == 25
+    assert set(told) <= set(leaves(RunConfig))
+    assert f"{len(set(leaves(RunConfig)))} in all" in page
 
 
 @pytest.mark.parametrize("registry", [None, *BY_NAME.values()], ids=lambda r: r.what if r else "run")
