@@ -19,6 +19,6 @@ def scan_parquet(path: Path) -> pl.LazyFrame:
     return pl.scan_parquet(path.absolute(), glob=False, hive_partitioning=False)
 
 
-def write_parquet(frame: pl.DataFrame, path: Path) -> None:
-    """Write a Parquet file."""
-    frame.write_parquet(path.absolute())
+def write_parquet(frame: pl.DataFrame, path: Path, *, small: bool = False) -> None:
+    """Write a Parquet file; `small` spends time on its size."""
+    frame.write_parquet(path.absolute(), compression_level=19 if small else None, statistics=not small)

@@ -1,5 +1,6 @@
 """What branches and ties compute, by hand."""
 
+import numpy as np
 import pytest
 import torch
 from model_forms import BACKBONES, THREE, TWO, branches
@@ -329,17 +330,29 @@ def test_masking_hides_one_granularity_at_all_positions(make_model, level):
 
 
 def test_reasons_are_the_items_that_share_most_leading_codes_latest_first():
-    codes = torch.tensor([[1, 1, 1], [1, 1, 2], [1, 2, 1], [2, 1, 1], [1, 1, 1], [1, 3, 1]]).numpy()
-    assert reasons_by_codes(codes, 1, [3, 2, 4, 5, 6]) == [Reason(5, 3), Reason(2, 2), Reason(6, 1)]
-    # What was interacted with twice is one reason, as late as its last time; the item itself is one, too.
-    assert reasons_by_codes(codes, 1, [2, 3, 6, 3]) == [Reason(2, 2), Reason(3, 1), Reason(6, 1)]
-    assert reasons_by_codes(codes, 1, [4, 1]) == [Reason(1, 3)]
-    assert reasons_by_codes(codes, 1, [4]) == reasons_by_codes(codes, 1, []) == []
+    codes = np.random.default_rng(0).integers(0, 3, (40, 3)).astype(np.int32)
+    random = np.random.default_rng(1)
+    for length in (1, 2, 5, 30):
+        history, items = random.integers(1, 41, length).tolist(), random.integers(1, 41, 10).tolist()
+        for item, reasons in zip(items, reasons_by_codes(codes, items, history), strict=True):
+            # What was interacted with twice is one reason, as late as its last time; the item itself is one, too.
+            latest = list(dict.fromkeys(reversed(history)))
+            same = codes[np.array(latest) - 1] == codes[item - 1]
+            shared = np.cumprod(same, axis=1).sum(axis=1).tolist()
+            order = sorted(range(len(latest)), key=lambda place: (-shared[place], place))
+            expected = [Reason(latest[place], shared[place]) for place in order[:3] if shared[place]]
+            assert reasons == expected
+
+
+def test_without_a_history_or_anything_shared_there_are_no_reasons():
+    codes = np.array([[1, 1, 1], [2, 1, 1]], np.int32)
+    assert reasons_by_codes(codes, [1, 1], [2]) == reasons_by_codes(codes, [1, 2], []) == [[], []]
+    assert reasons_by_codes(codes, [], [1]) == []
 
 
 def test_what_two_branches_say_is_said_once(make_model, features):
     history = list(range(2, 41))
-    expected = reasons_by_codes(features.semantic_ids.codes, 1, history)
+    (expected,) = reasons_by_codes(features.semantic_ids.codes, [1], history)
     assert expected
     for form in (TWO, THREE, branches("prefixes", "ids")):
         assert make_model(**form).reasons([1], history) == [expected]

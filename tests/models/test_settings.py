@@ -130,7 +130,7 @@ def test_weights_go_by_name():
         (branches("codes", "ids", "popularity"), {"ids", "popularity"}),
         (branches("popularity"), {"popularity"}),
     ],
-    ids=str,
+    ids=lambda value: str(value) if isinstance(value, dict) else "-".join(sorted(value)),
 )
 def test_all_but_the_last_trained_branch_are_weighed_on_validation(form, fixed):
     assert parse(**form).fixed_weights == fixed

@@ -176,8 +176,8 @@ class Recency(Branch):
     def grow(self, smaller, new):
         pass
 
-    def reasons(self, item, history):
-        return [Reason(item, 0)] if item in history else []
+    def reasons(self, items, history):
+        return [[Reason(item, 0)] if item in history else [] for item in items]
 
 
 def test_a_branch_of_another_package_passes(register):
@@ -232,8 +232,8 @@ class SaysItReadsCodes(IdsBranch):
 
 
 class NamesAnything(Recency):
-    def reasons(self, item, history):
-        return [Reason(item, 0)]
+    def reasons(self, items, history):
+        return [[Reason(item, 0)] for item in items]
 
 
 @pytest.mark.parametrize(

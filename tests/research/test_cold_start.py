@@ -18,6 +18,7 @@ from h2rec.models.warm_start import text_vectors
 from h2rec.research.cold_start.cases import cold_cases, withheld_items, write_warm_files
 from h2rec.research.cold_start.experiment import TESTED, _ranks, _ways, cold_start
 from h2rec.research.cold_start.scorers import OneBranch, SameForAll, TextNeighbours, with_new_ids
+from h2rec.run import blend
 from h2rec.run.config import RunConfig
 from h2rec.semantic_ids.codes import SemanticIds
 from h2rec.text.encoders import load_encoder
@@ -130,7 +131,8 @@ def test_text_neighbours_and_popularity_by_hand():
     assert popular.tolist() == [[0, 3, 1], [0, 3, 1]]
 
 
-def test_the_command_ranks_withheld_items_by_every_way(shop, tmp_path, capsys):
+def test_the_command_ranks_withheld_items_by_every_way(shop, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(blend, "WEIGHTS", (0.0,))
     words = [
         "cold-start",
         str(shop / "shop.yaml"),
@@ -142,7 +144,7 @@ def test_the_command_ranks_withheld_items_by_every_way(shop, tmp_path, capsys):
         str(tmp_path),
     ]
     with pytest.raises(SystemExit) as ended:
-        main([*words, "--set", "data.head_share=0.3", "--set", "blend.weights=[0.0]"])
+        main([*words, "--set", "data.head_share=0.3"])
     assert ended.value.code == 0
     assert "among cold items" in capsys.readouterr().out
     found = json.loads((tmp_path / "cold_start.json").read_text())

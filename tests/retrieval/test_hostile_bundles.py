@@ -268,8 +268,8 @@ def test_a_claimed_length_of_histories_takes_no_memory(tmp_path):
 def test_a_history_that_makes_no_numbers_is_told(tmp_path):
     folder = make_bundle(tmp_path / "bundle")
     weights = load_file(folder / "model.safetensors")
-    weights["fusion.out.weight"][:] = 3e38
-    weights["hid.weight"][30] = 3e38
+    weights["branches.codes.fusion.out.weight"][:] = 3e38
+    weights["branches.ids.table.vectors.weight"][30] = 3e38
     for name, weight in weights.items():
         if name.endswith("norm.weight"):
             weight[:] = 1e19

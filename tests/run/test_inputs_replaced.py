@@ -8,7 +8,7 @@ import pytest
 
 from h2rec.data import prepare as preparing
 from h2rec.errors import DataError
-from h2rec.run import preparation
+from h2rec.run import preparation, tokenization
 from h2rec.run.config import RunConfig
 from h2rec.run.tokenization import Tokenization
 from made_shop import ITEMS, write_shop
@@ -101,7 +101,7 @@ def test_a_file_of_codes(shop, monkeypatch):
     codes = shop.parent / "codes.json"
     codes.write_text(json.dumps({f"i{item}": [item % 7, item % 5] for item in range(ITEMS)}))
     other = json.dumps({f"i{item}": [item % 5, item % 7] for item in range(ITEMS)})
-    replaced_before(monkeypatch, preparation, "tokenize", lambda: codes.write_text(other))
+    replaced_before(monkeypatch, tokenization, "tokenize", lambda: codes.write_text(other))
     with pytest.raises(DataError, match=r"codes\.json: changed while it was read"):
         prepared(shop, "semantic_ids.quantizer=codes.json").semantic_id_stage  # noqa: B018
     again = prepared(shop, "semantic_ids.quantizer=codes.json").semantic_ids

@@ -170,7 +170,7 @@ def test_another_value_makes_another_training_and_the_default_by_name_no_other(s
             tmp_path / str(number),
             stages=finished.out / "stages",
         ).train_stage
-        for number, changes in enumerate(([], ["train.schedule=constant"], ["train.schedule=linear"]))
+        for number, changes in enumerate(([], ["train.learning_rate=0.01"], ["train.learning_rate=0.02"]))
     ]
     assert found[0].key == found[1].key != found[2].key
     assert found[1].reused

@@ -82,10 +82,10 @@ def test_the_users_values_win_and_all_others_stay():
 
 def test_a_file_and_what_is_set_beside_it_win_over_the_preset(tmp_path):
     (tmp_path / "a.yaml").write_text(
-        "preset: paper\ndata: {interactions: i.csv}\nmodel: {score: cosine}\nloss: {joint: 0.5}\n"
+        "preset: paper\ndata: {interactions: i.csv}\nmodel: {temperature: 0.2}\nloss: {joint: 0.5}\n"
     )
     config = RunConfig.load(tmp_path / "a.yaml", ["loss.ranking=bce", "model.branches.codes.weight=0.7"])
-    assert (config.preset, config.model.score, config.loss.joint) == ("paper", "cosine", 0.5)
+    assert (config.preset, config.model.temperature, config.loss.joint) == ("paper", 0.2, 0.5)
     assert config.loss.ranking.name == "bce"
     assert config.model.weights == {"codes": 0.7, "ids": 1.0}
     assert config.semantic_ids.quantizer.name == "rqvae"

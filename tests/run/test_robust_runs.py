@@ -173,7 +173,7 @@ def test_a_bundle_of_a_run_to_which_somebody_added_a_file_is_not_replaced(shop, 
     shutil.copytree(finished, out)
     (out / "bundle" / "thesis.txt").write_text("mine")
     with pytest.raises(H2RecError, match=r"bundle: holds what h2rec did not write"):
-        Pipeline(RunConfig.load(shop), out)
+        Pipeline(RunConfig.load(shop), out).begin()
 
 
 def test_the_runs_own_configuration_runs_again_and_is_not_overwritten_with_another(

@@ -160,7 +160,7 @@ def test_the_ranking_term_is_the_loss_of_the_sum_by_hand(shared):
     )
     terms, states = terms_of(objective)
     targets = batch().targets[batch().targets > 0]
-    negatives, _ = objective.sampler.draw(targets, np.random.default_rng(0))
+    negatives = objective.sampler.draw(len(targets), np.random.default_rng(0))
     with torch.no_grad():
         scores = sum(branch_scores(states.vectors, model.item_vectors(torch.arange(ITEMS + 1))))
     losses = []
@@ -368,14 +368,13 @@ def everything_that_trains(histories):
     windows = cut_windows(histories, 10)
     batches = [next_item_batch(windows, rows) for rows in pack(windows.lengths, 40, np.random.default_rng(0))]
     known = features(histories)
-    model, objective = make(known=known)
+    model, _ = make(known=known)
     loss = model.own_losses(known)[0]
     arrays = [b.items.numpy() for b in batches] + [b.targets.numpy() for b in batches]
     return [
         *arrays,
         loss._neighbours.toarray(),
         loss._train_counts.numpy(),
-        objective.sampler._probabilities,
         histories.counts(ITEMS),
     ]
 

@@ -69,7 +69,7 @@ def open_pipeline(config: Path, overrides: list[str] | None, out: Path | None) -
         )
     claim_run(folder)
     with lock_of_run(folder):
-        pipeline = Pipeline(resolved, folder)
+        pipeline = Pipeline(resolved, folder).begin()
         log_to(folder / "run.log")
         yield pipeline
 

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -155,17 +155,26 @@ class Preparation:
     def settle(self, **sections: Settings) -> None:
         """Put settings that the data decide in the place of defaults, in `config.yaml` as well."""
         self.config = self.config.model_copy(update=sections)
-        self._begin(anew=True)
+        self._save()
 
-    def _begin(self, *, anew: bool = False) -> None:
-        """Take the folder of the run, before the first stage: write `config.yaml` there, and set the threads."""
-        if self._begun and not anew:
-            return
-        claim_run(self.out)
-        set_threads(self.config.runtime.threads)
+    def begin(self) -> Self:
+        """Take the folder of the run and set the threads; the first stage does it where nobody did before.
+
+        Raises
+        ------
+        H2RecError
+            If the folder holds what h2rec did not write.
+        """
+        if not self._begun:
+            claim_run(self.out)
+            set_threads(self.config.runtime.threads)
+            self._save()
+            self._begun = True
+        return self
+
+    def _save(self) -> None:
         with self.alone():
             self.config.save(self.out / "config.yaml")
-        self._begun = True
 
     def alone(self) -> AbstractContextManager[bool]:
         """Hold the lock of the run's folder: of several processes that publish into it one does, the others wait."""
@@ -173,7 +182,7 @@ class Preparation:
 
     def stage(self, name: str, depends_on: dict[str, Any], work: Callable[[Path], None]) -> Stage:
         """Return a finished stage, made now if it was not there, and remember it in `stages`."""
-        self._begin()
+        self.begin()
         remember(self.out, self.asked.key, {name: self.store.key(name, depends_on)})
         stage = self.store.run(name, depends_on, work)
         self.stages[name] = stage

@@ -25,7 +25,9 @@ def quickstart_config(preset: str) -> RunConfig:
 
 def quickstart_pipelines(out: Path) -> dict[str, Pipeline]:
     """One pipeline a model, which share the data, the text and the semantic IDs."""
-    return {name: Pipeline(quickstart_config(name), out / name, stages=out / "stages") for name in PRESETS}
+    return {
+        name: Pipeline(quickstart_config(name), out / name, stages=out / "stages").begin() for name in PRESETS
+    }
 
 
 def example_users(pipeline: Pipeline, count: int = 3) -> list[tuple[str, list[str]]]:

@@ -100,7 +100,7 @@ def cold_start(
     if config.text.noise is not None and config.text.noise.share:
         raise ConfigError("cold start takes texts as they are", "leave text.noise out")
     claim_names(out, ("cold_start.json",), _is_cold_start)  # the log is opened by then
-    whole = Pipeline(config, out / "whole", stages or out / "stages")
+    whole = Pipeline(config, out / "whole", stages or out / "stages").begin()
     # What is text is decided on the whole catalogue, not anew on what is left of it.
     config = config.model_copy(update={"text": config.text.model_copy(update={"fields": whole.text_fields})})
     has_text = np.array([bool(text) for text in item_texts(whole.dataset.items, config.text.fields)])

@@ -10,7 +10,7 @@ import polars as pl
 
 from h2rec.errors import DataError
 from h2rec.files import atomic_path
-from h2rec.frames import read_parquet
+from h2rec.frames import read_parquet, write_parquet
 
 RESULTS_FILE = "results.parquet"
 """Name of the file in a suite's folder."""
@@ -38,7 +38,7 @@ def write_results(path: Path, found: Mapping[str, Any]) -> None:
             rows.append({"table": table, **plain, "facts": _json(facts) if facts else None})
     frame = pl.DataFrame(rows, schema=["table", *columns, "facts"], infer_schema_length=None)
     with atomic_path(path) as temporary:
-        frame.write_parquet(temporary, compression_level=19, statistics=False)
+        write_parquet(frame, temporary, small=True)
 
 
 def read_results(path: Path) -> dict[str, Any]:
