@@ -1,0 +1,158 @@
+"""Transitions: what followed a user's latest items in training histories, between items and between code prefixes."""
+
+from collections.abc import Sequence
+from typing import ClassVar, Self
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from h2rec.batching.transitions import TransitionTable, transition_table
+from h2rec.data.histories import IntArray
+from h2rec.models.branch_items import DenseItems
+from h2rec.models.branches.prefixes import prefix_nodes
+from h2rec.models.branches.protocol import Branch, BranchRead, Sequences
+from h2rec.models.branches.settings import BranchSettings
+from h2rec.models.features import ItemFeatures, NewItems
+from h2rec.models.protocol import Intent
+from h2rec.models.settings import BranchModelSettings
+from h2rec.models.sparse_scores import SparseScores, ragged, summed
+
+RECENT_ITEMS = 5
+"""Latest items of a history whose successors count."""
+RECENT_DECAY = 0.7
+"""q: the m-th latest item counts ``q^m``, m from 0."""
+SCALE = 1000.0
+"""s of ``log(1 + s * sum)``."""
+
+
+class TransitionsSettings(BranchSettings):
+    """What counts as a transition."""
+
+    backward: float = Field(0.7, ge=0, le=1)
+    """How much it counts that an item came before another one; 0 counts in the order of time alone."""
+    popularity_power: float = Field(0.5, ge=0, le=1)
+    """Successors are divided by their popularity to this power: 0 favours the head, 1 the tail."""
+
+
+class CodeTransitionsSettings(TransitionsSettings):
+    """Between which prefixes transitions are counted."""
+
+    levels: int = Field(2, ge=1)
+    """Items that share this many leading codes are one."""
+
+
+class TransitionsBranch(Branch):
+    """``log(1 + s * sum_m q^m t(i_m -> j))`` over the latest items ``i_m`` of a history; nothing is learned.
+
+    An item's score depends on the history alone, not on a vector of the item: user and item vectors have no columns.
+    """
+
+    settings_class: ClassVar[type[BranchSettings]] = TransitionsSettings
+    is_trained = False
+    recent_items = RECENT_ITEMS
+    offsets: torch.Tensor
+    successors: torch.Tensor
+    values: torch.Tensor
+
+    def __init__(self, settings: BranchSettings, table: TransitionTable) -> None:
+        super().__init__()
+        self.settings = settings
+        self.register_buffer("offsets", torch.from_numpy(table.offsets.astype(np.int64)))
+        self.register_buffer("successors", torch.from_numpy(table.successors.astype(np.int64)))
+        self.register_buffer("values", torch.from_numpy(table.values))
+        self.register_buffer("none", torch.zeros(0), persistent=False)
+
+    @classmethod
+    def build(cls, settings: BranchSettings, model: BranchModelSettings, features: ItemFeatures) -> Self:
+        """See `Branch.build`."""
+        return cls(settings, counted_or_stored(settings, features, np.arange(features.item_count + 1)))
+
+    def forward(self, sequences: Sequences, intent: Intent | None) -> BranchRead:
+        """No columns."""
+        return BranchRead(torch.zeros(sequences.at.shape[0], 0, device=sequences.at.device))
+
+    def items(self, items: torch.Tensor) -> DenseItems:
+        """No columns."""
+        return DenseItems(torch.zeros(len(items), 0, device=items.device))
+
+    def counted(self, recent: torch.Tensor) -> SparseScores:
+        """See `Branch.counted`."""
+        sums = self._sums(self.groups(recent))
+        return SparseScores(sums.rows, sums.items, self.settings.weight * torch.log1p(SCALE * sums.values))
+
+    def groups(self, items: torch.Tensor) -> torch.Tensor:
+        """The groups of items that are counted together: every item alone."""
+        return items
+
+    def _sums(self, recent: torch.Tensor) -> SparseScores:
+        """``sum_m q^m t(i_m -> j)`` for the groups `[n, m]` of the latest items, the latest first."""
+        count = recent.shape[1]
+        places, entries = ragged(self.offsets, recent.flatten())
+        decay = RECENT_DECAY ** torch.arange(count, device=recent.device, dtype=torch.float32)
+        values = self.values[entries] * decay[places % count]
+        return summed(places // count, self.successors[entries], values)
+
+    def grow(self, smaller: Self, new: NewItems) -> None:
+        """No history has a new item yet: nothing follows it, and it follows nothing."""
+        self.successors, self.values = smaller.successors, smaller.values
+        self.offsets = torch.cat([smaller.offsets, smaller.offsets[-1:].expand(len(new))])
+
+
+class CodeTransitionsBranch(TransitionsBranch):
+    """Transitions between prefixes of codes: where an item has no successors of its own, its region has."""
+
+    settings_class: ClassVar[type[BranchSettings]] = CodeTransitionsSettings
+    reads_codes = True
+    nodes: torch.Tensor
+
+    def __init__(self, settings: BranchSettings, table: TransitionTable, nodes: IntArray) -> None:
+        super().__init__(settings, table)
+        order = np.argsort(nodes[1:], kind="stable") + 1
+        offsets = np.searchsorted(nodes[order], np.arange(nodes.max(initial=0) + 2))
+        self.register_buffer("nodes", torch.from_numpy(nodes.astype(np.int64)), persistent=False)
+        self.register_buffer("members", torch.from_numpy(order.astype(np.int64)), persistent=False)
+        self.register_buffer("member_offsets", torch.from_numpy(offsets.astype(np.int64)), persistent=False)
+
+    @classmethod
+    def build(cls, settings: BranchSettings, model: BranchModelSettings, features: ItemFeatures) -> Self:
+        """See `Branch.build`."""
+        assert isinstance(settings, CodeTransitionsSettings)
+        codes = features.require_codes("a branch of code transitions").codes
+        depth = min(settings.levels, codes.shape[1])
+        # One level more, as the tree of prefixes leaves out the last one: numbers stay when the catalogue grows.
+        padded = np.concatenate([codes[:, :depth], codes[:, :1]], axis=1)
+        rows, _ = prefix_nodes(padded)
+        nodes = np.concatenate([[0], rows[:, depth - 1]])
+        return cls(settings, counted_or_stored(settings, features, nodes), nodes)
+
+    def groups(self, items: torch.Tensor) -> torch.Tensor:
+        """The prefix of each item."""
+        return self.nodes[items]
+
+    def _sums(self, recent: torch.Tensor) -> SparseScores:
+        sums = super()._sums(recent)
+        places, entries = ragged(self.member_offsets, sums.items)
+        rows, items, values = sums.rows[places], self.members[entries], sums.values[places]
+        order = torch.argsort(rows * (len(self.nodes) + 1) + items)
+        return SparseScores(rows[order], items[order], values[order])
+
+    def grow(self, smaller: Self, new: NewItems) -> None:
+        """New items join the prefixes that they have in common with known ones; a prefix of their own has no counts."""
+        self.successors, self.values = smaller.successors, smaller.values
+        more = int(self.nodes.max()) + 2 - len(smaller.offsets)
+        self.offsets = torch.cat([smaller.offsets, smaller.offsets[-1:].expand(max(0, more))])
+
+
+def counted_or_stored(settings: BranchSettings, features: ItemFeatures, groups: IntArray) -> TransitionTable:
+    """Count the training histories; of weights that are loaded later, take what is stored."""
+    if "offsets" in features.stored:
+        stored = (features.stored[name].numpy() for name in ("offsets", "successors", "values"))
+        return TransitionTable(*stored)
+    if features.train is None:
+        empty = np.zeros(0, np.int64)
+        return TransitionTable(np.zeros(int(groups.max(initial=0)) + 2, np.int64), empty, empty.astype(np.float32))
+    assert isinstance(settings, TransitionsSettings)
+    return transition_table(
+        features.train, groups, backward=settings.backward, popularity_power=settings.popularity_power
+    )
