@@ -21,12 +21,8 @@ class NegativeSettings(Settings):
 class NegativeSampler:
     """Draws negatives from the items 1..N, all with the same probability.
 
-    Parameters
-    ----------
-    settings
-        What to draw.
-    item_count
-        N.
+    `settings`: what to draw.
+    `item_count`: N.
     """
 
     def __init__(self, settings: NegativeSettings, item_count: int) -> None:

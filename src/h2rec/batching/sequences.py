@@ -15,24 +15,16 @@ Objective = Literal["next", "last", "cloze"]
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Sequences padded on the right, and what to predict at which position.
-
-    Parameters
-    ----------
-    items
-        int64 `[B, T]`, 0 is padding.
-    lengths
-        int64 `[B]`, each at least 1.
-    targets
-        int64 `[B, T]`, 0 where nothing is predicted.
-    users
-        int64 `[B]`, row of the training histories that each sequence was cut from, where that is known.
-    """
+    """Sequences padded on the right, and what to predict at which position."""
 
     items: torch.Tensor
+    """int64 `[B, T]`, 0 is padding."""
     lengths: torch.Tensor
+    """int64 `[B]`, each at least 1."""
     targets: torch.Tensor
+    """int64 `[B, T]`, 0 where nothing is predicted."""
     users: torch.Tensor | None = None
+    """int64 `[B]`, row of the training histories that each sequence was cut from, where that is known."""
 
     def to(self, device: torch.device) -> "Batch":
         """Copy to a device."""
@@ -43,24 +35,17 @@ class Batch:
 
 @dataclass(frozen=True, eq=False)
 class Windows:
-    """Slices of training histories, each an input sequence followed by its last target.
-
-    Parameters
-    ----------
-    histories
-        The training histories.
-    starts, stops
-        int64 `[W]`; a window is ``histories.items[start:stop]``: all but its last item are inputs,
-        all but its first are next-item targets.
-    first_target
-        int64 `[W]`, position in the flat array of the first item that this window predicts: where
-        windows of one user overlap, each target belongs to one of them only.
-    """
+    """Slices of training histories, each an input sequence followed by its last target."""
 
     histories: Histories
+    """The training histories."""
     starts: IntArray
     stops: IntArray
+    """int64 `[W]`; a window is ``histories.items[start:stop]``: all but its last item are inputs, all but its first
+    are next-item targets."""
     first_target: IntArray
+    """int64 `[W]`, position in the flat array of the first item that this window predicts: where windows of one user
+    overlap, each target belongs to one of them only."""
 
     def __len__(self) -> int:
         return len(self.starts)

@@ -36,23 +36,17 @@ HISTORY_LENGTH_GROUPS = 5
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What was measured on one holdout.
-
-    Parameters
-    ----------
-    metrics
-        Protocol -> ``overall``, ``head``, ``tail``, ``head_by_popularity``, ``groups`` and ``apart``: how many
-        ``repeats`` are in no figure because the rule excludes them, and how many cases because their users leave
-        ``too_few_negatives``. Under ``full`` also ``exposure``, of the lists of all users. Plain values, ready for
-        JSON; a metric of no cases is None.
-    ranks
-        One row a case, in the order of the holdout: ``user`` (row in the data set), ``user_id`` if known,
-        ``target`` (item index), ``repeat`` (whether it is in the user's own history), and ``rank_PROTOCOL`` for each
-        protocol, null where the case is set apart.
-    """
+    """What was measured on one holdout."""
 
     metrics: dict[str, Any]
+    """Protocol -> ``overall``, ``head``, ``tail``, ``head_by_popularity``, ``groups`` and ``apart``: how many
+    ``repeats`` are in no figure because the rule excludes them, and how many cases because their users leave
+    ``too_few_negatives``. Under ``full`` also ``exposure``, of the lists of all users. Plain values, ready for JSON; a
+    metric of no cases is None."""
     ranks: pl.DataFrame
+    """One row a case, in the order of the holdout: ``user`` (row in the data set), ``user_id`` if known, ``target``
+    (item index), ``repeat`` (whether it is in the user's own history), and ``rank_PROTOCOL`` for each protocol, null
+    where the case is set apart."""
 
 
 def evaluate(
@@ -92,10 +86,7 @@ def evaluate(
     progress
         Title of a progress bar; None shows none.
 
-    Raises
-    ------
-    DataError
-        If the holdout does not fit the model.
+    Raises `DataError` if the holdout does not fit the model.
     """
     top_k = max(EXPOSURE_KS) if shown and FULL in settings.protocols else 0
     ranked = rank(scorer, holdout, settings, seed=seed, top_k=top_k, progress=progress)
@@ -115,10 +106,7 @@ def evaluate(
         if semantic_ids is not None:
             groups += collision_groups(cases.targets, semantic_ids)
         metrics[protocol] = _slices(ranks[rows], ks, head[cases.targets], train_counts[cases.targets], groups)
-        metrics[protocol]["apart"] = {
-            "repeats": apart,
-            "too_few_negatives": len(holdout) - apart - len(rows),
-        }
+        metrics[protocol]["apart"] = {"repeats": apart, "too_few_negatives": len(holdout) - apart - len(rows)}
     if ranked.top is not None:
         metrics[FULL]["exposure"] = exposure(ranked.top, EXPOSURE_KS, head, train_counts)
     return Evaluation(metrics, _ranks_frame(holdout, repeat, ranked.by_protocol, user_ids))

@@ -21,12 +21,9 @@ def exposure(top: Ints, ks: Sequence[int], head: Bools, train_counts: Ints) -> d
     train_counts
         Training interactions of each item, `[N + 1]`, padding first.
 
-    Returns
-    -------
-    dict
-        ``coverage@k``: share of the catalogue that is in some list. ``tail_share@k``: share of the listed
-        places that tail items get. ``gini@k``: Gini coefficient of places over all items, 0 if each gets
-        the same, near 1 if few get all. ``popularity@k``: mean training count over the listed places.
+    Returns ``coverage@k``: share of the catalogue that is in some list. ``tail_share@k``: share of the listed places
+    that tail items get. ``gini@k``: Gini coefficient of places over all items, 0 if each gets the same, near 1 if few
+    get all. ``popularity@k``: mean training count over the listed places.
     """
     figures = {}
     for k in ks:

@@ -13,33 +13,22 @@ Ints = npt.NDArray[np.integer]
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Some of the cases.
-
-    Parameters
-    ----------
-    kind, name
-        What the slices are made by, and which one this is.
-    cases
-        Which cases belong to it, bool `[cases]`.
-    apart
-        How many more would, but are set apart: they are in no figure.
-    """
+    """Some of the cases."""
 
     kind: str
     name: str
+    """What the slices are made by, and which one this is."""
     cases: Bools
+    """Which cases belong to it, bool `[cases]`."""
     apart: int = 0
+    """How many more would, but are set apart: they are in no figure."""
 
 
 def popularity_groups(targets: Ints, popularity_group: Ints) -> list[Group]:
     """Slice by the popularity group of the target, named by the group's number.
 
-    Parameters
-    ----------
-    targets
-        Item indices, `[cases]`.
-    popularity_group
-        Group of each item, `[N + 1]`, padding first (its value is ignored).
+    `targets`: item indices, `[cases]`.
+    `popularity_group`: group of each item, `[N + 1]`, padding first (its value is ignored).
     """
     of_target = popularity_group[targets]
     return [Group("popularity", str(group), of_target == group) for group in np.unique(popularity_group[1:])]
@@ -54,12 +43,8 @@ def training_groups(targets: Ints, train_counts: Ints) -> list[Group]:
 def repeat_groups(repeat: Bools, apart: int = 0) -> list[Group]:
     """Slice by whether the target is in its user's own history: ``repeat`` and ``first time``.
 
-    Parameters
-    ----------
-    repeat
-        Of every case, `[cases]`.
-    apart
-        Repeats that are set apart, where the rule excludes them.
+    `repeat`: of every case, `[cases]`.
+    `apart`: repeats that are set apart, where the rule excludes them.
     """
     return [Group("target", "repeat", repeat, apart), Group("target", "first time", ~repeat)]
 

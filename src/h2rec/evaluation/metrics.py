@@ -22,17 +22,10 @@ Block = dict[str, float | int | None]
 def per_case(ranks: npt.NDArray[np.integer], metric: str) -> Floats:
     """Value of a metric for every case, float64 `[cases]`.
 
-    Parameters
-    ----------
-    ranks
-        Rank of the target, `[cases]`, 1 is best.
-    metric
-        ``hit@k``, ``recall@k``, ``ndcg@k`` or ``mrr``.
+    `ranks`: rank of the target, `[cases]`, 1 is best.
+    `metric`: ``hit@k``, ``recall@k``, ``ndcg@k`` or ``mrr``.
 
-    Raises
-    ------
-    ConfigError
-        If there is no such metric.
+    Raises `ConfigError` if there is no such metric.
     """
     kind, _, cutoff = metric_name(metric).partition("@")
     if kind == "mrr":
@@ -44,10 +37,7 @@ def per_case(ranks: npt.NDArray[np.integer], metric: str) -> Floats:
 def metric_name(metric: str) -> str:
     """Name under which a metric is written: ``hit@10`` for ``recall@10``.
 
-    Raises
-    ------
-    ConfigError
-        If there is no such metric.
+    Raises `ConfigError` if there is no such metric.
     """
     match = re.fullmatch(r"mrr|(hit|recall|ndcg)@[1-9]\d*", metric)
     if match is None:
@@ -81,10 +71,7 @@ def metric_value(metrics: Mapping[str, Any], name: str) -> float:
 
     Groups are found by kind and name: ``full.groups.popularity.1.hit@10``.
 
-    Raises
-    ------
-    ConfigError
-        If there is no such figure (the nearest valid name is given), or it has no cases.
+    Raises `ConfigError` if there is no such figure (the nearest valid name is given), or it has no cases.
     """
     figures = dict(_flatten(metrics))
     value = figures.get(re.sub(r"(^|\.)recall@", r"\1hit@", name), "absent")

@@ -27,11 +27,8 @@ def draw_negatives(
     rule
         Whether repeats are allowed.
 
-    Returns
-    -------
-    numpy.ndarray
-        int32 `[cases, count]`; every set of `count` allowed items is equally likely. Zeros for a case with too few
-        items to draw from; see `too_few`.
+    Returns int32 `[cases, count]`; every set of `count` allowed items is equally likely. Zeros for a case with too few
+    items to draw from; see `too_few`.
     """
     rows, taken = _taken_items(holdout, item_count, rule)
     starts = np.searchsorted(rows, np.arange(len(holdout) + 1))

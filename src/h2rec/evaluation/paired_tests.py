@@ -15,23 +15,16 @@ _COUNTS_AT_ONCE = 4_000_000
 
 @dataclass(frozen=True, eq=False)
 class PairedTests:
-    """Tests of M differences against zero, each field float64 `[M]`.
-
-    Parameters
-    ----------
-    low, high
-        Percentile interval of the mean.
-    p_bootstrap, p_t
-        Two-sided p-values.
-    effect_size
-        Cohen's d_z: the mean over the standard deviation of the differences.
-    """
+    """Tests of M differences against zero, each field float64 `[M]`."""
 
     low: Floats
     high: Floats
+    """Percentile interval of the mean."""
     p_bootstrap: Floats
     p_t: Floats
+    """Two-sided p-values."""
     effect_size: Floats
+    """Cohen's d_z: the mean over the standard deviation of the differences."""
 
 
 def paired_tests(

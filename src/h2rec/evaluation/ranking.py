@@ -37,19 +37,13 @@ EXACT_IN_FLOAT32 = 2**24
 
 @dataclass(frozen=True, eq=False)
 class Ranks:
-    """Ranks of the targets of a holdout.
-
-    Parameters
-    ----------
-    by_protocol
-        Protocol name -> rank of the target, int64 `[cases]`, 1 is best. `NO_RANK` for a target in its own history
-        where repeats are excluded, and in a sampled protocol where there are too few items to draw from.
-    top
-        Recommended lists, int32 `[cases, top_k]`, best first, 0 where a list ends early; or None.
-    """
+    """Ranks of the targets of a holdout."""
 
     by_protocol: dict[str, Ranks64]
+    """Protocol name -> rank of the target, int64 `[cases]`, 1 is best. `NO_RANK` for a target in its own history where
+    repeats are excluded, and in a sampled protocol where there are too few items to draw from."""
     top: Items32 | None
+    """Recommended lists, int32 `[cases, top_k]`, best first, 0 where a list ends early; or None."""
 
 
 def rank(
@@ -74,10 +68,7 @@ def rank(
     progress
         Title of a progress bar; None shows none.
 
-    Raises
-    ------
-    DataError
-        If the holdout names items that the scorer does not know.
+    Raises `DataError` if the holdout names items that the scorer does not know.
 
     Warns
     -----
@@ -143,10 +134,7 @@ def full_ranks(scores: torch.Tensor, targets: torch.Tensor, exclude: Histories |
         Items that are no candidates (the history), one row for each row of `scores`. Where the target is one of them
         its rank means nothing.
 
-    Returns
-    -------
-    torch.Tensor
-        int64 `[n]`, 1 is best.
+    Returns int64 `[n]`, 1 is best.
     """
     target_scores = scores.gather(1, targets[:, None])
     candidates_scores = scores[:, 1:]

@@ -25,30 +25,21 @@ has already lose next to nothing.
 
 @dataclass(frozen=True)
 class Repeats:
-    """How repeats are treated in one data set.
-
-    Parameters
-    ----------
-    rule
-        What figures, lists and servers follow.
-    of_data
-        What the data call for. The epoch of a training is chosen by it whatever `rule` is, so that no training
-        depends on the setting.
-    setting
-        What was asked for.
-    valid, test
-        Cases of the two holdouts whose target is in its own history.
-    valid_cases, test_cases
-        All their cases.
-    """
+    """How repeats are treated in one data set."""
 
     rule: RepeatRule
+    """What figures, lists and servers follow."""
     of_data: RepeatRule
+    """What the data call for. The epoch of a training is chosen by it whatever `rule` is, so that no training depends
+    on the setting."""
     setting: RepeatSetting
+    """What was asked for."""
     valid: int
     valid_cases: int
     test: int
+    """Cases of the two holdouts whose target is in its own history."""
     test_cases: int
+    """All their cases."""
 
     @classmethod
     def of(cls, split: Split, setting: RepeatSetting = "auto") -> "Repeats":

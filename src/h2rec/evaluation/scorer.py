@@ -21,35 +21,22 @@ class Scorer(Protocol):
     def score(self, histories: Histories, rows: IntArray) -> torch.Tensor:
         """Score every item for some of the histories.
 
-        Parameters
-        ----------
-        histories
-            All histories at hand, not cut.
-        rows
-            The rows to score, int64 `[n]`.
+        `histories`: all histories at hand, not cut.
+        `rows`: the rows to score, int64 `[n]`.
 
-        Returns
-        -------
-        torch.Tensor
-            Floating point `[n, N + 1]`, higher is better, on any device. Column 0 (padding) is ignored.
+        Returns floating point `[n, N + 1]`, higher is better, on any device. Column 0 (padding) is ignored.
         """
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class Restricted:
-    """A scorer whose other items can't be recommended: full ranks are then among the candidates alone.
-
-    Parameters
-    ----------
-    scorer
-        Scores the whole catalogue.
-    candidates
-        Which items compete, bool `[N + 1]`, padding first; the targets must be among them.
-    """
+    """A scorer whose other items can't be recommended: full ranks are then among the candidates alone."""
 
     scorer: Scorer
+    """Scores the whole catalogue."""
     candidates: npt.NDArray[np.bool_]
+    """Which items compete, bool `[N + 1]`, padding first; the targets must be among them."""
 
     @property
     def item_count(self) -> int:

@@ -62,23 +62,14 @@ def compare_models(
     seed
         Of the bootstrap. All comparisons within a slice share their samples.
 
-    Returns
-    -------
-    polars.DataFrame
-        One row for each slice, metric and other model: ``slice, metric, model, other, cases, model_seeds,
-        other_seeds, model_mean, other_mean, model_spread, other_spread`` (standard deviation of the mean over
-        seeds, null for one seed), ``difference`` (model minus other), ``relative`` (to the other's mean, null
-        if that is 0), ``low, high`` (interval of the difference), ``p_bootstrap, p_t`` (two-sided),
-        ``effect_size`` (Cohen's d_z) and the Holm-corrected ``p_bootstrap_holm, p_t_holm``. Slices with
-        fewer than two cases are left out.
+    Returns one row for each slice, metric and other model: ``slice, metric, model, other, cases, model_seeds,
+    other_seeds, model_mean, other_mean, model_spread, other_spread`` (standard deviation of the mean over seeds, null
+    for one seed), ``difference`` (model minus other), ``relative`` (to the other's mean, null if that is 0), ``low,
+    high`` (interval of the difference), ``p_bootstrap, p_t`` (two-sided), ``effect_size`` (Cohen's d_z) and the
+    Holm-corrected ``p_bootstrap_holm, p_t_holm``. Slices with fewer than two cases are left out.
 
-    Raises
-    ------
-    DataError
-        If frames lack a column, list a user twice, or differ in their users, targets or in what is set apart; if
-        no slice has two cases.
-    ConfigError
-        If the model or a metric is unknown.
+    Raises `DataError` if frames lack a column, list a user twice, or differ in their users, targets or in what is set
+    apart; if no slice has two cases; `ConfigError` if the model or a metric is unknown.
     """
     if model not in runs:
         raise ConfigError(f"no ranks of model '{model}'", f"there are ranks of {', '.join(runs)}")

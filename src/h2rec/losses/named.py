@@ -13,7 +13,6 @@ class SampledSoftmax(RankingLoss):
     """See `sampled_softmax_loss`; with log-Q correction."""
 
     def __call__(self, scores: ComparedScores) -> torch.Tensor:
-        """See `RankingLoss.__call__`."""
         return sampled_softmax_loss(scores.positive, scores.others, scores.hit, scores.log_expected_count)
 
 
@@ -23,7 +22,6 @@ class Softmax(RankingLoss):
     whole_catalogue = True
 
     def __call__(self, scores: ComparedScores) -> torch.Tensor:
-        """See `RankingLoss.__call__`."""
         return softmax_loss(scores.others, scores.targets)
 
 
@@ -31,7 +29,6 @@ class BPR(RankingLoss):
     """See `bpr_loss`."""
 
     def __call__(self, scores: ComparedScores) -> torch.Tensor:
-        """See `RankingLoss.__call__`."""
         return bpr_loss(scores.positive, scores.others, scores.hit)
 
 
@@ -39,7 +36,6 @@ class BCE(RankingLoss):
     """See `bce_loss`."""
 
     def __call__(self, scores: ComparedScores) -> torch.Tensor:
-        """See `RankingLoss.__call__`."""
         return bce_loss(scores.positive, scores.others, scores.hit)
 
 
@@ -47,5 +43,4 @@ class GBCE(RankingLoss):
     """See `gbce_loss`."""
 
     def __call__(self, scores: ComparedScores) -> torch.Tensor:
-        """See `RankingLoss.__call__`."""
         return gbce_loss(scores.positive, scores.others, scores.hit, scores.item_count, CALIBRATION)

@@ -18,30 +18,20 @@ class RankingSettings(Settings):
 
 @dataclass(frozen=True, eq=False)
 class ComparedScores:
-    """Scores of `n` targets and of what they are compared with.
-
-    Parameters
-    ----------
-    positive
-        Of the targets, `[n]`.
-    others
-        Of `M` negatives, `[n, M]`; of the items 1..N where the loss compares with the whole catalogue.
-    targets
-        The targets, int64 `[n]`.
-    hit
-        Row and column, int64 `[2, h]`, of the negatives that are the target itself and do not count.
-    log_expected_count
-        Log of how often the draw holds each negative.
-    item_count
-        N.
-    """
+    """Scores of `n` targets and of what they are compared with."""
 
     positive: torch.Tensor
+    """Of the targets, `[n]`."""
     others: torch.Tensor
+    """Of `M` negatives, `[n, M]`; of the items 1..N where the loss compares with the whole catalogue."""
     targets: torch.Tensor
+    """The targets, int64 `[n]`."""
     hit: torch.Tensor
+    """Row and column, int64 `[2, h]`, of the negatives that are the target itself and do not count."""
     log_expected_count: float
+    """Log of how often the draw holds each negative."""
     item_count: int
+    """N."""
 
 
 class RankingLoss(ABC):

@@ -19,18 +19,12 @@ def softmax_loss(scores: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 
 
 def sampled_softmax_loss(
-    positive: torch.Tensor,
-    negative: torch.Tensor,
-    hit: torch.Tensor,
-    log_expected_count: float = 0.0,
+    positive: torch.Tensor, negative: torch.Tensor, hit: torch.Tensor, log_expected_count: float = 0.0
 ) -> torch.Tensor:
     """Cross-entropy over the target and sampled negatives (Bengio and Senecal, 2008; log-Q correction).
 
-    Parameters
-    ----------
-    log_expected_count
-        Log of how often the draw holds each negative; subtracted from the negatives' scores so that their sum estimates
-        that over the catalogue.
+    `log_expected_count`: log of how often the draw holds each negative; subtracted from the negatives' scores so that
+    their sum estimates that over the catalogue.
     """
     others: torch.Tensor = _LogSumExpOfOthers.apply(negative, hit)  # type: ignore[no-untyped-call]
     return F.softplus(others - log_expected_count - positive).mean()
@@ -75,12 +69,8 @@ def gbce_loss(
 ) -> torch.Tensor:
     """Generalised BCE, which undoes the overconfidence of negative sampling (gSASRec, arXiv 2308.07192, eq. 9-14).
 
-    Parameters
-    ----------
-    item_count
-        N, for the sampling rate ``M / (N - 1)``.
-    t
-        Calibration from 0 (BCE summed over the negatives) to 1.
+    `item_count`: N, for the sampling rate ``M / (N - 1)``.
+    `t`: calibration from 0 (BCE summed over the negatives) to 1.
     """
     rate = min(1.0, negative.shape[1] / (item_count - 1))
     power = rate * (t * (1 - 1 / rate) + 1 / rate)

@@ -13,14 +13,7 @@ from h2rec.models.branches.codes import MOST_REASONS, CodesBranch
 from h2rec.models.branches.ids import IdsBranch
 from h2rec.models.branches.protocol import Branch, BranchRead, Sequences
 from h2rec.models.features import ItemFeatures, NewItems
-from h2rec.models.protocol import (
-    BranchVectors,
-    OwnLoss,
-    Reason,
-    SequenceModel,
-    UserStates,
-    positions_read,
-)
+from h2rec.models.protocol import BranchVectors, OwnLoss, Reason, SequenceModel, UserStates, positions_read
 from h2rec.models.settings import BranchModelSettings, ModelSettings
 from h2rec.models.ties.alignment import Alignment
 from h2rec.models.ties.cross_attention import CrossAttentionTie
@@ -74,7 +67,6 @@ class BranchModel(SequenceModel):
 
     @classmethod
     def build(cls, settings: ModelSettings, features: ItemFeatures) -> Self:
-        """See `SequenceModel.build`."""
         assert isinstance(settings, BranchModelSettings)
         made: dict[str, Branch] = {}
         # Hash IDs first: what is drawn from a seed does not depend on which branches of codes stand beside them.
@@ -112,7 +104,6 @@ class BranchModel(SequenceModel):
         return tuple(branch.vectors() for branch in self.branch_items(items))
 
     def branch_items(self, items: torch.Tensor) -> tuple[BranchItems, ...]:
-        """See `SequenceModel.branch_items`."""
         return tuple(branch.items(items) for branch in self.parts())
 
     def score_targets(
@@ -130,7 +121,6 @@ class BranchModel(SequenceModel):
         return tuple(own for own, _ in pairs), tuple(shared for _, shared in pairs)
 
     def start(self, text: TextStart) -> None:
-        """See `SequenceModel.start`."""
         for branch in self.parts():
             branch.start(text)
 
@@ -146,14 +136,12 @@ class BranchModel(SequenceModel):
         return found
 
     def learning_rates(self) -> Iterator[tuple[nn.Module, float]]:
-        """See `SequenceModel.learning_rates`."""
         for branch in self.parts():
             if branch.settings.learning_rate is not None:
                 yield branch, branch.settings.learning_rate
 
     @property
     def refuses_new_items(self) -> str | None:
-        """See `SequenceModel.refuses_new_items`."""
         return next((b.refuses_new_items for b in self.parts() if b.refuses_new_items), None)
 
     def grow(self, smaller: Self, new: NewItems) -> None:

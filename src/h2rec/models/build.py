@@ -19,10 +19,7 @@ logger = logging.getLogger(__name__)
 def build_model(settings: ModelSettings, features: ItemFeatures, *, seed: int) -> SequenceModel:
     """Make a model and start its weights; the same seed gives the same weights.
 
-    Raises
-    ------
-    ConfigError
-        If the name is unknown, or the model needs codes or text that the catalogue does not have.
+    Raises `ConfigError` if the name is unknown, or the model needs codes or text that the catalogue does not have.
     """
     torch.manual_seed(seed)
     model = MODELS.get(settings.name).build(settings, features)
@@ -44,12 +41,7 @@ def model_for_weights(
 ) -> SequenceModel:
     """Make the model that stored weights belong to, with the weights in it.
 
-    Raises
-    ------
-    ConfigError
-        If the settings ask for codes that are not there.
-    H2RecError
-        If names or shapes differ.
+    Raises `ConfigError` if the settings ask for codes that are not there; `H2RecError` if names or shapes differ.
     """
     features = ItemFeatures(item_count, semantic_ids, stored=weights)
     with torch.random.fork_rng(devices=[]):  # whoever loads a model draws on as before
@@ -63,12 +55,8 @@ def grown_model(
 ) -> SequenceModel:
     """Copy a model and give it the new items' rows; the old items keep their vectors to the bit.
 
-    Parameters
-    ----------
-    ids
-        Codes of all items, old and new, `[N + M, L]`.
-    new
-        What is known of the new ones.
+    `ids`: codes of all items, old and new, `[N + M, L]`.
+    `new`: what is known of the new ones.
     """
     # Of the right shape alone: what the old items had is taken over, and what the new ones have put behind it.
     text = None if new.text is None else new.text[:1].repeat(len(ids), axis=0)

@@ -18,36 +18,24 @@ Vectors = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class ItemFeatures:
-    """All that a model may know of the items beforehand.
-
-    Parameters
-    ----------
-    item_count
-        Number of items, N.
-    semantic_ids
-        Codes of the items, or None for a catalogue without.
-    text
-        Text embeddings, float32 `[N, m]`, or None for a catalogue without.
-    has_text
-        Which items have a text of their own, bool `[N]`; None for all. The others start as if there were no text.
-    train_counts
-        Training interactions of each item, `[N + 1]`, padding first; None where weights are loaded later.
-    train
-        Training histories; None where weights are loaded later.
-    coded_by_text
-        Whether the codes were quantized from the items' texts, and not read from a file.
-    stored
-        Weights that are loaded later, by name: what a part learned beside its parameters lies among them.
-    """
+    """All that a model may know of the items beforehand."""
 
     item_count: int
+    """Number of items, N."""
     semantic_ids: SemanticIds | None = None
+    """Codes of the items, or None for a catalogue without."""
     text: Vectors | None = None
+    """Text embeddings, float32 `[N, m]`, or None for a catalogue without."""
     has_text: npt.NDArray[np.bool_] | None = None
+    """Which items have a text of their own, bool `[N]`; None for all. The others start as if there were no text."""
     train_counts: IntArray | None = None
+    """Training interactions of each item, `[N + 1]`, padding first; None where weights are loaded later."""
     train: Histories | None = None
+    """Training histories; None where weights are loaded later."""
     coded_by_text: bool = True
+    """Whether the codes were quantized from the items' texts, and not read from a file."""
     stored: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    """Weights that are loaded later, by name: what a part learned beside its parameters lies among them."""
 
     @property
     def shared_codes(self) -> CodeArray | None:
@@ -71,10 +59,7 @@ class ItemFeatures:
     def require_codes(self, who: str) -> SemanticIds:
         """Codes of the items.
 
-        Raises
-        ------
-        ConfigError
-            If the catalogue has none.
+        Raises `ConfigError` if the catalogue has none.
         """
         if self.semantic_ids is None:
             raise ConfigError(f"{who} needs semantic IDs", "give the items text, or a file of codes")
@@ -83,10 +68,7 @@ class ItemFeatures:
     def require_text(self, who: str) -> Vectors:
         """Text embeddings of the items.
 
-        Raises
-        ------
-        ConfigError
-            If the catalogue has none.
+        Raises `ConfigError` if the catalogue has none.
         """
         if self.text is None:
             raise ConfigError(f"{who} needs the items' text", "give data.items a file with text columns")
@@ -101,18 +83,12 @@ class ItemFeatures:
 
 @dataclass(frozen=True, eq=False)
 class NewItems:
-    """Items that join a trained model behind its own.
-
-    Parameters
-    ----------
-    groups
-        The known items that share most leading codes with each new one.
-    text
-        Text embeddings, float32 `[M, m]`, for a model that keeps them; None where it keeps none.
-    """
+    """Items that join a trained model behind its own."""
 
     groups: NearestGroups
+    """The known items that share most leading codes with each new one."""
     text: Vectors | None = None
+    """Text embeddings, float32 `[M, m]`, for a model that keeps them; None where it keeps none."""
 
     def __len__(self) -> int:
         return len(self.groups.levels)

@@ -36,7 +36,6 @@ class IdTable(ItemTable):
             self.vectors.weight[0].zero_()
 
     def forward(self, items: torch.Tensor) -> torch.Tensor:
-        """See `ItemTable.forward`."""
         return self.vectors(items)  # type: ignore[no-any-return]
 
     def start(self, text: TextStart) -> None:

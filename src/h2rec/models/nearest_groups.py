@@ -12,22 +12,15 @@ Vectors = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class NearestGroups:
-    """For each new item, the known items that share the longest prefix of its codes.
-
-    Parameters
-    ----------
-    levels
-        Length of that prefix, int64 `[M]`; 0 where not even the first code is in use, so that the group is
-        the whole catalogue.
-    group
-        Number of each new item's group, int64 `[M]`; items that share that prefix share the group.
-    members
-        Rows of the known items of each group.
-    """
+    """For each new item, the known items that share the longest prefix of its codes."""
 
     levels: npt.NDArray[np.int64]
+    """Length of that prefix, int64 `[M]`; 0 where not even the first code is in use, so that the group is the whole
+    catalogue."""
     group: npt.NDArray[np.int64]
+    """Number of each new item's group, int64 `[M]`; items that share that prefix share the group."""
     members: list[npt.NDArray[np.int64]]
+    """Rows of the known items of each group."""
 
     def mean_of(self, table: Vectors) -> Vectors:
         """Mean row of each group, `[M, ..]`, of a table with one row a known item, `[N, ..]`."""
@@ -45,10 +38,7 @@ def nearest_groups(known: CodeArray, new: CodeArray) -> NearestGroups:
     else those that share all but the last level, and so on. Its mean is what the text says of an item's
     identity, and no more: it ranks a new item beside its like, which then decide by their own vectors.
 
-    Parameters
-    ----------
-    known, new
-        Codes `[N, L]` of the catalogue and `[M, L]` of the new items.
+    `known` and `new`: codes `[N, L]` of the catalogue and `[M, L]` of the new items.
     """
     levels = np.full(len(new), -1, dtype=np.int64)
     group = np.zeros(len(new), dtype=np.int64)

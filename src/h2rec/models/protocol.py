@@ -24,66 +24,43 @@ BranchVectors = tuple[torch.Tensor, ...]
 
 @dataclass(frozen=True, eq=False)
 class Intent:
-    """How much of each level a user's intent asks for; computed once, for all branches.
-
-    Parameters
-    ----------
-    rows
-        Rows of the code table at every position, int64 `[B, T, L]`.
-    alpha
-        Weights of the levels at every position, `[B, T, L]`.
-    read_alpha
-        The same at the positions read, `[n, L]`.
-    """
+    """How much of each level a user's intent asks for; computed once, for all branches."""
 
     rows: torch.Tensor
+    """Rows of the code table at every position, int64 `[B, T, L]`."""
     alpha: torch.Tensor
+    """Weights of the levels at every position, `[B, T, L]`."""
     read_alpha: torch.Tensor
+    """The same at the positions read, `[n, L]`."""
 
 
 @dataclass(frozen=True, eq=False)
 class UserStates:
-    """What a model read from sequences at `n` positions.
-
-    Parameters
-    ----------
-    vectors
-        User vectors, one tensor `[n, D_b]` a branch, scaled so that the branch's score of an item, as it is weighed in
-        the sum, is the inner product with the item's vector.
-    encoded
-        What the branches' encoders gave before it was scaled, `[n, d]` by name of the branch.
-    alpha
-        Weights of the levels at every position, `[B, T, L]`; None for a model without fused codes.
-    read_alpha
-        Weights of the levels at the positions read, `[n, L]`; None for a model without fused codes.
-    norms
-        Mean norm of the hash IDs and of what the cross-attention adds to them (for diagnosis), or None.
-    """
+    """What a model read from sequences at `n` positions."""
 
     vectors: BranchVectors
+    """User vectors, one tensor `[n, D_b]` a branch, scaled so that the branch's score of an item, as it is weighed in
+    the sum, is the inner product with the item's vector."""
     encoded: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    """What the branches' encoders gave before it was scaled, `[n, d]` by name of the branch."""
     alpha: torch.Tensor | None = None
+    """Weights of the levels at every position, `[B, T, L]`; None for a model without fused codes."""
     read_alpha: torch.Tensor | None = None
+    """Weights of the levels at the positions read, `[n, L]`; None for a model without fused codes."""
     norms: tuple[torch.Tensor, torch.Tensor] | None = None
+    """Mean norm of the hash IDs and of what the cross-attention adds to them (for diagnosis), or None."""
 
 
 @dataclass(frozen=True, eq=False)
 class LossTerm:
-    """A loss term beside ranking, of one batch.
-
-    Parameters
-    ----------
-    value
-        A scalar.
-    weight
-        What it weighs in the sum.
-    figures
-        What is worth a look, by name; its mean over an epoch is told.
-    """
+    """A loss term beside ranking, of one batch."""
 
     value: torch.Tensor
+    """A scalar."""
     weight: float
+    """What it weighs in the sum."""
     figures: Mapping[str, float] = field(default_factory=dict)
+    """What is worth a look, by name; its mean over an epoch is told."""
 
 
 class OwnLoss(Protocol):
@@ -125,10 +102,7 @@ class SequenceModel(nn.Module, ABC):
     def build(cls, settings: ModelSettings, features: ItemFeatures) -> Self:
         """Make a model with its starting weights drawn from torch's generator.
 
-        Raises
-        ------
-        ConfigError
-            If it needs codes or text that the catalogue does not have.
+        Raises `ConfigError` if it needs codes or text that the catalogue does not have.
         """
 
     @abstractmethod
@@ -185,18 +159,12 @@ class SequenceModel(nn.Module, ABC):
 
 @dataclass(frozen=True)
 class Reason:
-    """An item of the history that speaks for a recommended one.
-
-    Parameters
-    ----------
-    item
-        Index of the item in the history.
-    levels
-        How many leading codes both share.
-    """
+    """An item of the history that speaks for a recommended one."""
 
     item: int
+    """Index of the item in the history."""
     levels: int
+    """How many leading codes both share."""
 
 
 def positions_read(reads: torch.Tensor) -> torch.Tensor:

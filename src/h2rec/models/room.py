@@ -20,15 +20,9 @@ class TooLargeError(H2RecError):
 class Room(TorchFunctionMode):
     """While the block runs, tensors that torch makes from sizes have together at most so many elements.
 
-    Parameters
-    ----------
-    elements
-        That number. Whoever asks for more is refused before memory is given.
+    `elements`: that number. Whoever asks for more is refused before memory is given.
 
-    Raises
-    ------
-    TooLargeError
-        In the block, when the room is used up.
+    Raises `TooLargeError` in the block, when the room is used up.
     """
 
     def __init__(self, elements: int) -> None:

@@ -12,10 +12,7 @@ class CatalogueScorer:
 
     The model is used as it is at the time of construction; make a new scorer after training it further.
 
-    Parameters
-    ----------
-    model
-        The model; put into evaluation mode.
+    `model`: the model; put into evaluation mode.
     """
 
     def __init__(self, model: SequenceModel) -> None:

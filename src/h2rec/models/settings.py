@@ -132,17 +132,14 @@ class EncoderSettings(ModelSettings):
 
     @property
     def reads_text(self) -> bool:
-        """See `ModelSettings.reads_text`."""
         return self.warm_start
 
     @property
     def most_layers(self) -> int:
-        """See `ModelSettings.most_layers`."""
         return self.layers
 
     @property
     def unsearched(self) -> frozenset[str]:
-        """See `ModelSettings.unsearched`."""
         no_mask = {"mask_share"} if self.objective != "cloze" else set()
         return frozenset(no_mask | ({"temperature"} if self.temperature is None else set()))
 
@@ -182,28 +179,23 @@ class BranchModelSettings(EncoderSettings):
 
     @property
     def most_layers(self) -> int:
-        """See `ModelSettings.most_layers`."""
         return max(branch.layers or self.layers for branch in self.branches.values())
 
     @property
     def reads_codes(self) -> bool:
-        """See `ModelSettings.reads_codes`."""
         return any(BRANCHES.get(branch.kind).reads_codes for branch in self.branches.values())
 
     @property
     def reads_text(self) -> bool:
-        """See `ModelSettings.reads_text`."""
         kinds = [BRANCHES.get(branch.kind) for branch in self.branches.values()]
         return any(kind.reads_text or (self.warm_start and kind.is_trained) for kind in kinds)
 
     @property
     def kinds(self) -> dict[str, str]:
-        """See `ModelSettings.kinds`."""
         return {name: branch.kind for name, branch in self.branches.items()}
 
     @property
     def is_trained(self) -> bool:
-        """See `ModelSettings.is_trained`."""
         return bool(self.trained_branches)
 
     @property
@@ -219,21 +211,17 @@ class BranchModelSettings(EncoderSettings):
 
     @property
     def weights(self) -> dict[str, float]:
-        """See `ModelSettings.weights`."""
         return {name: branch.weight for name, branch in self.branches.items()}
 
     @property
     def trained_branches(self) -> tuple[str, ...]:
-        """See `ModelSettings.trained_branches`."""
         return tuple(n for n, branch in self.branches.items() if BRANCHES.get(branch.kind).is_trained)
 
     @property
     def popularity_branch(self) -> str | None:
-        """See `ModelSettings.popularity_branch`."""
         return next((name for name, kind in self.kinds.items() if kind == "popularity"), None)
 
     def with_weights(self, weights: Mapping[str, float]) -> Self:
-        """See `ModelSettings.with_weights`."""
         super().with_weights(weights)
         branches = {
             name: branch.model_copy(update={"weight": weights.get(name, branch.weight)})
@@ -246,7 +234,6 @@ class BranchModelSettings(EncoderSettings):
         return self.of_branches(self.trained_branches) if self.trained_branches else self
 
     def of_branches(self, names: Collection[str]) -> Self:
-        """See `ModelSettings.of_branches`."""
         kept = {name: branch for name, branch in self.branches.items() if name in names}
         return self.model_copy(update={"branches": kept})
 
@@ -277,12 +264,7 @@ def _branch(name: str, value: Any) -> BranchSettings:
 def parse_model(value: Any, *, default: str | None = None) -> Any:
     """Read a section `model` as the settings of the model that it names.
 
-    Raises
-    ------
-    ConfigError
-        If the model is unknown, or a key is none of its settings.
-    ValueError
-        If no model is named.
+    Raises `ConfigError` if the model is unknown, or a key is none of its settings; `ValueError` if no model is named.
     """
     if isinstance(value, ModelSettings) or not isinstance(value, Mapping):
         return value

@@ -23,12 +23,8 @@ STARTED_STD = 0.1
 class TextStart:
     """What tables start from: the items' text on its first `dim` principal components, made when first asked for.
 
-    Parameters
-    ----------
-    features
-        Of the catalogue; it must have text.
-    dim
-        Size of the vectors.
+    `features`: of the catalogue; it must have text.
+    `dim`: size of the vectors.
     """
 
     def __init__(self, features: ItemFeatures, dim: int) -> None:
@@ -93,12 +89,8 @@ def described_rows(vectors: Vectors, described: npt.NDArray[np.bool_]) -> Vector
     Put where the others' mean is, items without text would be one point, at the origin of the components, from which
     cosine scores have no direction to move them in.
 
-    Parameters
-    ----------
-    vectors
-        Of the items with a text, `[n, d]`.
-    described
-        Which items these are, bool `[N]`. The others' vectors are drawn from torch's generator.
+    `vectors`: of the items with a text, `[n, d]`.
+    `described`: which items these are, bool `[N]`. The others' vectors are drawn from torch's generator.
     """
     if described.all():
         return vectors

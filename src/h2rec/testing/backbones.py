@@ -16,17 +16,10 @@ SIZES = Sizes(dim=8, layers=2, heads=2, dropout=0.2, max_length=6)
 def check_backbone(values: Mapping[str, Any] | str) -> None:
     """Check all that a backbone promises, by itself and under a branch of hash IDs.
 
-    Parameters
-    ----------
-    values
-        What `model.backbone` would say: its name, or its name and its own settings.
+    `values`: what `model.backbone` would say: its name, or its name and its own settings.
 
-    Raises
-    ------
-    AssertionError
-        If something does not hold.
-    ConfigError
-        If there is no such backbone, or the values are not its settings.
+    Raises `AssertionError` if something does not hold; `ConfigError` if there is no such backbone, or the values are
+    not its settings.
     """
     plain = {"name": values} if isinstance(values, str) else dict(values)
     kind = BACKBONES.get(plain["name"])

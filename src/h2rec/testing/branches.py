@@ -22,19 +22,12 @@ from h2rec.testing.models import check_model
 def check_branch(values: Mapping[str, Any] | str, *, learns: bool = True) -> None:
     """Check all that a kind of branch promises, alone and beside hash IDs.
 
-    Parameters
-    ----------
-    values
-        What `model.branches.NAME` would say: its kind, or its kind and its settings.
-    learns
-        Whether the branch alone learns which items follow which; false for one that does not look at the history.
+    `values`: what `model.branches.NAME` would say: its kind, or its kind and its settings.
+    `learns`: whether the branch alone learns which items follow which; false for one that does not look at the
+    history.
 
-    Raises
-    ------
-    AssertionError
-        If something does not hold.
-    ConfigError
-        If there is no such kind, or the values are not its settings.
+    Raises `AssertionError` if something does not hold; `ConfigError` if there is no such kind, or the values are not
+    its settings.
     """
     plain = {"kind": values} if isinstance(values, str) else dict(values)
     kind = BRANCHES.get(plain["kind"])

@@ -18,17 +18,10 @@ ITEMS = 5
 def check_ranking_loss(values: Mapping[str, Any] | str) -> None:
     """Check all that a ranking loss promises.
 
-    Parameters
-    ----------
-    values
-        What `loss.ranking` would say: its name, or its name and its own settings.
+    `values`: what `loss.ranking` would say: its name, or its name and its own settings.
 
-    Raises
-    ------
-    AssertionError
-        If something does not hold.
-    ConfigError
-        If there is no such loss, or the values are not its settings.
+    Raises `AssertionError` if something does not hold; `ConfigError` if there is no such loss, or the values are not
+    its settings.
     """
     plain = {"name": values} if isinstance(values, str) else dict(values)
     kind = RANKING_LOSSES.get(plain["name"])

@@ -35,19 +35,10 @@ GRADIENT_TOLERANCE = 1e-3
 def check_model(values: Mapping[str, Any] | str, *, learns: bool = True) -> None:
     """Check all that a model of the section `model` promises.
 
-    Parameters
-    ----------
-    values
-        The section, or the model's name alone. Sizes are small unless it says otherwise.
-    learns
-        Whether a training learns which items follow which; false for a model that does not look at the history.
+    `values`: the section, or the model's name alone. Sizes are small unless it says otherwise.
+    `learns`: whether a training learns which items follow which; false for a model that does not look at the history.
 
-    Raises
-    ------
-    AssertionError
-        If something does not hold.
-    ConfigError
-        If the values are no valid section.
+    Raises `AssertionError` if something does not hold; `ConfigError` if the values are no valid section.
     """
     settings = parsed({"name": values} if isinstance(values, str) else values)
     require_round_trip(settings)

@@ -28,34 +28,23 @@ _NAME = re.compile(r"epoch-\d{6,}")
 
 @dataclass
 class Progress:
-    """Where a training stands after an epoch.
-
-    Parameters
-    ----------
-    epoch
-        Epochs done.
-    step
-        Optimiser steps done.
-    best_value, best_epoch
-        Best validation value so far and its epoch; None before the first validation.
-    stale
-        Validations since the best one.
-    log
-        One record an epoch: losses, validation, diagnosis.
-    seconds
-        Time spent in training, validation apart, over all sessions.
-    threads
-        CPU threads that the last epoch was trained with: another number of them adds up in another order.
-    """
+    """Where a training stands after an epoch."""
 
     epoch: int = 0
+    """Epochs done."""
     step: int = 0
+    """Optimiser steps done."""
     best_value: float | None = None
     best_epoch: int | None = None
+    """Best validation value so far and its epoch; None before the first validation."""
     stale: int = 0
+    """Validations since the best one."""
     seconds: float = 0.0
+    """Time spent in training, validation apart, over all sessions."""
     threads: int | None = None
+    """CPU threads that the last epoch was trained with: another number of them adds up in another order."""
     log: list[dict[str, Any]] = field(default_factory=list)
+    """One record an epoch: losses, validation, diagnosis."""
 
 
 def save_checkpoint(
@@ -117,10 +106,7 @@ def load_checkpoint(
     One whose files are not as they were written is passed over, with a warning: the training then starts from an
     earlier one or anew, and ends alike.
 
-    Raises
-    ------
-    H2RecError
-        If the checkpoint belongs to another model.
+    Raises `H2RecError` if the checkpoint belongs to another model.
     """
     for newest in reversed(_checkpoints(folder)):
         if (damage := _damage(newest)) is not None:

@@ -17,23 +17,16 @@ from h2rec.models.protocol import BranchVectors, SequenceModel, UserStates, pair
 
 @dataclass(frozen=True, eq=False)
 class Terms:
-    """Loss terms by name, and their weights; `total` is what is minimised.
-
-    Parameters
-    ----------
-    values, weights
-        By name of the term.
-    figures
-        What the model's own losses tell of themselves, such as the mean size of the alignment's positive sets.
-    margins
-        For each branch, how far its score of the target lies above its mean over the negatives, `[n]`;
-        the part of the decision that the branch takes.
-    """
+    """Loss terms by name, and their weights; `total` is what is minimised."""
 
     values: dict[str, torch.Tensor]
     weights: dict[str, float]
+    """By name of the term."""
     figures: Mapping[str, float] = field(default_factory=dict)
+    """What the model's own losses tell of themselves, such as the mean size of the alignment's positive sets."""
     margins: BranchVectors | None = None
+    """For each branch, how far its score of the target lies above its mean over the negatives, `[n]`; the part of the
+    decision that the branch takes."""
 
     @property
     def total(self) -> torch.Tensor:

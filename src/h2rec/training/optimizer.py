@@ -13,12 +13,8 @@ class Optimizer:
     A dense step reads and writes every row of a table three times over, whether or not the batch looked it up; for a
     million items that is most of a step's time. A lazy step leaves the other rows, and their moments, as they are.
 
-    Parameters
-    ----------
-    model
-        The model; its large tables are switched to sparse gradients.
-    own_rates
-        Parts of the model with a learning rate of their own.
+    `model`: the model; its large tables are switched to sparse gradients.
+    `own_rates`: parts of the model with a learning rate of their own.
     """
 
     def __init__(

@@ -22,11 +22,7 @@ from h2rec.models.weights import Tensors, load_weights, weights_of
 from h2rec.progress import progress_bar
 from h2rec.runtime import random_stream
 from h2rec.training.batches import TrainingBatches
-from h2rec.training.checkpoint import (
-    Progress,
-    load_checkpoint,
-    save_checkpoint,
-)
+from h2rec.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from h2rec.training.diagnosis import WATCH_EVERY, Diagnosis, warnings_for
 from h2rec.training.objective import TrainingObjective
 from h2rec.training.optimizer import Optimizer
@@ -109,10 +105,7 @@ class Trainer:
     def fit(self) -> TrainingResult:
         """Train until the epochs are done or validation stops improving; put the best weights into the model.
 
-        Raises
-        ------
-        H2RecError
-            If the loss is not a number any more, or the checkpoint belongs to another model.
+        Raises `H2RecError` if the loss is not a number any more, or the checkpoint belongs to another model.
         """
         progress, best = Progress(), None
         if not any(parameter.requires_grad for parameter in self.model.parameters()):

@@ -14,10 +14,7 @@ class Dropout(nn.Module):
     dropouts. Here four elements share one draw; the share that is dropped is `p` to the nearest 1/65536, and what
     is kept is scaled by exactly that share. Other devices use torch's own.
 
-    Parameters
-    ----------
-    p
-        Share of the elements set to zero in training, below 1.
+    `p`: share of the elements set to zero in training, below 1.
     """
 
     def __init__(self, p: float) -> None:

@@ -51,14 +51,10 @@ def learned_pieces(
 ) -> tuple[RowArray, list[str]]:
     """Learn pieces and cut every item's codes into them.
 
-    Parameters
-    ----------
-    train_counts
-        Training interactions of each item, `[N + 1]`, padding first: a sequence counts as often as its item is met.
-        None counts every item once.
-    most
-        Pieces to learn, at most, more than there are codes; None for half the number of items (as many as items would
-        be hash IDs).
+    `train_counts`: training interactions of each item, `[N + 1]`, padding first: a sequence counts as often as its
+    item is met. None counts every item once.
+    `most`: pieces to learn, at most, more than there are codes; None for half the number of items (as many as items
+    would be hash IDs).
 
     Returns
     -------
@@ -66,12 +62,8 @@ def learned_pieces(
         Pieces of each item as rows counted from 1, `[N, P]`, 0 where an item has fewer; and the letters of each
         row's piece, ``pieces[row - 1]``.
 
-    Raises
-    ------
-    MissingExtraError
-        If the sentencepiece library is not installed.
-    ConfigError
-        If the codes are more than there are letters.
+    Raises `MissingExtraError` if the sentencepiece library is not installed; `ConfigError` if the codes are more than
+    there are letters.
     """
     try:
         import sentencepiece
@@ -127,10 +119,7 @@ def scaled_to(counts: IntArray, most: int) -> IntArray:
 def code_words(semantic_ids: SemanticIds) -> list[str]:
     """Spell every item's codes as a word of `L` letters; a letter stands for one code of one level.
 
-    Raises
-    ------
-    ConfigError
-        If there are more codes than letters.
+    Raises `ConfigError` if there are more codes than letters.
     """
     total = sum(semantic_ids.codebook_sizes)
     if total > 65_534:

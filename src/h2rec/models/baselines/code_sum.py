@@ -26,7 +26,6 @@ class CodeSum(ItemTable):
         self.codes = CodeTable(semantic_ids.padded(), semantic_ids.codebook_sizes, dim)
 
     def forward(self, items: torch.Tensor) -> torch.Tensor:
-        """See `ItemTable.forward`."""
         return weighted_sum(self.codes.rows(items), None, self.codes.vectors)
 
     def start(self, text: TextStart) -> None:
@@ -48,5 +47,4 @@ class CodeSumBranch(TableBranch):
 
     @classmethod
     def build(cls, settings: BranchSettings, model: BranchModelSettings, features: ItemFeatures) -> Self:
-        """See `Branch.build`."""
         return cls(settings, model, CodeSum(features.require_codes("a branch of code sums"), model.dim))

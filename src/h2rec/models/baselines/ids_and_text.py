@@ -22,10 +22,7 @@ from h2rec.models.warm_start import TextStart
 class IdsAndText(ItemTable):
     """``h_v + W t_v``.
 
-    Parameters
-    ----------
-    text
-        Text embeddings by item index, `[N + 2, m]`; never trained.
+    `text`: text embeddings by item index, `[N + 2, m]`; never trained.
     """
 
     text: torch.Tensor
@@ -37,7 +34,6 @@ class IdsAndText(ItemTable):
         self.project = nn.Linear(text.shape[1], dim)
 
     def forward(self, items: torch.Tensor) -> torch.Tensor:
-        """See `ItemTable.forward`."""
         return self.ids(items) + self.project(self.text[items])  # type: ignore[no-any-return]
 
     def start(self, text: TextStart) -> None:
@@ -58,7 +54,6 @@ class IdsAndTextBranch(TableBranch):
 
     @classmethod
     def build(cls, settings: BranchSettings, model: BranchModelSettings, features: ItemFeatures) -> Self:
-        """See `Branch.build`."""
         text = stored_text(features, "table.text", "a branch of ids and text")
         return cls(settings, model, IdsAndText(text, model.dim))
 

@@ -68,7 +68,6 @@ class LlmEsrSettings(EncoderSettings):
 
     @property
     def reads_text(self) -> bool:
-        """See `ModelSettings.reads_text`."""
         return True
 
     @model_validator(mode="after")
@@ -83,10 +82,7 @@ class LlmEsrSettings(EncoderSettings):
 class LlmEsr(SequenceModel):
     """Dual view and self-distillation.
 
-    Parameters
-    ----------
-    text
-        Text embeddings by item index, float32 `[N + 2, m]`; never trained.
+    `text`: text embeddings by item index, float32 `[N + 2, m]`; never trained.
     """
 
     settings_class = LlmEsrSettings
@@ -117,7 +113,6 @@ class LlmEsr(SequenceModel):
 
     @classmethod
     def build(cls, settings: ModelSettings, features: ItemFeatures) -> Self:
-        """See `SequenceModel.build`."""
         assert isinstance(settings, LlmEsrSettings)
         return cls(settings, stored_text(features, "text", "model llm_esr"))
 
@@ -141,7 +136,6 @@ class LlmEsr(SequenceModel):
 
     @property
     def refuses_new_items(self) -> str | None:
-        """See `SequenceModel.refuses_new_items`."""
         return None
 
     def grow(self, smaller: Self, new: NewItems) -> None:
@@ -180,12 +174,8 @@ class LlmEsr(SequenceModel):
 class Distillation:
     """Mean squared distance of a user's vector to the mean of similar users', for a sample of a batch's sequences.
 
-    Parameters
-    ----------
-    model
-        The model.
-    train
-        Training histories, the pool of similar users.
+    `model`: the model.
+    `train`: training histories, the pool of similar users.
     """
 
     name = "distillation"
@@ -196,7 +186,6 @@ class Distillation:
         self._similar: IntArray | None = None
 
     def due(self, step: int) -> bool:
-        """See `OwnLoss.due`."""
         return True
 
     def __call__(self, batch: Batch, states: UserStates, random: np.random.Generator) -> LossTerm:
@@ -259,17 +248,10 @@ def similar_users(train: Histories, text: npt.NDArray[np.float32], count: int) -
     Histories are compared by the cosine of their mean text embeddings. Distances are made and reduced in chunks:
     memory grows with the number of users, not with its square.
 
-    Parameters
-    ----------
-    text
-        Text embeddings by item index, at least `[N + 1, m]`, padding first.
-    count
-        Similar users to find for each.
+    `text`: text embeddings by item index, at least `[N + 1, m]`, padding first.
+    `count`: similar users to find for each.
 
-    Returns
-    -------
-    IntArray
-        Rows of the histories, `[U, min(count, users with a history - 1)]`, never the user's own; best first.
+    Returns rows of the histories, `[U, min(count, users with a history - 1)]`, never the user's own; best first.
     """
     known = np.flatnonzero(train.lengths > 0)
     nearest = NearestNeighbors(n_neighbors=max(1, min(count, len(known) - 1)), algorithm="brute")

@@ -42,7 +42,6 @@ class CodesBranch(Branch):
 
     @classmethod
     def build(cls, settings: BranchSettings, model: BranchModelSettings, features: ItemFeatures) -> Self:
-        """See `Branch.build`."""
         return cls(settings, model, features.require_codes("a branch of codes"))
 
     def intent(self, items: torch.Tensor, lengths: torch.Tensor, at: torch.Tensor) -> Intent:
@@ -72,10 +71,7 @@ class CodesBranch(Branch):
         level
             The level to mask in each sequence, int64 `[B]`.
 
-        Returns
-        -------
-        torch.Tensor
-            The masked user state ``u~^S``, `[B, d]`.
+        Returns the masked user state ``u~^S``, `[B, d]`.
         """
         hidden = torch.arange(self.table.levels, device=level.device) == level[:, None]  # [B, L]
         rows = torch.where(hidden[:, None], self.table.mask_rows, self.table.rows(sequences.items))
@@ -125,10 +121,7 @@ class CodesBranch(Branch):
 def reasons_by_codes(codes: CodeArray, items: Sequence[int], history: Sequence[int]) -> list[list[Reason]]:
     """For each item, those of a history that share most leading codes with it, latest first among equals.
 
-    Parameters
-    ----------
-    codes
-        `[N, L]`; items are given by index, from 1.
+    `codes`: `[N, L]`; items are given by index, from 1.
     """
     found: list[list[Reason]] = [[] for _ in items]
     distinct = list(dict.fromkeys(reversed(history)))

@@ -40,7 +40,6 @@ class PopularityBranch(Branch):
 
     @classmethod
     def build(cls, settings: BranchSettings, model: BranchModelSettings, features: ItemFeatures) -> Self:
-        """See `Branch.build`."""
         counts: IntArray = np.zeros(features.item_count + 1, dtype=np.int64)
         if features.train is not None and isinstance(settings, PopularitySettings) and settings.window:
             counts = latest_counts(features.train, features.item_count, settings.window)

@@ -26,12 +26,8 @@ from h2rec.semantic_ids.codes import CodeArray
 class PrefixTable(ItemTable):
     """The vectors of the prefixes that an item's codes begin with, and its leaf, added up.
 
-    Parameters
-    ----------
-    codes
-        `[N, L]`.
-    train_counts
-        Training interactions of each item, `[N + 1]`; None where weights are loaded later.
+    `codes`: `[N, L]`.
+    `train_counts`: training interactions of each item, `[N + 1]`; None where weights are loaded later.
     """
 
     has_leaf: torch.Tensor
@@ -48,7 +44,6 @@ class PrefixTable(ItemTable):
         self.register_buffer("has_leaf", seen)
 
     def forward(self, items: torch.Tensor) -> torch.Tensor:
-        """See `ItemTable.forward`."""
         return self.nodes(items) + self.leaves(items) * self.has_leaf[items][..., None]  # type: ignore[no-any-return]
 
     def start(self, text: TextStart) -> None:
@@ -79,7 +74,6 @@ class PrefixesBranch(TableBranch):
 
     @classmethod
     def build(cls, settings: BranchSettings, model: BranchModelSettings, features: ItemFeatures) -> Self:
-        """See `Branch.build`."""
         codes = features.require_codes("a branch of prefixes").codes
         return cls(settings, model, PrefixTable(codes, model.dim, features.train_counts), codes)
 
@@ -93,16 +87,10 @@ def prefix_nodes(codes: CodeArray) -> tuple[RowArray, int]:
 
     A catalogue that grows at its end keeps the numbers that it has given.
 
-    Parameters
-    ----------
-    codes
-        `[N, L]`.
+    `codes`: `[N, L]`.
 
-    Returns
-    -------
-    tuple
-        Rows `[N, max(1, L - 1)]`, counted from 1, and how many there are. One level makes a tree of that level and the
-        leaves.
+    Returns rows `[N, max(1, L - 1)]`, counted from 1, and how many there are. One level makes a tree of that level and
+    the leaves.
     """
     depth = max(1, codes.shape[1] - 1)
     first_items = []

@@ -18,37 +18,24 @@ from h2rec.models.warm_start import TextStart
 
 @dataclass(frozen=True, eq=False)
 class Sequences:
-    """Sequences to read.
-
-    Parameters
-    ----------
-    items
-        int64 `[B, T]`, padded on the right with 0.
-    lengths
-        int64 `[B]`.
-    at
-        Flat positions to read, int64 `[n]`.
-    """
+    """Sequences to read."""
 
     items: torch.Tensor
+    """int64 `[B, T]`, padded on the right with 0."""
     lengths: torch.Tensor
+    """int64 `[B]`."""
     at: torch.Tensor
+    """Flat positions to read, int64 `[n]`."""
 
 
 @dataclass(frozen=True, eq=False)
 class BranchRead:
-    """What a branch read at `n` positions.
-
-    Parameters
-    ----------
-    user
-        User vectors `[n, D]`: their inner products with items' vectors are the branch's scores, weighed.
-    encoded
-        What its encoder gave, `[n, d]`; None for a branch without one.
-    """
+    """What a branch read at `n` positions."""
 
     user: torch.Tensor
+    """User vectors `[n, D]`: their inner products with items' vectors are the branch's scores, weighed."""
     encoded: torch.Tensor | None = None
+    """What its encoder gave, `[n, d]`; None for a branch without one."""
 
 
 class Branch(nn.Module, ABC):
@@ -75,10 +62,7 @@ class Branch(nn.Module, ABC):
     def build(cls, settings: BranchSettings, model: BranchModelSettings, features: ItemFeatures) -> Self:
         """Make the branch.
 
-        Raises
-        ------
-        ConfigError
-            If it needs codes or text that the catalogue does not have.
+        Raises `ConfigError` if it needs codes or text that the catalogue does not have.
         """
 
     @abstractmethod

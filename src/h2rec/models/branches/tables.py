@@ -42,7 +42,6 @@ class TableBranch(Branch):
         self.cross_attention: CrossAttentionTie | None = None
 
     def forward(self, sequences: Sequences, intent: Intent | None) -> BranchRead:
-        """See `Branch.forward`."""
         entry = self.table(sequences.items)
         if self.cross_attention is not None and intent is not None:
             entry = self.cross_attention(entry, intent)
@@ -50,15 +49,12 @@ class TableBranch(Branch):
         return BranchRead(self.score.user_side(state), state)
 
     def items(self, items: torch.Tensor) -> DenseItems:
-        """See `Branch.items`."""
         return DenseItems(self.score.item_side(self.table(items)))
 
     def start(self, text: TextStart) -> None:
-        """See `Branch.start`."""
         self.table.start(text)
 
     def grow(self, smaller: Self, new: NewItems) -> None:
-        """See `Branch.grow`."""
         self.table.grow(smaller.table, new)
         self.encoder.load_state_dict(smaller.encoder.state_dict())
         if self.cross_attention is not None and smaller.cross_attention is not None:

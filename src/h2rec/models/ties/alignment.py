@@ -51,11 +51,9 @@ class Alignment:
         self._neighbours = cooccurrence(features.train, features.item_count, window) if window else None
 
     def due(self, step: int) -> bool:
-        """See `OwnLoss.due`."""
         return step % self._every == 0
 
     def __call__(self, batch: Batch, states: UserStates, random: np.random.Generator) -> LossTerm:
-        """See `OwnLoss.__call__`."""
         settings = self._settings.alignment
         items = torch.unique(batch.targets[batch.targets > 0]).cpu().numpy()
         if len(items) > MOST_ITEMS:

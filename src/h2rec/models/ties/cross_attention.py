@@ -36,10 +36,7 @@ class MultiGranularityCrossAttention(nn.Module):
         alpha
             Level weights, `[B, T, L]`.
 
-        Returns
-        -------
-        torch.Tensor
-            ``MCA(h_t; {alpha_l e_t^l})``, `[B, T, d]`.
+        Returns ``MCA(h_t; {alpha_l e_t^l})``, `[B, T, d]`.
         """
         # [B, T, 1, d] x [B, T, L, d] -> [B, T, L]; alpha scales key and value alike:
         # k_l = W_k (alpha_l e_l) = alpha_l (W_k e_l).

@@ -13,12 +13,9 @@ class FusionNetwork(nn.Module):
     The first layer is linear in the concatenated code vectors, so it is applied to the tables once and
     summed over an item's codes, instead of to every token.
 
-    Parameters
-    ----------
-    fusion
-        ``adaptive``: alpha from an item. ``equal``: fixed and equal. ``mean_history``: from the mean of the history.
-    intent
-        ``causal``: read at each position. ``last``: once, from the last item (the paper).
+    `fusion`: ``adaptive``: alpha from an item. ``equal``: fixed and equal. ``mean_history``: from the mean of the
+    history.
+    `intent`: ``causal``: read at each position. ``last``: once, from the last item (the paper).
     """
 
     def __init__(self, levels: int, dim: int, fusion: FusionName, intent: IntentName) -> None:

@@ -17,12 +17,8 @@ EVERY = 8
 class Masking:
     """InfoNCE between the states of a batch's users and those of their masked views.
 
-    Parameters
-    ----------
-    branch, name
-        The branch of codes, and its name.
-    settings
-        The ties'.
+    `branch` and `name`: the branch of codes, and its name.
+    `settings`: the ties'.
     """
 
     name = "masking"
@@ -34,7 +30,6 @@ class Masking:
         self._every = 1 if settings.every_batch else EVERY
 
     def due(self, step: int) -> bool:
-        """See `OwnLoss.due`."""
         return step % self._every == 0
 
     def __call__(self, batch: Batch, states: UserStates, random: np.random.Generator) -> LossTerm:
