@@ -2,11 +2,13 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import SerializeAsAny
 
-from h2rec.settings import Settings
+from h2rec.losses import RANKING_LOSSES
+from h2rec.settings import Settings, by_name
 
 
 class RankingSettings(Settings):
@@ -14,6 +16,17 @@ class RankingSettings(Settings):
 
     name: str
     """sampled_softmax (competitive today), bpr (the paper's), softmax, bce, gbce, or one of another package."""
+
+
+NamedRankingLoss = Annotated[
+    SerializeAsAny[RankingSettings],
+    by_name(
+        RankingSettings,
+        lambda name: RANKING_LOSSES.get(name).settings_class,
+        what="ranking loss",
+        source="loss.ranking",
+    ),
+]
 
 
 @dataclass(frozen=True, eq=False)

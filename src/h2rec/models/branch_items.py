@@ -1,4 +1,4 @@
-"""The items of one branch, as users score them: as vectors, or as codes and what scores by them."""
+"""The items of one branch in the form that scores them: as vectors, or as codes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,6 @@ class BranchItems(Protocol):
 
     def vectors(self) -> torch.Tensor:
         """Static vectors `[M, D]`; a user vector's inner product with one is the score."""
-        ...
 
     def scores(self, users: torch.Tensor) -> torch.Tensor:
         """Scores `[M, n]` of all items for user vectors `[n, D]`; an item's scores are one row."""
@@ -49,7 +48,6 @@ class CodedItems:
     """Code vectors of each level; they add up to `R`."""
 
     def vectors(self) -> torch.Tensor:
-        """See `BranchItems.vectors`; `D` is ``L d``."""
         return self.codes[self.rows].flatten(1)
 
     def scores(self, users: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""From settings and plain arrays to a model with its starting weights; from stored weights to the model they are of."""
+"""Models from settings and arrays with starting weights, from stored weights, or grown by new items."""
 
 import logging
 from collections.abc import Mapping
@@ -44,7 +44,7 @@ def model_for_weights(
     Raises `ConfigError` if the settings ask for codes that are not there; `H2RecError` if names or shapes differ.
     """
     features = ItemFeatures(item_count, semantic_ids, stored=weights)
-    with torch.random.fork_rng(devices=[]):  # whoever loads a model draws on as before
+    with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they are
         model = build_model(settings, features, seed=0)
     load_weights(model, dict(weights))
     return model.eval()
@@ -58,7 +58,7 @@ def grown_model(
     `ids`: codes of all items, old and new, `[N + M, L]`.
     `new`: what is known of the new ones.
     """
-    # Of the right shape alone: what the old items had is taken over, and what the new ones have put behind it.
+    # Only the shape of this text counts: `grow` copies the old items' text and appends that of the new ones.
     text = None if new.text is None else new.text[:1].repeat(len(ids), axis=0)
     with torch.random.fork_rng(devices=[]):
         grown = MODELS.get(settings.name).build(settings, ItemFeatures(len(ids), ids, text))

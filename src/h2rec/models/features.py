@@ -1,4 +1,4 @@
-"""What a model may know of the items beforehand, and of items that come later."""
+"""What a model is given about its items, and about items that are added later."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -18,7 +18,7 @@ Vectors = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class ItemFeatures:
-    """All that a model may know of the items beforehand."""
+    """What a model is given about its items."""
 
     item_count: int
     """Number of items, N."""
@@ -33,9 +33,9 @@ class ItemFeatures:
     train: Histories | None = None
     """Training histories; None where weights are loaded later."""
     coded_by_text: bool = True
-    """Whether the codes were quantized from the items' texts, and not read from a file."""
+    """Whether the codes were quantized from the texts; false where they were read from a file."""
     stored: Mapping[str, torch.Tensor] = field(default_factory=dict)
-    """Weights that are loaded later, by name: what a part learned beside its parameters lies among them."""
+    """Weights that will be loaded, by name; they include what a part learned besides its parameters."""
 
     @property
     def shared_codes(self) -> CodeArray | None:
@@ -56,26 +56,28 @@ class ItemFeatures:
         """Which items have a text, bool `[N]`."""
         return np.ones(self.item_count, np.bool_) if self.has_text is None else self.has_text
 
-    def require_codes(self, who: str) -> SemanticIds:
+    def require_codes(self, needed_by: str) -> SemanticIds:
         """Codes of the items.
 
         Raises `ConfigError` if the catalogue has none.
         """
         if self.semantic_ids is None:
-            raise ConfigError(f"{who} needs semantic IDs", "give the items text, or a file of codes")
+            raise ConfigError(f"{needed_by} needs semantic IDs", "give the items text, or a file of codes")
         return self.semantic_ids
 
-    def require_text(self, who: str) -> Vectors:
+    def require_text(self, needed_by: str) -> Vectors:
         """Text embeddings of the items.
 
         Raises `ConfigError` if the catalogue has none.
         """
         if self.text is None:
-            raise ConfigError(f"{who} needs the items' text", "give data.items a file with text columns")
+            raise ConfigError(
+                f"{needed_by} needs the items' text", "give data.items a file with text columns"
+            )
         return self.text
 
     def below(self, name: str) -> Self:
-        """The same features for a part of the model: of the stored weights, those below its name."""
+        """The same features for one part of the model, with only its stored weights."""
         prefix = f"{name}."
         inner = {key.removeprefix(prefix): w for key, w in self.stored.items() if key.startswith(prefix)}
         return replace(self, stored=inner)

@@ -1,4 +1,4 @@
-"""A model's weights as plain tensors: out of a model, and into one of the same shape."""
+"""A model's weights as plain tensors: copied out of a model, and loaded into one of the same shape."""
 
 import torch
 from torch import nn

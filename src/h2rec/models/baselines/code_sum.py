@@ -14,7 +14,7 @@ from h2rec.models.code_table import CodeTable, weighted_sum
 from h2rec.models.features import ItemFeatures, NewItems
 from h2rec.models.item_table import ItemTable
 from h2rec.models.settings import BranchModelSettings
-from h2rec.models.warm_start import TextStart, code_vectors, start_codes
+from h2rec.models.warm_start import TextStart
 from h2rec.semantic_ids.codes import SemanticIds
 
 
@@ -29,14 +29,10 @@ class CodeSum(ItemTable):
         return weighted_sum(self.codes.rows(items), None, self.codes.vectors)
 
     def start(self, text: TextStart) -> None:
-        """Start each code at what its items' texts have in common, level by level."""
-        assert text.semantic_ids is not None
-        ids = text.semantic_ids
-        tables, _ = code_vectors(text.vectors, ids.codes, ids.codebook_sizes, text.described)
-        start_codes(self.codes.vectors, tables)
+        self.codes.start(text)
 
     def grow(self, smaller: Self, new: NewItems) -> None:
-        """New items have codes that are there."""
+        # New items have known codes.
         self.codes.load_state_dict(smaller.codes.state_dict())
 
 

@@ -46,10 +46,9 @@ def prefix_rows(codes: CodeArray, row_count: int) -> RowArray:
 
     Returns `[N, L]`, the prefix of length p in column ``p - 1``.
     """
-    kept = codes.astype(np.int64)
-    hashed = np.zeros_like(kept)
-    state = np.zeros(len(kept), dtype=np.int64)
-    for level in range(kept.shape[1]):
-        state = (state * MULTIPLIER + kept[:, level] + 1) % PRIME
-        hashed[:, level] = state % row_count + 1
-    return hashed
+    rows = np.zeros(codes.shape, dtype=np.int64)
+    state = np.zeros(len(codes), dtype=np.int64)
+    for level, column in enumerate(codes.T.astype(np.int64)):
+        state = (state * MULTIPLIER + column + 1) % PRIME
+        rows[:, level] = state % row_count + 1
+    return rows

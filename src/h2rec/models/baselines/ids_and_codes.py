@@ -38,7 +38,6 @@ class IdsAndCodes(ItemTable):
         return self.ids(items) + self.codes(items)  # type: ignore[no-any-return]
 
     def start(self, text: TextStart) -> None:
-        """Start both from the items' text."""
         self.ids.start(text)
         self.codes.start(text)
 

@@ -1,4 +1,4 @@
-"""What every branch can do: read histories, describe and score items, start, grow, and say why."""
+"""The contract of a branch: read histories, describe and score items, start, grow, give reasons."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -30,18 +30,18 @@ class Sequences:
 
 @dataclass(frozen=True, eq=False)
 class BranchRead:
-    """What a branch read at `n` positions."""
+    """Output of a branch at `n` positions."""
 
     user: torch.Tensor
-    """User vectors `[n, D]`: their inner products with items' vectors are the branch's scores, weighed."""
+    """User vectors `[n, D]`: their inner products with item vectors are the branch's weighted scores."""
     encoded: torch.Tensor | None = None
-    """What its encoder gave, `[n, d]`; None for a branch without one."""
+    """Output of the encoder, `[n, d]`; None for a branch without one."""
 
 
 class Branch(nn.Module, ABC):
-    """One view of the items, and how users meet it.
+    """One view of the items and the users.
 
-    A branch is made by `build`, with starting weights drawn from torch's generator in the order of its parts.
+    `build` makes it, with starting weights from torch's generator, drawn in the order of its parts.
     """
 
     settings_class: ClassVar[type[BranchSettings]] = BranchSettings
@@ -49,9 +49,9 @@ class Branch(nn.Module, ABC):
     reads_codes: ClassVar[bool] = False
     """Whether it knows items by their semantic IDs."""
     reads_text: ClassVar[bool] = False
-    """Whether it can't do without the items' text."""
+    """Whether it needs the items' text."""
     is_trained: ClassVar[bool] = True
-    """Whether it has weights to learn; one that has none takes no part in training."""
+    """Whether it has weights to learn; without any it takes no part in training."""
     refuses_new_items: ClassVar[str | None] = None
     """Why new items can't be placed, or None where they can."""
 
@@ -67,7 +67,7 @@ class Branch(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, sequences: Sequences, intent: Intent | None) -> BranchRead:
-        """Read histories; `intent` is there where a branch of the model fuses codes."""
+        """Read histories; `intent` is None unless a branch of the model fuses codes."""
 
     @abstractmethod
     def items(self, items: torch.Tensor) -> BranchItems:
@@ -91,5 +91,5 @@ class Branch(nn.Module, ABC):
         """Take over the weights of the same branch over fewer items, and place the new items behind them."""
 
     def reasons(self, items: Sequence[int], history: Sequence[int]) -> list[list[Reason]]:
-        """What in a history speaks for each of some items, by index; the strongest first."""
+        """Reasons in a history for each of some items, by index; the strongest first."""
         return [[] for _ in items]

@@ -1,6 +1,6 @@
-"""Branches whose item is one static vector: the same that a history is read from and that scores are made with.
+"""Branches with one static vector an item, both to read histories and to score, as in SASRec.
 
-As in SASRec; what the kinds differ in is what the vector is made of, which is an `ItemTable`.
+The kinds differ in the `ItemTable` that makes the vector.
 """
 
 from typing import Self
@@ -21,17 +21,7 @@ from h2rec.models.warm_start import TextStart
 
 
 class TableBranch(Branch):
-    """A backbone over an item table.
-
-    Parameters
-    ----------
-    settings
-        Its settings.
-    model
-        The model's, where its own are null.
-    table
-        What items are made of.
-    """
+    """A backbone over an item table. Where its own settings are null, the model's apply."""
 
     def __init__(self, settings: BranchSettings, model: BranchModelSettings, table: ItemTable) -> None:
         super().__init__()

@@ -44,11 +44,9 @@ class FusionNetwork(nn.Module):
         features = self.features(table, rows)
         if self.fusion == "mean_history":
             features = running_mean(features)
-            if self.intent == "last":
-                features = at_last(features, lengths)
-        elif self.intent == "last":
+        if self.intent == "last":
             features = at_last(features, lengths)
-        elif mask_item is not None:
+        elif self.fusion != "mean_history" and mask_item is not None:
             features = at_visible(features, items, mask_item)
         return self(features).expand(rows.shape).contiguous()  # type: ignore[no-any-return]
 
