@@ -1,12 +1,11 @@
-"""Who gets shown: coverage, tail share, concentration and popularity of the recommended lists."""
+"""Which items the recommended lists show: coverage, tail share, concentration and popularity."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-Bools = npt.NDArray[np.bool_]
-Ints = npt.NDArray[np.integer]
+from h2rec.evaluation.groups import Bools, Ints
 
 
 def exposure(top: Ints, ks: Sequence[int], head: Bools, train_counts: Ints) -> dict[str, float]:

@@ -1,7 +1,6 @@
 """Accuracy, from ranks alone.
 
-With one target per case (leave-one-out), Recall@k equals Hit@k. Both names are understood wherever a metric
-is asked for; only ``hit@k`` is written. NDCG@k is ``1 / log2(1 + rank)`` within the list, as its ideal is 1.
+With one target per case (leave-one-out), Recall@k equals Hit@k. Both names are understood; only ``hit@k`` is written. NDCG@k is ``1 / log2(1 + rank)`` within the list, as its ideal is 1.
 """
 
 import difflib
@@ -22,8 +21,7 @@ Block = dict[str, float | int | None]
 def per_case(ranks: npt.NDArray[np.integer], metric: str) -> Floats:
     """Value of a metric for every case, float64 `[cases]`.
 
-    `ranks`: rank of the target, `[cases]`, 1 is best.
-    `metric`: ``hit@k``, ``recall@k``, ``ndcg@k`` or ``mrr``.
+    `ranks`: rank of the target, `[cases]`, 1 is best; `metric`: ``hit@k``, ``recall@k``, ``ndcg@k`` or ``mrr``.
 
     Raises `ConfigError` if there is no such metric.
     """
@@ -48,14 +46,7 @@ def metric_name(metric: str) -> str:
 def summarize(ranks: npt.NDArray[np.integer], ks: Sequence[int], weights: Floats | None = None) -> Block:
     """Mean metrics of some cases.
 
-    Parameters
-    ----------
-    ranks
-        Rank of the target, `[cases]`.
-    ks
-        Cut-offs.
-    weights
-        Weight of each case, `[cases]`, not negative; equal if None.
+    `ranks`: rank of the target, `[cases]`; `ks`: cut-offs; `weights`: of the cases, not negative, equal if None.
     """
     names = ["mrr", *(f"{metric}@{k}" for metric in ("hit", "ndcg") for k in ks)]
     block: Block = {"cases": len(ranks)}
@@ -67,9 +58,7 @@ def summarize(ranks: npt.NDArray[np.integer], ks: Sequence[int], weights: Floats
 
 
 def metric_value(metrics: Mapping[str, Any], name: str) -> float:
-    """Look up one figure of an evaluation by its path, such as ``full.overall.ndcg@10``.
-
-    Groups are found by kind and name: ``full.groups.popularity.1.hit@10``.
+    """Look up a figure by its path: ``full.overall.ndcg@10``, or ``full.groups.popularity.1.hit@10`` of a group.
 
     Raises `ConfigError` if there is no such figure (the nearest valid name is given), or it has no cases.
     """

@@ -10,14 +10,14 @@ CALIBRATION = 0.75
 
 
 class SampledSoftmax(RankingLoss):
-    """See `sampled_softmax_loss`; with log-Q correction."""
+    """`sampled_softmax_loss` with log-Q correction."""
 
     def __call__(self, scores: ComparedScores) -> torch.Tensor:
         return sampled_softmax_loss(scores.positive, scores.others, scores.hit, scores.log_expected_count)
 
 
 class Softmax(RankingLoss):
-    """See `softmax_loss`."""
+    """`softmax_loss` over the whole catalogue."""
 
     whole_catalogue = True
 
@@ -26,21 +26,21 @@ class Softmax(RankingLoss):
 
 
 class BPR(RankingLoss):
-    """See `bpr_loss`."""
+    """`bpr_loss`."""
 
     def __call__(self, scores: ComparedScores) -> torch.Tensor:
         return bpr_loss(scores.positive, scores.others, scores.hit)
 
 
 class BCE(RankingLoss):
-    """See `bce_loss`."""
+    """`bce_loss`."""
 
     def __call__(self, scores: ComparedScores) -> torch.Tensor:
         return bce_loss(scores.positive, scores.others, scores.hit)
 
 
 class GBCE(RankingLoss):
-    """See `gbce_loss`."""
+    """`gbce_loss`."""
 
     def __call__(self, scores: ComparedScores) -> torch.Tensor:
         return gbce_loss(scores.positive, scores.others, scores.hit, scores.item_count, CALIBRATION)

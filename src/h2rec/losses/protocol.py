@@ -1,4 +1,4 @@
-"""What every ranking loss can do."""
+"""The contract of a ranking loss."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ class RankingLoss(ABC):
     settings_class: ClassVar[type[RankingSettings]] = RankingSettings
     """Settings of `loss.ranking` for this loss."""
     whole_catalogue: ClassVar[bool] = False
-    """Whether it compares with every item, and no negatives are drawn."""
+    """Whether it compares with every item; no negatives are drawn then."""
 
     def __init__(self, settings: RankingSettings) -> None:
         self.settings = settings

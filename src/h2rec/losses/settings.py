@@ -16,5 +16,5 @@ class LossSettings(Settings):
     negatives: NegativeSettings = NegativeSettings()
     """What targets are compared with."""
     joint: float = Field(0.0, ge=0, le=1)
-    """Share of the loss that is computed on the sum of the branches' scores (the paper: 1). The rest is computed on each
-    branch's own score, without its weight in the sum."""
+    """Share of the loss on the sum of the branches' scores (the paper: 1). The rest is on each branch's own
+    score, without its weight in the sum."""

@@ -16,7 +16,6 @@ class BranchItems(Protocol):
 
     def scores(self, users: torch.Tensor) -> torch.Tensor:
         """Scores `[M, n]` of all items for user vectors `[n, D]`; an item's scores are one row."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
