@@ -1,10 +1,10 @@
 """The base of every settings class, and errors that name the nearest valid key."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from h2rec.errors import ConfigError
 
@@ -33,6 +33,24 @@ class Settings(BaseModel):
         except ValidationError as error:
             lines = [_explain(cls, dict(entry)) for entry in error.errors()]
             raise ConfigError(f"{source}: " + "; ".join(lines)) from None
+
+
+def by_name(
+    base: type[Settings], class_of: Callable[[str], type[Settings]], *, what: str, source: str
+) -> BeforeValidator:
+    """Validate the settings of a named part: its name alone, a mapping with its name, or settings of class `base`.
+
+    `class_of` gives the settings class of the part that has a name.
+    """
+
+    def parse(value: Any) -> Settings:
+        values = value.model_dump() if isinstance(value, base) else value
+        values = {"name": values} if isinstance(values, str) else values
+        if not isinstance(values, Mapping) or not isinstance(values.get("name"), str):
+            raise ValueError(f"expected the name of a {what}, or a mapping with its name")
+        return class_of(values["name"]).parse(values, source=source)
+
+    return BeforeValidator(parse)
 
 
 def _explain(root: type[Settings], entry: Mapping[str, Any]) -> str:

@@ -37,24 +37,24 @@ def test_a_repeat_is_a_target_in_its_own_history():
 )
 def test_the_validation_targets_decide_and_never_the_test_ones(valid, test, rule):
     found = Repeats.of(split_of(valid, test))
-    assert (found.rule, found.of_data, found.any) == (rule, rule, valid + test > 0)
+    assert (found.rule, found.data_rule, found.any) == (rule, rule, valid + test > 0)
 
 
 @pytest.mark.parametrize("asked", ["allowed", "excluded"])
 def test_what_is_asked_for_wins_and_the_data_still_select(asked):
     assert [Repeats.of(split_of(n, n), asked).rule for n in (0, 99)] == [asked, asked]
-    assert [Repeats.of(split_of(n, n), asked).of_data for n in (0, 99)] == ["excluded", "allowed"]
+    assert [Repeats.of(split_of(n, n), asked).data_rule for n in (0, 99)] == ["excluded", "allowed"]
 
 
 def test_it_says_what_there_is_what_is_done_and_how_to_change_it():
-    told = Repeats.of(split_of(20, 30)).told()
+    told = Repeats.of(split_of(20, 30)).describe()
     assert "20 of 100 validation targets (20.0%) and 30 of 100 test targets" in told
     assert "recommended as any other, as the validation targets say (2% or more)" in told
     assert "evaluate.repeats: excluded" in told
-    told = Repeats.of(split_of(20, 30), "excluded").told()
+    told = Repeats.of(split_of(20, 30), "excluded").describe()
     assert "never recommended, and these cases are set apart, in no figure, as evaluate.repeats says" in told
     assert "evaluate.repeats: allowed" in told
-    assert "none among the targets" in Repeats.of(split_of(0, 0)).told()
+    assert "none among the targets" in Repeats.of(split_of(0, 0)).describe()
 
 
 def test_plain_values():

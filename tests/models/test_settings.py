@@ -101,7 +101,7 @@ def test_null_drops_a_branch_and_the_order_is_that_of_the_settings(build):
     assert list(parse(branches=three).branches) == ["zeta", "alpha", "mid"]
     model = build(branches=three)
     assert model.branch_names == ("zeta", "alpha", "mid")
-    assert [type(branch).__name__ for branch in model.parts()] == [
+    assert [type(branch).__name__ for branch in model.branch_list()] == [
         "IdsBranch",
         "CodesBranch",
         "PrefixesBranch",

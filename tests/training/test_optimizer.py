@@ -83,7 +83,7 @@ def test_groups_are_the_branches_of_a_model_by_their_rates():
     settings = BranchModelSettings.parse({"dim": 8, "branches": branches})
     codes = SemanticIds(np.zeros((5, 2), np.int32), (2, 2))
     model = build_model(settings, ItemFeatures(5, codes), seed=0)
-    (dense,) = Optimizer(model, 0.002, None, model.learning_rates()).parts
+    (dense,) = Optimizer(model, 0.002, None, model.learning_rates()).optimizers
     by_rate = {group["lr"]: {id(p) for p in group["params"]} for group in dense.param_groups}
     of_codes = {id(p) for name in ("codes", "prefixes") for p in model.branches[name].parameters()}
     assert by_rate == {0.005: of_codes, 0.002: {id(p) for p in model.branches["ids"].parameters()}}

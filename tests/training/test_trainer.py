@@ -164,7 +164,7 @@ def test_a_stopped_training_ends_with_the_same_bytes(values, lazy, tmp_path, mon
         monkeypatch.setattr(training, "LAZY_ROWS", 10)
     settings = {"epochs": 3}
     whole = trainer(values, **settings)
-    assert len(whole.optimizer.parts) == (2 if lazy else 1 + ("hashed_prefixes" in str(values)))
+    assert len(whole.optimizer.optimizers) == (2 if lazy else 1 + ("hashed_prefixes" in str(values)))
     unbroken = whole.fit()
     with pytest.raises(KeyboardInterrupt):
         in_the_middle_of_an_epoch(trainer(values, tmp_path, **settings), 3).fit()

@@ -17,20 +17,20 @@ def cooccurrence(train: Histories, item_count: int, window: int) -> "sparse.csr_
     Built from training sequences alone (never from held-out items), in memory proportional to the
     number of interactions. The diagonal is empty.
     """
-    from scipy import sparse  # who serves a model never counts pairs
+    from scipy import sparse  # imported late: serving never needs it
 
     flat = np.asarray(train.items)
-    row_of = np.repeat(np.arange(len(train)), train.lengths)
-    found: sparse.csr_matrix = sparse.csr_matrix((item_count + 1, item_count + 1), dtype=bool)
+    users = np.repeat(np.arange(len(train)), train.lengths)
+    matrix: sparse.csr_matrix = sparse.csr_matrix((item_count + 1, item_count + 1), dtype=bool)
     for distance in range(1, window + 1):
-        same_user = row_of[:-distance] == row_of[distance:]
+        same_user = users[:-distance] == users[distance:]
         left, right = flat[:-distance][same_user], flat[distance:][same_user]
         ones = np.ones(len(left), dtype=bool)
-        pairs = sparse.csr_matrix((ones, (left, right)), shape=found.shape)
-        found = found + pairs + pairs.T
-    found.setdiag(False)
-    found.eliminate_zeros()
-    return found
+        pairs = sparse.csr_matrix((ones, (left, right)), shape=matrix.shape)
+        matrix = matrix + pairs + pairs.T
+    matrix.setdiag(False)
+    matrix.eliminate_zeros()
+    return matrix
 
 
 def neighbours_within(matrix: "sparse.csr_matrix", items: IntArray) -> torch.Tensor:

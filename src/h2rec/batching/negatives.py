@@ -19,15 +19,7 @@ class NegativeSettings(Settings):
 
 
 class NegativeSampler:
-    """Draws negatives from the items 1..N, all with the same probability.
-
-    Parameters
-    ----------
-    settings
-        What to draw.
-    item_count
-        N.
-    """
+    """Draws negatives from the items 1..N, all with the same probability."""
 
     def __init__(self, settings: NegativeSettings, item_count: int) -> None:
         self.settings = settings
@@ -39,7 +31,7 @@ class NegativeSampler:
         return math.log(self.settings.count) - math.log(self.item_count)
 
     def draw(self, target_count: int, random: np.random.Generator) -> torch.Tensor:
-        """Draw negatives, int64 `[M]` where shared, else `[n, M]`; one may equal a target, which losses mask."""
+        """Draw negatives, int64 `[M]` where shared, else `[n, M]`; losses mask those that equal a target."""
         count = self.settings.count
         shape = (count,) if self.settings.shared else (target_count, count)
         return torch.from_numpy(random.integers(1, self.item_count + 1, shape))

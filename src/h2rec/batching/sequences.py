@@ -10,57 +10,41 @@ import torch
 from h2rec.data.histories import Histories, IntArray, offsets_of
 
 Objective = Literal["next", "last", "cloze"]
-"""What a batch asks a model to predict: every next item, one item a sequence, or masked items."""
+"""What a model predicts in a batch: every next item, one item a sequence, or masked items."""
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Sequences padded on the right, and what to predict at which position.
-
-    Parameters
-    ----------
-    items
-        int64 `[B, T]`, 0 is padding.
-    lengths
-        int64 `[B]`, each at least 1.
-    targets
-        int64 `[B, T]`, 0 where nothing is predicted.
-    users
-        int64 `[B]`, row of the training histories that each sequence was cut from, where that is known.
-    """
+    """Sequences padded on the right, and what to predict at which position."""
 
     items: torch.Tensor
+    """int64 `[B, T]`, 0 is padding."""
     lengths: torch.Tensor
+    """int64 `[B]`, each at least 1."""
     targets: torch.Tensor
+    """int64 `[B, T]`, 0 where nothing is predicted."""
     users: torch.Tensor | None = None
+    """int64 `[B]`, row of the training histories that each sequence was cut from, where that is known."""
 
     def to(self, device: torch.device) -> "Batch":
         """Copy to a device."""
         users = None if self.users is None else self.users.to(device)
-        tensors = self.items.to(device), self.lengths.to(device), self.targets.to(device)
-        return Batch(*tensors, users)
+        return Batch(self.items.to(device), self.lengths.to(device), self.targets.to(device), users)
 
 
 @dataclass(frozen=True, eq=False)
 class Windows:
-    """Slices of training histories, each an input sequence followed by its last target.
-
-    Parameters
-    ----------
-    histories
-        The training histories.
-    starts, stops
-        int64 `[W]`; a window is ``histories.items[start:stop]``: all but its last item are inputs,
-        all but its first are next-item targets.
-    first_target
-        int64 `[W]`, position in the flat array of the first item that this window predicts: where
-        windows of one user overlap, each target belongs to one of them only.
-    """
+    """Slices of training histories, each an input sequence followed by its last target."""
 
     histories: Histories
+    """The training histories."""
     starts: IntArray
     stops: IntArray
+    """int64 `[W]`; a window is ``histories.items[start:stop]``: all but its last item are inputs, all but its first
+    are next-item targets."""
     first_target: IntArray
+    """int64 `[W]`, flat position of the first item that a window predicts: where windows overlap, each target belongs to
+    one of them."""
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -83,9 +67,8 @@ class Windows:
 def cut_windows(histories: Histories, max_length: int, *, prefixes: bool = False) -> Windows:
     """Cut histories into windows of at most `max_length` inputs, so that every item but a user's first is a target.
 
-    Long histories give several windows that overlap by half, so that no target sees less than half a
-    window of context if more was there. With `prefixes`, every prefix is a window of its own (the data
-    augmentation that one target a sequence needs).
+    Long histories give several windows that overlap by half, so that every target has at least half a window of
+    context where the history has it. With `prefixes`, every prefix is a window (augmentation for one target a sequence).
     """
     begins, ends = histories.offsets[:-1], histories.offsets[1:]
     usable = histories.lengths >= 2
@@ -172,7 +155,7 @@ def cloze_batch(
     masked = (random.random(items.shape) < mask_share) & inside
     only_last = random.random(len(rows)) < mask_share
     masked[only_last] = is_last[only_last]
-    # Every sequence predicts something, and keeps something to predict from.
+    # Every sequence has a target, and an item that is not masked.
     masked |= is_last & ~masked.any(axis=1, keepdims=True)
     all_masked = (masked | ~inside).all(axis=1)
     masked[all_masked, 0] = False

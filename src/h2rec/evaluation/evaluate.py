@@ -11,7 +11,9 @@ import polars as pl
 from h2rec.data.splits import Holdout
 from h2rec.evaluation.exposure import exposure
 from h2rec.evaluation.groups import (
+    Bools,
     Group,
+    Ints,
     collision_groups,
     history_length_groups,
     popularity_groups,
@@ -25,34 +27,24 @@ from h2rec.evaluation.scorer import Scorer
 from h2rec.evaluation.settings import FULL, EvaluateSettings, sampled_negatives
 from h2rec.semantic_ids.codes import SemanticIds
 
-Bools = npt.NDArray[np.bool_]
-Ints = npt.NDArray[np.integer]
-
 EXPOSURE_KS = (10, 100)
-"""Lengths of the recommended lists whose coverage, tail share and concentration are measured."""
+"""Lengths of the recommended lists whose exposure is measured."""
 HISTORY_LENGTH_GROUPS = 5
 """Slices by history length, of about equal size."""
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What was measured on one holdout.
-
-    Parameters
-    ----------
-    metrics
-        Protocol -> ``overall``, ``head``, ``tail``, ``head_by_popularity``, ``groups`` and ``apart``: how many
-        ``repeats`` are in no figure because the rule excludes them, and how many cases because their users leave
-        ``too_few_negatives``. Under ``full`` also ``exposure``, of the lists of all users. Plain values, ready for
-        JSON; a metric of no cases is None.
-    ranks
-        One row a case, in the order of the holdout: ``user`` (row in the data set), ``user_id`` if known,
-        ``target`` (item index), ``repeat`` (whether it is in the user's own history), and ``rank_PROTOCOL`` for each
-        protocol, null where the case is set apart.
-    """
+    """Metrics and ranks of one holdout."""
 
     metrics: dict[str, Any]
+    """Protocol -> ``overall``, ``head``, ``tail``, ``head_by_popularity``, ``groups`` and ``apart`` (cases in no figure:
+    ``repeats`` that the rule excludes, and ``too_few_negatives``). Under ``full`` also ``exposure``, of the lists of
+    all users. Plain values, ready for JSON; a metric of no cases is None."""
     ranks: pl.DataFrame
+    """One row a case, in the order of the holdout: ``user`` (row in the data set), ``user_id`` if known, ``target``
+    (item index), ``repeat`` (whether it is in the user's own history), and ``rank_PROTOCOL`` for each protocol, null
+    where the case is set apart."""
 
 
 def evaluate(
@@ -82,20 +74,17 @@ def evaluate(
     popularity_group
         Finer popularity group of each item, `[N + 1]`, padding first.
     semantic_ids
-        Codes of the catalogue, for the slices by code collision.
+        For the slices by code collision.
     user_ids
         The users' own ids, by row in the data set.
     seed
-        Of the sampled negatives. Give every model, whatever its own seed, the same one.
+        Of the sampled negatives. Give every model the same one, whatever its own seed.
     shown
-        Whether to measure whom the lists of the full ranking show.
+        Whether to measure the exposure of items in the lists of the full ranking.
     progress
         Title of a progress bar; None shows none.
 
-    Raises
-    ------
-    DataError
-        If the holdout does not fit the model.
+    Raises `DataError` if the holdout does not fit the model.
     """
     top_k = max(EXPOSURE_KS) if shown and FULL in settings.protocols else 0
     ranked = rank(scorer, holdout, settings, seed=seed, top_k=top_k, progress=progress)
@@ -115,10 +104,7 @@ def evaluate(
         if semantic_ids is not None:
             groups += collision_groups(cases.targets, semantic_ids)
         metrics[protocol] = _slices(ranks[rows], ks, head[cases.targets], train_counts[cases.targets], groups)
-        metrics[protocol]["apart"] = {
-            "repeats": apart,
-            "too_few_negatives": len(holdout) - apart - len(rows),
-        }
+        metrics[protocol]["apart"] = {"repeats": apart, "too_few_negatives": len(holdout) - apart - len(rows)}
     if ranked.top is not None:
         metrics[FULL]["exposure"] = exposure(ranked.top, EXPOSURE_KS, head, train_counts)
     return Evaluation(metrics, _ranks_frame(holdout, repeat, ranked.by_protocol, user_ids))
@@ -132,12 +118,9 @@ def _slices(ranks: Ranks64, ks: list[int], head: Bools, counts: Ints, groups: li
         "tail": summarize(ranks[~head], ks),
         "head_by_popularity": summarize(ranks[head], ks, weights=counts[head].astype(np.float64)),
         "groups": [
-            {
-                "kind": group.kind,
-                "name": group.name,
-                **summarize(ranks[group.cases], ks),
-                **({"apart": group.apart} if group.apart else {}),
-            }
+            {"kind": group.kind, "name": group.name}
+            | summarize(ranks[group.cases], ks)
+            | ({"apart": group.apart} if group.apart else {})
             for group in groups
         ],
     }

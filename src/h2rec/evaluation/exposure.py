@@ -1,12 +1,11 @@
-"""Who gets shown: coverage, tail share, concentration and popularity of the recommended lists."""
+"""Which items the recommended lists show: coverage, tail share, concentration and popularity."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-Bools = npt.NDArray[np.bool_]
-Ints = npt.NDArray[np.integer]
+from h2rec.evaluation.groups import Bools, Ints
 
 
 def exposure(top: Ints, ks: Sequence[int], head: Bools, train_counts: Ints) -> dict[str, float]:
@@ -21,12 +20,9 @@ def exposure(top: Ints, ks: Sequence[int], head: Bools, train_counts: Ints) -> d
     train_counts
         Training interactions of each item, `[N + 1]`, padding first.
 
-    Returns
-    -------
-    dict
-        ``coverage@k``: share of the catalogue that is in some list. ``tail_share@k``: share of the listed
-        places that tail items get. ``gini@k``: Gini coefficient of places over all items, 0 if each gets
-        the same, near 1 if few get all. ``popularity@k``: mean training count over the listed places.
+    Returns ``coverage@k``: share of the catalogue that is in some list. ``tail_share@k``: share of the listed places
+    that tail items get. ``gini@k``: Gini coefficient of places over all items, 0 if each gets the same, near 1 if few
+    get all. ``popularity@k``: mean training count over the listed places.
     """
     figures = {}
     for k in ks:

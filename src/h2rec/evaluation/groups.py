@@ -13,36 +13,25 @@ Ints = npt.NDArray[np.integer]
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Some of the cases.
-
-    Parameters
-    ----------
-    kind, name
-        What the slices are made by, and which one this is.
-    cases
-        Which cases belong to it, bool `[cases]`.
-    apart
-        How many more would, but are set apart: they are in no figure.
-    """
+    """Some of the cases."""
 
     kind: str
     name: str
+    """What the cases are sliced by, and the name of this slice."""
     cases: Bools
+    """Which cases belong to it, bool `[cases]`."""
     apart: int = 0
+    """Further cases of the group that are in no figure."""
 
 
 def popularity_groups(targets: Ints, popularity_group: Ints) -> list[Group]:
     """Slice by the popularity group of the target, named by the group's number.
 
-    Parameters
-    ----------
-    targets
-        Item indices, `[cases]`.
-    popularity_group
-        Group of each item, `[N + 1]`, padding first (its value is ignored).
+    `targets`: item indices, `[cases]`.
+    `popularity_group`: group of each item, `[N + 1]`, padding first (its value is ignored).
     """
-    of_target = popularity_group[targets]
-    return [Group("popularity", str(group), of_target == group) for group in np.unique(popularity_group[1:])]
+    groups = popularity_group[targets]
+    return [Group("popularity", str(group), groups == group) for group in np.unique(popularity_group[1:])]
 
 
 def training_groups(targets: Ints, train_counts: Ints) -> list[Group]:
@@ -54,12 +43,7 @@ def training_groups(targets: Ints, train_counts: Ints) -> list[Group]:
 def repeat_groups(repeat: Bools, apart: int = 0) -> list[Group]:
     """Slice by whether the target is in its user's own history: ``repeat`` and ``first time``.
 
-    Parameters
-    ----------
-    repeat
-        Of every case, `[cases]`.
-    apart
-        Repeats that are set apart, where the rule excludes them.
+    `apart` counts the repeats that the rule excludes.
     """
     return [Group("target", "repeat", repeat, apart), Group("target", "first time", ~repeat)]
 
@@ -75,12 +59,9 @@ def history_length_groups(lengths: Ints, count: int) -> list[Group]:
     # A group's upper bound belongs to it; the longest history closes the last one.
     bounds = np.unique(np.append(inner, lengths.max()))
     number = np.searchsorted(bounds, lengths)
-    groups = []
-    for index in range(len(bounds)):
-        cases = number == index
-        inside = lengths[cases]
-        groups.append(Group("history_length", f"{inside.min()}-{inside.max()}", cases))
-    return groups
+    members = [number == index for index in range(len(bounds))]
+    ranges = [f"{lengths[cases].min()}-{lengths[cases].max()}" for cases in members]
+    return [Group("history_length", name, cases) for name, cases in zip(ranges, members, strict=True)]
 
 
 def collision_groups(targets: Ints, semantic_ids: SemanticIds) -> list[Group]:

@@ -1,7 +1,6 @@
 """Accuracy, from ranks alone.
 
-With one target per case (leave-one-out), Recall@k equals Hit@k. Both names are understood wherever a metric
-is asked for; only ``hit@k`` is written. NDCG@k is ``1 / log2(1 + rank)`` within the list, as its ideal is 1.
+With one target per case (leave-one-out), Recall@k equals Hit@k. Both names are understood; only ``hit@k`` is written. NDCG@k is ``1 / log2(1 + rank)`` within the list, as its ideal is 1.
 """
 
 import difflib
@@ -22,17 +21,9 @@ Block = dict[str, float | int | None]
 def per_case(ranks: npt.NDArray[np.integer], metric: str) -> Floats:
     """Value of a metric for every case, float64 `[cases]`.
 
-    Parameters
-    ----------
-    ranks
-        Rank of the target, `[cases]`, 1 is best.
-    metric
-        ``hit@k``, ``recall@k``, ``ndcg@k`` or ``mrr``.
+    `ranks`: rank of the target, `[cases]`, 1 is best; `metric`: ``hit@k``, ``recall@k``, ``ndcg@k`` or ``mrr``.
 
-    Raises
-    ------
-    ConfigError
-        If there is no such metric.
+    Raises `ConfigError` if there is no such metric.
     """
     kind, _, cutoff = metric_name(metric).partition("@")
     if kind == "mrr":
@@ -44,10 +35,7 @@ def per_case(ranks: npt.NDArray[np.integer], metric: str) -> Floats:
 def metric_name(metric: str) -> str:
     """Name under which a metric is written: ``hit@10`` for ``recall@10``.
 
-    Raises
-    ------
-    ConfigError
-        If there is no such metric.
+    Raises `ConfigError` if there is no such metric.
     """
     match = re.fullmatch(r"mrr|(hit|recall|ndcg)@[1-9]\d*", metric)
     if match is None:
@@ -58,14 +46,7 @@ def metric_name(metric: str) -> str:
 def summarize(ranks: npt.NDArray[np.integer], ks: Sequence[int], weights: Floats | None = None) -> Block:
     """Mean metrics of some cases.
 
-    Parameters
-    ----------
-    ranks
-        Rank of the target, `[cases]`.
-    ks
-        Cut-offs.
-    weights
-        Weight of each case, `[cases]`, not negative; equal if None.
+    `ranks`: rank of the target, `[cases]`; `ks`: cut-offs; `weights`: of the cases, not negative, equal if None.
     """
     names = ["mrr", *(f"{metric}@{k}" for metric in ("hit", "ndcg") for k in ks)]
     block: Block = {"cases": len(ranks)}
@@ -77,14 +58,9 @@ def summarize(ranks: npt.NDArray[np.integer], ks: Sequence[int], weights: Floats
 
 
 def metric_value(metrics: Mapping[str, Any], name: str) -> float:
-    """Look up one figure of an evaluation by its path, such as ``full.overall.ndcg@10``.
+    """Look up a figure by its path: ``full.overall.ndcg@10``, or ``full.groups.popularity.1.hit@10`` of a group.
 
-    Groups are found by kind and name: ``full.groups.popularity.1.hit@10``.
-
-    Raises
-    ------
-    ConfigError
-        If there is no such figure (the nearest valid name is given), or it has no cases.
+    Raises `ConfigError` if there is no such figure (the nearest valid name is given), or it has no cases.
     """
     figures = dict(_flatten(metrics))
     value = figures.get(re.sub(r"(^|\.)recall@", r"\1hit@", name), "absent")

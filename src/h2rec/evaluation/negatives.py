@@ -14,24 +14,11 @@ def draw_negatives(
 ) -> npt.NDArray[np.int32]:
     """Draw, for every case, distinct items that its target competes with.
 
-    These are the target's rivals in the full ranking: all items but the target, and where repeats are excluded none
-    of the history. The draw depends on the cases, the rule and the seed alone, never on a model or on how cases are
-    chunked.
+    The target competes with all items but itself and, where repeats are excluded, its history. The draw depends on the
+    cases, the rule and the seed alone, never on a model or on chunks.
 
-    Parameters
-    ----------
-    item_count
-        Number of items, N.
-    count
-        Negatives per case.
-    rule
-        Whether repeats are allowed.
-
-    Returns
-    -------
-    numpy.ndarray
-        int32 `[cases, count]`; every set of `count` allowed items is equally likely. Zeros for a case with too few
-        items to draw from; see `too_few`.
+    Returns int32 `[cases, count]`; every set of `count` allowed items is equally likely. Zeros for a case with too few
+    items to draw from; see `too_few`.
     """
     rows, taken = _taken_items(holdout, item_count, rule)
     starts = np.searchsorted(rows, np.arange(len(holdout) + 1))
@@ -41,15 +28,15 @@ def draw_negatives(
     # The o-th allowed item is o + 1 + (taken items before it). The taken item number j of a row (both from 0)
     # has item - 1 - j allowed ones before it, so it lies before ordinal o where that is at most o.
     before = taken - 1 - (np.arange(len(taken)) - starts[rows])
-    # Ordinals of a row with too few items may lie beyond the catalogue, and its negatives are no such.
+    # Ordinals of a row with too few items may lie beyond the catalogue; its negatives are zeros.
     width = item_count + count + 1
     queries = np.arange(len(holdout))[:, None] * width + ordinals
-    passed = np.searchsorted(rows * width + before, queries, side="right") - starts[:-1, None]
-    return np.where(allowed[:, None] < count, 0, ordinals + 1 + passed).astype(np.int32)
+    skipped = np.searchsorted(rows * width + before, queries, side="right") - starts[:-1, None]
+    return np.where(allowed[:, None] < count, 0, ordinals + 1 + skipped).astype(np.int32)
 
 
 def too_few(holdout: Holdout, item_count: int, count: int, rule: RepeatRule) -> npt.NDArray[np.bool_]:
-    """Tell of every case whether there are fewer than `count` items to draw negatives from, bool `[cases]`."""
+    """Whether each case has fewer than `count` items to draw negatives from, bool `[cases]`."""
     rows, _ = _taken_items(holdout, item_count, rule)
     return item_count - np.bincount(rows, minlength=len(holdout)) < count
 
@@ -57,7 +44,7 @@ def too_few(holdout: Holdout, item_count: int, count: int, rule: RepeatRule) -> 
 def _taken_items(
     holdout: Holdout, item_count: int, rule: RepeatRule
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Distinct (row, item) of the targets and what is no candidate beside them, sorted by row, then item."""
+    """Distinct (row, item) of the targets and of excluded items, sorted by row, then item."""
     rows, items = np.arange(len(holdout)), np.asarray(holdout.targets, dtype=np.int64)
     if rule == "excluded":
         histories = holdout.histories

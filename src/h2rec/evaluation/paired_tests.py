@@ -15,23 +15,16 @@ _COUNTS_AT_ONCE = 4_000_000
 
 @dataclass(frozen=True, eq=False)
 class PairedTests:
-    """Tests of M differences against zero, each field float64 `[M]`.
-
-    Parameters
-    ----------
-    low, high
-        Percentile interval of the mean.
-    p_bootstrap, p_t
-        Two-sided p-values.
-    effect_size
-        Cohen's d_z: the mean over the standard deviation of the differences.
-    """
+    """Tests of M differences against zero, each field float64 `[M]`."""
 
     low: Floats
     high: Floats
+    """Percentile interval of the mean."""
     p_bootstrap: Floats
     p_t: Floats
+    """Two-sided p-values."""
     effect_size: Floats
+    """Cohen's d_z: the mean over the standard deviation of the differences."""
 
 
 def paired_tests(
@@ -39,9 +32,9 @@ def paired_tests(
 ) -> PairedTests:
     """Test the columns of differences `[n, M]`, n at least 2; all columns share their bootstrap samples.
 
-    A bootstrap p-value is never below ``2 / (resamples + 1)``: no finite number of samples shows a zero.
+    A bootstrap p-value is at least ``2 / (resamples + 1)``.
     """
-    # Means over seeds in another order differ in the last bits, which must not pass for an effect.
+    # The last bits of a mean over seeds depend on their order, and are no effect.
     differences = np.round(differences, 12)
     count = len(differences)
     sampled = bootstrap_means(differences, resamples, seed)
@@ -49,7 +42,7 @@ def paired_tests(
     low, high = np.quantile(sampled, [tail, 1 - tail], axis=0)
     extreme = np.minimum((sampled <= 0).sum(axis=0), (sampled >= 0).sum(axis=0))
     mean, deviation = differences.mean(axis=0), differences.std(axis=0, ddof=1)
-    # Without any variation the effect is either none or beyond measure.
+    # Without any variation the effect is zero or infinite.
     constant = np.where(mean == 0, 0.0, np.copysign(np.inf, mean))
     effect = np.divide(mean, deviation, out=constant, where=deviation > 0)
     return PairedTests(
@@ -69,7 +62,7 @@ def bootstrap_means(values: Floats, resamples: int, seed: int) -> Floats:
     means = np.empty((resamples, values.shape[1]))
     for start in range(0, resamples, batch):
         size = min(batch, resamples - start)
-        # How often each row is drawn says all: the means of every column are then one matrix product.
+        # Counts of the drawn rows make the means of all columns one matrix product.
         drawn = stream.integers(0, count, (size, count)) + np.arange(size)[:, None] * count
         times = np.bincount(drawn.ravel(), minlength=size * count).reshape(size, count)
         means[start : start + size] = times.astype(np.float64) @ values / count

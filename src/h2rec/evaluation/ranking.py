@@ -23,33 +23,25 @@ Ranks64 = npt.NDArray[np.int64]
 Items32 = npt.NDArray[np.int32]
 
 NO_RANK = 0
-"""Rank of a case that is in no figure of a protocol: no place of a list."""
+"""Rank of a case that is in no figure of a protocol."""
 
 SCORES_AT_ONCE = 2**25
-"""Scores in memory at once, at most (128 MiB): a chunk holds fewer users where the catalogue is large."""
+"""Most scores in memory at once (128 MiB): chunks of a large catalogue hold fewer users."""
 USERS_AT_ONCE = 256
-"""Users scored at once, at most."""
-
-
+"""Most users scored at once."""
 EXACT_IN_FLOAT32 = 2**24
-"""Whole numbers up to here are exact in float32."""
+"""Integers up to this are exact in float32."""
 
 
 @dataclass(frozen=True, eq=False)
 class Ranks:
-    """Ranks of the targets of a holdout.
-
-    Parameters
-    ----------
-    by_protocol
-        Protocol name -> rank of the target, int64 `[cases]`, 1 is best. `NO_RANK` for a target in its own history
-        where repeats are excluded, and in a sampled protocol where there are too few items to draw from.
-    top
-        Recommended lists, int32 `[cases, top_k]`, best first, 0 where a list ends early; or None.
-    """
+    """Ranks of the targets of a holdout."""
 
     by_protocol: dict[str, Ranks64]
+    """Protocol name -> rank of the target, int64 `[cases]`, 1 is best. `NO_RANK` for a target in its own history where
+    repeats are excluded, and in a sampled protocol where there are too few items to draw from."""
     top: Items32 | None
+    """Recommended lists, int32 `[cases, top_k]`, best first, 0 where a list ends early; or None."""
 
 
 def rank(
@@ -66,23 +58,16 @@ def rank(
     Parameters
     ----------
     settings
-        With `repeats` allowed or excluded: what ``auto`` means is read off a whole data set, see `Repeats.of`.
+        With `repeats` allowed or excluded; `Repeats.of` resolves ``auto`` on a whole data set.
     seed
-        Of the sampled negatives. Give every model, whatever its own seed, the same one.
+        Of the sampled negatives. Give every model the same one, whatever its own seed.
     top_k
         Length of the recommended lists to keep; 0 keeps none.
     progress
         Title of a progress bar; None shows none.
 
-    Raises
-    ------
-    DataError
-        If the holdout names items that the scorer does not know.
-
-    Warns
-    -----
-    H2RecWarning
-        If targets score NaN; they get the worst rank.
+    Raises `DataError` if the holdout names items that the scorer does not know. Warns if targets score NaN; they get the
+    worst rank.
     """
     if settings.repeats == "auto":
         raise ValueError("repeats: auto is no rule to rank by, see Repeats.of")
@@ -93,11 +78,9 @@ def rank(
     negatives = {}
     for protocol in settings.protocols:
         if protocol != FULL:
-            drawn = np.zeros((len(holdout), sampled_negatives(protocol)), dtype=np.int32)
-            of_ranked = holdout.select(ranked)
-            drawn[ranked] = draw_negatives(
-                of_ranked, scorer.item_count, drawn.shape[1], seed, settings.repeats
-            )
+            cases, count = holdout.select(ranked), sampled_negatives(protocol)
+            drawn = np.zeros((len(holdout), count), dtype=np.int32)
+            drawn[ranked] = draw_negatives(cases, scorer.item_count, count, seed, settings.repeats)
             negatives[protocol] = drawn
     ranks = {protocol: np.empty(len(holdout), dtype=np.int64) for protocol in settings.protocols}
     top = np.zeros((len(holdout), top_k), dtype=np.int32) if top_k else None
@@ -130,8 +113,8 @@ def rank(
 def full_ranks(scores: torch.Tensor, targets: torch.Tensor, exclude: Histories | None = None) -> torch.Tensor:
     """Rank targets among all items.
 
-    Only items with a lower score are behind the target: ties and NaN count against the model, and a
-    target that scores NaN comes last.
+    Only items with a lower score are behind the target: ties and NaN count against the model, and a target that scores
+    NaN comes last.
 
     Parameters
     ----------
@@ -143,10 +126,7 @@ def full_ranks(scores: torch.Tensor, targets: torch.Tensor, exclude: Histories |
         Items that are no candidates (the history), one row for each row of `scores`. Where the target is one of them
         its rank means nothing.
 
-    Returns
-    -------
-    torch.Tensor
-        int64 `[n]`, 1 is best.
+    Returns int64 `[n]`, 1 is best.
     """
     target_scores = scores.gather(1, targets[:, None])
     candidates_scores = scores[:, 1:]
@@ -176,10 +156,7 @@ def sampled_ranks(scores: torch.Tensor, targets: torch.Tensor, negatives: torch.
 
 
 def drop_excluded(scores: torch.Tensor, exclude: Histories) -> None:
-    """Put what is excluded behind everything, in place: ranks of `scores` are then those of the candidates alone.
-
-    For scores that are ranked many times over: which items these are is found out once.
-    """
+    """Set the scores of excluded items to minus infinity, in place, for scores that are ranked many times."""
     rows, items = row_item_pairs(exclude, scores.device)
     scores[rows, items] = -torch.inf
 

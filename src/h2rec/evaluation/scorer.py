@@ -1,4 +1,4 @@
-"""What a model must be able to do to be evaluated."""
+"""The contract of a model that is evaluated."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -16,48 +16,29 @@ class Scorer(Protocol):
     @property
     def item_count(self) -> int:
         """Number of items, N."""
-        ...
 
     def score(self, histories: Histories, rows: IntArray) -> torch.Tensor:
-        """Score every item for some of the histories.
+        """Score every item for the histories in `rows`, int64 `[n]`; they are not cut.
 
-        Parameters
-        ----------
-        histories
-            All histories at hand, not cut.
-        rows
-            The rows to score, int64 `[n]`.
-
-        Returns
-        -------
-        torch.Tensor
-            Floating point `[n, N + 1]`, higher is better, on any device. Column 0 (padding) is ignored.
+        Returns floating point `[n, N + 1]`, higher is better, on any device. Column 0 (padding) is ignored.
         """
-        ...
 
 
 @dataclass(frozen=True, eq=False)
 class Restricted:
-    """A scorer whose other items can't be recommended: full ranks are then among the candidates alone.
-
-    Parameters
-    ----------
-    scorer
-        Scores the whole catalogue.
-    candidates
-        Which items compete, bool `[N + 1]`, padding first; the targets must be among them.
-    """
+    """A scorer that recommends candidates alone: full ranks are among these."""
 
     scorer: Scorer
+    """Scores the whole catalogue."""
     candidates: npt.NDArray[np.bool_]
+    """Which items compete, bool `[N + 1]`, padding first; the targets must be among them."""
 
     @property
     def item_count(self) -> int:
-        """Number of items, N."""
         return self.scorer.item_count
 
     def score(self, histories: Histories, rows: IntArray) -> torch.Tensor:
-        """Score as the scorer does, with minus infinity for all but the candidates."""
+        """Scores of the scorer, minus infinity for all but the candidates."""
         scores = self.scorer.score(histories, rows)
         outside = torch.from_numpy(~self.candidates).to(scores.device)
         return scores.masked_fill(outside, -torch.inf)

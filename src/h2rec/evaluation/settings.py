@@ -31,7 +31,7 @@ class EvaluateSettings(Settings):
     repeats: RepeatSetting = "auto"
     """allowed: items of a user's history are ranked and recommended as any other. excluded: they never are, and a case
     whose target is one of them is in no figure. auto: allowed where 2% or more of the validation targets are in their
-    users' histories. The bundle keeps the rule, and what serves it follows it."""
+    users' histories. The bundle keeps the rule, and serving follows it."""
 
     @field_validator("protocols", "ks")
     @classmethod

@@ -1,9 +1,8 @@
 """Whether one model beats another: paired tests over users, on saved ranks.
 
-The unit is the user. With several seeds, each user's metric is first averaged over the seeds, then tested:
-the seeds of one user are not independent, so stacking them would count every user several times and make
-p-values too small. What the test says therefore holds for the mean over these seeds; how far single seeds
-lie apart is told beside it, as the spread.
+The unit is the user. Each user's metric is first averaged over the seeds: seeds of one user are not independent, and
+stacking them would make p-values too small. The test therefore holds for the mean over these seeds. The spread tells how
+far single seeds lie apart.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -41,9 +40,8 @@ def compare_models(
     Parameters
     ----------
     runs
-        Frames of ranks of each model, one for each seed, all of the same cases in any order. Numbers of
-        seeds may differ (a model without randomness has one). Cases that are set apart, without a rank, are left
-        out; they must be the same ones in all frames.
+        Frames of ranks of each model, one for each seed, all of the same cases in any order. Numbers of seeds may
+        differ. Cases without a rank are left out; they must be the same ones in all frames.
     model
         Name of the model under test.
     metrics
@@ -53,8 +51,8 @@ def compare_models(
     slices
         Slice name -> which targets belong to it, bool `[N + 1]`, padding first; all cases if None.
     family
-        Columns within whose equal values p-values are corrected together; by default the whole table is one
-        family, the strictest choice. ``("slice", "metric")`` corrects over the other models alone.
+        Columns: p-values of rows with equal values there are corrected together. By default the whole table is one
+        family, the strictest choice; ``("slice", "metric")`` corrects over the other models alone.
     resamples
         Bootstrap samples of users; the smallest possible p-value is ``2 / (resamples + 1)``.
     confidence
@@ -62,23 +60,14 @@ def compare_models(
     seed
         Of the bootstrap. All comparisons within a slice share their samples.
 
-    Returns
-    -------
-    polars.DataFrame
-        One row for each slice, metric and other model: ``slice, metric, model, other, cases, model_seeds,
-        other_seeds, model_mean, other_mean, model_spread, other_spread`` (standard deviation of the mean over
-        seeds, null for one seed), ``difference`` (model minus other), ``relative`` (to the other's mean, null
-        if that is 0), ``low, high`` (interval of the difference), ``p_bootstrap, p_t`` (two-sided),
-        ``effect_size`` (Cohen's d_z) and the Holm-corrected ``p_bootstrap_holm, p_t_holm``. Slices with
-        fewer than two cases are left out.
+    Returns one row for each slice, metric and other model: ``slice, metric, model, other, cases, model_seeds,
+    other_seeds, model_mean, other_mean, model_spread, other_spread`` (standard deviation of the mean over seeds, null
+    for one seed), ``difference`` (model minus other), ``relative`` (to the other's mean, null if that is 0), ``low,
+    high`` (interval of the difference), ``p_bootstrap, p_t`` (two-sided), ``effect_size`` (Cohen's d_z) and the
+    Holm-corrected ``p_bootstrap_holm, p_t_holm``. Slices with fewer than two cases are left out.
 
-    Raises
-    ------
-    DataError
-        If frames lack a column, list a user twice, or differ in their users, targets or in what is set apart; if
-        no slice has two cases.
-    ConfigError
-        If the model or a metric is unknown.
+    Raises `DataError` if frames lack a column, list a user twice, or differ in their users, targets or in what is set
+    apart; if no slice has two cases; `ConfigError` if the model or a metric is unknown.
     """
     if model not in runs:
         raise ConfigError(f"no ranks of model '{model}'", f"there are ranks of {', '.join(runs)}")

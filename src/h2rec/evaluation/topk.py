@@ -1,4 +1,4 @@
-"""The one top-k of the project: evaluation, index and server list items in the same order."""
+"""The one top-k: evaluation, index and server list items in the same order."""
 
 import numpy as np
 import torch
@@ -31,7 +31,7 @@ def top_items(
     if exclude is not None:
         rows, items = row_item_pairs(exclude, scores.device)
         allowed[rows, items] = -torch.inf
-    # One more than asked for shows whether a tie crosses the end of the list.
+    # One more than `k` shows whether a tie crosses the end of the list.
     values, items = allowed.topk(min(k + 1, allowed.shape[1]), dim=1)
     items = items[:, :k].sort(dim=1).values
     if values.shape[1] > k:

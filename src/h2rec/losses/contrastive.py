@@ -5,21 +5,14 @@ from torch.nn import functional as F
 
 
 def multi_positive_info_nce(
-    left: torch.Tensor,
-    right: torch.Tensor,
-    positives: torch.Tensor,
-    temperature: float,
+    left: torch.Tensor, right: torch.Tensor, positives: torch.Tensor, temperature: float
 ) -> torch.Tensor:
     """Mean of ``-(1/B) sum_i (1/|P(i)|) sum_{j in P(i)} log softmax_j(sim(l_i, r_j) / tau)`` and its other direction.
 
     Code-guided alignment, item level.
 
-    Parameters
-    ----------
-    left, right
-        The two sides, `[B, d]` each; row `i` of both is the same thing.
-    positives
-        Boolean `[B, B]`, ``positives[i, j]`` true for `j` in `P(i)`; the diagonal counts whether set or not.
+    `left` and `right`: the two sides, `[B, d]` each; row `i` of both is the same thing.
+    `positives`: boolean `[B, B]`, ``positives[i, j]`` true for `j` in `P(i)`; the diagonal counts whether set or not.
     """
     similarity = F.normalize(left, dim=-1) @ F.normalize(right, dim=-1).T / temperature
     weights = positives | torch.eye(len(left), dtype=torch.bool, device=left.device)

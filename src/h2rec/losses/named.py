@@ -10,42 +10,37 @@ CALIBRATION = 0.75
 
 
 class SampledSoftmax(RankingLoss):
-    """See `sampled_softmax_loss`; with log-Q correction."""
+    """`sampled_softmax_loss` with log-Q correction."""
 
     def __call__(self, scores: ComparedScores) -> torch.Tensor:
-        """See `RankingLoss.__call__`."""
         return sampled_softmax_loss(scores.positive, scores.others, scores.hit, scores.log_expected_count)
 
 
 class Softmax(RankingLoss):
-    """See `softmax_loss`."""
+    """`softmax_loss` over the whole catalogue."""
 
     whole_catalogue = True
 
     def __call__(self, scores: ComparedScores) -> torch.Tensor:
-        """See `RankingLoss.__call__`."""
         return softmax_loss(scores.others, scores.targets)
 
 
 class BPR(RankingLoss):
-    """See `bpr_loss`."""
+    """`bpr_loss`."""
 
     def __call__(self, scores: ComparedScores) -> torch.Tensor:
-        """See `RankingLoss.__call__`."""
         return bpr_loss(scores.positive, scores.others, scores.hit)
 
 
 class BCE(RankingLoss):
-    """See `bce_loss`."""
+    """`bce_loss`."""
 
     def __call__(self, scores: ComparedScores) -> torch.Tensor:
-        """See `RankingLoss.__call__`."""
         return bce_loss(scores.positive, scores.others, scores.hit)
 
 
 class GBCE(RankingLoss):
-    """See `gbce_loss`."""
+    """`gbce_loss`."""
 
     def __call__(self, scores: ComparedScores) -> torch.Tensor:
-        """See `RankingLoss.__call__`."""
         return gbce_loss(scores.positive, scores.others, scores.hit, scores.item_count, CALIBRATION)

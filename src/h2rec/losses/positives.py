@@ -8,17 +8,10 @@ import torch
 def share_levels(codes: torch.Tensor, p: int, rule: Literal["prefix", "any"] = "prefix") -> torch.Tensor:
     """Pairs of items that share at least `p` levels.
 
-    Parameters
-    ----------
-    codes
-        int64 `[B, L]`.
-    rule
-        ``prefix``: the first `p` levels are equal. ``any``: at least `p` levels are, whichever.
+    `codes`: int64 `[B, L]`.
+    `rule`: ``prefix``: the first `p` levels are equal. ``any``: at least `p` levels are, whichever.
 
-    Returns
-    -------
-    torch.Tensor
-        Boolean `[B, B]`, true on the diagonal as long as `p <= L`.
+    Returns boolean `[B, B]`, true on the diagonal as long as `p <= L`.
     """
     # Level by level: no tensor of shape [B, B, L] is made.
     levels = codes.T.contiguous()

@@ -19,28 +19,22 @@ def softmax_loss(scores: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 
 
 def sampled_softmax_loss(
-    positive: torch.Tensor,
-    negative: torch.Tensor,
-    hit: torch.Tensor,
-    log_expected_count: float = 0.0,
+    positive: torch.Tensor, negative: torch.Tensor, hit: torch.Tensor, log_expected_count: float = 0.0
 ) -> torch.Tensor:
     """Cross-entropy over the target and sampled negatives (Bengio and Senecal, 2008; log-Q correction).
 
-    Parameters
-    ----------
-    log_expected_count
-        Log of how often the draw holds each negative; subtracted from the negatives' scores so that their sum estimates
-        that over the catalogue.
+    `log_expected_count`: log of how often the draw holds each negative; subtracted from the negatives' scores so that
+    their sum estimates that over the catalogue.
     """
-    others: torch.Tensor = _LogSumExpOfOthers.apply(negative, hit)  # type: ignore[no-untyped-call]
+    others: torch.Tensor = _LogSumExp.apply(negative, hit)  # type: ignore[no-untyped-call]
     return F.softplus(others - log_expected_count - positive).mean()
 
 
-class _LogSumExpOfOthers(Function):
-    """``logsumexp`` over each row without the hits, as one pass of exponentials.
+class _LogSumExp(Function):
+    """``logsumexp`` over each row without the hits, in one pass of exponentials.
 
-    Autograd's own keeps a masked copy of the scores and takes the exponentials again on the way back; at
-    512 negatives that costs as much as the products that made the scores.
+    Autograd would keep a masked copy of the scores and compute the exponentials again for the gradient. At 512
+    negatives that costs as much as the scores themselves.
     """
 
     @staticmethod
@@ -56,7 +50,7 @@ class _LogSumExpOfOthers(Function):
     @once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
         shares, total = ctx.saved_tensors
-        # A row that has nothing but hits has no others to push down.
+        # A row of nothing but hits has a total of 0.
         return shares * (gradient[:, None] / total.clamp(min=torch.finfo(total.dtype).tiny)), None
 
 
@@ -75,25 +69,21 @@ def gbce_loss(
 ) -> torch.Tensor:
     """Generalised BCE, which undoes the overconfidence of negative sampling (gSASRec, arXiv 2308.07192, eq. 9-14).
 
-    Parameters
-    ----------
-    item_count
-        N, for the sampling rate ``M / (N - 1)``.
-    t
-        Calibration from 0 (BCE summed over the negatives) to 1.
+    `item_count`: N, for the sampling rate ``M / (N - 1)``.
+    `t`: calibration from 0 (BCE summed over the negatives) to 1.
     """
     rate = min(1.0, negative.shape[1] / (item_count - 1))
     power = rate * (t * (1 - 1 / rate) + 1 / rate)
-    negatives = (-F.logsigmoid(-negative) * _kept(negative, hit)).sum(1)
+    negatives = (-F.logsigmoid(-negative) * _counted(negative, hit)).sum(1)
     return (-power * F.logsigmoid(positive) + negatives).mean()
 
 
-def _kept(negative: torch.Tensor, hit: torch.Tensor) -> torch.Tensor:
-    kept = torch.ones_like(negative)
-    kept[hit[0], hit[1]] = 0
-    return kept
+def _counted(negative: torch.Tensor, hit: torch.Tensor) -> torch.Tensor:
+    counted = torch.ones_like(negative)
+    counted[hit[0], hit[1]] = 0
+    return counted
 
 
 def _mean_over_negatives(values: torch.Tensor, hit: torch.Tensor) -> torch.Tensor:
-    kept = _kept(values, hit)
-    return (values * kept).sum(1) / kept.sum(1).clamp(min=1)
+    counted = _counted(values, hit)
+    return (values * counted).sum(1) / counted.sum(1).clamp(min=1)

@@ -1,4 +1,4 @@
-"""The items of one branch, as users score them: as vectors, or as codes and what scores by them."""
+"""The items of one branch in the form that scores them: as vectors, or as codes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,11 +13,9 @@ class BranchItems(Protocol):
 
     def vectors(self) -> torch.Tensor:
         """Static vectors `[M, D]`; a user vector's inner product with one is the score."""
-        ...
 
     def scores(self, users: torch.Tensor) -> torch.Tensor:
         """Scores `[M, n]` of all items for user vectors `[n, D]`; an item's scores are one row."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,11 +25,9 @@ class DenseItems:
     matrix: torch.Tensor
 
     def vectors(self) -> torch.Tensor:
-        """See `BranchItems.vectors`."""
         return self.matrix
 
     def scores(self, users: torch.Tensor) -> torch.Tensor:
-        """See `BranchItems.scores`."""
         return self.matrix @ users.T
 
 
@@ -41,27 +37,19 @@ class CodedItems:
 
     A user has ``sum_l K_l`` inner products with code vectors, and every item's score is a sum of `L` of them. That
     takes the memory of the codes, where the vectors would take that of ``L d`` numbers an item.
-
-    Parameters
-    ----------
-    rows
-        Rows of the code vectors for each item, int64 `[M, L]`.
-    codes
-        Code vectors of all levels, one level after the other, `[R, d]`.
-    sizes
-        Code vectors of each level; they add up to `R`.
     """
 
     rows: torch.Tensor
+    """Rows of the code vectors for each item, int64 `[M, L]`."""
     codes: torch.Tensor
+    """Code vectors of all levels, one level after the other, `[R, d]`."""
     sizes: Sequence[int]
+    """Code vectors of each level; they add up to `R`."""
 
     def vectors(self) -> torch.Tensor:
-        """See `BranchItems.vectors`; `D` is ``L d``."""
         return self.codes[self.rows].flatten(1)
 
     def scores(self, users: torch.Tensor) -> torch.Tensor:
-        """See `BranchItems.scores`."""
         by_level = users.split(self.codes.shape[1], dim=1)
         levels = zip(self.codes.split(list(self.sizes)), by_level, strict=True)
         by_code = torch.cat([codes @ user.T for codes, user in levels])  # [R, n]

@@ -13,14 +13,7 @@ from h2rec.models.branches.codes import MOST_REASONS, CodesBranch
 from h2rec.models.branches.ids import IdsBranch
 from h2rec.models.branches.protocol import Branch, BranchRead, Sequences
 from h2rec.models.features import ItemFeatures, NewItems
-from h2rec.models.protocol import (
-    BranchVectors,
-    OwnLoss,
-    Reason,
-    SequenceModel,
-    UserStates,
-    positions_read,
-)
+from h2rec.models.protocol import BranchVectors, OwnLoss, Reason, SequenceModel, UserStates, positions_read
 from h2rec.models.settings import BranchModelSettings, ModelSettings
 from h2rec.models.ties.alignment import Alignment
 from h2rec.models.ties.cross_attention import CrossAttentionTie
@@ -31,16 +24,7 @@ from h2rec.models.warm_start import TextStart
 class BranchModel(SequenceModel):
     """Branches by name, and the ties between them.
 
-    Fusion weights alpha are computed once, by the first branch of codes, and all branches use them.
-
-    Parameters
-    ----------
-    settings
-        The model's.
-    branches
-        Branches by name, in the order of the settings.
-    item_count
-        N.
+    The first branch of codes computes the fusion weights alpha, once for all branches.
     """
 
     settings_class = BranchModelSettings
@@ -54,16 +38,15 @@ class BranchModel(SequenceModel):
         self.branches = nn.ModuleDict(branches)
         ids = next((b for b in branches.values() if isinstance(b, IdsBranch)), None)
         codes = next((b for b in branches.values() if isinstance(b, CodesBranch)), None)
-        # Both, or there is nothing to tie; plain references, as the modules go by the branches' names.
+        # In tuples, so that torch does not register the modules a second time. A tie needs both.
         self._codes = None if codes is None else (codes,)
         self._tied = None if ids is None or codes is None else (codes, ids)
         if self._tied is not None and settings.ties.cross_attention != "none":
             codes, ids = self._tied
-            kept = settings.ties.cross_attention == "residual"
-            ids.cross_attention = CrossAttentionTie(settings.dim, codes.table, keeps_identity=kept)
-        alone = settings.score_of
+            residual = settings.ties.cross_attention == "residual"
+            ids.cross_attention = CrossAttentionTie(settings.dim, codes.table, keeps_identity=residual)
         self.branch_weights = tuple(
-            alone(branch.settings).weight if branch.is_trained else branch.settings.weight
+            settings.score_of(branch.settings).weight if branch.is_trained else branch.settings.weight
             for branch in branches.values()
         )
         if settings.objective == "cloze":
@@ -74,16 +57,15 @@ class BranchModel(SequenceModel):
 
     @classmethod
     def build(cls, settings: ModelSettings, features: ItemFeatures) -> Self:
-        """See `SequenceModel.build`."""
         assert isinstance(settings, BranchModelSettings)
-        made: dict[str, Branch] = {}
-        # Hash IDs first: what is drawn from a seed does not depend on which branches of codes stand beside them.
+        branches: dict[str, Branch] = {}
+        # Hash IDs first: their random start does not depend on which branches of codes stand beside them.
         for name in sorted(settings.branches, key=lambda name: settings.branches[name].kind != "ids"):
-            branch = settings.branches[name]
-            made[name] = BRANCHES.get(branch.kind).build(branch, settings, features.below(f"branches.{name}"))
-        return cls(settings, {name: made[name] for name in settings.branches}, features.item_count)
+            own, below = settings.branches[name], features.below(f"branches.{name}")
+            branches[name] = BRANCHES.get(own.kind).build(own, settings, below)
+        return cls(settings, {name: branches[name] for name in settings.branches}, features.item_count)
 
-    def parts(self) -> list[Branch]:
+    def branch_list(self) -> list[Branch]:
         """Return the branches, in order."""
         return [branch for branch in self.branches.values() if isinstance(branch, Branch)]
 
@@ -93,14 +75,14 @@ class BranchModel(SequenceModel):
         intent = None
         if self._codes is not None:
             intent = self._codes[0].intent(items, lengths, sequences.at)
-        found = [branch(sequences, intent) for branch in self.parts()]
+        outputs = [branch(sequences, intent) for branch in self.branch_list()]
         encoded = {
-            name: branch.encoded
-            for name, branch in zip(self.branch_names, found, strict=True)
-            if branch.encoded is not None
+            name: output.encoded
+            for name, output in zip(self.branch_names, outputs, strict=True)
+            if output.encoded is not None
         }
         return UserStates(
-            tuple(branch.user for branch in found),
+            tuple(output.user for output in outputs),
             encoded,
             None if intent is None else intent.alpha,
             None if intent is None else intent.read_alpha,
@@ -112,61 +94,54 @@ class BranchModel(SequenceModel):
         return tuple(branch.vectors() for branch in self.branch_items(items))
 
     def branch_items(self, items: torch.Tensor) -> tuple[BranchItems, ...]:
-        """See `SequenceModel.branch_items`."""
-        return tuple(branch.items(items) for branch in self.parts())
+        return tuple(branch.items(items) for branch in self.branch_list())
 
     def score_targets(
         self, states: UserStates, targets: torch.Tensor, items: torch.Tensor
     ) -> tuple[BranchVectors, BranchVectors]:
-        """See `SequenceModel.score_targets`; each branch scores as it does fastest."""
         reads = [
             BranchRead(user, states.encoded.get(name))
             for name, user in zip(self.branch_names, states.vectors, strict=True)
         ]
         pairs = [
             branch.scores(read, states.read_alpha, targets, items)
-            for branch, read in zip(self.parts(), reads, strict=True)
+            for branch, read in zip(self.branch_list(), reads, strict=True)
         ]
         return tuple(own for own, _ in pairs), tuple(shared for _, shared in pairs)
 
     def start(self, text: TextStart) -> None:
-        """See `SequenceModel.start`."""
-        for branch in self.parts():
+        for branch in self.branch_list():
             branch.start(text)
 
     def own_losses(self, features: ItemFeatures) -> Sequence[OwnLoss]:
-        """Alignment of codes and hash IDs, and masking of a granularity."""
-        found: list[OwnLoss] = []
+        losses: list[OwnLoss] = []
         ties = self.settings.ties
         if self._tied is not None and ties.alignment.beta:
-            found.append(Alignment(*self._tied, ties, features))
+            losses.append(Alignment(*self._tied, ties, features))
         if self._codes is not None and ties.masking.gamma:
             name = next(name for name in self.branch_names if self.branches[name] is self._codes[0])
-            found.append(Masking(self._codes[0], name, ties))
-        return found
+            losses.append(Masking(self._codes[0], name, ties))
+        return losses
 
     def learning_rates(self) -> Iterator[tuple[nn.Module, float]]:
-        """See `SequenceModel.learning_rates`."""
-        for branch in self.parts():
+        for branch in self.branch_list():
             if branch.settings.learning_rate is not None:
                 yield branch, branch.settings.learning_rate
 
     @property
     def refuses_new_items(self) -> str | None:
-        """See `SequenceModel.refuses_new_items`."""
-        return next((b.refuses_new_items for b in self.parts() if b.refuses_new_items), None)
+        return next((b.refuses_new_items for b in self.branch_list() if b.refuses_new_items), None)
 
     def grow(self, smaller: Self, new: NewItems) -> None:
-        """See `SequenceModel.grow`; each branch grows its own tables."""
-        for branch, before in zip(self.parts(), smaller.parts(), strict=True):
+        for branch, before in zip(self.branch_list(), smaller.branch_list(), strict=True):
             branch.grow(before, new)
 
     def reasons(self, items: Sequence[int], history: Sequence[int]) -> list[list[Reason]]:
-        """See `SequenceModel.reasons`; what several branches say is said once."""
-        by_branch = [branch.reasons(items, history) for branch in self.parts()]
+        # A reason that several branches give is listed once.
+        by_branch = [branch.reasons(items, history) for branch in self.branch_list()]
         return [
-            list(dict.fromkeys(chain.from_iterable(of_item)))[:MOST_REASONS]
-            for of_item in zip(*by_branch, strict=True)
+            list(dict.fromkeys(chain.from_iterable(reasons)))[:MOST_REASONS]
+            for reasons in zip(*by_branch, strict=True)
         ]
 
     def _norms(self) -> tuple[torch.Tensor, torch.Tensor] | None:

@@ -1,4 +1,4 @@
-"""From settings and plain arrays to a model with its starting weights; from stored weights to the model they are of."""
+"""Models from settings and arrays with starting weights, from stored weights, or grown by new items."""
 
 import logging
 from collections.abc import Mapping
@@ -19,10 +19,7 @@ logger = logging.getLogger(__name__)
 def build_model(settings: ModelSettings, features: ItemFeatures, *, seed: int) -> SequenceModel:
     """Make a model and start its weights; the same seed gives the same weights.
 
-    Raises
-    ------
-    ConfigError
-        If the name is unknown, or the model needs codes or text that the catalogue does not have.
+    Raises `ConfigError` if the name is unknown, or the model needs codes or text that the catalogue does not have.
     """
     torch.manual_seed(seed)
     model = MODELS.get(settings.name).build(settings, features)
@@ -44,15 +41,10 @@ def model_for_weights(
 ) -> SequenceModel:
     """Make the model that stored weights belong to, with the weights in it.
 
-    Raises
-    ------
-    ConfigError
-        If the settings ask for codes that are not there.
-    H2RecError
-        If names or shapes differ.
+    Raises `ConfigError` if the settings ask for codes that are not there; `H2RecError` if names or shapes differ.
     """
     features = ItemFeatures(item_count, semantic_ids, stored=weights)
-    with torch.random.fork_rng(devices=[]):  # whoever loads a model draws on as before
+    with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they are
         model = build_model(settings, features, seed=0)
     load_weights(model, dict(weights))
     return model.eval()
@@ -63,14 +55,10 @@ def grown_model(
 ) -> SequenceModel:
     """Copy a model and give it the new items' rows; the old items keep their vectors to the bit.
 
-    Parameters
-    ----------
-    ids
-        Codes of all items, old and new, `[N + M, L]`.
-    new
-        What is known of the new ones.
+    `ids`: codes of all items, old and new, `[N + M, L]`.
+    `new`: what is known of the new ones.
     """
-    # Of the right shape alone: what the old items had is taken over, and what the new ones have put behind it.
+    # Only the shape of this text counts: `grow` copies the old items' text and appends that of the new ones.
     text = None if new.text is None else new.text[:1].repeat(len(ids), axis=0)
     with torch.random.fork_rng(devices=[]):
         grown = MODELS.get(settings.name).build(settings, ItemFeatures(len(ids), ids, text))

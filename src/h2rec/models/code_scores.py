@@ -43,8 +43,8 @@ def code_scores(
     """
     starts = (*table.starts.tolist(), len(vectors))
     own, shared = table.rows(targets).T.contiguous(), table.rows(items)
-    found: tuple[torch.Tensor, torch.Tensor] = _CodeScores.apply(users, alpha, vectors, (own, shared, starts))  # type: ignore[no-untyped-call]
-    return found[0], found[1].T
+    positive, scores = _CodeScores.apply(users, alpha, vectors, (own, shared, starts))  # type: ignore[no-untyped-call]
+    return positive, scores.T
 
 
 class _CodeScores(Function):
@@ -73,14 +73,16 @@ class _CodeScores(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, of_own: torch.Tensor, of_shared: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(
+        ctx: Any, own_gradient: torch.Tensor, shared_gradient: torch.Tensor
+    ) -> tuple[torch.Tensor | None, ...]:
         users, alpha, vectors, own, shared, by_code = ctx.saved_tensors
         gradient = torch.zeros_like(by_code)
         for level in shared.T:
-            gradient.index_add_(0, level, of_shared)
-        gradient.scatter_add_(0, own, of_own.expand_as(own))
-        of_alpha = torch.empty_like(alpha)
+            gradient.index_add_(0, level, shared_gradient)
+        gradient.scatter_add_(0, own, own_gradient.expand_as(own))
+        alpha_gradient = torch.empty_like(alpha)
         for level, (start, stop) in enumerate(pairwise(ctx.starts)):
-            of_alpha[:, level] = (gradient[start:stop] * by_code[start:stop]).sum(0)
+            alpha_gradient[:, level] = (gradient[start:stop] * by_code[start:stop]).sum(0)
             gradient[start:stop] *= alpha[:, level]
-        return gradient.T @ vectors, of_alpha, gradient @ users, None
+        return gradient.T @ vectors, alpha_gradient, gradient @ users, None

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from h2rec.models.warm_start import TextStart, code_vectors
 from h2rec.semantic_ids.codes import CodeArray
 
 
@@ -41,6 +42,14 @@ class CodeTable(nn.Module):
     item_rows: torch.Tensor
     mask_rows: torch.Tensor
     starts: torch.Tensor
+
+    def start(self, text: TextStart) -> None:
+        """Start each code at what its items' texts have in common, level by level; mask vectors stay as they are."""
+        ids = text.features.require_codes("a warm start of codes")
+        tables, _ = code_vectors(text.vectors, ids.codes, ids.codebook_sizes, text.features.described)
+        with torch.no_grad():
+            for level, table in zip(self.by_level(self.vectors), tables, strict=True):
+                level[:-1] = torch.from_numpy(table)
 
     def rows(self, items: torch.Tensor) -> torch.Tensor:
         """Rows of the matrix for items `[...]`, int64 `[..., L]`."""

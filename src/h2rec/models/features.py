@@ -1,4 +1,4 @@
-"""What a model may know of the items beforehand, and of items that come later."""
+"""What a model is given about its items, and about items that are added later."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -18,36 +18,24 @@ Vectors = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class ItemFeatures:
-    """All that a model may know of the items beforehand.
-
-    Parameters
-    ----------
-    item_count
-        Number of items, N.
-    semantic_ids
-        Codes of the items, or None for a catalogue without.
-    text
-        Text embeddings, float32 `[N, m]`, or None for a catalogue without.
-    has_text
-        Which items have a text of their own, bool `[N]`; None for all. The others start as if there were no text.
-    train_counts
-        Training interactions of each item, `[N + 1]`, padding first; None where weights are loaded later.
-    train
-        Training histories; None where weights are loaded later.
-    coded_by_text
-        Whether the codes were quantized from the items' texts, and not read from a file.
-    stored
-        Weights that are loaded later, by name: what a part learned beside its parameters lies among them.
-    """
+    """What a model is given about its items."""
 
     item_count: int
+    """Number of items, N."""
     semantic_ids: SemanticIds | None = None
+    """Codes of the items, or None for a catalogue without."""
     text: Vectors | None = None
+    """Text embeddings, float32 `[N, m]`, or None for a catalogue without."""
     has_text: npt.NDArray[np.bool_] | None = None
+    """Which items have a text of their own, bool `[N]`; None for all. The others start as if there were no text."""
     train_counts: IntArray | None = None
+    """Training interactions of each item, `[N + 1]`, padding first; None where weights are loaded later."""
     train: Histories | None = None
+    """Training histories; None where weights are loaded later."""
     coded_by_text: bool = True
+    """Whether the codes were quantized from the texts; false where they were read from a file."""
     stored: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    """Weights that will be loaded, by name; they include what a part learned besides its parameters."""
 
     @property
     def shared_codes(self) -> CodeArray | None:
@@ -68,32 +56,28 @@ class ItemFeatures:
         """Which items have a text, bool `[N]`."""
         return np.ones(self.item_count, np.bool_) if self.has_text is None else self.has_text
 
-    def require_codes(self, who: str) -> SemanticIds:
+    def require_codes(self, needed_by: str) -> SemanticIds:
         """Codes of the items.
 
-        Raises
-        ------
-        ConfigError
-            If the catalogue has none.
+        Raises `ConfigError` if the catalogue has none.
         """
         if self.semantic_ids is None:
-            raise ConfigError(f"{who} needs semantic IDs", "give the items text, or a file of codes")
+            raise ConfigError(f"{needed_by} needs semantic IDs", "give the items text, or a file of codes")
         return self.semantic_ids
 
-    def require_text(self, who: str) -> Vectors:
+    def require_text(self, needed_by: str) -> Vectors:
         """Text embeddings of the items.
 
-        Raises
-        ------
-        ConfigError
-            If the catalogue has none.
+        Raises `ConfigError` if the catalogue has none.
         """
         if self.text is None:
-            raise ConfigError(f"{who} needs the items' text", "give data.items a file with text columns")
+            raise ConfigError(
+                f"{needed_by} needs the items' text", "give data.items a file with text columns"
+            )
         return self.text
 
     def below(self, name: str) -> Self:
-        """The same features for a part of the model: of the stored weights, those below its name."""
+        """The same features for one part of the model, with only its stored weights."""
         prefix = f"{name}."
         inner = {key.removeprefix(prefix): w for key, w in self.stored.items() if key.startswith(prefix)}
         return replace(self, stored=inner)
@@ -101,18 +85,12 @@ class ItemFeatures:
 
 @dataclass(frozen=True, eq=False)
 class NewItems:
-    """Items that join a trained model behind its own.
-
-    Parameters
-    ----------
-    groups
-        The known items that share most leading codes with each new one.
-    text
-        Text embeddings, float32 `[M, m]`, for a model that keeps them; None where it keeps none.
-    """
+    """Items that join a trained model behind its own."""
 
     groups: NearestGroups
+    """The known items that share most leading codes with each new one."""
     text: Vectors | None = None
+    """Text embeddings, float32 `[M, m]`, for a model that keeps them; None where it keeps none."""
 
     def __len__(self) -> int:
         return len(self.groups.levels)

@@ -36,14 +36,11 @@ class IdTable(ItemTable):
             self.vectors.weight[0].zero_()
 
     def forward(self, items: torch.Tensor) -> torch.Tensor:
-        """See `ItemTable.forward`."""
         return self.vectors(items)  # type: ignore[no-any-return]
 
     def start(self, text: TextStart) -> None:
-        """Start each item at its text."""
         start_rows(self.vectors.weight, text.vectors)
 
     def grow(self, smaller: Self, new: NewItems) -> None:
-        """A new item has the mean vector of the items of its code group."""
         with torch.no_grad():
             self.vectors.weight.copy_(new.learned_rows(smaller.vectors.weight))

@@ -1,4 +1,4 @@
-"""What a model may assume of an item that it was not trained on: the learned vectors of items of like codes."""
+"""Known items with codes like those of a new item, whose learned vectors stand in for it."""
 
 from dataclasses import dataclass
 
@@ -12,22 +12,15 @@ Vectors = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class NearestGroups:
-    """For each new item, the known items that share the longest prefix of its codes.
-
-    Parameters
-    ----------
-    levels
-        Length of that prefix, int64 `[M]`; 0 where not even the first code is in use, so that the group is
-        the whole catalogue.
-    group
-        Number of each new item's group, int64 `[M]`; items that share that prefix share the group.
-    members
-        Rows of the known items of each group.
-    """
+    """For each new item, the known items that share the longest prefix of its codes."""
 
     levels: npt.NDArray[np.int64]
+    """Length of that prefix, int64 `[M]`; 0 where not even the first code is in use, so that the group is the whole
+    catalogue."""
     group: npt.NDArray[np.int64]
+    """Number of each new item's group, int64 `[M]`; items that share that prefix share the group."""
     members: list[npt.NDArray[np.int64]]
+    """Rows of the known items of each group."""
 
     def mean_of(self, table: Vectors) -> Vectors:
         """Mean row of each group, `[M, ..]`, of a table with one row a known item, `[N, ..]`."""
@@ -41,14 +34,10 @@ class NearestGroups:
 def nearest_groups(known: CodeArray, new: CodeArray) -> NearestGroups:
     """Find the nearest code group of new items.
 
-    The group is the finest that the codebooks offer: items with all codes in common if there are any,
-    else those that share all but the last level, and so on. Its mean is what the text says of an item's
-    identity, and no more: it ranks a new item beside its like, which then decide by their own vectors.
+    The group is the finest that exists: the items with all codes in common, else those that share all but the last
+    level, and so on. Its mean ranks a new item beside similar ones.
 
-    Parameters
-    ----------
-    known, new
-        Codes `[N, L]` of the catalogue and `[M, L]` of the new items.
+    `known` and `new`: codes `[N, L]` of the catalogue and `[M, L]` of the new items.
     """
     levels = np.full(len(new), -1, dtype=np.int64)
     group = np.zeros(len(new), dtype=np.int64)
@@ -57,18 +46,18 @@ def nearest_groups(known: CodeArray, new: CodeArray) -> NearestGroups:
         waiting = np.flatnonzero(levels < 0)
         if len(waiting) == 0:
             break
-        group_of_known, group_of_new = _prefix_groups(known[:, :length], new[waiting, :length])
-        order = np.argsort(group_of_known, kind="stable")
-        starts = np.searchsorted(group_of_known[order], group_of_new, side="left")
-        stops = np.searchsorted(group_of_known[order], group_of_new, side="right")
-        number_of: dict[int, int] = {}
-        for row, of_new, start, stop in zip(waiting, group_of_new.tolist(), starts, stops, strict=True):
+        known_group, new_groups = _prefix_groups(known[:, :length], new[waiting, :length])
+        order = np.argsort(known_group, kind="stable")
+        starts = np.searchsorted(known_group[order], new_groups, side="left")
+        stops = np.searchsorted(known_group[order], new_groups, side="right")
+        numbers: dict[int, int] = {}
+        for row, new_group, start, stop in zip(waiting, new_groups.tolist(), starts, stops, strict=True):
             if stop > start:
                 levels[row] = length
-                if of_new not in number_of:
-                    number_of[of_new] = len(members)
+                if new_group not in numbers:
+                    numbers[new_group] = len(members)
                     members.append(order[start:stop])
-                group[row] = number_of[of_new]
+                group[row] = numbers[new_group]
     return NearestGroups(levels, group, members)
 
 

@@ -1,4 +1,4 @@
-"""What every sequence model can do: user vectors, item vectors, scores as their inner products, start and growth."""
+"""The contract of a sequence model: user vectors, item vectors, scores as inner products, start, growth."""
 
 from __future__ import annotations
 
@@ -24,66 +24,43 @@ BranchVectors = tuple[torch.Tensor, ...]
 
 @dataclass(frozen=True, eq=False)
 class Intent:
-    """How much of each level a user's intent asks for; computed once, for all branches.
-
-    Parameters
-    ----------
-    rows
-        Rows of the code table at every position, int64 `[B, T, L]`.
-    alpha
-        Weights of the levels at every position, `[B, T, L]`.
-    read_alpha
-        The same at the positions read, `[n, L]`.
-    """
+    """Weights of the levels for a user's intent; computed once, for all branches."""
 
     rows: torch.Tensor
+    """Rows of the code table at every position, int64 `[B, T, L]`."""
     alpha: torch.Tensor
+    """Weights of the levels at every position, `[B, T, L]`."""
     read_alpha: torch.Tensor
+    """The same at the positions read, `[n, L]`."""
 
 
 @dataclass(frozen=True, eq=False)
 class UserStates:
-    """What a model read from sequences at `n` positions.
-
-    Parameters
-    ----------
-    vectors
-        User vectors, one tensor `[n, D_b]` a branch, scaled so that the branch's score of an item, as it is weighed in
-        the sum, is the inner product with the item's vector.
-    encoded
-        What the branches' encoders gave before it was scaled, `[n, d]` by name of the branch.
-    alpha
-        Weights of the levels at every position, `[B, T, L]`; None for a model without fused codes.
-    read_alpha
-        Weights of the levels at the positions read, `[n, L]`; None for a model without fused codes.
-    norms
-        Mean norm of the hash IDs and of what the cross-attention adds to them (for diagnosis), or None.
-    """
+    """Output of a model at `n` positions of the sequences."""
 
     vectors: BranchVectors
+    """User vectors, one tensor `[n, D_b]` a branch, scaled so that the branch's score of an item, as it is weighed in
+    the sum, is the inner product with the item's vector."""
     encoded: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    """Output of the branches' encoders before scaling, `[n, d]` by name of the branch."""
     alpha: torch.Tensor | None = None
+    """Weights of the levels at every position, `[B, T, L]`; None for a model without fused codes."""
     read_alpha: torch.Tensor | None = None
+    """Weights of the levels at the positions read, `[n, L]`; None for a model without fused codes."""
     norms: tuple[torch.Tensor, torch.Tensor] | None = None
+    """Mean norm of the hash IDs and of what the cross-attention adds to them (for diagnosis), or None."""
 
 
 @dataclass(frozen=True, eq=False)
 class LossTerm:
-    """A loss term beside ranking, of one batch.
-
-    Parameters
-    ----------
-    value
-        A scalar.
-    weight
-        What it weighs in the sum.
-    figures
-        What is worth a look, by name; its mean over an epoch is told.
-    """
+    """A loss term beside ranking, of one batch."""
 
     value: torch.Tensor
+    """A scalar."""
     weight: float
+    """Its weight in the sum."""
     figures: Mapping[str, float] = field(default_factory=dict)
+    """Figures for diagnosis, by name; the log has their means over an epoch."""
 
 
 class OwnLoss(Protocol):
@@ -92,18 +69,16 @@ class OwnLoss(Protocol):
     name: str
 
     def due(self, step: int) -> bool:
-        """Whether a step of the training computes it; steps count from 0 over all epochs."""
-        ...
+        """Whether a training step computes it; steps count from 0 over all epochs."""
 
     def __call__(self, batch: Batch, states: UserStates, random: np.random.Generator) -> LossTerm:
         """Compute it for a batch whose targets were read into `states`."""
-        ...
 
 
 class SequenceModel(nn.Module, ABC):
     """A model for next-item prediction over items 1..N.
 
-    `build`, `forward` and `item_vectors` make a model; the rest has an answer for models that do nothing special.
+    A model needs `build`, `forward` and `item_vectors`; the rest has defaults.
     """
 
     settings_class: ClassVar[type[ModelSettings]] = ModelSettings
@@ -112,7 +87,7 @@ class SequenceModel(nn.Module, ABC):
     item_count: int
     branch_names: tuple[str, ...]
     branch_weights: tuple[float, ...]
-    """What each branch's score weighs in the sum; it is in the user vectors already."""
+    """Weight of each branch's score in the sum; the user vectors already contain it."""
     objective: Objective
     max_length: int
     mask_item: int | None = None
@@ -125,10 +100,7 @@ class SequenceModel(nn.Module, ABC):
     def build(cls, settings: ModelSettings, features: ItemFeatures) -> Self:
         """Make a model with its starting weights drawn from torch's generator.
 
-        Raises
-        ------
-        ConfigError
-            If it needs codes or text that the catalogue does not have.
+        Raises `ConfigError` if it needs codes or text that the catalogue does not have.
         """
 
     @abstractmethod
@@ -157,7 +129,7 @@ class SequenceModel(nn.Module, ABC):
         """Start tables from the items' text, where the model has tables that can."""
 
     def own_losses(self, features: ItemFeatures) -> Sequence[OwnLoss]:
-        """Losses of the model's own beside ranking; called once, when training begins."""
+        """Losses of the model beside ranking; called once, when training begins."""
         return ()
 
     def learning_rates(self) -> Iterator[tuple[nn.Module, float]]:
@@ -174,7 +146,7 @@ class SequenceModel(nn.Module, ABC):
         raise NotImplementedError
 
     def reasons(self, items: Sequence[int], history: Sequence[int]) -> list[list[Reason]]:
-        """What in a history speaks for each of some items, by index; the strongest first."""
+        """Reasons in a history for each of some items, by index; the strongest first."""
         return [[] for _ in items]
 
     @property
@@ -185,24 +157,18 @@ class SequenceModel(nn.Module, ABC):
 
 @dataclass(frozen=True)
 class Reason:
-    """An item of the history that speaks for a recommended one.
-
-    Parameters
-    ----------
-    item
-        Index of the item in the history.
-    levels
-        How many leading codes both share.
-    """
+    """An item of the history that speaks for a recommended one."""
 
     item: int
+    """Index of the item in the history."""
     levels: int
+    """How many leading codes both share."""
 
 
 def positions_read(reads: torch.Tensor) -> torch.Tensor:
     """Flat indices of the positions set in `reads` `[B, T]`, int64 `[n]`; flat indices stay as they are.
 
-    Indices leave the number of positions read to the shapes, which a traced or exported model needs.
+    With indices the number of positions is a shape, as a traced or exported model needs.
     """
     if reads.dtype == torch.int64:
         return reads
@@ -210,7 +176,7 @@ def positions_read(reads: torch.Tensor) -> torch.Tensor:
 
 
 def read(states: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
-    """Rows of `[B, T, d]` at flat positions `[n]`, `[n, d]`; cheaper on the way back than a boolean mask."""
+    """Rows of `[B, T, d]` at flat positions `[n]`, `[n, d]`; its gradient is cheaper than a boolean mask's."""
     return states.flatten(0, 1).index_select(0, at)
 
 

@@ -14,21 +14,13 @@ _BY_LENGTH = frozenset({torch.arange, torch.eye})
 
 
 class TooLargeError(H2RecError):
-    """Settings that ask for more memory than there is reason for."""
+    """Settings that ask for too much memory."""
 
 
 class Room(TorchFunctionMode):
-    """While the block runs, tensors that torch makes from sizes have together at most so many elements.
+    """Bound the elements of all tensors that torch makes from sizes in the block.
 
-    Parameters
-    ----------
-    elements
-        That number. Whoever asks for more is refused before memory is given.
-
-    Raises
-    ------
-    TooLargeError
-        In the block, when the room is used up.
+    Raises `TooLargeError` in the block before more than `elements` are allocated.
     """
 
     def __init__(self, elements: int) -> None:
@@ -38,7 +30,6 @@ class Room(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        """Count what is asked for, then do it."""
         del types
         kwargs = kwargs or {}
         if func in _BY_SHAPE or func in _BY_LENGTH:

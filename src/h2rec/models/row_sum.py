@@ -43,7 +43,6 @@ class RowSum(ItemTable):
             self.vectors.weight[0].zero_()
 
     def forward(self, items: torch.Tensor) -> torch.Tensor:
-        """Vectors of items: `[...]` to `[..., d]`."""
         rows = self.rows[items]
         summed = F.embedding_bag(
             rows.reshape(-1, rows.shape[-1]),
@@ -55,13 +54,13 @@ class RowSum(ItemTable):
         return summed.view(*rows.shape[:-1], -1)
 
     def start(self, text: TextStart) -> None:
-        """Fit the rows so that items add up to their text as nearly as they can."""
+        # Items should add up to their text as nearly as they can.
         rows, count = self.rows[1:-1].numpy(), self.vectors.num_embeddings - 2
-        described = text.described
+        described = text.features.described
         start_rows(self.vectors.weight, fitted_rows(text.vectors[described], rows[described], count))
 
     def grow(self, smaller: Self, new: NewItems) -> None:
-        """Rows that were there keep their vectors; new ones, which come behind them, add nothing."""
+        # Old rows keep their vectors. New ones come behind them and add nothing.
         before = smaller.vectors.weight
         with torch.no_grad():
             self.vectors.weight.zero_()
@@ -74,7 +73,7 @@ def fitted_rows(vectors: npt.NDArray[np.float32], rows: RowArray, row_count: int
 
     Least squares with a little shrinkage: rows shared by many items take what these have in common.
     """
-    from scipy import sparse  # with scikit-learn a second, and who serves a model never starts one
+    from scipy import sparse  # imported late: a second, and serving never needs it
     from sklearn.linear_model import Ridge
 
     item, place = np.nonzero(rows)
@@ -82,5 +81,4 @@ def fitted_rows(vectors: npt.NDArray[np.float32], rows: RowArray, row_count: int
         (np.ones(len(item)), (item, rows[item, place] - 1)), shape=(len(rows), row_count)
     )
     fit = Ridge(alpha=0.1, fit_intercept=False, solver="lsqr", tol=1e-4).fit(used, vectors)
-    found: npt.NDArray[np.float32] = np.ascontiguousarray(fit.coef_.T, dtype=np.float32)
-    return found
+    return np.ascontiguousarray(fit.coef_.T, dtype=np.float32)

@@ -8,21 +8,15 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class Score:
-    """How a branch's users meet its items.
-
-    Parameters
-    ----------
-    temperature
-        Divides the cosine; None takes the inner product (the paper).
-    weight
-        What the branch's score weighs in the sum.
-    """
+    """How a branch scores items for users."""
 
     temperature: float | None
+    """Divides the cosine; None takes the inner product (the paper)."""
     weight: float = 1.0
+    """Weight of the branch's score in the sum."""
 
     def user_side(self, states: torch.Tensor) -> torch.Tensor:
-        """Scale user states `[n, d]` so that their product with `item_side` is the branch's score, weighed."""
+        """Scale user states `[n, d]` so that their product with `item_side` is the branch's weighted score."""
         if self.temperature is None:
             return states * self.weight
         return F.normalize(states, dim=-1) * (self.weight / self.temperature)

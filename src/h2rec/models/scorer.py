@@ -1,4 +1,4 @@
-"""Scores of whole catalogues for histories, as ranking and retrieval ask for them."""
+"""Scores of whole catalogues for histories, for ranking and retrieval."""
 
 import torch
 
@@ -8,14 +8,9 @@ from h2rec.models.protocol import BranchVectors, SequenceModel, UserStates
 
 
 class CatalogueScorer:
-    """A model whose items are described once, for scoring many users.
+    """A model with its items computed once, for scoring many users.
 
-    The model is used as it is at the time of construction; make a new scorer after training it further.
-
-    Parameters
-    ----------
-    model
-        The model; put into evaluation mode.
+    Puts the model into evaluation mode. Make a new scorer after training it further.
     """
 
     def __init__(self, model: SequenceModel) -> None:
@@ -48,7 +43,7 @@ class CatalogueScorer:
             return total.T
 
     def branch_scores(self, histories: Histories, rows: IntArray) -> list[torch.Tensor]:
-        """Every branch's own part of the scores, `[n, N + 1]` each, as it is weighed in the sum."""
+        """Weighted score of every branch, `[n, N + 1]` each."""
         users = self._users(histories, rows)
         with torch.inference_mode():
             return [items.scores(user).T for items, user in zip(self.branches, users, strict=True)]

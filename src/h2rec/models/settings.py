@@ -9,7 +9,7 @@ from torch import nn
 
 from h2rec.batching.sequences import Objective
 from h2rec.models import MODELS
-from h2rec.models.backbones.registry import BACKBONES, BackboneSettings
+from h2rec.models.backbones.registry import BACKBONES, BackboneSettings, NamedBackbone
 from h2rec.models.branches import BRANCHES
 from h2rec.models.branches.settings import BranchSettings
 from h2rec.models.score import Score
@@ -20,14 +20,14 @@ _TAKEN_NAMES = frozenset(dir(nn.ModuleDict()))
 
 
 class ModelSettings(Settings):
-    """What the section `model` of every model has."""
+    """Settings of the section `model` that every model has."""
 
     name: str
     """branches (a sum of branches, as all presets but one are), llm_esr, or a model of another package."""
 
     @property
     def reads_codes(self) -> bool:
-        """Whether the model knows items by their codes; any other is trained alike whatever the codes are."""
+        """Whether the model knows items by their codes. If not, its training does not depend on them."""
         return False
 
     @property
@@ -37,12 +37,12 @@ class ModelSettings(Settings):
 
     @property
     def most_layers(self) -> int:
-        """Layers that a part of the model has, at most: what settings from elsewhere are held against."""
+        """Most layers of any part of the model; checked for settings that come from elsewhere."""
         return 1
 
     @property
     def weights(self) -> dict[str, float]:
-        """What each branch's score weighs in the sum, by name."""
+        """Weight of each branch's score in the sum, by name."""
         return {}
 
     @property
@@ -57,7 +57,7 @@ class ModelSettings(Settings):
 
     @property
     def unsearched(self) -> frozenset[str]:
-        """Dotted keys below `model` that a search leaves alone, as they say nothing here."""
+        """Dotted keys below `model` that a search skips because they have no effect here."""
         return frozenset()
 
     @property
@@ -67,35 +67,35 @@ class ModelSettings(Settings):
 
     @property
     def fixed_weights(self) -> frozenset[str]:
-        """Branches whose weights are not chosen by a value on validation: the last trained one, and untrained ones."""
+        """Branches whose weights are not chosen on validation: the last trained one, and untrained ones."""
         return frozenset(self.weights) - set(self.trained_branches[:-1])
 
     @property
     def popularity_branch(self) -> str | None:
-        """The branch of popularity, which shares out between head and tail what is gained; None without one."""
+        """The branch of popularity, which shifts gains between head and tail; None without one."""
         return None
 
     def with_weights(self, weights: Mapping[str, float]) -> Self:
-        """Return the settings in which branches weigh something else."""
+        """Return the settings with other weights of the branches."""
         if unknown := set(weights) - set(self.weights):
             raise ValueError(f"no branches {', '.join(sorted(unknown))}")
         return self
 
-    def of_branches(self, names: Collection[str]) -> Self:
-        """Return the settings of the model with some of its branches alone."""
+    def only_branches(self, names: Collection[str]) -> Self:
+        """Return the settings of the model with only some of its branches."""
         if set(names) != set(self.weights):
             raise ValueError("the model has no branches that stand alone")
         return self
 
     def for_training(self) -> Self:
-        """Return the settings that decide the training: what no loss knows is at its default."""
+        """Return the settings that decide the training; what no loss depends on is at its default."""
         return self
 
 
 class EncoderSettings(ModelSettings):
-    """Of models that read histories with a backbone."""
+    """Settings of models that read histories with a backbone."""
 
-    backbone: SerializeAsAny[BackboneSettings] = BackboneSettings(name="sasrec")
+    backbone: NamedBackbone = BackboneSettings(name="sasrec")
     """The sequence encoder: sasrec, bert4rec, gru4rec, or one of another package; a name, or a mapping of its name and
     its own settings."""
     dim: int = Field(64, ge=1)
@@ -120,29 +120,16 @@ class EncoderSettings(ModelSettings):
     warm_start: bool = True
     """Start hash IDs from a PCA of the items' text embeddings, and codes so that they add up to it."""
 
-    @field_validator("backbone", mode="before")
-    @classmethod
-    def _of_its_name(cls, value: Any) -> Any:
-        if isinstance(value, BackboneSettings):
-            return value
-        values = {"name": value} if isinstance(value, str) else value
-        if not isinstance(values, Mapping) or not isinstance(values.get("name"), str):
-            raise ValueError("expected the name of a backbone, or a mapping with its name")
-        return BACKBONES.get(values["name"]).settings_class.parse(values, source="model.backbone")
-
     @property
     def reads_text(self) -> bool:
-        """See `ModelSettings.reads_text`."""
         return self.warm_start
 
     @property
     def most_layers(self) -> int:
-        """See `ModelSettings.most_layers`."""
         return self.layers
 
     @property
     def unsearched(self) -> frozenset[str]:
-        """See `ModelSettings.unsearched`."""
         no_mask = {"mask_share"} if self.objective != "cloze" else set()
         return frozenset(no_mask | ({"temperature"} if self.temperature is None else set()))
 
@@ -170,7 +157,7 @@ class BranchModelSettings(EncoderSettings):
 
     @field_validator("branches", mode="before")
     @classmethod
-    def _of_their_kinds(cls, value: Any) -> Any:
+    def _parse_branches(cls, value: Any) -> Any:
         if not isinstance(value, Mapping):
             return value
         for name in value:
@@ -182,58 +169,49 @@ class BranchModelSettings(EncoderSettings):
 
     @property
     def most_layers(self) -> int:
-        """See `ModelSettings.most_layers`."""
         return max(branch.layers or self.layers for branch in self.branches.values())
 
     @property
     def reads_codes(self) -> bool:
-        """See `ModelSettings.reads_codes`."""
         return any(BRANCHES.get(branch.kind).reads_codes for branch in self.branches.values())
 
     @property
     def reads_text(self) -> bool:
-        """See `ModelSettings.reads_text`."""
         kinds = [BRANCHES.get(branch.kind) for branch in self.branches.values()]
         return any(kind.reads_text or (self.warm_start and kind.is_trained) for kind in kinds)
 
     @property
     def kinds(self) -> dict[str, str]:
-        """See `ModelSettings.kinds`."""
         return {name: branch.kind for name, branch in self.branches.items()}
 
     @property
     def is_trained(self) -> bool:
-        """See `ModelSettings.is_trained`."""
         return bool(self.trained_branches)
 
     @property
     def unsearched(self) -> frozenset[str]:
-        """See `ModelSettings.unsearched`; a row without the alignment stays without."""
+        # A row without the alignment stays without.
         tied = {"ids", "codes"} <= set(self.kinds.values()) and self.ties.alignment.beta > 0
-        found = super().unsearched | (frozenset() if tied else {"ties.alignment.beta"})
+        keys = super().unsearched | (frozenset() if tied else {"ties.alignment.beta"})
         if not self.is_trained:
-            return found | {"dropout", "temperature"}
+            return keys | {"dropout", "temperature"}
         if self.temperature is None:
-            return found | {f"branches.{name}.temperature" for name in self.branches}
-        return found
+            return keys | {f"branches.{name}.temperature" for name in self.branches}
+        return keys
 
     @property
     def weights(self) -> dict[str, float]:
-        """See `ModelSettings.weights`."""
         return {name: branch.weight for name, branch in self.branches.items()}
 
     @property
     def trained_branches(self) -> tuple[str, ...]:
-        """See `ModelSettings.trained_branches`."""
         return tuple(n for n, branch in self.branches.items() if BRANCHES.get(branch.kind).is_trained)
 
     @property
     def popularity_branch(self) -> str | None:
-        """See `ModelSettings.popularity_branch`."""
         return next((name for name, kind in self.kinds.items() if kind == "popularity"), None)
 
     def with_weights(self, weights: Mapping[str, float]) -> Self:
-        """See `ModelSettings.with_weights`."""
         super().with_weights(weights)
         branches = {
             name: branch.model_copy(update={"weight": weights.get(name, branch.weight)})
@@ -242,22 +220,20 @@ class BranchModelSettings(EncoderSettings):
         return self.model_copy(update={"branches": branches})
 
     def for_training(self) -> Self:
-        """Branches without anything to learn are left out, as no loss knows them; unless there are no others."""
-        return self.of_branches(self.trained_branches) if self.trained_branches else self
+        # No loss depends on branches without anything to learn.
+        return self.only_branches(self.trained_branches) if self.trained_branches else self
 
-    def of_branches(self, names: Collection[str]) -> Self:
-        """See `ModelSettings.of_branches`."""
+    def only_branches(self, names: Collection[str]) -> Self:
         kept = {name: branch for name, branch in self.branches.items() if name in names}
         return self.model_copy(update={"branches": kept})
 
     def score_of(self, branch: BranchSettings) -> Score:
-        """How a branch's users meet its items. Alone, a branch is weighed against nothing: it weighs one."""
+        """How a branch scores. The only trained branch has the weight 1."""
         weight = branch.weight if len(self.trained_branches) > 1 else 1.0
-        own = None if self.temperature is None else branch.temperature or self.temperature
-        return Score(own, weight)
+        return Score(self.temperature and (branch.temperature or self.temperature), weight)
 
     @model_validator(mode="after")
-    def _parts_fit(self) -> Self:
+    def _intent_fits_objective(self) -> Self:
         if self.objective == "cloze" and self.ties.intent == "last" and self.reads_codes:
             raise ValueError(
                 "ties.intent 'last' predicts one next item a sequence; "
@@ -277,12 +253,7 @@ def _branch(name: str, value: Any) -> BranchSettings:
 def parse_model(value: Any, *, default: str | None = None) -> Any:
     """Read a section `model` as the settings of the model that it names.
 
-    Raises
-    ------
-    ConfigError
-        If the model is unknown, or a key is none of its settings.
-    ValueError
-        If no model is named.
+    Raises `ConfigError` if the model is unknown, or a key is none of its settings; `ValueError` if no model is named.
     """
     if isinstance(value, ModelSettings) or not isinstance(value, Mapping):
         return value

@@ -7,12 +7,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from h2rec.models.features import ItemFeatures
-from h2rec.semantic_ids.codes import CodeArray, SemanticIds
+from h2rec.models.features import ItemFeatures, Vectors
+from h2rec.semantic_ids.codes import CodeArray
 
 logger = logging.getLogger(__name__)
-
-Vectors = npt.NDArray[np.float32]
 
 COLD_STD = 0.02
 """Standard deviation of vectors that start cold."""
@@ -21,14 +19,10 @@ STARTED_STD = 0.1
 
 
 class TextStart:
-    """What tables start from: the items' text on its first `dim` principal components, made when first asked for.
+    """Starting vectors of tables: the items' text on its first `dim` principal components, computed on first use.
 
-    Parameters
-    ----------
-    features
-        Of the catalogue; it must have text.
-    dim
-        Size of the vectors.
+    `features`: of the catalogue; it must have text.
+    `dim`: size of the vectors.
     """
 
     def __init__(self, features: ItemFeatures, dim: int) -> None:
@@ -48,23 +42,12 @@ class TextStart:
         text = self.features.require_text("a warm start")
         return described_rows(text_vectors(text[described], self.dim), described)
 
-    @property
-    def semantic_ids(self) -> SemanticIds | None:
-        """Codes of the items."""
-        return self.features.semantic_ids
-
-    @property
-    def described(self) -> npt.NDArray[np.bool_]:
-        """Which items have a text of their own, bool `[N]`."""
-        return self.features.described
-
 
 def text_vectors(embeddings: Vectors, dim: int, new: Vectors | None = None) -> Vectors:
     """Project text embeddings `[N, m]` on their first `dim` principal components, scaled to `STARTED_STD` overall.
 
-    With the embeddings of `new` items `[M, m]` it is these that are projected, as if they had been among the others
-    without a say in the components and the scale: `[M, dim]`. Embeddings of fewer rows or dimensions than `dim` have
-    fewer components, as in a small catalogue: the columns behind those are zero, and learn.
+    Given `new` items `[M, m]`, projects these instead, `[M, dim]`, with components and scale of the others. A small
+    catalogue has fewer components than `dim`: the remaining columns start at zero, and learn.
     """
     started = min(dim, *embeddings.shape)
     if started < dim:
@@ -73,7 +56,7 @@ def text_vectors(embeddings: Vectors, dim: int, new: Vectors | None = None) -> V
         )
     if len(embeddings) < 2:  # one point has no components
         return np.zeros((len(embeddings if new is None else new), dim), np.float32)
-    from sklearn.decomposition import PCA  # a second, and who serves a model never starts one
+    from sklearn.decomposition import PCA  # imported late: a second, and serving never needs it
 
     components = PCA(started, svd_solver="covariance_eigh")
     with np.errstate(invalid="ignore"):  # embeddings without any variance have no shares of it
@@ -90,15 +73,11 @@ def text_vectors(embeddings: Vectors, dim: int, new: Vectors | None = None) -> V
 def described_rows(vectors: Vectors, described: npt.NDArray[np.bool_]) -> Vectors:
     """Vectors of all items, `[N, d]`, from those of the items that have a text; the others start cold.
 
-    Put where the others' mean is, items without text would be one point, at the origin of the components, from which
-    cosine scores have no direction to move them in.
+    At the mean of the others, items without text would all be one point, the origin of the components, where cosine
+    scores have no gradient direction.
 
-    Parameters
-    ----------
-    vectors
-        Of the items with a text, `[n, d]`.
-    described
-        Which items these are, bool `[N]`. The others' vectors are drawn from torch's generator.
+    `vectors`: of the items with a text, `[n, d]`.
+    `described`: which items these are, bool `[N]`. The others' vectors are drawn from torch's generator.
     """
     if described.all():
         return vectors
@@ -149,12 +128,3 @@ def start_rows(table: torch.Tensor, vectors: Vectors) -> None:
     """Put item vectors `[N, d]` into rows 1..N of a table."""
     with torch.no_grad():
         table[1 : len(vectors) + 1] = torch.from_numpy(vectors)
-
-
-def start_codes(matrix: torch.Tensor, tables: list[Vectors]) -> None:
-    """Put code tables into the rows of a `CodeTable` matrix; the mask row of each level stays as it is."""
-    row = 0
-    with torch.no_grad():
-        for table in tables:
-            matrix[row : row + len(table)] = torch.from_numpy(table)
-            row += len(table) + 1

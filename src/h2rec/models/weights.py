@@ -1,4 +1,4 @@
-"""A model's weights as plain tensors: out of a model, and into one of the same shape."""
+"""A model's weights as plain tensors: copied out of a model, and loaded into one of the same shape."""
 
 import torch
 from torch import nn
@@ -21,10 +21,7 @@ def weights_of(model: nn.Module) -> Tensors:
 def load_weights(model: nn.Module, weights: Tensors) -> None:
     """Put weights from `weights_of` into a model of the same shape.
 
-    Raises
-    ------
-    H2RecError
-        If names or shapes differ.
+    Raises `H2RecError` if names or shapes differ.
     """
     expected = set(weights_of(model))
     shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}

@@ -60,7 +60,7 @@ def check_held_out(
     for protocol in dict.fromkeys((*protocols, selecting)):
         if protocol != FULL:
             _check_negatives(holdouts, split.item_count, protocol, repeats.rule, user_ids)
-    for rule in {repeats.rule, repeats.of_data}:
+    for rule in {repeats.rule, repeats.data_rule}:
         cases = measured_cases(split.valid, rule)
         if selecting != FULL:
             short = too_few(cases, split.item_count, sampled_negatives(selecting), rule)

@@ -72,7 +72,7 @@ class Learning(Tokenization):
             "train": config.train.model_dump(mode="json"),
         }
         # How the final evaluation is done does not change a training; what picks the epoch does.
-        depends["selection"] = {"repeats": self.repeats.of_data}
+        depends["selection"] = {"repeats": self.repeats.data_rule}
         depends["data"] = self.data_stage.key
         depends["split"] = config.data.model_dump(mode="json", include={"split", "test_share"})
         read = {"text": config.model.reads_text, "semantic_ids": config.model.reads_codes}
@@ -128,7 +128,7 @@ class Learning(Tokenization):
             self.features,
             config.loss,
             config.train,
-            validate=self._validator(model, self.repeats.of_data),
+            validate=self._validator(model, self.repeats.data_rule),
             checkpoint=checkpoint,
             head=self.head,
             watch=self.watch,
@@ -157,7 +157,7 @@ class Learning(Tokenization):
         found = read_json(self.train_stage.folder / "training.json")["best_value"]
         rule = self.repeats.rule
         # A model that is not trained was not validated on the way, and a training is by the data's own rule.
-        if found is None or rule != self.repeats.of_data:
+        if found is None or rule != self.repeats.data_rule:
             found = self._validator(self.model, rule)()[self.config.train.select]
         return float(found)
 

@@ -93,7 +93,7 @@ class Preparation:
         """Whether items of a user's history are candidates."""
         found = Repeats.of(self.split, self.config.evaluate.repeats)
         if found.any:
-            logger.warning("%s", found.told())
+            logger.warning("%s", found.describe())
         return found
 
     @cached_property

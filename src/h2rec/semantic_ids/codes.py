@@ -20,19 +20,13 @@ LARGEST_CODEBOOK = 1 << 20
 
 @dataclass(frozen=True, eq=False)
 class SemanticIds:
-    """The codes of a catalogue.
-
-    Parameters
-    ----------
-    codes
-        int32 `[N, L]`; row `i - 1` belongs to item index `i`. Codes of level `l` run from 0 to
-        ``codebook_sizes[l] - 1``.
-    codebook_sizes
-        Codes per level, `L` numbers, coarse level first.
-    """
+    """The codes of a catalogue."""
 
     codes: CodeArray
+    """int32 `[N, L]`; row `i - 1` belongs to item index `i`. Codes of level `l` run from 0 to ``codebook_sizes[l] -
+    1``."""
     codebook_sizes: tuple[int, ...]
+    """Codes per level, `L` numbers, coarse level first."""
 
     def __post_init__(self) -> None:
         codes = self.codes
@@ -59,10 +53,7 @@ class SemanticIds:
     def with_sizes(self, codebook_sizes: Sequence[int]) -> Self:
         """Return the same codes with other codebook sizes, such as those of the quantizer that made them.
 
-        Raises
-        ------
-        SemanticIdError
-            If a code does not fit.
+        Raises `SemanticIdError` if a code does not fit.
         """
         return type(self)(self.codes, tuple(codebook_sizes))
 
@@ -97,10 +88,8 @@ class SemanticIds:
     ) -> Self:
         """Build from item -> codes, in the order of `item_ids` or their own; sizes are the largest codes plus one.
 
-        Raises
-        ------
-        SemanticIdError
-            If an item has no codes, tuples differ in length, or a code is not an integer in range.
+        Raises `SemanticIdError` if an item has no codes, tuples differ in length, or a code is not an integer in
+        range.
         """
         if not isinstance(codes_by_item, Mapping) or not codes_by_item:
             raise SemanticIdError(f"{source}: expected an object that maps items to lists of codes")

@@ -34,10 +34,7 @@ def resolve(
     quantizer, embeddings
         What made the codes, and of what `[N, m]`; needed by ``reassign``.
 
-    Raises
-    ------
-    SemanticIdError
-        If ``reassign`` lacks a quantizer or embeddings, or there are fewer tuples than items.
+    Raises `SemanticIdError` if ``reassign`` lacks a quantizer or embeddings, or there are fewer tuples than items.
     """
     if how == "suffix":
         return add_suffix(semantic_ids)

@@ -35,10 +35,7 @@ def check_embeddings(
     item_ids
         Names of the rows, for the message.
 
-    Raises
-    ------
-    SemanticIdError
-        For another shape, or a row that holds NaN or infinity.
+    Raises `SemanticIdError` for another shape, or a row that holds NaN or infinity.
     """
     if embeddings.ndim != 2 or embeddings.shape[1] == 0:
         raise SemanticIdError(
@@ -73,10 +70,7 @@ def distinct_embeddings(embeddings: Embeddings, enough: int) -> int:
 def check_enough_items(embeddings: Embeddings, codebook_size: int) -> None:
     """Refuse catalogues with fewer distinct embeddings than codes: some codes could never be used.
 
-    Raises
-    ------
-    SemanticIdError
-        Telling how many distinct embeddings there are.
+    Raises `SemanticIdError` telling how many distinct embeddings there are.
     """
     distinct = distinct_embeddings(embeddings, codebook_size)
     if distinct < codebook_size:

@@ -15,21 +15,12 @@ TOKEN = re.compile(r"<([a-z]+)_([0-9]{1,9})>")
 def read_codes(path: Path, item_ids: Sequence[str] | None = None) -> SemanticIds:
     """Read a file of codes: tokens (``*.index.json``) or integers (``semantic_ids.json``).
 
-    Parameters
-    ----------
-    path
-        The file.
-    item_ids
-        Items wanted, in order; the file's own order when None. Further items in the file count for the codebook sizes
-        alone: the wanted ones may not use every code.
+    `path`: the file.
+    `item_ids`: items wanted, in order; the file's own order when None. Further items in the file count for the
+    codebook sizes alone: the wanted ones may not use every code.
 
-    Raises
-    ------
-    SemanticIdError
-        For an item without codes or with two, a malformed token, a level out of order, or tuples of different length;
-        item and level are named.
-    DataError
-        If the file is missing or not JSON.
+    Raises `SemanticIdError` for an item without codes or with two, a malformed token, a level out of order, or tuples
+    of different length; item and level are named; `DataError` if the file is missing or not JSON.
     """
     content = read_json(path)
     if isinstance(content, dict):
@@ -44,10 +35,7 @@ def read_codes(path: Path, item_ids: Sequence[str] | None = None) -> SemanticIds
 def write_index(path: Path, semantic_ids: SemanticIds, item_ids: Sequence[str]) -> None:
     """Write ``*.index.json``: item -> one token per level.
 
-    Raises
-    ------
-    SemanticIdError
-        For more than 26 levels, which the format has no letters for.
+    Raises `SemanticIdError` for more than 26 levels, which the format has no letters for.
     """
     if semantic_ids.levels > 26:
         raise SemanticIdError(f"{semantic_ids.levels} levels: the index format has letters for 26")

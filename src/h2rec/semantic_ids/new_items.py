@@ -41,19 +41,12 @@ def encode_new(
 ) -> NewItems:
     """Codes of new items `[n, m]` that fit beside those of the catalogue, whose codes do not change.
 
-    Parameters
-    ----------
-    existing
-        The catalogue's codes, as `tokenize` returned them.
-    collisions
-        As the catalogue was tokenized. ``suffix``: the first suffix free below the item's codes, or the last
-        one where all are taken (the table of suffixes can't grow without training). ``reassign``:
-        the nearest free tuple.
+    `existing`: the catalogue's codes, as `tokenize` returned them.
+    `collisions`: as the catalogue was tokenized. ``suffix``: the first suffix free below the item's codes, or the last
+    one where all are taken (the table of suffixes can't grow without training). ``reassign``: the nearest free tuple.
 
-    Raises
-    ------
-    SemanticIdError
-        If the existing codes were made otherwise than by this quantizer and treatment, or no tuple is free.
+    Raises `SemanticIdError` if the existing codes were made otherwise than by this quantizer and treatment, or no
+    tuple is free.
     """
     suffixed = collisions == "suffix"
     sizes = existing.codebook_sizes[:-1] if suffixed else existing.codebook_sizes

@@ -56,12 +56,8 @@ def save_parts(folder: Path, description: Mapping[str, Any], tensors: Mapping[st
 def load_parts(folder: Path) -> tuple[Description, dict[str, Tensor]]:
     """Read what `save_parts` wrote. Sizes are claims until the tensors are held against them (`check_shapes`).
 
-    Raises
-    ------
-    SemanticIdError
-        If it is of another format, damaged, or holds numbers that are none.
-    DataError
-        If the description is missing or not JSON.
+    Raises `SemanticIdError` if it is of another format, damaged, or holds numbers that are none; `DataError` if the
+    description is missing or not JSON.
     """
     path = folder / DESCRIPTION
     values = read_strict_json(path, _LARGEST_DESCRIPTION)
@@ -80,10 +76,7 @@ def load_parts(folder: Path) -> tuple[Description, dict[str, Tensor]]:
 def check_shapes(tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int | None, ...]]) -> None:
     """Check that tensors of some names are there, in float32 and in these shapes; None stands for any length but 0.
 
-    Raises
-    ------
-    SemanticIdError
-        Naming the first that is not.
+    Raises `SemanticIdError` naming the first that is not.
     """
     for name, shape in shapes.items():
         if name not in tensors:
@@ -107,18 +100,12 @@ def fit_key(settings: Mapping[str, Any], embeddings: Embeddings, seed: int) -> s
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where a fit keeps its state; nowhere without a path.
-
-    Parameters
-    ----------
-    path
-        The file.
-    key
-        What tells the fit from any other.
-    """
+    """Where a fit keeps its state; nowhere without a path."""
 
     path: Path | None
+    """The file."""
     key: str
+    """What tells the fit from any other."""
 
     def save(self, step: int, tensors: Mapping[str, Tensor]) -> None:
         """Write the state after `step` steps, in one piece or not at all."""

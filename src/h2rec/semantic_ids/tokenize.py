@@ -47,10 +47,7 @@ def tokenize(
     checkpoint
         File that a killed fit continues from. The caller deletes it once the result is stored.
 
-    Raises
-    ------
-    SemanticIdError
-        For embeddings or files of codes that can't be used; the item is named.
+    Raises `SemanticIdError` for embeddings or files of codes that can't be used; the item is named.
     """
     if settings.file is not None:
         return Tokenized(resolve(read_codes(settings.file, item_ids), settings.collisions), None)

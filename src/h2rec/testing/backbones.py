@@ -1,4 +1,4 @@
-"""What holds for every backbone."""
+"""Contract tests of backbones."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,26 +14,13 @@ SIZES = Sizes(dim=8, layers=2, heads=2, dropout=0.2, max_length=6)
 
 
 def check_backbone(values: Mapping[str, Any] | str) -> None:
-    """Check all that a backbone promises, by itself and under a branch of hash IDs.
-
-    Parameters
-    ----------
-    values
-        What `model.backbone` would say: its name, or its name and its own settings.
-
-    Raises
-    ------
-    AssertionError
-        If something does not hold.
-    ConfigError
-        If there is no such backbone, or the values are not its settings.
-    """
+    """Check a backbone by itself and under a branch of hash IDs; `values` as in `model.backbone`."""
     plain = {"name": values} if isinstance(values, str) else dict(values)
     kind = BACKBONES.get(plain["name"])
     settings = kind.settings_class.parse(plain, source="model.backbone")
     require_round_trip(settings)
-    told = "a backbone that sees later items predicts masked ones: its objective must be 'cloze'"
-    require(kind.causal or kind.objective == "cloze", told)
+    message = "a backbone that sees later items predicts masked ones: its objective must be 'cloze'"
+    require(kind.causal or kind.objective == "cloze", message)
     torch.manual_seed(0)
     backbone = kind(SIZES, settings).eval()
     check_encoding(backbone)
@@ -42,13 +29,13 @@ def check_backbone(values: Mapping[str, Any] | str) -> None:
 
 
 def check_encoding(backbone: Backbone) -> None:
-    """Shapes; padding changes nothing; a batch equals its rows; a causal one sees nothing later."""
+    """Shapes; padding changes nothing; a batch equals its rows; a causal backbone sees nothing later."""
     vectors, lengths = torch.randn(3, 6, 8), torch.tensor([6, 1, 3])
     real = torch.arange(6) < lengths[:, None]
     with torch.no_grad():
         encoded = backbone(vectors, lengths)
-        told = f"[B, T, d] of {tuple(vectors.shape)} is encoded to {tuple(encoded.shape)}"
-        require(encoded.shape == vectors.shape, told)
+        message = f"[B, T, d] of {tuple(vectors.shape)} is encoded to {tuple(encoded.shape)}"
+        require(encoded.shape == vectors.shape, message)
         require(torch.equal(encoded, backbone(vectors, lengths)), "in evaluation, two passes differ")
         spoiled = backbone(torch.where(real[..., None], vectors, 9.0), lengths)
         require_close(encoded[real], spoiled[real], "what stands at padding changes a real position")
@@ -60,16 +47,16 @@ def check_encoding(backbone: Backbone) -> None:
         if backbone.causal:
             later = vectors.clone()
             later[:, 3:] += 1
-            told = "a causal backbone's output depends on something later than its position"
-            require_close(encoded[:1, :3], backbone(later, lengths)[:1, :3], told)
+            message = "a causal backbone's output depends on something later than its position"
+            require_close(encoded[:1, :3], backbone(later, lengths)[:1, :3], message)
 
 
 def check_precision(backbone: Backbone) -> None:
-    """In training, float32 comes out and gradients are float32, mixed precision or not; dropout is at work."""
+    """In training, outputs are float32 with mixed precision or without, gradients reach all weights, dropout works."""
     vectors, lengths = torch.randn(2, 5, 8, requires_grad=True), torch.tensor([5, 4])
     backbone.train()
-    one, other = backbone(vectors, lengths), backbone(vectors, lengths)
-    require(not torch.equal(one, other), "in training, dropout changes nothing")
+    first, second = backbone(vectors, lengths), backbone(vectors, lengths)
+    require(not torch.equal(first, second), "in training, dropout changes nothing")
     for precision in ("bfloat16", "float32"):
         set_precision(backbone, precision, torch.device("cpu"))
         encoded = backbone(vectors, lengths)

@@ -1,4 +1,4 @@
-"""What holds for every kind of branch."""
+"""Contract tests of branches."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,28 +20,16 @@ from h2rec.testing.models import check_model
 
 
 def check_branch(values: Mapping[str, Any] | str, *, learns: bool = True) -> None:
-    """Check all that a kind of branch promises, alone and beside hash IDs.
+    """Check a kind of branch, alone and beside hash IDs; `values` as in `model.branches.NAME`, or its kind.
 
-    Parameters
-    ----------
-    values
-        What `model.branches.NAME` would say: its kind, or its kind and its settings.
-    learns
-        Whether the branch alone learns which items follow which; false for one that does not look at the history.
-
-    Raises
-    ------
-    AssertionError
-        If something does not hold.
-    ConfigError
-        If there is no such kind, or the values are not its settings.
+    `learns`: whether the branch alone learns which items follow which; false if it ignores the history.
     """
     plain = {"kind": values} if isinstance(values, str) else dict(values)
     kind = BRANCHES.get(plain["kind"])
     require_round_trip(kind.settings_class.parse(plain, source="model.branches.own"))
     count = len(list(random_model(parsed({"branches": {"own": plain}}), small_catalogue()).parameters()))
-    told = f"is_trained of the branch is {kind.is_trained}, and it has {count} tensors to learn"
-    require(bool(count) == kind.is_trained, told)
+    message = f"is_trained of the branch is {kind.is_trained}, and it has {count} tensors to learn"
+    require(bool(count) == kind.is_trained, message)
     check_model({"branches": {"own": plain}}, learns=learns)
     check_model({"branches": {"own": plain, "beside": {"kind": "ids"}}}, learns=learns)
     check_weight(plain)
@@ -54,11 +42,11 @@ def check_weight(values: Mapping[str, Any]) -> None:
         own = {**values, "weight": weight}
         settings = parsed({"branches": {"own": own, "beside": {"kind": "ids"}}})
         model = random_model(settings, small_catalogue())
-        told = f"model.branch_weights are {model.branch_weights}, and the settings say {weight} and 1"
-        require(model.branch_weights == (weight, 1.0), told)
+        message = f"model.branch_weights are {model.branch_weights}, and the settings say {weight} and 1"
+        require(model.branch_weights == (weight, 1.0), message)
         with torch.no_grad():
             vectors = model.item_vectors(torch.arange(1, model.item_count + 1))
             scores.append(branch_scores(encode(model, [[3, 7, 9]]).vectors, vectors))
-    (one, beside), (other, still) = scores
-    require_close(other, -3 * one, "three times the weight, the other way, is not three times the score")
+    (half, beside), (scaled, still) = scores
+    require_close(scaled, -3 * half, "three times the weight, the other way, is not three times the score")
     require(torch.equal(beside, still), "the weight of a branch changes another branch's score")

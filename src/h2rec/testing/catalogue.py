@@ -1,4 +1,4 @@
-"""A small made catalogue, and models on it whose weights are all random."""
+"""A small synthetic catalogue, models on it with random weights, and the assertions of all checks."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,7 +19,7 @@ from h2rec.settings import Settings
 ITEMS = 24
 SIZES = (4, 4, 4)
 SMALL = {"dim": 16, "heads": 2, "layers": 1, "max_length": 12, "dropout": 0.1}
-"""Sizes that a model has where its settings know them and the caller says nothing."""
+"""Default sizes of tested models."""
 
 
 def ring(length: int = 8) -> Histories:
@@ -51,14 +51,14 @@ def new_items(known: SemanticIds) -> tuple[SemanticIds, NewItems]:
 
 
 def parsed(values: Mapping[str, Any]) -> ModelSettings:
-    """Settings of a model, small where the values say nothing; the name is that of the section `model`."""
+    """Settings of the section `model`, small unless the values say otherwise."""
     kind = MODELS.get(values.get("name", "branches")).settings_class
     sizes = {key: value for key, value in SMALL.items() if key in kind.model_fields}
     return kind.parse({**sizes, **values}, source="model")
 
 
 def random_model(settings: ModelSettings, features: ItemFeatures, *, seed: int = 1) -> SequenceModel:
-    """Return a model whose weights are all random, so that nothing hides behind a zero start; in evaluation mode."""
+    """Return a model in evaluation mode with random weights, so that no zero start hides a fault."""
     model = build_model(settings, features, seed=seed)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -68,7 +68,7 @@ def random_model(settings: ModelSettings, features: ItemFeatures, *, seed: int =
 
 
 def encode(model: SequenceModel, rows: list[list[int]], *, width: int = 0) -> UserStates:
-    """States of histories at every position that the model is read at, without a gradient; padded to `width`."""
+    """States of histories, padded to `width`, at every position where the model is read; without a gradient."""
     lengths = torch.tensor([len(row) for row in rows])
     items = torch.zeros(len(rows), max(width, int(lengths.max())), dtype=torch.int64)
     for place, row in enumerate(rows):
@@ -86,19 +86,19 @@ def users(states: UserStates) -> torch.Tensor:
 
 
 def require(condition: bool, message: str) -> None:
-    """Raise an `AssertionError` with a message unless something holds; unlike `assert`, always."""
+    """Raise an `AssertionError` unless the condition holds; unlike `assert` also under ``python -O``."""
     if not condition:
         raise AssertionError(message)
 
 
 def require_close(left: torch.Tensor, right: torch.Tensor, message: str, *, tolerance: float = 1e-4) -> None:
-    """Raise an `AssertionError` unless two tensors agree up to a share `tolerance` of what is largest in them."""
+    """Raise an `AssertionError` unless two tensors agree up to `tolerance` times their largest value, or 1."""
     require(left.shape == right.shape, f"{message}: shapes {tuple(left.shape)} and {tuple(right.shape)}")
     if left.numel() == 0:
         return
-    apart = float((left - right).detach().abs().max())
-    most = tolerance * max(1.0, float(left.detach().abs().max()))
-    require(apart <= most, f"{message}: they differ by up to {apart:.2g}")
+    difference = float((left - right).detach().abs().max())
+    allowed = tolerance * max(1.0, float(left.detach().abs().max()))
+    require(difference <= allowed, f"{message}: they differ by up to {difference:.2g}")
 
 
 def require_same_weights(
@@ -111,6 +111,6 @@ def require_same_weights(
 
 
 def require_round_trip(settings: Settings) -> None:
-    """Raise an `AssertionError` unless settings come back from the plain values that a run or a bundle keeps."""
+    """Raise an `AssertionError` unless settings survive the plain values that a run or a bundle keeps."""
     again = type(settings).parse(settings.model_dump(mode="json"))
     require(again == settings, f"the settings {settings!r} come back from their plain values as {again!r}")

@@ -1,4 +1,4 @@
-"""What holds for every ranking loss."""
+"""Contract tests of ranking losses."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,20 +16,7 @@ ITEMS = 5
 
 
 def check_ranking_loss(values: Mapping[str, Any] | str) -> None:
-    """Check all that a ranking loss promises.
-
-    Parameters
-    ----------
-    values
-        What `loss.ranking` would say: its name, or its name and its own settings.
-
-    Raises
-    ------
-    AssertionError
-        If something does not hold.
-    ConfigError
-        If there is no such loss, or the values are not its settings.
-    """
+    """Check a ranking loss; `values` as in `loss.ranking`."""
     plain = {"name": values} if isinstance(values, str) else dict(values)
     kind = RANKING_LOSSES.get(plain["name"])
     settings = kind.settings_class.parse(plain, source="loss.ranking")
@@ -39,9 +26,9 @@ def check_ranking_loss(values: Mapping[str, Any] | str) -> None:
     check_mean(loss)
     model = parsed({"branches": {"ids": {"kind": "ids"}}})
     for negatives in (NEGATIVES, {**NEGATIVES, "shared": False}):
-        whole = LossSettings.parse({"ranking": plain, "negatives": negatives})
-        require_round_trip(whole)
-        check_learning(model, small_catalogue(), whole)
+        loss_settings = LossSettings.parse({"ranking": plain, "negatives": negatives})
+        require_round_trip(loss_settings)
+        check_learning(model, small_catalogue(), loss_settings)
 
 
 def compared(loss: RankingLoss, scale: float = 1.0) -> ComparedScores:
@@ -58,18 +45,18 @@ def compared(loss: RankingLoss, scale: float = 1.0) -> ComparedScores:
 
 
 def check_directions(loss: RankingLoss) -> None:
-    """A higher score of the target is no loss and others' is no gain; a negative that is the target does not count."""
+    """Higher scores of targets lower the loss, those of negatives raise it; negatives equal to the target do not count."""
     for scale in (1.0, 80.0):
         scores = compared(loss, scale)
         value = loss(scores)
         require(value.shape == (), f"the loss has the shape {tuple(value.shape)}, and should be a scalar")
         require(bool(value.isfinite()), f"scores as large as {scale:g} make the loss {value.item()}")
     scores = compared(loss)
-    wanted = [scores.others] if loss.whole_catalogue else [scores.positive, scores.others]
-    *own, others = torch.autograd.grad(loss(scores), wanted)
+    inputs = [scores.others] if loss.whole_catalogue else [scores.positive, scores.others]
+    *own, others = torch.autograd.grad(loss(scores), inputs)
     at_hits = others[scores.hit[0], scores.hit[1]]
-    of_target = at_hits if loss.whole_catalogue else own[0]
-    require(bool((of_target < 0).all()), "a higher score of the target does not lower the loss")
+    target_gradient = at_hits if loss.whole_catalogue else own[0]
+    require(bool((target_gradient < 0).all()), "a higher score of the target does not lower the loss")
     elsewhere = others.clone()
     elsewhere[scores.hit[0], scores.hit[1]] = 0
     require(bool((elsewhere >= 0).all()), "a higher score of a negative lowers the loss")
@@ -86,15 +73,6 @@ def check_mean(loss: RankingLoss) -> None:
         hit = scores.hit[:, scores.hit[0] == place].clone()
         hit[0] = 0
         row = slice(place, place + 1)
-        each.append(
-            loss(
-                replace(
-                    scores,
-                    positive=scores.positive[row],
-                    others=scores.others[row],
-                    targets=scores.targets[row],
-                    hit=hit,
-                )
-            )
-        )
+        sides = {"positive": scores.positive[row], "others": scores.others[row]}
+        each.append(loss(replace(scores, **sides, targets=scores.targets[row], hit=hit)))
     require_close(loss(scores), torch.stack(each).mean(), "the loss is not the mean over the positions")

@@ -1,4 +1,4 @@
-"""What holds for every model, on random weights."""
+"""Contract tests of models, on random weights."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -33,21 +33,9 @@ GRADIENT_TOLERANCE = 1e-3
 
 
 def check_model(values: Mapping[str, Any] | str, *, learns: bool = True) -> None:
-    """Check all that a model of the section `model` promises.
+    """Check a model; `values` as in the section `model`, or its name. Sizes are small unless it says otherwise.
 
-    Parameters
-    ----------
-    values
-        The section, or the model's name alone. Sizes are small unless it says otherwise.
-    learns
-        Whether a training learns which items follow which; false for a model that does not look at the history.
-
-    Raises
-    ------
-    AssertionError
-        If something does not hold.
-    ConfigError
-        If the values are no valid section.
+    `learns`: whether a training learns which items follow which; false if the model ignores the history.
     """
     settings = parsed({"name": values} if isinstance(values, str) else values)
     require_round_trip(settings)
@@ -65,7 +53,7 @@ def check_model(values: Mapping[str, Any] | str, *, learns: bool = True) -> None
 
 
 def check_features(settings: ModelSettings, features: ItemFeatures) -> None:
-    """Settings say truly whether a model reads codes and text; the same seed gives the same weights."""
+    """`reads_codes` and `reads_text` are true; the same seed gives the same weights."""
 
     def weights(known: ItemFeatures) -> dict[str, torch.Tensor]:
         return weights_of(build_model(settings, known, seed=3))
@@ -74,8 +62,8 @@ def check_features(settings: ModelSettings, features: ItemFeatures) -> None:
     require_same_weights(plain, weights(features), "the same seed gives other weights")
     without_codes, without_text = replace(features, semantic_ids=None), replace(features, text=None)
     if not settings.reads_codes:
-        told = "reads_codes of the settings is false, and the weights depend on the codes"
-        require_same_weights(plain, weights(without_codes), told)
+        message = "reads_codes of the settings is false, and the weights depend on the codes"
+        require_same_weights(plain, weights(without_codes), message)
     else:
         try:
             weights(without_codes)
@@ -84,8 +72,8 @@ def check_features(settings: ModelSettings, features: ItemFeatures) -> None:
         else:
             raise AssertionError("reads_codes of the settings is true, and the model is made without codes")
     if not settings.reads_text:
-        told = "reads_text of the settings is false, and the weights depend on the text"
-        require_same_weights(plain, weights(without_text), told)
+        message = "reads_text of the settings is false, and the weights depend on the text"
+        require_same_weights(plain, weights(without_text), message)
 
 
 def check_shapes(model: SequenceModel) -> None:
@@ -94,12 +82,12 @@ def check_shapes(model: SequenceModel) -> None:
     with torch.no_grad():
         vectors = model.item_vectors(torch.arange(1, model.item_count + 1))
     names, weights = model.branch_names, model.branch_weights
-    for what, found in (("weights", weights), ("user vectors", states.vectors), ("item vectors", vectors)):
-        require(len(found) == len(names), f"{len(names)} branches, and {len(found)} {what}")
+    for title, values in (("weights", weights), ("user vectors", states.vectors), ("item vectors", vectors)):
+        require(len(values) == len(names), f"{len(names)} branches, and {len(values)} {title}")
     for name, user, items in zip(names, states.vectors, vectors, strict=True):
-        for what, tensor in (("user vectors", user), ("item vectors", items)):
-            require(tensor.dtype == torch.float32, f"{what} of branch '{name}' are {tensor.dtype}")
-            require(bool(tensor.isfinite().all()), f"{what} of branch '{name}' are not finite")
+        for title, tensor in (("user vectors", user), ("item vectors", items)):
+            require(tensor.dtype == torch.float32, f"{title} of branch '{name}' are {tensor.dtype}")
+            require(bool(tensor.isfinite().all()), f"{title} of branch '{name}' are not finite")
         sizes = user.shape[1], items.shape[1]
         require(sizes[0] == sizes[1], f"branch '{name}': users of {sizes[0]} dimensions, items of {sizes[1]}")
         require(len(items) == model.item_count, f"branch '{name}' has {len(items)} items")
@@ -125,13 +113,12 @@ def check_rows(model: SequenceModel) -> None:
 
 
 def check_causality(model: SequenceModel) -> None:
-    """A model that is trained on every next item sees nothing later than the position that it is read at."""
+    """A model trained on every next item sees nothing later than the position where it is read."""
     if model.objective != "next":
         return
-    one, other = (users(encode(model, [[3, 7, 9, *later]]))[:3] for later in ([11, 2], [20, 21]))
-    require_close(
-        one, other, "a later item changes what was read before it, which training would have to predict"
-    )
+    first, second = (users(encode(model, [[3, 7, 9, *later]]))[:3] for later in ([11, 2], [20, 21]))
+    message = "a later item changes what was read before it, which training would have to predict"
+    require_close(first, second, message)
 
 
 def check_scores(model: SequenceModel) -> None:
@@ -144,10 +131,9 @@ def check_scores(model: SequenceModel) -> None:
         vectors = model.item_vectors(torch.arange(model.item_count + 1))
         sides = scorer.user_vectors(train, rows).split([v.shape[1] for v in vectors], dim=1)
         expected = branch_scores(sides, vectors)
-    for name, found, product in zip(
-        model.branch_names, scorer.branch_scores(train, rows), expected, strict=True
-    ):
-        require_close(found, product, f"branch_items of '{name}' score otherwise than its vectors")
+    by_branch = scorer.branch_scores(train, rows)
+    for name, scores, product in zip(model.branch_names, by_branch, expected, strict=True):
+        require_close(scores, product, f"branch_items of '{name}' score otherwise than its vectors")
     require_close(
         scorer.score(train, rows), torch.stack(expected).sum(0), "scores are no sum of the branches'"
     )
@@ -157,7 +143,7 @@ def check_scores(model: SequenceModel) -> None:
     targets = torch.tensor([7, 9, 4, 12, 8, 2, 20])[: int(reads.sum())]
     shared = torch.tensor([1, 9, 9, 20, 24])
 
-    def asked(fast: bool) -> tuple[list[torch.Tensor], dict[str, torch.Tensor]]:
+    def scores_and_gradients(fast: bool) -> tuple[list[torch.Tensor], dict[str, torch.Tensor]]:
         model.zero_grad()
         states = model(items, lengths, reads)
         if fast:
@@ -167,27 +153,25 @@ def check_scores(model: SequenceModel) -> None:
             others = branch_scores(states.vectors, model.item_vectors(shared))
         return [*own, *others], _gradients(model, own, others)
 
-    (fast, gradients), (slow, expected_gradients) = asked(True), asked(False)
-    for one, other in zip(fast, slow, strict=True):
-        require_close(one, other, "score_targets scores otherwise than the vectors")
-    told = "score_targets brings a gradient to other weights than the vectors"
-    require(gradients.keys() == expected_gradients.keys(), told)
+    (fast, gradients), (slow, expected_gradients) = map(scores_and_gradients, (True, False))
+    for fast_scores, slow_scores in zip(fast, slow, strict=True):
+        require_close(fast_scores, slow_scores, "score_targets scores otherwise than the vectors")
+    message = "score_targets brings a gradient to other weights than the vectors"
+    require(gradients.keys() == expected_gradients.keys(), message)
     for name, gradient in gradients.items():
-        told = f"score_targets brings another gradient than the vectors to {name}"
-        require_close(gradient, expected_gradients[name], told, tolerance=GRADIENT_TOLERANCE)
+        message = f"score_targets brings another gradient than the vectors to {name}"
+        require_close(gradient, expected_gradients[name], message, tolerance=GRADIENT_TOLERANCE)
 
 
 def _gradients(model: SequenceModel, own: BranchVectors, others: BranchVectors) -> dict[str, torch.Tensor]:
     weights = torch.linspace(-1, 2, len(own[0]))
-    parts = [
-        (x * weights).sum() + (y * weights[:, None]).pow(2).sum() for x, y in zip(own, others, strict=True)
-    ]
-    total = torch.stack(parts).sum()
+    pairs = zip(own, others, strict=True)
+    total = torch.stack([(x * weights).sum() + (y * weights[:, None]).pow(2).sum() for x, y in pairs]).sum()
     if total.requires_grad:
         total.backward()
-    found = {n: p.grad.to_dense().clone() for n, p in model.named_parameters() if p.grad is not None}
+    gradients = {n: p.grad.to_dense().clone() for n, p in model.named_parameters() if p.grad is not None}
     model.zero_grad()
-    return found
+    return gradients
 
 
 def check_reasons(model: SequenceModel) -> None:
@@ -198,7 +182,7 @@ def check_reasons(model: SequenceModel) -> None:
 
 
 def check_stored(model: SequenceModel, settings: ModelSettings) -> None:
-    """Settings, codes and weights bring a model back, to the bit; text and histories are not needed."""
+    """Settings, codes and weights restore a model to the bit, without text and histories."""
     features = small_catalogue()
     assert features.train is not None
     before = torch.get_rng_state()
@@ -207,12 +191,12 @@ def check_stored(model: SequenceModel, settings: ModelSettings) -> None:
     untouched = torch.equal(before, torch.get_rng_state())
     require(untouched, "reading stored weights draws from the caller's random numbers")
     require_same_weights(weights, weights_of(again), "weights change by being stored and read")
-    one, other = (CatalogueScorer(m).score(features.train, np.arange(4)) for m in (model, again))
-    require(torch.equal(one, other), "a model that was stored and read scores otherwise")
+    first, second = (CatalogueScorer(m).score(features.train, np.arange(4)) for m in (model, again))
+    require(torch.equal(first, second), "a model that was stored and read scores otherwise")
 
 
 def check_growth(model: SequenceModel, settings: ModelSettings) -> None:
-    """New items join a trained model, and the old ones keep their vectors and users theirs; or it says why not."""
+    """Old items and users keep their vectors when new items join a model; or the model says why none can."""
     if model.refuses_new_items is not None:
         require(bool(model.refuses_new_items.strip()), "refuses_new_items says no reason")
         return
@@ -224,16 +208,16 @@ def check_growth(model: SequenceModel, settings: ModelSettings) -> None:
     require(torch.equal(before, torch.get_rng_state()), "growing draws from the caller's random numbers")
     require(grown.item_count == len(ids), f"{len(ids)} items, and the grown model has {grown.item_count}")
 
-    def both(one: Callable[[SequenceModel], BranchVectors], what: str) -> None:
+    def require_unchanged(vectors: Callable[[SequenceModel], BranchVectors], title: str) -> None:
         with torch.no_grad():
-            sides = zip(model.branch_names, one(model), one(grown), strict=True)
+            sides = zip(model.branch_names, vectors(model), vectors(grown), strict=True)
         for name, old, now in sides:
-            require(torch.equal(old, now), f"{what} of branch '{name}' change when the model grows")
+            require(torch.equal(old, now), f"{title} of branch '{name}' change when the model grows")
 
-    both(lambda m: m.item_vectors(torch.arange(1, model.item_count + 1)), "item vectors")
-    both(lambda m: encode(m, ROWS).vectors, "user vectors")
+    require_unchanged(lambda m: m.item_vectors(torch.arange(1, model.item_count + 1)), "item vectors")
+    require_unchanged(lambda m: encode(m, ROWS).vectors, "user vectors")
     if model.mask_item is not None:
-        both(lambda m: encode(m, [[3, 7, m.mask_item or 0]]).vectors, "user vectors at a masked item")
+        require_unchanged(lambda m: encode(m, [[3, 7, m.mask_item or 0]]).vectors, "user vectors at a masked item")
     check_shapes(grown)
     recent = [len(ids), 3, len(ids) - 1]
     require(

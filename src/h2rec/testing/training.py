@@ -1,4 +1,4 @@
-"""What holds for every model in training."""
+"""Contract tests of models in training."""
 
 import numpy as np
 import torch
@@ -18,20 +18,20 @@ from h2rec.training.settings import TrainSettings
 from h2rec.training.trainer import Trainer
 
 FIRST = 3
-"""A training should put the next item among the first three; chance would, an eighth of the time."""
+"""A training should rank the next item among the first three; chance does an eighth of the time."""
 LEARNED = {"next": 0.85, "last": 0.85, "cloze": 0.5}
-"""How often it should, by what the model is trained to predict; masked items say less of what comes last."""
+"""How often it should, by what the model is trained to predict."""
 ROUNDS = {"next": 6, "last": 6, "cloze": 16}
-"""Rounds of `EPOCHS` passes over the histories for that, at most."""
+"""Most rounds of `EPOCHS` passes over the histories for that."""
 EPOCHS = 8
 NEGATIVES = {"count": 16}
 
 
 def training_batch(model: SequenceModel, features: ItemFeatures, *, count: int = 8) -> Batch:
-    """Return a batch of the model's own objective, of the first windows of the training histories."""
+    """Return a batch of the first windows of the training histories, for the model's objective."""
     assert features.train is not None
-    made = TrainingBatches(model, features.train, TrainSettings(), torch.device("cpu"))
-    return made.make(np.arange(count), np.random.default_rng(0))
+    batches = TrainingBatches(model, features.train, TrainSettings(), torch.device("cpu"))
+    return batches.make(np.arange(count), np.random.default_rng(0))
 
 
 def check_gradients(settings: ModelSettings, features: ItemFeatures) -> None:
@@ -47,26 +47,26 @@ def check_gradients(settings: ModelSettings, features: ItemFeatures) -> None:
     terms.total.backward()
     for name, parameter in model.named_parameters():
         reached = parameter.grad is not None and bool(parameter.grad.to_dense().any())
-        told = f"no gradient reaches {name}: use it, leave it out, or make it a buffer"
-        require(reached or not parameter.requires_grad, told)
+        message = f"no gradient reaches {name}: use it, leave it out, or make it a buffer"
+        require(reached or not parameter.requires_grad, message)
 
 
 def check_learning(settings: ModelSettings, features: ItemFeatures, loss: LossSettings | None = None) -> None:
-    """A training learns which item follows which, where that is always the same one."""
+    """A training learns which item follows which, where that never changes."""
     model = build_model(settings.for_training(), features, seed=1)
     if not list(model.parameters()):
         return
     assert features.train is not None
     loss = LossSettings.parse({"negatives": NEGATIVES}) if loss is None else loss
-    rounds, wanted = ROUNDS[model.objective], LEARNED[model.objective]
+    rounds, required = ROUNDS[model.objective], LEARNED[model.objective]
     train = TrainSettings(epochs=EPOCHS, learning_rate=0.01, schedule="constant", batch_tokens=64)
     trainer = Trainer(model, features, loss, train)
     shares: list[float] = []
-    while len(shares) < rounds and (not shares or shares[-1] < wanted):
+    while len(shares) < rounds and (not shares or shares[-1] < required):
         trainer.fit()
         shares.append(float((ranks_of_the_next(model, features.train) <= FIRST).float().mean()))
-    told = f"after {rounds * EPOCHS} passes over a ring of items, {shares[-1]:.0%} of the next items are among the"
-    require(shares[-1] >= wanted, f"{told} first {FIRST}; at least {wanted:.0%} should be")
+    outcome = f"after {rounds * EPOCHS} passes over a ring of items, {shares[-1]:.0%} of the next items are among the"
+    require(shares[-1] >= required, f"{outcome} first {FIRST}; at least {required:.0%} should be")
 
 
 def ranks_of_the_next(model: SequenceModel, walks: Histories) -> torch.Tensor:

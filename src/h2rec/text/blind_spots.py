@@ -26,17 +26,10 @@ def understood(
     A text is not understood where its vector is zero or none of its words or tokens is known. Warned of are also texts
     that are mostly unknown, and different texts with one vector.
 
-    Parameters
-    ----------
-    ids, texts
-        Of the items, `[n]`.
-    vectors
-        Their embeddings, `[n, m]`.
+    `ids` and `texts`: of the items, `[n]`.
+    `vectors`: their embeddings, `[n, m]`.
 
-    Returns
-    -------
-    array
-        bool `[n]`.
+    Returns bool `[n]`.
     """
     if len(texts) == 0:
         return np.zeros(0, np.bool_)

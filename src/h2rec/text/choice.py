@@ -26,12 +26,8 @@ def text_fields(items: pl.DataFrame, fields: Sequence[str] | None) -> list[str]:
     A column counts, not a value: a film that is called 1984 keeps its title. Years are kept, as they say something in
     words' stead. Where nothing would be left, all is taken.
 
-    Parameters
-    ----------
-    items
-        The item table: `item_id` and its fields.
-    fields
-        The fields that the user named: they are taken as they are. None leaves the choice to the columns.
+    `items`: the item table: `item_id` and its fields.
+    `fields`: the fields that the user named: they are taken as they are. None leaves the choice to the columns.
     """
     if fields is not None:
         return list(fields)

@@ -30,22 +30,15 @@ _TEXTS_A_BLOCK = 1024
 
 @dataclass(frozen=True, eq=False)
 class TextEmbeddings:
-    """What a catalogue's texts became.
-
-    Parameters
-    ----------
-    vectors
-        float32 `[N, m]`; row `i - 1` belongs to item index `i`. Rows are of unit length, but for items
-        without text, which have the mean of all others, so that they stand out nowhere.
-    has_text
-        bool `[N]`.
-    encoder
-        The fitted encoder, for new items.
-    """
+    """What a catalogue's texts became."""
 
     vectors: Vectors
+    """float32 `[N, m]`; row `i - 1` belongs to item index `i`. Rows are of unit length, but for items without text,
+    which have the mean of all others, so that they stand out nowhere."""
     has_text: npt.NDArray[np.bool_]
+    """bool `[N]`."""
     encoder: TextEncoder
+    """The fitted encoder, for new items."""
 
 
 def embed(
@@ -70,14 +63,8 @@ def embed(
     device
         Where a sentence encoder runs; None takes a GPU where there is one.
 
-    Raises
-    ------
-    DataError
-        If no item has text, or ready embeddings don't fit the items.
-    ConfigError
-        For an unknown field or model.
-    MissingExtraError
-        If the encoder needs a package that is not installed.
+    Raises `DataError` if no item has text, or ready embeddings don't fit the items; `ConfigError` for an unknown field
+    or model; `MissingExtraError` if the encoder needs a package that is not installed.
     """
     if settings.precomputed:
         ids = items["item_id"].to_list()

@@ -14,22 +14,12 @@ _SEPARATOR = ". "
 def item_texts(items: pl.DataFrame, fields: Sequence[str] | None = None) -> list[str]:
     """Join every item's fields to one text, as sentences: ``title. categories``, without empty fields and HTML.
 
-    Parameters
-    ----------
-    items
-        The item table: `item_id` and the text fields.
-    fields
-        Which fields, in which order; None takes all, in the table's order.
+    `items`: the item table: `item_id` and the text fields.
+    `fields`: which fields, in which order; None takes all, in the table's order.
 
-    Returns
-    -------
-    list
-        One text an item, `[N]`; empty where an item has none.
+    Returns one text an item, `[N]`; empty where an item has none.
 
-    Raises
-    ------
-    ConfigError
-        For a field that the table does not have; the nearest name is told.
+    Raises `ConfigError` for a field that the table does not have; the nearest name is told.
     """
     available = [name for name in items.columns if name != "item_id"]
     chosen = available if fields is None else list(fields)

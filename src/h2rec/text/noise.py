@@ -28,10 +28,7 @@ def text_sources(settings: NoiseSettings, item_count: int) -> npt.NDArray[np.int
 
     A greater share spoils the items of a smaller one and more.
 
-    Returns
-    -------
-    array
-        Rows of the item table, int64 `[N]`: the item's own, another's, or `NOTHING`.
+    Returns rows of the item table, int64 `[N]`: the item's own, another's, or `NOTHING`.
     """
     stream = random_stream(0, "text noise")
     chosen = stream.permutation(item_count)[: round(settings.share * item_count)]

@@ -1,4 +1,4 @@
-"""The batches of an epoch: which windows go together, and what each asks of the model."""
+"""The batches of an epoch: which windows go together, and what is predicted in each."""
 
 import numpy as np
 import torch

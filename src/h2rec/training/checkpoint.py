@@ -21,41 +21,30 @@ from h2rec.training.optimizer import Optimizer
 logger = logging.getLogger(__name__)
 
 HASHES = "hashes.json"
-"""File of a checkpoint with the hashes of its other ones."""
+"""File with the hashes of the other files of a checkpoint."""
 FILES = ("model.safetensors", "optimizer.safetensors", "best.safetensors", "progress.json", HASHES)
 _NAME = re.compile(r"epoch-\d{6,}")
 
 
 @dataclass
 class Progress:
-    """Where a training stands after an epoch.
-
-    Parameters
-    ----------
-    epoch
-        Epochs done.
-    step
-        Optimiser steps done.
-    best_value, best_epoch
-        Best validation value so far and its epoch; None before the first validation.
-    stale
-        Validations since the best one.
-    log
-        One record an epoch: losses, validation, diagnosis.
-    seconds
-        Time spent in training, validation apart, over all sessions.
-    threads
-        CPU threads that the last epoch was trained with: another number of them adds up in another order.
-    """
+    """Where a training stands after an epoch."""
 
     epoch: int = 0
+    """Epochs done."""
     step: int = 0
+    """Optimiser steps done."""
     best_value: float | None = None
     best_epoch: int | None = None
+    """Best validation value so far and its epoch; None before the first validation."""
     stale: int = 0
+    """Validations since the best one."""
     seconds: float = 0.0
+    """Time spent in training, validation apart, over all sessions."""
     threads: int | None = None
+    """CPU threads of the last epoch; another number sums in another order."""
     log: list[dict[str, Any]] = field(default_factory=list)
+    """One record an epoch: losses, validation, diagnosis."""
 
 
 def save_checkpoint(
@@ -63,8 +52,8 @@ def save_checkpoint(
 ) -> None:
     """Write the present state as the newest checkpoint in `folder`, then drop older ones.
 
-    A checkpoint appears under a name of its own: at no moment is there none. The best state changes now and then
-    only; while it does not, its file is the older checkpoint's under a second name.
+    Each checkpoint has a name of its own, so that there is always one. While the best state does not change, its file
+    is a hard link to that of the older checkpoint.
     """
     older_best = None if progress.best_epoch is None else _written_best(folder, progress.best_epoch)
     newest = folder / f"epoch-{progress.epoch:06d}"
@@ -114,13 +103,10 @@ def load_checkpoint(
 ) -> tuple[Progress, Tensors | None] | None:
     """Restore the newest whole state saved in `folder` into model and optimiser; None if there is none.
 
-    One whose files are not as they were written is passed over, with a warning: the training then starts from an
-    earlier one or anew, and ends alike.
+    A damaged one is skipped with a warning. The training then continues from an earlier one or starts anew, with the
+    same result.
 
-    Raises
-    ------
-    H2RecError
-        If the checkpoint belongs to another model.
+    Raises `H2RecError` if the checkpoint belongs to another model.
     """
     for newest in reversed(_checkpoints(folder)):
         if (damage := _damage(newest)) is not None:
@@ -141,7 +127,7 @@ def load_checkpoint(
 
 
 def _damage(checkpoint: Path) -> str | None:
-    """What is wrong with a checkpoint's files; None for a whole one."""
+    """What is wrong with a checkpoint's files; None if nothing is."""
     try:
         hashes = read_json(checkpoint / HASHES)
     except DataError as error:

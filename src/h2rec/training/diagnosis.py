@@ -1,4 +1,4 @@
-"""Signs that a training goes wrong in the ways that two-branch models do, measured and said aloud."""
+"""Failure signs of two-branch models in training: measured, and reported as warnings."""
 
 import math
 from collections import defaultdict
@@ -10,11 +10,11 @@ from h2rec.models.protocol import UserStates
 from h2rec.training.objective import Terms
 
 WATCH_EVERY = 8
-"""Of how many batches one is looked at closely: margins, alpha, norms."""
+"""One batch in this many is measured in detail: margins, alpha, norms."""
 
 
 class Diagnosis:
-    """Means over an epoch of what H2Rec's failure signs are read from."""
+    """Means over an epoch that show H2Rec's failure signs."""
 
     def __init__(self, head: torch.Tensor | None = None) -> None:
         """`head`: bool `[N + 1]`, which items are head items, for the branches' shares by popularity."""
@@ -25,9 +25,9 @@ class Diagnosis:
         self._counts: dict[str, int] = defaultdict(int)
 
     def add_gradients(self, terms: Terms, parameters: Iterable[torch.nn.Parameter]) -> None:
-        """Measure the gradient norm of each weighted loss term; costs a backward pass a term, so once an epoch.
+        """Measure the gradient norm of each weighted loss term, in the first batch of the epoch that has it.
 
-        Terms that only some batches compute are measured in the first one that does.
+        Costs a backward pass a term.
         """
         fresh = [name for name in terms.values if name not in self._gradients]
         if not fresh:
@@ -36,11 +36,11 @@ class Diagnosis:
         for name in fresh:
             weighted = terms.weights[name] * terms.values[name]
             grads = torch.autograd.grad(weighted, trained, retain_graph=True, allow_unused=True)
-            found = [g.coalesce().values() if g.is_sparse else g for g in grads if g is not None]
-            self._gradients[name] = float(sum(g.square().sum() for g in found)) ** 0.5
+            values = [g.coalesce().values() if g.is_sparse else g for g in grads if g is not None]
+            self._gradients[name] = float(sum(v.square().sum() for v in values)) ** 0.5
 
     def add(self, terms: Terms, states: UserStates, targets: torch.Tensor) -> None:
-        """Take one batch into account; `targets` `[B, T]`, 0 where nothing was trained."""
+        """Add one batch; `targets` `[B, T]`, 0 where nothing was trained."""
         for name, value in terms.values.items():
             self._add(f"loss/{name}", value)
         self._add("loss", terms.total)
@@ -48,13 +48,13 @@ class Diagnosis:
             self._add(name, figure)
         if terms.margins is None:
             return
-        # The rest changes slowly, and is looked at where margins were asked for.
+        # The rest changes slowly: it is measured only with the margins.
         if len(terms.margins) > 1 and self._head is not None:
             is_head = self._head[targets[targets > 0]]
-            for part, chosen in (("head", is_head), ("tail", ~is_head)):
-                sums = self._margins.setdefault(part, [0.0] * len(terms.margins))
+            for side, members in (("head", is_head), ("tail", ~is_head)):
+                sums = self._margins.setdefault(side, [0.0] * len(terms.margins))
                 for branch, margin in enumerate(terms.margins):
-                    sums[branch] += float(margin[chosen].sum())
+                    sums[branch] += float(margin[members].sum())
         if states.norms is not None:
             hid, read = states.norms
             self._add("mca_to_hid_norm", float(read / hid.clamp(min=1e-12)))
@@ -73,37 +73,36 @@ class Diagnosis:
     def summary(self) -> dict[str, float]:
         """Means over the batches.
 
-        `alpha_entropy` is 1 for equal weights and 0 for a single level; `gradient/TERM` is the norm of a
-        weighted term's gradient in the first batch that has it; `first_branch_share/head` and `/tail` tell how much of
-        the target's lead over the negatives the first branch gives (for H2Rec, the branch of codes).
+        `alpha_entropy` is 1 for equal weights and 0 for a single level; `gradient/TERM` is the norm of a weighted term's
+        gradient; `first_branch_share/head` and `/tail` are the first branch's shares of the target's lead over the
+        negatives (for H2Rec, of the branch of codes).
         """
         means = {name: value / self._counts[name] for name, value in self._sums.items()}
         means |= {f"gradient/{name}": norm for name, norm in self._gradients.items()}
-        for part, sums in self._margins.items():
-            whole = sum(sums)
-            means[f"first_branch_share/{part}"] = sums[0] / whole if whole else 1 / len(sums)
+        for side, sums in self._margins.items():
+            total = sum(sums)
+            means[f"first_branch_share/{side}"] = sums[0] / total if total else 1 / len(sums)
         return means
 
 
 def warnings_for(summary: dict[str, float]) -> list[str]:
     """Failure signs in an epoch's summary, each as a sentence with what to try."""
-    found = []
+    warnings = []
     if summary.get("alpha_entropy", 1.0) < 0.1:
-        level = max((n for n in summary if n.startswith("alpha/")), key=lambda n: summary[n]).removeprefix(
-            "alpha/"
-        )
-        found.append(
+        highest = max((n for n in summary if n.startswith("alpha/")), key=lambda n: summary[n])
+        level = highest.removeprefix("alpha/")
+        warnings.append(
             f"fusion collapsed on level {level} (entropy of alpha {summary['alpha_entropy']:.2f} of 1): "
             "a lower learning rate or model.ties.fusion 'equal' tells whether it matters"
         )
     if summary.get("mca_to_hid_norm", 0.0) > 3.0:
-        found.append(
+        warnings.append(
             f"the cross-attention's output is {summary['mca_to_hid_norm']:.1f} times as long as the HID and drowns it: "
             "a warm start or weight decay keeps it down"
         )
     if summary.get("positives_per_item", 0.0) > 0.25 * summary.get("items_compared", math.inf):
-        found.append(
+        warnings.append(
             f"an item has {summary['positives_per_item']:.0f} positives among {summary['items_compared']:.0f}: "
             "the alignment is mostly noise, raise model.ties.alignment.shared_levels or lower the window"
         )
-    return found
+    return warnings

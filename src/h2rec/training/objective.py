@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import reduce
 
 import numpy as np
 import torch
@@ -17,23 +18,15 @@ from h2rec.models.protocol import BranchVectors, SequenceModel, UserStates, pair
 
 @dataclass(frozen=True, eq=False)
 class Terms:
-    """Loss terms by name, and their weights; `total` is what is minimised.
-
-    Parameters
-    ----------
-    values, weights
-        By name of the term.
-    figures
-        What the model's own losses tell of themselves, such as the mean size of the alignment's positive sets.
-    margins
-        For each branch, how far its score of the target lies above its mean over the negatives, `[n]`;
-        the part of the decision that the branch takes.
-    """
+    """Loss terms by name, and their weights; `total` is what is minimised."""
 
     values: dict[str, torch.Tensor]
     weights: dict[str, float]
+    """By name of the term."""
     figures: Mapping[str, float] = field(default_factory=dict)
+    """Figures of the model's own losses, such as the mean size of the alignment's positive sets."""
     margins: BranchVectors | None = None
+    """For each branch, its score of the target minus its mean over the negatives, `[n]`."""
 
     @property
     def total(self) -> torch.Tensor:
@@ -44,14 +37,8 @@ class Terms:
 class TrainingObjective:
     """Computes all loss terms of a batch.
 
-    Parameters
-    ----------
-    settings
-        The ranking loss.
-    model
-        The model that is trained; it may bring losses of its own.
-    features
-        Of the catalogue; its training histories are the only source of popularity and of co-occurrence.
+    The model may bring losses of its own. The training histories in `features` are the only source of popularity and
+    co-occurrence.
     """
 
     def __init__(self, settings: LossSettings, model: SequenceModel, features: ItemFeatures) -> None:
@@ -61,26 +48,21 @@ class TrainingObjective:
         self.item_count = features.item_count
         self.loss = RANKING_LOSSES.get(settings.ranking.name)(settings.ranking)
         self.own_losses = model.own_losses(features)
-        # One branch alone is its own sum.
         self.joint = 1.0 if len(model.branch_names) == 1 else settings.joint
-        # Branches that count in the sum, and so can rank.
-        self.ranking = [
-            (name, weight)
-            for name, weight in zip(model.branch_names, model.branch_weights, strict=True)
-            if weight
-        ]
+        weights = zip(model.branch_names, model.branch_weights, strict=True)
+        self.ranking_branches = [name for name, weight in weights if weight]
 
     def __call__(
         self, batch: Batch, random: np.random.Generator, *, step: int = 0, margins: bool = False
     ) -> tuple[Terms, UserStates]:
         """Return loss terms of a batch and the states they were computed from.
 
-        `step` counts the batches of the whole training, for the terms that only some of them compute; the branches'
-        margins are there if asked for.
+        `step` counts the batches of the whole training: some terms are not computed in each. `margins` asks for the
+        branches' margins.
         """
         reads = batch.targets > 0
         states = self.model(batch.items, batch.lengths, reads)
-        values, found = self._ranking(states, batch.targets[reads], random, margins)
+        values, branch_margins = self._ranking(states, batch.targets[reads], random, margins)
         weights = dict.fromkeys(values, 1 - self.joint) | {"ranking": self.joint}
         figures: dict[str, float] = {}
         for loss in self.own_losses:
@@ -88,17 +70,18 @@ class TrainingObjective:
                 term = loss(batch, states, random)
                 values[loss.name], weights[loss.name] = term.value, term.weight
                 figures |= term.figures
-        return Terms(values, weights, figures, found), states
+        return Terms(values, weights, figures, branch_margins), states
 
     def _ranking(
         self, states: UserStates, targets: torch.Tensor, random: np.random.Generator, margins: bool
     ) -> tuple[dict[str, torch.Tensor], BranchVectors | None]:
         positive, others, hit, log_count = self._compared(states, targets, random)
-        found = {}
-        for name, own, rest in zip(self._names(), self._seen(positive), self._seen(others), strict=True):
-            scores = ComparedScores(own, rest, targets, hit, log_count, self.item_count)
-            found[name] = self.loss(scores)
-        return found, _margins(positive, others) if margins else None
+        values = {}
+        sides = zip(self._names(), self._ranked(positive), self._ranked(others), strict=True)
+        for name, target_scores, other_scores in sides:
+            scores = ComparedScores(target_scores, other_scores, targets, hit, log_count, self.item_count)
+            values[name] = self.loss(scores)
+        return values, _margins(positive, others) if margins else None
 
     def _compared(
         self, states: UserStates, targets: torch.Tensor, random: np.random.Generator
@@ -118,26 +101,22 @@ class TrainingObjective:
         return positive, _scores_of_own_negatives(model, states, negatives), hit, log_count
 
     def _names(self) -> list[str]:
-        own = [f"ranking_{name}" for name, _ in self.ranking] if self.joint < 1 else []
+        own = [f"ranking_{name}" for name in self.ranking_branches] if self.joint < 1 else []
         return ["ranking", *own] if self.joint else own
 
-    def _seen(self, scores: BranchVectors) -> list[torch.Tensor]:
-        """Scores that the losses look at: the branches' sum, and each branch's own, by the shares of the loss."""
+    def _ranked(self, scores: BranchVectors) -> list[torch.Tensor]:
+        """Scores that have a loss: the branches' sum, and each branch's own, unless its share of the loss is 0."""
         joint = [joint_score(scores)] if self.joint else []
         if self.joint == 1:
             return joint
-        # What a branch weighs in the sum is no temperature of its own loss.
+        # Without its weight in the sum, which would act as a temperature.
         weights = self.model.branch_weights
         return joint + [score / weight for score, weight in zip(scores, weights, strict=True) if weight]
 
 
 def joint_score(scores: BranchVectors) -> torch.Tensor:
     """Add the branches' scores up, tensors of one shape."""
-    first, *others = scores
-    total = first
-    for score in others:
-        total = total + score
-    return total
+    return reduce(torch.add, scores)
 
 
 def _margins(positive: BranchVectors, compared: BranchVectors) -> BranchVectors:
@@ -158,7 +137,7 @@ def _hits(targets: torch.Tensor, negatives: torch.Tensor) -> torch.Tensor:
     """Rows and columns, int64 `[2, h]`, of the negatives that are the position's own target."""
     if negatives.dim() == 2:
         return (negatives == targets[:, None]).nonzero().T
-    # Few targets are among the negatives at all: only these are compared.
+    # Compare only the few targets that are among the negatives.
     rows = torch.isin(targets, negatives).nonzero().squeeze(1)
     hit = (negatives == targets[rows][:, None]).nonzero().T
     return torch.stack([rows[hit[0]], hit[1]])

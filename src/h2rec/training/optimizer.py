@@ -10,15 +10,11 @@ from torch import nn
 class Optimizer:
     """Adam, and on touched rows alone for tables of more than `lazy_rows` rows.
 
-    A dense step reads and writes every row of a table three times over, whether or not the batch looked it up; for a
-    million items that is most of a step's time. A lazy step leaves the other rows, and their moments, as they are.
+    A dense step reads and writes every row of a table three times, which for a million items is most of a step's time.
+    A lazy step changes only the rows that the batch looked up, and their moments.
 
-    Parameters
-    ----------
-    model
-        The model; its large tables are switched to sparse gradients.
-    own_rates
-        Parts of the model with a learning rate of their own.
+    `model`: the model; its large tables are switched to sparse gradients.
+    `own_rates`: parts of the model with a learning rate of their own.
     """
 
     def __init__(
@@ -46,46 +42,46 @@ class Optimizer:
             by_rate: dict[float, list[torch.Tensor]] = {}
             for parameter in parameters:
                 by_rate.setdefault(own.get(id(parameter), learning_rate), []).append(parameter)
-            return [{"params": kept, "scale": rate / learning_rate} for rate, kept in by_rate.items()]
+            return [{"params": same, "scale": rate / learning_rate} for rate, same in by_rate.items()]
 
-        self.parts: list[torch.optim.Optimizer] = []
+        self.optimizers: list[torch.optim.Optimizer] = []
         if dense:
-            self.parts.append(torch.optim.Adam(groups(dense), lr=learning_rate, fused=True))
+            self.optimizers.append(torch.optim.Adam(groups(dense), lr=learning_rate, fused=True))
         if lazy:
-            self.parts.append(torch.optim.SparseAdam(groups(list(lazy.values())), lr=learning_rate))
+            self.optimizers.append(torch.optim.SparseAdam(groups(list(lazy.values())), lr=learning_rate))
         self.set_learning_rate(learning_rate)
         self._lazy = list(lazy.values())
 
     def set_learning_rate(self, rate: float) -> None:
-        """Give every part the learning rate of the next step, or its own in proportion."""
-        for part in self.parts:
-            for group in part.param_groups:
+        """Set the learning rate of the next step; parts with a rate of their own change in proportion."""
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
                 group["lr"] = rate * group["scale"]
 
     def step(self, loss: torch.Tensor) -> None:
         """Take one step down the gradient of `loss`."""
-        for part in self.parts:
-            part.zero_grad(set_to_none=True)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
         loss.backward()
         for weight in self._lazy:
             if weight.grad is not None:
                 weight.grad = weight.grad.coalesce()
-        for part in self.parts:
-            part.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
 
     def state_of(self, parameter: nn.Parameter) -> dict[str, Any]:
         """The moments of one weight; empty before its first step."""
-        state: dict[str, Any] = self._part_of(parameter).state.get(parameter, {})
+        state: dict[str, Any] = self._optimizer_of(parameter).state.get(parameter, {})
         return state
 
     def restore(self, parameter: nn.Parameter, state: dict[str, Any]) -> None:
-        """Put back what `state_of` gave."""
-        part = self._part_of(parameter)
-        if isinstance(part, torch.optim.SparseAdam):
-            # It counts steps in a plain number: as a float32 tensor its bias correction would round differently.
+        """Restore what `state_of` returned."""
+        optimizer = self._optimizer_of(parameter)
+        if isinstance(optimizer, torch.optim.SparseAdam):
+            # It counts steps with a plain number; the bias correction of a float32 tensor would round differently.
             state = state | {"step": int(state["step"])}
-        part.state[parameter] = state
+        optimizer.state[parameter] = state
 
-    def _part_of(self, parameter: nn.Parameter) -> torch.optim.Optimizer:
+    def _optimizer_of(self, parameter: nn.Parameter) -> torch.optim.Optimizer:
         is_lazy = any(parameter is weight for weight in self._lazy)
-        return self.parts[-1] if is_lazy else self.parts[0]
+        return self.optimizers[-1] if is_lazy else self.optimizers[0]

@@ -8,7 +8,7 @@ from h2rec.training.settings import TrainSettings
 def learning_rate(settings: TrainSettings, step: int, total_steps: int) -> float:
     """Return the learning rate of a step (from 0): constant, or falling to zero.
 
-    Epochs differ by a few batches, so `total_steps` is an estimate: from there on the rate stays what it would be then.
+    `total_steps` is an estimate, as epochs differ by a few batches. After it the rate stays at its last value.
     """
     done = min(1.0, step / max(1, total_steps))
     match settings.schedule:

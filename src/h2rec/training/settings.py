@@ -9,7 +9,7 @@ from h2rec.settings import Settings
 
 
 class TrainSettings(Settings):
-    """How long and how fast a model learns, and which of its states is kept."""
+    """How long and how fast a model learns, and which state is kept."""
 
     epochs: int = Field(20, ge=1)
     """Passes over the training targets, at most."""
@@ -34,14 +34,14 @@ class TrainSettings(Settings):
         "full.overall.ndcg@100",
         pattern=r"^(full|sampled[1-9]\d*)\.(overall|head|tail)\.(mrr|(hit|ndcg)@[1-9]\d*)$",
     )
-    """Validation metric that picks the state to keep: by default what a recall stage is for, the order of a hundred
-    candidates."""
+    """Validation metric that picks the state to keep; by default the order of a hundred candidates, as a recall stage
+    needs it."""
     patience: int | None = Field(5, ge=1)
     """Stop after this many validations without a better one; null trains all epochs."""
 
     @field_validator("select")
     @classmethod
-    def _is_reported(cls, select: str) -> str:
+    def _negatives_reach_cutoff(cls, select: str) -> str:
         negatives = re.match(r"sampled(\d+)\.", select)
         cutoff = select.rpartition("@")[2]
         if negatives and cutoff.isdigit() and int(cutoff) > int(negatives[1]):

@@ -22,11 +22,7 @@ from h2rec.models.weights import Tensors, load_weights, weights_of
 from h2rec.progress import progress_bar
 from h2rec.runtime import random_stream
 from h2rec.training.batches import TrainingBatches
-from h2rec.training.checkpoint import (
-    Progress,
-    load_checkpoint,
-    save_checkpoint,
-)
+from h2rec.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from h2rec.training.diagnosis import WATCH_EVERY, Diagnosis, warnings_for
 from h2rec.training.objective import TrainingObjective
 from h2rec.training.optimizer import Optimizer
@@ -36,39 +32,32 @@ from h2rec.training.settings import TrainSettings
 logger = logging.getLogger(__name__)
 
 LAZY_ROWS = 50_000
-"""Tables with more rows than this are updated lazily: a step touches only the rows that its batch looked up, and its
-cost does not grow with the catalogue."""
+"""Tables with more rows are updated lazily: a step costs no more for a larger catalogue."""
 
 Validator = Callable[[], dict[str, float]]
-"""Ranks the validation cases with the model as it is; returns metrics, `select` among them."""
+"""Ranks the validation cases with the present model; returns metrics, `select` among them."""
 Watch = Callable[[int, float], None]
 """Called with an epoch and its validation value."""
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingResult:
-    """What a training ended with; the model holds the selected weights."""
+    """The end of a training; the model holds the selected weights."""
 
     progress: Progress
     stopped_early: bool
 
 
 class Trainer:
-    """Trains one model: runs, searches, benchmarks and the contract tests of plug-ins all train by this.
+    """Trains one model, for runs, searches, benchmarks and the contract tests of plug-ins.
 
-    Everything random in an epoch comes from the seed and the epoch's number, so a training that was
-    stopped goes on from its last checkpoint exactly as if it had never stopped.
+    All randomness of an epoch derives from the seed and the epoch's number, so a stopped training continues from its
+    last checkpoint exactly as if it had not stopped.
 
     Parameters
     ----------
-    model
-        The model, on its device.
     features
-        Of the catalogue, the training histories among them.
-    loss
-        The ranking loss.
-    settings
-        Settings of the loop.
+        Of the catalogue, with the training histories.
     validate
         Called every few epochs; None trains without selection and keeps the last state.
     checkpoint
@@ -76,7 +65,7 @@ class Trainer:
     head
         Which items are head items, bool `[N + 1]`; None leaves head and tail out of the diagnosis.
     watch
-        Told the epoch and the selection metric of every validation; what it raises ends the training.
+        Called after every validation with the epoch and the selection metric; what it raises ends the training.
     """
 
     def __init__(
@@ -109,15 +98,11 @@ class Trainer:
     def fit(self) -> TrainingResult:
         """Train until the epochs are done or validation stops improving; put the best weights into the model.
 
-        Raises
-        ------
-        H2RecError
-            If the loss is not a number any more, or the checkpoint belongs to another model.
+        Raises `H2RecError` if the loss is not a number any more, or the checkpoint belongs to another model.
         """
         progress, best = Progress(), None
         if not any(parameter.requires_grad for parameter in self.model.parameters()):
-            # Popularity is counted, not trained.
-            return TrainingResult(progress, stopped_early=False)
+            return TrainingResult(progress, stopped_early=False)  # popularity is counted, not trained
         restored = load_checkpoint(self.checkpoint, self.model, self.optimizer) if self.checkpoint else None
         if restored is not None:
             progress, best = restored
@@ -177,10 +162,9 @@ class Trainer:
         return {"epoch": epoch, "seconds": seconds, "targets": trained, **summary}
 
     def _step(
-        self, batch: Batch, random: np.random.Generator, step: int, of_epoch: int, diagnosis: Diagnosis
+        self, batch: Batch, random: np.random.Generator, step: int, number: int, diagnosis: Diagnosis
     ) -> None:
-        watched = of_epoch % WATCH_EVERY == 0
-        terms, states = self.objective(batch, random, step=step, margins=watched)
+        terms, states = self.objective(batch, random, step=step, margins=number % WATCH_EVERY == 0)
         if len(terms.values) > 1:
             diagnosis.add_gradients(terms, self.model.parameters())
         self.optimizer.step(terms.total)
@@ -210,7 +194,7 @@ class Trainer:
 
 
 def _one_line(record: dict[str, Any]) -> str:
-    parts = [f"epoch {record['epoch']}", f"loss {record['loss']:.4f}"]
-    parts.append(f"{record['targets'] / max(record['seconds'], 1e-9):,.0f} targets/s")
-    parts += [f"valid {name} {value:.4f}" for name, value in record.get("valid", {}).items()]
-    return ", ".join(parts)
+    words = [f"epoch {record['epoch']}", f"loss {record['loss']:.4f}"]
+    words.append(f"{record['targets'] / max(record['seconds'], 1e-9):,.0f} targets/s")
+    words += [f"valid {name} {value:.4f}" for name, value in record.get("valid", {}).items()]
+    return ", ".join(words)

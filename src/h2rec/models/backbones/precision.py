@@ -13,10 +13,7 @@ from h2rec.models.backbones.protocol import Backbone
 def set_precision(model: nn.Module, precision: str, device: torch.device) -> bool:
     """Let a model's backbones train in bfloat16, or not; returns which.
 
-    Parameters
-    ----------
-    precision
-        ``auto``: bfloat16 on a GPU that has it. ``float32``, ``bfloat16``: that.
+    `precision`: ``auto``: bfloat16 on a GPU that has it. ``float32``, ``bfloat16``: that.
     """
     has = device.type == "cuda" and torch.cuda.is_bf16_supported()
     mixed = precision == "bfloat16" or (precision == "auto" and has)

@@ -1,4 +1,4 @@
-"""What every backbone can do."""
+"""The contract of a backbone."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -23,10 +23,7 @@ class Sizes:
 
 
 class Backbone(nn.Module, ABC):
-    """Encodes sequences of item vectors; a branch does not know which one it runs on.
-
-    A backbone is made from its sizes and its own settings.
-    """
+    """Encodes sequences of item vectors; made from its sizes and its own settings."""
 
     settings_class: ClassVar[type[BackboneSettings]] = BackboneSettings
     """Settings of `model.backbone` for this backbone."""

@@ -1,9 +1,11 @@
 """Backbones by name, and the settings that every one has."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import SerializeAsAny
 
 from h2rec.registry import Registry
-from h2rec.settings import Settings
+from h2rec.settings import Settings, by_name
 
 if TYPE_CHECKING:
     from h2rec.models.backbones.protocol import Backbone
@@ -26,3 +28,14 @@ class BackboneSettings(Settings):
 
     name: str
     """sasrec, bert4rec, gru4rec, or one of another package."""
+
+
+NamedBackbone = Annotated[
+    SerializeAsAny[BackboneSettings],
+    by_name(
+        BackboneSettings,
+        lambda name: BACKBONES.get(name).settings_class,
+        what="backbone",
+        source="model.backbone",
+    ),
+]

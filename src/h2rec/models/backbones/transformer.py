@@ -54,9 +54,9 @@ class BERT4RecBackbone(TransformerBackbone):
 
 
 def places_from_end(lengths: torch.Tensor, steps: torch.Tensor, most: int) -> torch.Tensor:
-    """Places of the steps of sequences padded on the right, int64 `[B, T]`, the last step's being ``most - 1``.
+    """Positions of the steps of sequences padded on the right, int64 `[B, T]`; the last step has ``most - 1``.
 
-    Counted from the end, the next item is always asked for at the same place. Padding has the last step's.
+    Counting from the end, the next item is always predicted at the same position. Padding has the last step's.
     """
     return (most - lengths[:, None] + steps).clamp(max=most - 1)
 

@@ -22,9 +22,8 @@ from h2rec.semantic_ids.codes import SemanticIds
 FIRST_LETTER = 0xF0000
 """Start of a private plane of 65,534 characters: one letter for every code of every level."""
 
-
 MOST_WORDS = 2_000_000
-"""Words that pieces are learned from, about; more interactions tell the same shares at a higher cost."""
+"""About how many words pieces are learned from; more cost time and change the shares little."""
 
 
 class CodePiecesBranch(TableBranch):
@@ -35,7 +34,7 @@ class CodePiecesBranch(TableBranch):
 
     @classmethod
     def build(cls, settings: BranchSettings, model: BranchModelSettings, features: ItemFeatures) -> Self:
-        """See `Branch.build`; of weights that are loaded later, the pieces are there already."""
+        # Stored weights already contain the pieces.
         ids = features.require_codes("a branch of code pieces")
         if "table.rows" in features.stored:
             rows = features.stored["table.rows"][1:-1].numpy()
@@ -51,14 +50,10 @@ def learned_pieces(
 ) -> tuple[RowArray, list[str]]:
     """Learn pieces and cut every item's codes into them.
 
-    Parameters
-    ----------
-    train_counts
-        Training interactions of each item, `[N + 1]`, padding first: a sequence counts as often as its item is met.
-        None counts every item once.
-    most
-        Pieces to learn, at most, more than there are codes; None for half the number of items (as many as items would
-        be hash IDs).
+    `train_counts`: training interactions of each item, `[N + 1]`, padding first: a sequence counts as often as its
+    item is met. None counts every item once.
+    `most`: pieces to learn, at most, more than there are codes; None for half the number of items (as many as items
+    would be hash IDs).
 
     Returns
     -------
@@ -66,12 +61,8 @@ def learned_pieces(
         Pieces of each item as rows counted from 1, `[N, P]`, 0 where an item has fewer; and the letters of each
         row's piece, ``pieces[row - 1]``.
 
-    Raises
-    ------
-    MissingExtraError
-        If the sentencepiece library is not installed.
-    ConfigError
-        If the codes are more than there are letters.
+    Raises `MissingExtraError` if the sentencepiece library is not installed; `ConfigError` if the codes are more than
+    there are letters.
     """
     try:
         import sentencepiece
@@ -90,9 +81,9 @@ def learned_pieces(
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=corpus,
         model_writer=model,
-        # Its unigram trainer weighs no seeds by frequency, and finds next to none beyond ASCII (0.2.3).
+        # The unigram trainer of 0.2.3 ignores frequencies and finds few pieces beyond ASCII.
         model_type="bpe",
-        vocab_size=vocabulary + 1,  # the unknown piece, never met, takes one
+        vocab_size=vocabulary + 1,  # one for the unknown piece, which never occurs
         hard_vocab_limit=False,
         character_coverage=1.0,
         normalization_rule_name="identity",
@@ -127,10 +118,7 @@ def scaled_to(counts: IntArray, most: int) -> IntArray:
 def code_words(semantic_ids: SemanticIds) -> list[str]:
     """Spell every item's codes as a word of `L` letters; a letter stands for one code of one level.
 
-    Raises
-    ------
-    ConfigError
-        If there are more codes than letters.
+    Raises `ConfigError` if there are more codes than letters.
     """
     total = sum(semantic_ids.codebook_sizes)
     if total > 65_534:

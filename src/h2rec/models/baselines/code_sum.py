@@ -14,7 +14,7 @@ from h2rec.models.code_table import CodeTable, weighted_sum
 from h2rec.models.features import ItemFeatures, NewItems
 from h2rec.models.item_table import ItemTable
 from h2rec.models.settings import BranchModelSettings
-from h2rec.models.warm_start import TextStart, code_vectors, start_codes
+from h2rec.models.warm_start import TextStart
 from h2rec.semantic_ids.codes import SemanticIds
 
 
@@ -26,18 +26,13 @@ class CodeSum(ItemTable):
         self.codes = CodeTable(semantic_ids.padded(), semantic_ids.codebook_sizes, dim)
 
     def forward(self, items: torch.Tensor) -> torch.Tensor:
-        """See `ItemTable.forward`."""
         return weighted_sum(self.codes.rows(items), None, self.codes.vectors)
 
     def start(self, text: TextStart) -> None:
-        """Start each code at what its items' texts have in common, level by level."""
-        assert text.semantic_ids is not None
-        ids = text.semantic_ids
-        tables, _ = code_vectors(text.vectors, ids.codes, ids.codebook_sizes, text.described)
-        start_codes(self.codes.vectors, tables)
+        self.codes.start(text)
 
     def grow(self, smaller: Self, new: NewItems) -> None:
-        """New items have codes that are there."""
+        # New items have known codes.
         self.codes.load_state_dict(smaller.codes.state_dict())
 
 
@@ -48,5 +43,4 @@ class CodeSumBranch(TableBranch):
 
     @classmethod
     def build(cls, settings: BranchSettings, model: BranchModelSettings, features: ItemFeatures) -> Self:
-        """See `Branch.build`."""
         return cls(settings, model, CodeSum(features.require_codes("a branch of code sums"), model.dim))

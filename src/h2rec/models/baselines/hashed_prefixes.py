@@ -30,7 +30,6 @@ class HashedPrefixesBranch(TableBranch):
 
     @classmethod
     def build(cls, settings: BranchSettings, model: BranchModelSettings, features: ItemFeatures) -> Self:
-        """See `Branch.build`."""
         rows = prefix_rows(features.require_codes("a branch of hashed prefixes").codes, ROWS)
         return cls(settings, model, RowSum(rows, ROWS, model.dim, stored=False))
 
@@ -42,22 +41,14 @@ def prefix_rows(codes: CodeArray, row_count: int) -> RowArray:
     ``h_0 = 0``, and its row is ``h_p mod R + 1``. Levels and codebook sizes need no bound: plain products of
     codebook sizes would overflow, and a table of 2^n rows would forget the coarse codes of a 2^m codebook.
 
-    Parameters
-    ----------
-    codes
-        `[N, L]`.
-    row_count
-        R.
+    `codes`: `[N, L]`.
+    `row_count`: R.
 
-    Returns
-    -------
-    RowArray
-        `[N, L]`, the prefix of length p in column ``p - 1``.
+    Returns `[N, L]`, the prefix of length p in column ``p - 1``.
     """
-    kept = codes.astype(np.int64)
-    hashed = np.zeros_like(kept)
-    state = np.zeros(len(kept), dtype=np.int64)
-    for level in range(kept.shape[1]):
-        state = (state * MULTIPLIER + kept[:, level] + 1) % PRIME
-        hashed[:, level] = state % row_count + 1
-    return hashed
+    rows = np.zeros(codes.shape, dtype=np.int64)
+    state = np.zeros(len(codes), dtype=np.int64)
+    for level, column in enumerate(codes.T.astype(np.int64)):
+        state = (state * MULTIPLIER + column + 1) % PRIME
+        rows[:, level] = state % row_count + 1
+    return rows

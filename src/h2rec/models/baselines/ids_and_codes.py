@@ -35,16 +35,13 @@ class IdsAndCodes(ItemTable):
         self.codes = CodeSum(semantic_ids, dim)
 
     def forward(self, items: torch.Tensor) -> torch.Tensor:
-        """See `ItemTable.forward`."""
         return self.ids(items) + self.codes(items)  # type: ignore[no-any-return]
 
     def start(self, text: TextStart) -> None:
-        """Start both from the items' text."""
         self.ids.start(text)
         self.codes.start(text)
 
     def grow(self, smaller: Self, new: NewItems) -> None:
-        """See `ItemTable.grow`."""
         self.ids.grow(smaller.ids, new)
         self.codes.grow(smaller.codes, new)
 
@@ -60,11 +57,9 @@ class IdsBesideCodes(IdsAndCodes):
             self.merge.weight.copy_(torch.eye(dim).repeat(1, 2))
 
     def forward(self, items: torch.Tensor) -> torch.Tensor:
-        """See `ItemTable.forward`."""
         return self.merge(torch.cat([self.ids(items), self.codes(items)], dim=-1))  # type: ignore[no-any-return]
 
     def grow(self, smaller: Self, new: NewItems) -> None:
-        """See `ItemTable.grow`."""
         super().grow(smaller, new)
         self.merge.load_state_dict(smaller.merge.state_dict())
 
@@ -77,7 +72,6 @@ class IdsAndCodesBranch(TableBranch):
 
     @classmethod
     def build(cls, settings: BranchSettings, model: BranchModelSettings, features: ItemFeatures) -> Self:
-        """See `Branch.build`."""
         assert isinstance(settings, IdsAndCodesSettings)
         table = IdsAndCodes if settings.join == "add" else IdsBesideCodes
         return cls(settings, model, table(features.require_codes("a branch of ids and codes"), model.dim))

@@ -7,7 +7,6 @@ baseline with text features.
 from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -22,10 +21,7 @@ from h2rec.models.warm_start import TextStart
 class IdsAndText(ItemTable):
     """``h_v + W t_v``.
 
-    Parameters
-    ----------
-    text
-        Text embeddings by item index, `[N + 2, m]`; never trained.
+    `text`: text embeddings by item index, `[N + 2, m]`; never trained.
     """
 
     text: torch.Tensor
@@ -37,15 +33,12 @@ class IdsAndText(ItemTable):
         self.project = nn.Linear(text.shape[1], dim)
 
     def forward(self, items: torch.Tensor) -> torch.Tensor:
-        """See `ItemTable.forward`."""
         return self.ids(items) + self.project(self.text[items])  # type: ignore[no-any-return]
 
     def start(self, text: TextStart) -> None:
-        """Start the hash IDs from the items' text."""
         self.ids.start(text)
 
     def grow(self, smaller: Self, new: NewItems) -> None:
-        """A new item has its own text."""
         self.ids.grow(smaller.ids, new)
         self.project.load_state_dict(smaller.project.state_dict())
         self.text.copy_(grown_text(smaller.text, new))
@@ -58,21 +51,19 @@ class IdsAndTextBranch(TableBranch):
 
     @classmethod
     def build(cls, settings: BranchSettings, model: BranchModelSettings, features: ItemFeatures) -> Self:
-        """See `Branch.build`."""
         text = stored_text(features, "table.text", "a branch of ids and text")
         return cls(settings, model, IdsAndText(text, model.dim))
 
 
-def stored_text(features: ItemFeatures, name: str, who: str) -> torch.Tensor:
-    """Frozen text by item index, `[N + 2, m]`: from the weights that are loaded later, or from the catalogue."""
+def stored_text(features: ItemFeatures, name: str, needed_by: str) -> torch.Tensor:
+    """Frozen text by item index, `[N + 2, m]`, zero for padding (first) and the masked item (last).
+
+    Zeros where the weights will be loaded.
+    """
     if name in features.stored:
         return torch.zeros_like(features.stored[name])
-    return frozen_text(features.require_text(who))
-
-
-def frozen_text(text: npt.NDArray[np.float32]) -> torch.Tensor:
-    """Return text embeddings by item index, `[N + 2, m]`: zero for padding (first) and for the masked item (last)."""
-    return torch.nn.functional.pad(torch.from_numpy(np.ascontiguousarray(text)), (0, 0, 1, 1))
+    text = np.ascontiguousarray(features.require_text(needed_by))
+    return nn.functional.pad(torch.from_numpy(text), (0, 0, 1, 1))
 
 
 def grown_text(before: torch.Tensor, new: NewItems) -> torch.Tensor:

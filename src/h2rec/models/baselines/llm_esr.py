@@ -51,7 +51,7 @@ TEACHER_TOKENS = 4096
 CROSS_HEADS = 2
 """Heads of the attention between the views."""
 SEQUENCES = 16
-"""Sequences of a batch that are distilled, at most; the teacher costs `SIMILAR_USERS` forward passes for each."""
+"""Most sequences of a batch that are distilled; each costs the teacher `SIMILAR_USERS` forward passes."""
 SIMILAR_USERS = 10
 """Users whose mean is the teacher, as in the authors' code."""
 
@@ -68,7 +68,6 @@ class LlmEsrSettings(EncoderSettings):
 
     @property
     def reads_text(self) -> bool:
-        """See `ModelSettings.reads_text`."""
         return True
 
     @model_validator(mode="after")
@@ -83,10 +82,7 @@ class LlmEsrSettings(EncoderSettings):
 class LlmEsr(SequenceModel):
     """Dual view and self-distillation.
 
-    Parameters
-    ----------
-    text
-        Text embeddings by item index, float32 `[N + 2, m]`; never trained.
+    `text`: text embeddings by item index, float32 `[N + 2, m]`; never trained.
     """
 
     settings_class = LlmEsrSettings
@@ -117,7 +113,6 @@ class LlmEsr(SequenceModel):
 
     @classmethod
     def build(cls, settings: ModelSettings, features: ItemFeatures) -> Self:
-        """See `SequenceModel.build`."""
         assert isinstance(settings, LlmEsrSettings)
         return cls(settings, stored_text(features, "text", "model llm_esr"))
 
@@ -128,32 +123,23 @@ class LlmEsr(SequenceModel):
 
     def item_vectors(self, items: torch.Tensor) -> BranchVectors:
         """Static item vectors ``[h_v; adapter(t_v)]``, one tensor `[M, 2d]`."""
-        both = torch.cat([self.ids(items), self.adapter(self.text[items])], dim=-1)
-        return (self.score.item_side(both),)
+        joined = torch.cat([self.ids(items), self.adapter(self.text[items])], dim=-1)
+        return (self.score.item_side(joined),)
 
     def start(self, text: TextStart) -> None:
-        """Start the hash IDs from the items' text."""
         self.ids.start(text)
 
     def own_losses(self, features: ItemFeatures) -> Sequence[OwnLoss]:
-        """Self-distillation."""
         return [Distillation(self, features.train)] if self.settings.distillation and features.train else []
 
     @property
     def refuses_new_items(self) -> str | None:
-        """See `SequenceModel.refuses_new_items`."""
         return None
 
     def grow(self, smaller: Self, new: NewItems) -> None:
-        """New items have their own text, and the mean hash ID of their code group."""
-        self.load_state_dict(
-            {
-                name: weight
-                for name, weight in smaller.state_dict().items()
-                if not name.startswith("ids.") and name != "text"
-            },
-            strict=False,
-        )
+        weights = smaller.state_dict().items()
+        same_shape = {name: w for name, w in weights if not name.startswith("ids.") and name != "text"}
+        self.load_state_dict(same_shape, strict=False)
         self.ids.grow(smaller.ids, new)
         self.text.copy_(grown_text(smaller.text, new))
 
@@ -180,12 +166,7 @@ class LlmEsr(SequenceModel):
 class Distillation:
     """Mean squared distance of a user's vector to the mean of similar users', for a sample of a batch's sequences.
 
-    Parameters
-    ----------
-    model
-        The model.
-    train
-        Training histories, the pool of similar users.
+    Similar users come from the training histories.
     """
 
     name = "distillation"
@@ -196,11 +177,10 @@ class Distillation:
         self._similar: IntArray | None = None
 
     def due(self, step: int) -> bool:
-        """See `OwnLoss.due`."""
         return True
 
     def __call__(self, batch: Batch, states: UserStates, random: np.random.Generator) -> LossTerm:
-        """See `OwnLoss.__call__`; a sequence's user vector is the one that its last target is predicted from."""
+        # The user vector of a sequence is the one that its last target is predicted from.
         assert batch.users is not None
         rows = np.arange(len(batch.items))
         if len(rows) > SEQUENCES:
@@ -244,8 +224,8 @@ class ViewCrossAttention(nn.Module):
         """Both `[B, T, d]`, padded on the right, to `[B, T, d]`."""
         batch, steps, dim = asking.shape
         query = self.query(asking).view(batch, steps, self.heads, -1).transpose(1, 2)
-        both = self.key_value(answering).view(batch, steps, 2, self.heads, dim // self.heads)
-        key, value = both.permute(2, 0, 3, 1, 4)
+        key_value = self.key_value(answering).view(batch, steps, 2, self.heads, dim // self.heads)
+        key, value = key_value.permute(2, 0, 3, 1, 4)
         visible = None
         if not self.causal:
             visible = (torch.arange(steps, device=asking.device) < lengths[:, None])[:, None, None, :]
@@ -259,29 +239,22 @@ def similar_users(train: Histories, text: npt.NDArray[np.float32], count: int) -
     Histories are compared by the cosine of their mean text embeddings. Distances are made and reduced in chunks:
     memory grows with the number of users, not with its square.
 
-    Parameters
-    ----------
-    text
-        Text embeddings by item index, at least `[N + 1, m]`, padding first.
-    count
-        Similar users to find for each.
+    `text`: text embeddings by item index, at least `[N + 1, m]`, padding first.
+    `count`: similar users to find for each.
 
-    Returns
-    -------
-    IntArray
-        Rows of the histories, `[U, min(count, users with a history - 1)]`, never the user's own; best first.
+    Returns rows of the histories, `[U, min(count, users with a history - 1)]`, never the user's own; best first.
     """
     known = np.flatnonzero(train.lengths > 0)
     nearest = NearestNeighbors(n_neighbors=max(1, min(count, len(known) - 1)), algorithm="brute")
     means = _mean_text(train, text)
     nearest.fit(means[known])
-    found = np.empty((len(train), nearest.n_neighbors), dtype=np.int64)
+    similar = np.empty((len(train), nearest.n_neighbors), dtype=np.int64)
     # Without arguments, a point is not among its own neighbours.
-    found[known] = known[nearest.kneighbors(return_distance=False)]
+    similar[known] = known[nearest.kneighbors(return_distance=False)]
     unknown = np.flatnonzero(train.lengths == 0)
     if len(unknown):
-        found[unknown] = known[nearest.kneighbors(means[unknown], return_distance=False)]
-    return found
+        similar[unknown] = known[nearest.kneighbors(means[unknown], return_distance=False)]
+    return similar
 
 
 def _mean_text(train: Histories, text: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

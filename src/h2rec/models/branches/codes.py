@@ -17,14 +17,14 @@ from h2rec.models.protocol import Intent, Reason, read
 from h2rec.models.score import Score
 from h2rec.models.settings import BranchModelSettings
 from h2rec.models.ties.fusion import FusionNetwork
-from h2rec.models.warm_start import TextStart, code_vectors, start_codes
+from h2rec.models.warm_start import TextStart
 from h2rec.semantic_ids.codes import CodeArray, SemanticIds
 
 MOST_REASONS = 3
 
 
 class CodesBranch(Branch):
-    """Items are ``sum_l alpha_l e^l``; alpha is read off the history, once for all branches.
+    """Items are ``sum_l alpha_l e^l``; alpha is computed from the history, once for all branches.
 
     Symbols: `B` batch, `T` steps, `L` levels, `d` hidden size, `n` positions read.
     """
@@ -42,11 +42,10 @@ class CodesBranch(Branch):
 
     @classmethod
     def build(cls, settings: BranchSettings, model: BranchModelSettings, features: ItemFeatures) -> Self:
-        """See `Branch.build`."""
         return cls(settings, model, features.require_codes("a branch of codes"))
 
     def intent(self, items: torch.Tensor, lengths: torch.Tensor, at: torch.Tensor) -> Intent:
-        """Weights of the levels at every position, and at those read: the critical path, computed once."""
+        """Weights of the levels at every position, and at those read."""
         rows = self.table.rows(items)
         mask_item = len(self.table.item_rows) - 1 if self.encoder.objective == "cloze" else None
         alpha = self.fusion.alpha(self.table, rows, items, lengths, mask_item)
@@ -72,10 +71,7 @@ class CodesBranch(Branch):
         level
             The level to mask in each sequence, int64 `[B]`.
 
-        Returns
-        -------
-        torch.Tensor
-            The masked user state ``u~^S``, `[B, d]`.
+        Returns the masked user state ``u~^S``, `[B, d]`.
         """
         hidden = torch.arange(self.table.levels, device=level.device) == level[:, None]  # [B, L]
         rows = torch.where(hidden[:, None], self.table.mask_rows, self.table.rows(sequences.items))
@@ -89,33 +85,27 @@ class CodesBranch(Branch):
     def items(self, items: torch.Tensor) -> CodedItems:
         """Items `[M]` as their codes."""
         sizes = [size + 1 for size in self.table.codebook_sizes]
-        # A copy: what scores a catalogue stays as it is while training goes on.
+        # A copy: the scored catalogue must not change while training goes on.
         return CodedItems(self.table.rows(items), self._scored_vectors().clone(), sizes)
 
     def scores(
         self, read: BranchRead, intent: torch.Tensor | None, targets: torch.Tensor, items: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """See `Branch.scores`; by a table of the codes."""
         assert read.encoded is not None
         assert intent is not None
         user = self.score.user_side(read.encoded)
         return code_scores(user, intent, self.table, self._scored_vectors(), targets=targets, items=items)
 
     def start(self, text: TextStart) -> None:
-        """Start each code at what its items' texts have in common, level by level."""
-        assert text.semantic_ids is not None
-        ids = text.semantic_ids
-        tables, _ = code_vectors(text.vectors, ids.codes, ids.codebook_sizes, text.described)
-        start_codes(self.table.vectors, tables)
+        self.table.start(text)
 
     def grow(self, smaller: Self, new: NewItems) -> None:
-        """New items have codes that are there."""
+        # New items have known codes.
         self.table.load_state_dict(smaller.table.state_dict())
         self.fusion.load_state_dict(smaller.fusion.state_dict())
         self.encoder.load_state_dict(smaller.encoder.state_dict())
 
     def reasons(self, items: Sequence[int], history: Sequence[int]) -> list[list[Reason]]:
-        """Items of the history that share leading codes."""
         return reasons_by_codes(self._codes, items, history)
 
     def _scored_vectors(self) -> torch.Tensor:
@@ -125,15 +115,12 @@ class CodesBranch(Branch):
 def reasons_by_codes(codes: CodeArray, items: Sequence[int], history: Sequence[int]) -> list[list[Reason]]:
     """For each item, those of a history that share most leading codes with it, latest first among equals.
 
-    Parameters
-    ----------
-    codes
-        `[N, L]`; items are given by index, from 1.
+    `codes`: `[N, L]`; items are given by index, from 1.
     """
-    found: list[list[Reason]] = [[] for _ in items]
+    reasons: list[list[Reason]] = [[] for _ in items]
     distinct = list(dict.fromkeys(reversed(history)))
     if not distinct or not items:
-        return found
+        return reasons
     listed, known = codes[np.array(items) - 1], codes[np.array(distinct) - 1]
     lengths = np.zeros((len(items), len(distinct)), np.int32)
     equal = np.ones(lengths.shape, np.bool_)
@@ -143,8 +130,8 @@ def reasons_by_codes(codes: CodeArray, items: Sequence[int], history: Sequence[i
     rows = np.arange(len(items))
     for _ in range(min(MOST_REASONS, len(distinct))):
         best = lengths.argmax(axis=1)  # the first of equals, which is the latest
-        for reasons, place, length in zip(found, best.tolist(), lengths[rows, best].tolist(), strict=True):
+        for own, place, length in zip(reasons, best.tolist(), lengths[rows, best].tolist(), strict=True):
             if length > 0:
-                reasons.append(Reason(distinct[place], length))
+                own.append(Reason(distinct[place], length))
         lengths[rows, best] = 0
-    return found
+    return reasons

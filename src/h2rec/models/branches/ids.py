@@ -14,5 +14,4 @@ class IdsBranch(TableBranch):
 
     @classmethod
     def build(cls, settings: BranchSettings, model: BranchModelSettings, features: ItemFeatures) -> Self:
-        """See `Branch.build`."""
         return cls(settings, model, IdTable(features.item_count, model.dim))

@@ -1,4 +1,4 @@
-"""A branch that knows how often items were interacted with in training, and nothing of the user."""
+"""A branch that scores items by their number of training interactions, the same for every user."""
 
 from typing import Self
 
@@ -40,7 +40,6 @@ class PopularityBranch(Branch):
 
     @classmethod
     def build(cls, settings: BranchSettings, model: BranchModelSettings, features: ItemFeatures) -> Self:
-        """See `Branch.build`."""
         counts: IntArray = np.zeros(features.item_count + 1, dtype=np.int64)
         if features.train is not None and isinstance(settings, PopularitySettings) and settings.window:
             counts = latest_counts(features.train, features.item_count, settings.window)
@@ -49,23 +48,20 @@ class PopularityBranch(Branch):
         return cls(settings, counts)
 
     def forward(self, sequences: Sequences, intent: Intent | None) -> BranchRead:
-        """Return the weight, for each position read."""
         return BranchRead(self.log_count.new_full((sequences.at.shape[0], 1), self.settings.weight))
 
     def items(self, items: torch.Tensor) -> DenseItems:
-        """``log(1 + c)`` of items `[M]`, `[M, 1]`."""
         return DenseItems(self.log_count[items][:, None])
 
     def grow(self, smaller: Self, new: NewItems) -> None:
-        """A new item counts as popular as the items of its code group are on average."""
         self.log_count.copy_(new.learned_rows(smaller.log_count))
 
 
 def latest_counts(train: Histories, item_count: int, window: float) -> IntArray:
     """Count the latest share of every user's training interactions, int64 `[N + 1]`.
 
-    The order within each history is all that every data set has; a share of each history, at least one
-    interaction, stands for the latest period.
+    Not every data set has times. The last share of each history, at least one interaction, stands for the latest
+    period.
     """
     kept = np.ceil(train.lengths * window).astype(np.int64)
     distance_from_end = np.repeat(train.offsets[1:], train.lengths) - np.arange(len(train.items))

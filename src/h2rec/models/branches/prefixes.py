@@ -26,12 +26,8 @@ from h2rec.semantic_ids.codes import CodeArray
 class PrefixTable(ItemTable):
     """The vectors of the prefixes that an item's codes begin with, and its leaf, added up.
 
-    Parameters
-    ----------
-    codes
-        `[N, L]`.
-    train_counts
-        Training interactions of each item, `[N + 1]`; None where weights are loaded later.
+    `codes`: `[N, L]`.
+    `train_counts`: training interactions of each item, `[N + 1]`; None where weights are loaded later.
     """
 
     has_leaf: torch.Tensor
@@ -41,25 +37,23 @@ class PrefixTable(ItemTable):
         self.nodes = RowSum(*prefix_nodes(codes), dim, stored=False)
         # Rows for padding and for the masked item, as in a table of hash IDs; both stay zero.
         self.leaves = nn.Embedding.from_pretrained(torch.zeros(len(codes) + 2, dim), freeze=False)
-        # An item that training never saw is what it shares with others, and no more.
+        # An item that training never saw has no leaf: only the prefixes that it shares.
         seen = torch.zeros(len(codes) + 2)
         if train_counts is not None:
             seen[: len(codes) + 1] = torch.from_numpy(train_counts > 0).float()
         self.register_buffer("has_leaf", seen)
 
     def forward(self, items: torch.Tensor) -> torch.Tensor:
-        """See `ItemTable.forward`."""
         return self.nodes(items) + self.leaves(items) * self.has_leaf[items][..., None]  # type: ignore[no-any-return]
 
     def start(self, text: TextStart) -> None:
-        """Fit the prefixes to the items' text, and start each leaf at what they leave of it."""
+        # Each leaf starts at what the prefixes leave of its text.
         self.nodes.start(text)
         with torch.no_grad():
             shared = self.nodes(torch.arange(1, len(self.has_leaf) - 1)).numpy()
         start_rows(self.leaves.weight, text.vectors - shared)
 
     def grow(self, smaller: Self, new: NewItems) -> None:
-        """Prefixes that items had keep their rows; what no item had before adds nothing."""
         self.nodes.grow(smaller.nodes, new)
         with torch.no_grad():
             self.leaves.weight.copy_(new.learned_rows(smaller.leaves.weight))
@@ -79,12 +73,10 @@ class PrefixesBranch(TableBranch):
 
     @classmethod
     def build(cls, settings: BranchSettings, model: BranchModelSettings, features: ItemFeatures) -> Self:
-        """See `Branch.build`."""
         codes = features.require_codes("a branch of prefixes").codes
         return cls(settings, model, PrefixTable(codes, model.dim, features.train_counts), codes)
 
     def reasons(self, items: Sequence[int], history: Sequence[int]) -> list[list[Reason]]:
-        """Items of the history that share leading codes."""
         return reasons_by_codes(self._codes, items, history)
 
 
@@ -93,23 +85,17 @@ def prefix_nodes(codes: CodeArray) -> tuple[RowArray, int]:
 
     A catalogue that grows at its end keeps the numbers that it has given.
 
-    Parameters
-    ----------
-    codes
-        `[N, L]`.
+    `codes`: `[N, L]`.
 
-    Returns
-    -------
-    tuple
-        Rows `[N, max(1, L - 1)]`, counted from 1, and how many there are. One level makes a tree of that level and the
-        leaves.
+    Returns rows `[N, max(1, L - 1)]`, counted from 1, and how many there are. One level makes a tree of that level and
+    the leaves.
     """
     depth = max(1, codes.shape[1] - 1)
     first_items = []
     for length in range(1, depth + 1):
         _, first, inverse = np.unique(codes[:, :length], axis=0, return_index=True, return_inverse=True)
         first_items.append(first[inverse.reshape(-1)])
-    # A prefix is told by the item that had it first, and its length: numbered by item, then by length.
+    # A prefix is identified by its first item and its length: numbered by item, then by length.
     by_item = np.stack(first_items, axis=1) * depth + np.arange(depth)
     nodes, rows = np.unique(by_item, return_inverse=True)
     return rows.reshape(by_item.shape).astype(np.int64) + 1, len(nodes)

@@ -1,4 +1,4 @@
-"""What every branch can do: read histories, describe and score items, start, grow, and say why."""
+"""The contract of a branch: read histories, describe and score items, start, grow, give reasons."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -18,43 +18,30 @@ from h2rec.models.warm_start import TextStart
 
 @dataclass(frozen=True, eq=False)
 class Sequences:
-    """Sequences to read.
-
-    Parameters
-    ----------
-    items
-        int64 `[B, T]`, padded on the right with 0.
-    lengths
-        int64 `[B]`.
-    at
-        Flat positions to read, int64 `[n]`.
-    """
+    """Sequences to read."""
 
     items: torch.Tensor
+    """int64 `[B, T]`, padded on the right with 0."""
     lengths: torch.Tensor
+    """int64 `[B]`."""
     at: torch.Tensor
+    """Flat positions to read, int64 `[n]`."""
 
 
 @dataclass(frozen=True, eq=False)
 class BranchRead:
-    """What a branch read at `n` positions.
-
-    Parameters
-    ----------
-    user
-        User vectors `[n, D]`: their inner products with items' vectors are the branch's scores, weighed.
-    encoded
-        What its encoder gave, `[n, d]`; None for a branch without one.
-    """
+    """Output of a branch at `n` positions."""
 
     user: torch.Tensor
+    """User vectors `[n, D]`: their inner products with item vectors are the branch's weighted scores."""
     encoded: torch.Tensor | None = None
+    """Output of the encoder, `[n, d]`; None for a branch without one."""
 
 
 class Branch(nn.Module, ABC):
-    """One view of the items, and how users meet it.
+    """One view of the items and the users.
 
-    A branch is made by `build`, with starting weights drawn from torch's generator in the order of its parts.
+    `build` makes it, with starting weights from torch's generator, drawn in the order of its parts.
     """
 
     settings_class: ClassVar[type[BranchSettings]] = BranchSettings
@@ -62,9 +49,9 @@ class Branch(nn.Module, ABC):
     reads_codes: ClassVar[bool] = False
     """Whether it knows items by their semantic IDs."""
     reads_text: ClassVar[bool] = False
-    """Whether it can't do without the items' text."""
+    """Whether it needs the items' text."""
     is_trained: ClassVar[bool] = True
-    """Whether it has weights to learn; one that has none takes no part in training."""
+    """Whether it has weights to learn; without any it takes no part in training."""
     refuses_new_items: ClassVar[str | None] = None
     """Why new items can't be placed, or None where they can."""
 
@@ -75,15 +62,12 @@ class Branch(nn.Module, ABC):
     def build(cls, settings: BranchSettings, model: BranchModelSettings, features: ItemFeatures) -> Self:
         """Make the branch.
 
-        Raises
-        ------
-        ConfigError
-            If it needs codes or text that the catalogue does not have.
+        Raises `ConfigError` if it needs codes or text that the catalogue does not have.
         """
 
     @abstractmethod
     def forward(self, sequences: Sequences, intent: Intent | None) -> BranchRead:
-        """Read histories; `intent` is there where a branch of the model fuses codes."""
+        """Read histories; `intent` is None unless a branch of the model fuses codes."""
 
     @abstractmethod
     def items(self, items: torch.Tensor) -> BranchItems:
@@ -107,5 +91,5 @@ class Branch(nn.Module, ABC):
         """Take over the weights of the same branch over fewer items, and place the new items behind them."""
 
     def reasons(self, items: Sequence[int], history: Sequence[int]) -> list[list[Reason]]:
-        """What in a history speaks for each of some items, by index; the strongest first."""
+        """Reasons in a history for each of some items, by index; the strongest first."""
         return [[] for _ in items]

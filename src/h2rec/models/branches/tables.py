@@ -1,6 +1,6 @@
-"""Branches whose item is one static vector: the same that a history is read from and that scores are made with.
+"""Branches with one static vector an item, both to read histories and to score, as in SASRec.
 
-As in SASRec; what the kinds differ in is what the vector is made of, which is an `ItemTable`.
+The kinds differ in the `ItemTable` that makes the vector.
 """
 
 from typing import Self
@@ -21,17 +21,7 @@ from h2rec.models.warm_start import TextStart
 
 
 class TableBranch(Branch):
-    """A backbone over an item table.
-
-    Parameters
-    ----------
-    settings
-        Its settings.
-    model
-        The model's, where its own are null.
-    table
-        What items are made of.
-    """
+    """A backbone over an item table. Where its own settings are null, the model's apply."""
 
     def __init__(self, settings: BranchSettings, model: BranchModelSettings, table: ItemTable) -> None:
         super().__init__()
@@ -42,7 +32,6 @@ class TableBranch(Branch):
         self.cross_attention: CrossAttentionTie | None = None
 
     def forward(self, sequences: Sequences, intent: Intent | None) -> BranchRead:
-        """See `Branch.forward`."""
         entry = self.table(sequences.items)
         if self.cross_attention is not None and intent is not None:
             entry = self.cross_attention(entry, intent)
@@ -50,15 +39,12 @@ class TableBranch(Branch):
         return BranchRead(self.score.user_side(state), state)
 
     def items(self, items: torch.Tensor) -> DenseItems:
-        """See `Branch.items`."""
         return DenseItems(self.score.item_side(self.table(items)))
 
     def start(self, text: TextStart) -> None:
-        """See `Branch.start`."""
         self.table.start(text)
 
     def grow(self, smaller: Self, new: NewItems) -> None:
-        """See `Branch.grow`."""
         self.table.grow(smaller.table, new)
         self.encoder.load_state_dict(smaller.encoder.state_dict())
         if self.cross_attention is not None and smaller.cross_attention is not None:

@@ -14,10 +14,10 @@ from h2rec.models.protocol import LossTerm, UserStates
 from h2rec.models.ties.settings import TieSettings
 
 MOST_ITEMS = 512
-"""In-batch items that are compared, at most: memory is the square of this, whatever the catalogue."""
+"""Most items of a batch that are compared; memory grows with its square."""
 
 EVERY = 4
-"""One batch in so many computes the term."""
+"""Compute the term on one batch in this many."""
 
 
 class Alignment:
@@ -45,17 +45,14 @@ class Alignment:
         assert shared is not None
         assert features.train is not None
         self._shared = torch.from_numpy(shared).long()
-        counts = features.train.counts(features.item_count)
-        self._train_counts = torch.from_numpy(counts)
+        self._train_counts = torch.from_numpy(features.train.counts(features.item_count))
         window = settings.alignment.window
         self._neighbours = cooccurrence(features.train, features.item_count, window) if window else None
 
     def due(self, step: int) -> bool:
-        """See `OwnLoss.due`."""
         return step % self._every == 0
 
     def __call__(self, batch: Batch, states: UserStates, random: np.random.Generator) -> LossTerm:
-        """See `OwnLoss.__call__`."""
         settings = self._settings.alignment
         items = torch.unique(batch.targets[batch.targets > 0]).cpu().numpy()
         if len(items) > MOST_ITEMS:
@@ -64,8 +61,8 @@ class Alignment:
         rows = torch.from_numpy(items).to(batch.targets.device)
         hid = self._ids.table(rows)
         if settings.spare_head is not None:
-            passed = settings.spare_head / (settings.spare_head + self._train_counts[items, None])
-            hid = _with_gradient(hid, passed.to(hid))
+            share = settings.spare_head / (settings.spare_head + self._train_counts[items, None])
+            hid = _scale_gradient(hid, share.to(hid))
         value = multi_positive_info_nce(self._codes.sums(rows), hid, positives, self._settings.temperature)
         figures = {"positives_per_item": float(positives.sum()) / len(items), "items_compared": len(items)}
         return LossTerm(value, settings.beta * self._every, figures)
@@ -80,6 +77,6 @@ class Alignment:
         return positives
 
 
-def _with_gradient(values: torch.Tensor, passed: torch.Tensor) -> torch.Tensor:
-    """Return the values, of whose gradient only a share `passed` flows back."""
-    return values * passed + values.detach() * (1 - passed)
+def _scale_gradient(values: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
+    """Return the values; only a share of their gradient flows back."""
+    return values * share + values.detach() * (1 - share)

@@ -36,16 +36,13 @@ class MultiGranularityCrossAttention(nn.Module):
         alpha
             Level weights, `[B, T, L]`.
 
-        Returns
-        -------
-        torch.Tensor
-            ``MCA(h_t; {alpha_l e_t^l})``, `[B, T, d]`.
+        Returns ``MCA(h_t; {alpha_l e_t^l})``, `[B, T, d]`.
         """
         # [B, T, 1, d] x [B, T, L, d] -> [B, T, L]; alpha scales key and value alike:
         # k_l = W_k (alpha_l e_l) = alpha_l (W_k e_l).
         key = F.embedding(rows, self.key(table.vectors))
         scores = (self.query(hid).unsqueeze(2) * key).sum(-1) * alpha * hid.shape[-1] ** -0.5
-        # Over an inner dimension: it rounds otherwise than over the last one, and kept figures are of this form.
+        # Softmax over an inner dimension rounds otherwise than over the last; published figures are of this form.
         weights = scores.unsqueeze(-1).softmax(dim=2).squeeze(-1) * alpha
         return self.out(weighted_sum(rows, weights, self.value(table.vectors)))  # type: ignore[no-any-return]
 
@@ -67,11 +64,11 @@ class CrossAttentionTie(nn.Module):
         super().__init__()
         self.attention = MultiGranularityCrossAttention(dim)
         self.keeps_identity = keeps_identity
-        self._table = (table,)  # not a part of this module: its weights go by the branch's name
+        self._table = (table,)  # in a tuple: the table belongs to the branch of codes
         self.norms: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def forward(self, hid: torch.Tensor, intent: Intent) -> torch.Tensor:
         """What the encoder reads, `[B, T, d]`, for hash IDs `[B, T, d]`; keeps the mean norms of both parts."""
-        found: torch.Tensor = self.attention(hid, intent.rows, intent.alpha, self._table[0])
-        self.norms = (hid.detach().norm(dim=-1).mean(), found.detach().norm(dim=-1).mean())
-        return hid + found if self.keeps_identity else found
+        codes_read: torch.Tensor = self.attention(hid, intent.rows, intent.alpha, self._table[0])
+        self.norms = (hid.detach().norm(dim=-1).mean(), codes_read.detach().norm(dim=-1).mean())
+        return hid + codes_read if self.keeps_identity else codes_read

@@ -13,12 +13,9 @@ class FusionNetwork(nn.Module):
     The first layer is linear in the concatenated code vectors, so it is applied to the tables once and
     summed over an item's codes, instead of to every token.
 
-    Parameters
-    ----------
-    fusion
-        ``adaptive``: alpha from an item. ``equal``: fixed and equal. ``mean_history``: from the mean of the history.
-    intent
-        ``causal``: read at each position. ``last``: once, from the last item (the paper).
+    `fusion`: ``adaptive``: alpha from an item. ``equal``: fixed and equal. ``mean_history``: from the mean of the
+    history.
+    `intent`: ``causal``: read at each position. ``last``: once, from the last item (the paper).
     """
 
     def __init__(self, levels: int, dim: int, fusion: FusionName, intent: IntentName) -> None:
@@ -47,11 +44,9 @@ class FusionNetwork(nn.Module):
         features = self.features(table, rows)
         if self.fusion == "mean_history":
             features = running_mean(features)
-            if self.intent == "last":
-                features = at_last(features, lengths)
-        elif self.intent == "last":
+        if self.intent == "last":
             features = at_last(features, lengths)
-        elif mask_item is not None:
+        elif self.fusion != "mean_history" and mask_item is not None:
             features = at_visible(features, items, mask_item)
         return self(features).expand(rows.shape).contiguous()  # type: ignore[no-any-return]
 

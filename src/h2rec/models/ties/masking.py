@@ -11,37 +11,32 @@ from h2rec.models.protocol import LossTerm, UserStates
 from h2rec.models.ties.settings import TieSettings
 
 EVERY = 8
-"""One batch in so many computes the term."""
+"""Compute the term on one batch in this many."""
 
 
 class Masking:
     """InfoNCE between the states of a batch's users and those of their masked views.
 
-    Parameters
-    ----------
-    branch, name
-        The branch of codes, and its name.
-    settings
-        The ties'.
+    `branch` and `name`: the branch of codes, and its name.
+    `settings`: the ties'.
     """
 
     name = "masking"
 
     def __init__(self, branch: CodesBranch, name: str, settings: TieSettings) -> None:
         self._branch = branch
-        self._of_branch = name
+        self._branch_name = name
         self._settings = settings
         self._every = 1 if settings.every_batch else EVERY
 
     def due(self, step: int) -> bool:
-        """See `OwnLoss.due`."""
         return step % self._every == 0
 
     def __call__(self, batch: Batch, states: UserStates, random: np.random.Generator) -> LossTerm:
-        """See `OwnLoss.__call__`; a user is read where the last target of the sequence is predicted."""
+        # Users are read where the last target of their sequence is predicted.
         assert states.alpha is not None
         reads = batch.targets > 0
-        plain = states.encoded[self._of_branch][reads.sum(1).cumsum(0) - 1]
+        plain = states.encoded[self._branch_name][reads.sum(1).cumsum(0) - 1]
         steps = torch.arange(reads.shape[1], device=reads.device)
         at = torch.where(reads, steps, -1).max(1).values
         level = self._level(states.alpha[torch.arange(len(at), device=at.device), at], random)

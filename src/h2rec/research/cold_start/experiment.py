@@ -149,7 +149,7 @@ def _compared(settings: ModelSettings) -> dict[str, ModelSettings]:
             "model: cold start is of a model with a branch of codes and one of hash IDs",
             "take the preset h2rec",
         )
-    return {"H2Rec": settings, "SASRec": settings.of_branches(_named(settings, "ids"))}
+    return {"H2Rec": settings, "SASRec": settings.only_branches(_named(settings, "ids"))}
 
 
 def _named(settings: ModelSettings, kind: str) -> list[str]:

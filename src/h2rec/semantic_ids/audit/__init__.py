@@ -82,10 +82,7 @@ def audit(
     item_ids
         Ids `[N]`, to name colliding items.
 
-    Raises
-    ------
-    SemanticIdError
-        If the parts do not fit together.
+    Raises `SemanticIdError` if the parts do not fit together.
     """
     for name, part in (("embeddings", embeddings), ("texts", texts), ("item ids", item_ids)):
         if part is not None and len(part) != len(semantic_ids):

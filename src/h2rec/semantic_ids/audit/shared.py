@@ -121,9 +121,7 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 def _distinct_contents(
-    rows: npt.NDArray[np.int64],
-    embeddings: Embeddings | None,
-    texts: Sequence[str] | None,
+    rows: npt.NDArray[np.int64], embeddings: Embeddings | None, texts: Sequence[str] | None
 ) -> int:
     # Items of one text are one content, and so are those of one embedding up to rounding. A group may hold a whole
     # catalogue, whose pairs are too many: what is the same to the letter goes first.

@@ -16,10 +16,7 @@ __all__ = ["QUANTIZERS", "create", "load_quantizer"]
 def create(settings: "SemanticIdSettings") -> "Quantizer":
     """Return the unfitted quantizer that the settings name.
 
-    Raises
-    ------
-    SemanticIdError
-        If the settings name a file of codes, which needs no quantizer.
+    Raises `SemanticIdError` if the settings name a file of codes, which needs no quantizer.
     """
     chosen = settings.quantizer
     if chosen.is_file:
@@ -30,12 +27,8 @@ def create(settings: "SemanticIdSettings") -> "Quantizer":
 def load_quantizer(folder: Path) -> "Quantizer":
     """Read a fitted quantizer of any kind.
 
-    Raises
-    ------
-    SemanticIdError
-        If the folder holds no quantizer of a known kind, or a damaged one.
-    DataError
-        If `quantizer.json` is missing or not JSON.
+    Raises `SemanticIdError` if the folder holds no quantizer of a known kind, or a damaged one; `DataError` if
+    `quantizer.json` is missing or not JSON.
     """
     from h2rec.semantic_ids.storage import load_parts
 

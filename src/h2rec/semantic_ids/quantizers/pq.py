@@ -38,18 +38,12 @@ class ProductQuantizer(Quantizer):
 
     @property
     def dimension(self) -> int:
-        """See `Quantizer.dimension`."""
         return len(self.mean)
 
     def learn(self, embeddings: Embeddings, seed: int, checkpoint: Checkpoint) -> None:
         """Learn the rotation and the codebooks; the checkpoint is not used.
 
-        Raises
-        ------
-        MissingExtraError
-            If faiss is not installed.
-        SemanticIdError
-            If the sizes do not fit the embeddings.
+        Raises `MissingExtraError` if faiss is not installed; `SemanticIdError` if the sizes do not fit the embeddings.
         """
         name, dimension = self.settings.name, embeddings.shape[1]
         if self.codebook_size & (self.codebook_size - 1):
@@ -92,7 +86,6 @@ class ProductQuantizer(Quantizer):
         self.mean, self.rotation = torch.from_numpy(mean), torch.from_numpy(rotation)
 
     def encode_points(self, points: Tensor) -> Tensor:
-        """See `Quantizer.encode_points`."""
         # Codes may lie so close that a rounding in float32, which differs between one item and many, decides.
         rotated = (points - self.mean.double()) @ self.rotation.double().T
         slices = zip(rotated.chunk(self.levels, dim=1), self.codebooks.double(), strict=True)
@@ -107,11 +100,9 @@ class ProductQuantizer(Quantizer):
         return rotated @ self.rotation + self.mean
 
     def tensors(self) -> Mapping[str, Tensor]:
-        """See `Quantizer.tensors`."""
         return {"mean": self.mean, "rotation": self.rotation, "codebooks": self.codebooks}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """See `Quantizer.restore`."""
         check_shapes(tensors, {"codebooks": (self.levels, self.codebook_size, None)})
         dimension = self.levels * tensors["codebooks"].shape[2]
         check_shapes(tensors, {"mean": (dimension,), "rotation": (dimension, dimension)})

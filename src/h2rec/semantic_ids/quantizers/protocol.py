@@ -28,12 +28,8 @@ class Quantizer(ABC):
     A fitted quantizer is frozen: `encode` of new items never changes the codes of old ones. A subclass says what it
     learns, how points become codes and back, and which tensors it is; the rest is here.
 
-    Parameters
-    ----------
-    settings
-        Its own settings.
-    levels, codebook_size
-        `L` and `K`.
+    `settings`: its own settings.
+    `levels` and `codebook_size`: `L` and `K`.
     """
 
     settings_class: ClassVar[type[QuantizerSettings]] = QuantizerSettings
@@ -76,10 +72,7 @@ class Quantizer(ABC):
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Take over what `tensors` gave.
 
-        Raises
-        ------
-        SemanticIdError
-            If they do not fit its sizes.
+        Raises `SemanticIdError` if they do not fit its sizes.
         """
 
     def fit(self, embeddings: Embeddings, *, seed: int = 0, checkpoint: Path | None = None) -> Self:
@@ -95,10 +88,7 @@ class Quantizer(ABC):
             File that a killed fit continues from, with the same result as an unbroken one on a CPU. A
             checkpoint of other settings, another seed or other embeddings is not used.
 
-        Raises
-        ------
-        SemanticIdError
-            For NaN rows, fewer distinct embeddings than codes, or a wrong shape.
+        Raises `SemanticIdError` for NaN rows, fewer distinct embeddings than codes, or a wrong shape.
         """
         check_embeddings(embeddings)
         check_enough_items(embeddings, max(self.codebook_sizes))
@@ -111,10 +101,7 @@ class Quantizer(ABC):
     def encode(self, embeddings: Embeddings) -> CodeArray:
         """Codes of embeddings `[n, m]`, int32 `[n, L]`.
 
-        Raises
-        ------
-        SemanticIdError
-            For NaN rows or another `m` than the quantizer was fitted on.
+        Raises `SemanticIdError` for NaN rows or another `m` than the quantizer was fitted on.
         """
         check_embeddings(embeddings, self.dimension)
         codes = [self.encode_points(torch.from_numpy(chunk)).numpy() for chunk in chunks(embeddings)]
@@ -125,10 +112,7 @@ class Quantizer(ABC):
 
         With `p < L` the first `p` levels are decoded.
 
-        Raises
-        ------
-        SemanticIdError
-            For a code out of range.
+        Raises `SemanticIdError` for a code out of range.
         """
         SemanticIds(codes, self.codebook_sizes[: codes.shape[1]])
         points: Embeddings = self.decode_codes(torch.from_numpy(codes.astype(np.int64))).numpy()

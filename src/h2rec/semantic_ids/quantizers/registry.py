@@ -1,12 +1,11 @@
 """Quantizers by name, and the settings that every one has."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
-from pydantic import BeforeValidator, SerializeAsAny
+from pydantic import SerializeAsAny
 
 from h2rec.registry import Registry
-from h2rec.settings import Settings
+from h2rec.settings import Settings, by_name
 
 if TYPE_CHECKING:
     from h2rec.semantic_ids.quantizers.protocol import Quantizer
@@ -37,15 +36,12 @@ class QuantizerSettings(Settings):
         return self.name.endswith(".json")
 
 
-def _of_its_name(value: Any) -> QuantizerSettings:
-    values = value.model_dump() if isinstance(value, QuantizerSettings) else value
-    values = {"name": values} if isinstance(values, str) else values
-    if not isinstance(values, Mapping) or not isinstance(values.get("name"), str):
-        raise ValueError("expected the name of a quantizer, or a mapping with its name")
-    is_file = QuantizerSettings(name=values["name"]).is_file
-    kind = QuantizerSettings if is_file else QUANTIZERS.get(values["name"]).settings_class
-    return kind.parse(values, source="semantic_ids.quantizer")
+def _settings_class(name: str) -> type[QuantizerSettings]:
+    is_file = QuantizerSettings(name=name).is_file
+    return QuantizerSettings if is_file else QUANTIZERS.get(name).settings_class
 
 
-NamedQuantizer = Annotated[SerializeAsAny[QuantizerSettings], BeforeValidator(_of_its_name)]
-"""Settings of the quantizer that a name, or a mapping with a name, stands for."""
+NamedQuantizer = Annotated[
+    SerializeAsAny[QuantizerSettings],
+    by_name(QuantizerSettings, _settings_class, what="quantizer", source="semantic_ids.quantizer"),
+]

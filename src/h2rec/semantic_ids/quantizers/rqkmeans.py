@@ -29,7 +29,6 @@ class RQKMeans(Quantizer):
 
     @property
     def dimension(self) -> int:
-        """See `Quantizer.dimension`."""
         return self.codebooks.shape[2]
 
     def learn(self, embeddings: Embeddings, seed: int, checkpoint: Checkpoint) -> None:
@@ -51,18 +50,14 @@ class RQKMeans(Quantizer):
         self.codebooks = fit_jointly(points, codebooks)
 
     def encode_points(self, points: Tensor) -> Tensor:
-        """See `Quantizer.encode_points`."""
         return residual_codes(points, self.codebooks)
 
     def decode_codes(self, codes: Tensor) -> Tensor:
-        """See `Quantizer.decode_codes`."""
         return sum_of_codes(codes, self.codebooks)
 
     def tensors(self) -> Mapping[str, Tensor]:
-        """See `Quantizer.tensors`."""
         return {"codebooks": self.codebooks}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """See `Quantizer.restore`."""
         check_shapes(tensors, {"codebooks": (self.levels, self.codebook_size, None)})
         self.codebooks = tensors["codebooks"]

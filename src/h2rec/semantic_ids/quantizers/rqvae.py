@@ -38,7 +38,6 @@ class RQVAE(Quantizer):
 
     @property
     def dimension(self) -> int:
-        """See `Quantizer.dimension`."""
         return len(self.network.mean)
 
     def learn(self, embeddings: Embeddings, seed: int, checkpoint: Checkpoint) -> None:
@@ -50,19 +49,15 @@ class RQVAE(Quantizer):
         self.network = network.requires_grad_(False)
 
     def encode_points(self, points: Tensor) -> Tensor:
-        """See `Quantizer.encode_points`."""
         return self.network.encode(points)
 
     def decode_codes(self, codes: Tensor) -> Tensor:
-        """See `Quantizer.decode_codes`."""
         return self.network.decode(codes)
 
     def tensors(self) -> Mapping[str, Tensor]:
-        """See `Quantizer.tensors`."""
         return self.network.state_dict()
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """See `Quantizer.restore`."""
         check_shapes(tensors, {"mean": (None,), "codebooks": (self.levels, self.codebook_size, None)})
         with torch.device("meta"):  # takes no memory for what is claimed
             network = RQVAENetwork(

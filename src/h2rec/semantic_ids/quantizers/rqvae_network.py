@@ -50,12 +50,8 @@ class LinearWithCorrection(nn.Module):
 class RQVAENetwork(nn.Module):
     """Encoder, `L` codebooks `[K, d]` and decoder, with the scaling of the embeddings built in.
 
-    Parameters
-    ----------
-    dimension, latent
-        Sizes of the embeddings `m` and of the codes' vectors `d`.
-    levels, codebook_size
-        `L` and `K`.
+    `dimension` and `latent`: sizes of the embeddings `m` and of the codes' vectors `d`.
+    `levels` and `codebook_size`: `L` and `K`.
     """
 
     mean: Tensor

@@ -22,10 +22,7 @@ _KINDS: dict[str, type[TextEncoder]] = {
 def build_encoder(settings: TextSettings, device: str | None = None) -> TextEncoder:
     """Make the encoder that the settings name, on a device; it may still need `fit`.
 
-    Raises
-    ------
-    ConfigError
-        For a file of ready embeddings, which is no encoder of texts.
+    Raises `ConfigError` for a file of ready embeddings, which is no encoder of texts.
     """
     if settings.precomputed:
         raise ConfigError(f"text.encoder: {settings.encoder} holds ready embeddings and can't embed texts")
@@ -37,10 +34,7 @@ def build_encoder(settings: TextSettings, device: str | None = None) -> TextEnco
 def load_encoder(folder: Path) -> TextEncoder:
     """Restore any encoder from what its `save` wrote; nothing in the folder is executed.
 
-    Raises
-    ------
-    DataError
-        If the folder is damaged or of an unknown kind.
+    Raises `DataError` if the folder is damaged or of an unknown kind.
     """
     description = read_json(folder / "encoder.json")
     kind = description.get("kind") if isinstance(description, dict) else None

@@ -105,10 +105,7 @@ def model_files(folder: Path) -> list[Path]:
 def check_model(name: str, folder: Path) -> None:
     """Refuse a model that could make its loader run code, read a pickle or look elsewhere.
 
-    Raises
-    ------
-    ConfigError
-        At the first thing that is not known to be harmless.
+    Raises `ConfigError` at the first thing that is not known to be harmless.
     """
     if not (folder / "config.json").is_file():
         raise ConfigError(f"text.encoder: {folder} is no sentence-transformers model (it has no config.json)")
@@ -137,10 +134,7 @@ def check_foreign(name: str, folder: Path) -> None:
 
     Nothing of it would be read. But who put it there wanted that it is, or lost a part that counts.
 
-    Raises
-    ------
-    ConfigError
-        For a file that could hold a pickle or code, or a link.
+    Raises `ConfigError` for a file that could hold a pickle or code, or a link.
     """
     for path in sorted(folder.rglob("*")):
         if path.is_symlink() or not (path.is_dir() or path.suffix in _SUFFIXES):

@@ -19,17 +19,10 @@ _OTHER_RUNTIMES = ("onnx/*", "openvino/*")
 def model_folder(name: str) -> Path:
     """Find a model's files, fetching them from the hub where they are neither in a wheel nor a folder.
 
-    Parameters
-    ----------
-    name
-        `minilm`, a folder, or a name on the hub.
+    `name`: `minilm`, a folder, or a name on the hub.
 
-    Raises
-    ------
-    MissingExtraError
-        If the hub's client is not installed.
-    ConfigError
-        If the model can't be had, or is refused by `check_model`.
+    Raises `MissingExtraError` if the hub's client is not installed; `ConfigError` if the model can't be had, or is
+    refused by `check_model`.
     """
     if name == MINILM:
         wheel = importlib.util.find_spec(_MINILM_WHEEL)

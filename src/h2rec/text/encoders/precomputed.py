@@ -22,12 +22,8 @@ Rows = npt.NDArray[np.integer]
 class PrecomputedEncoder:
     """Stands where embeddings came ready-made; it can't embed anything itself.
 
-    Parameters
-    ----------
-    file
-        Name of the file that they came from.
-    fingerprint
-        Hash of the embeddings.
+    `file`: name of the file that they came from.
+    `fingerprint`: hash of the embeddings.
     """
 
     def __init__(self, file: str, fingerprint: str) -> None:
@@ -61,10 +57,7 @@ class PrecomputedEncoder:
     def encode(self, texts: Sequence[str]) -> NoReturn:
         """Refuse.
 
-        Raises
-        ------
-        ConfigError
-            Always: there is no model to embed new text with.
+        Raises `ConfigError` always: there is no model to embed new text with.
         """
         raise ConfigError(
             f"{len(texts)} texts can't be embedded: the embeddings came ready-made from {self.file}",
@@ -80,10 +73,7 @@ class PrecomputedEncoder:
     def load(cls, folder: Path) -> Self:
         """Read what `save` wrote.
 
-        Raises
-        ------
-        DataError
-            If the file is missing or damaged.
+        Raises `DataError` if the file is missing or damaged.
         """
         description = read_json(folder / "encoder.json")
         try:
@@ -100,24 +90,17 @@ def read_precomputed(
     Rows go by id where a list of ids stands beside the file (`NAME.ids.txt`, an id a line, or
     `NAME.ids.json`, a list); else they are in the order of the item file.
 
-    Parameters
-    ----------
-    item_ids
-        The catalogue's ids in index order, `[N]`.
-    item_file_index
-        For every row of the item file the index (1..N) of its item, 0 for none. Without it the rows
-        must be the catalogue's.
+    `item_ids`: the catalogue's ids in index order, `[N]`.
+    `item_file_index`: for every row of the item file the index (1..N) of its item, 0 for none. Without it the rows
+    must be the catalogue's.
 
     Returns
     -------
     vectors, has_vector, encoder
         float32 `[N, m]`, zeros where there is no row for an item; bool `[N]`; what stands for the encoder.
 
-    Raises
-    ------
-    DataError
-        For a file that is missing, damaged, holds objects (a pickle), NaN or infinity, or has another
-        number of rows than there are items or ids.
+    Raises `DataError` for a file that is missing, damaged, holds objects (a pickle), NaN or infinity, or has another
+    number of rows than there are items or ids.
     """
     stored = read_matrix(path)
     ids = _read_ids(path)
@@ -142,10 +125,7 @@ def read_precomputed(
 def read_matrix(path: Path) -> npt.NDArray[Any]:
     """Map a `.npy` of embeddings from disk, `[items, m]`.
 
-    Raises
-    ------
-    DataError
-        If it is missing, damaged, holds objects (a pickle), or is no matrix of numbers.
+    Raises `DataError` if it is missing, damaged, holds objects (a pickle), or is no matrix of numbers.
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file", "expected a .npy of embeddings, a row an item")

@@ -25,12 +25,8 @@ _TOKENS_A_BATCH = 512
 class SentenceEncoder:
     """A pretrained sentence encoder; nothing is loaded before it is needed.
 
-    Parameters
-    ----------
-    name
-        `minilm`, the folder of a model, or a name on the hub.
-    device
-        Where it runs; None takes a GPU where there is one.
+    `name`: `minilm`, the folder of a model, or a name on the hub.
+    `device`: where it runs; None takes a GPU where there is one.
     """
 
     def __init__(self, name: str, *, device: str | None = None) -> None:
@@ -150,12 +146,8 @@ class SentenceEncoder:
     def load(cls, folder: Path) -> Self:
         """Read what `save` wrote; the weights are checked and loaded at the first `encode`.
 
-        Raises
-        ------
-        DataError
-            If the description is damaged, or names a model that is not in the folder.
-        ConfigError
-            If the folder holds more than a model's plain data, or the model is refused.
+        Raises `DataError` if the description is damaged, or names a model that is not in the folder; `ConfigError` if
+        the folder holds more than a model's plain data, or the model is refused.
         """
         path = folder / "encoder.json"
         description = read_json(path)

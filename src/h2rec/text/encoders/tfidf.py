@@ -24,10 +24,7 @@ class TfidfEncoder:
 
     A text none of whose words was seen in `fit` is embedded as zeros.
 
-    Parameters
-    ----------
-    dim
-        Size of the embedding; less where the catalogue has fewer texts or words.
+    `dim`: size of the embedding; less where the catalogue has fewer texts or words.
     """
 
     def __init__(self, dim: int) -> None:
@@ -69,10 +66,7 @@ class TfidfEncoder:
     def fit(self, texts: Sequence[str]) -> Self:
         """Learn words, their weights and the main directions.
 
-        Raises
-        ------
-        DataError
-            If the texts hold no words.
+        Raises `DataError` if the texts hold no words.
         """
         vectorizer = _vectorizer()
         try:
@@ -106,10 +100,7 @@ class TfidfEncoder:
     def load(cls, folder: Path) -> Self:
         """Read what `save` wrote.
 
-        Raises
-        ------
-        DataError
-            If a file is missing, damaged, or does not fit the other.
+        Raises `DataError` if a file is missing, damaged, or does not fit the other.
         """
         description = read_json(folder / "encoder.json")
         path = folder / "encoder.safetensors"
@@ -148,9 +139,4 @@ def _main_directions(weights: Any, dim: int) -> npt.NDArray[np.float32]:
 
 def _vectorizer(words: list[str] | None = None) -> Any:
     # Words of one letter count: they tell sizes and models apart.
-    return TfidfVectorizer(
-        sublinear_tf=True,
-        analyzer=words_of,
-        vocabulary=words,
-        dtype=np.float32,
-    )
+    return TfidfVectorizer(sublinear_tf=True, analyzer=words_of, vocabulary=words, dtype=np.float32)
