@@ -15,6 +15,7 @@ from h2rec.models.branches.protocol import Branch, BranchRead, Sequences
 from h2rec.models.features import ItemFeatures, NewItems
 from h2rec.models.protocol import BranchVectors, OwnLoss, Reason, SequenceModel, UserStates, positions_read
 from h2rec.models.settings import BranchModelSettings, ModelSettings
+from h2rec.models.sparse_scores import SparseScores
 from h2rec.models.ties.alignment import Alignment
 from h2rec.models.ties.cross_attention import CrossAttentionTie
 from h2rec.models.ties.masking import Masking
@@ -108,6 +109,16 @@ class BranchModel(SequenceModel):
             for branch, read in zip(self.branch_list(), reads, strict=True)
         ]
         return tuple(own for own, _ in pairs), tuple(shared for _, shared in pairs)
+
+    @property
+    def recent_items(self) -> int:
+        return max(type(branch).recent_items for branch in self.branch_list())
+
+    def counted(self, recent: torch.Tensor) -> dict[str, SparseScores]:
+        scores = {
+            name: b.counted(recent) for name, b in zip(self.branch_names, self.branch_list(), strict=True)
+        }
+        return {name: sparse for name, sparse in scores.items() if sparse is not None}
 
     def start(self, text: TextStart) -> None:
         for branch in self.branch_list():

@@ -16,6 +16,7 @@ from h2rec.batching.sequences import Batch, Objective
 from h2rec.models.branch_items import BranchItems, DenseItems
 from h2rec.models.features import ItemFeatures, NewItems
 from h2rec.models.settings import ModelSettings
+from h2rec.models.sparse_scores import SparseScores
 from h2rec.models.warm_start import TextStart
 
 BranchVectors = tuple[torch.Tensor, ...]
@@ -124,6 +125,15 @@ class SequenceModel(nn.Module, ABC):
         """Scores of each position's target, `[n]` a branch, and of items that all share, `[n, M]` a branch."""
         own = paired_branch_scores(states.vectors, self.item_vectors(targets))
         return own, branch_scores(states.vectors, self.item_vectors(items))
+
+    @property
+    def recent_items(self) -> int:
+        """Latest items of a history that `counted` looks at; 0 where every score is an inner product."""
+        return 0
+
+    def counted(self, recent: torch.Tensor) -> dict[str, SparseScores]:
+        """Weighted scores of the branches that have no vectors, by name; see `Branch.counted`."""
+        return {}
 
     def start(self, text: TextStart) -> None:
         """Start tables from the items' text, where the model has tables that can."""

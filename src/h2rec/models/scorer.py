@@ -1,10 +1,12 @@
 """Scores of whole catalogues for histories, for ranking and retrieval."""
 
+import numpy as np
 import torch
 
 from h2rec.batching.sequences import history_batch
 from h2rec.data.histories import Histories, IntArray
 from h2rec.models.protocol import BranchVectors, SequenceModel, UserStates
+from h2rec.models.sparse_scores import SparseScores
 
 
 class CatalogueScorer:
@@ -40,13 +42,23 @@ class CatalogueScorer:
             # In place: a branch's scores are as large as the sum.
             for items, user in others:
                 total += items.scores(user)
-            return total.T
+            scores = total.T
+            for sparse in self.counted(histories, rows).values():
+                sparse.add_to(scores)
+            return scores
 
     def branch_scores(self, histories: Histories, rows: IntArray) -> list[torch.Tensor]:
         """Weighted score of every branch, `[n, N + 1]` each."""
         users = self._users(histories, rows)
         with torch.inference_mode():
-            return [items.scores(user).T for items, user in zip(self.branches, users, strict=True)]
+            scores = [items.scores(user).T for items, user in zip(self.branches, users, strict=True)]
+            for name, sparse in self.counted(histories, rows).items():
+                sparse.add_to(scores[self.model.branch_names.index(name)])
+            return scores
+
+    def counted(self, histories: Histories, rows: IntArray) -> dict[str, SparseScores]:
+        """Weighted scores of the branches that have no vectors, by name."""
+        return counted(self.model, histories.select(rows)) if self.model.recent_items else {}
 
     def _users(self, histories: Histories, rows: IntArray) -> BranchVectors:
         items, lengths = history_batch(histories, rows, self.model.max_length, self.model.mask_item)
@@ -55,3 +67,13 @@ class CatalogueScorer:
         with torch.inference_mode():
             states: UserStates = self.model(items, lengths, reads)
         return states.vectors
+
+
+def counted(model: SequenceModel, histories: Histories) -> dict[str, SparseScores]:
+    """What the branches without vectors score for the latest items of histories, by name."""
+    items, lengths = histories.padded(np.arange(len(histories)), model.recent_items)
+    # Padded on the right, the latest item last; they are asked for the other way round.
+    places = lengths[:, None] - 1 - np.arange(items.shape[1])
+    recent = np.where(places >= 0, np.take_along_axis(items, np.maximum(places, 0), axis=1), 0)
+    with torch.inference_mode():
+        return model.counted(torch.from_numpy(recent).to(model.device))

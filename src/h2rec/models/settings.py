@@ -66,9 +66,19 @@ class ModelSettings(Settings):
         return tuple(self.weights)
 
     @property
-    def fixed_weights(self) -> frozenset[str]:
-        """Branches whose weights are not chosen on validation: the last trained one, and untrained ones."""
-        return frozenset(self.weights) - set(self.trained_branches[:-1])
+    def counted_branches(self) -> tuple[str, ...]:
+        """Branches that learn nothing and score what followed a user's latest items, in order."""
+        return ()
+
+    @property
+    def weighed_branches(self) -> tuple[tuple[str, ...], ...]:
+        """Branches whose weights are chosen on validation, in groups that are chosen together.
+
+        The last trained branch is the measure of all others; without one, the first counted branch is.
+        """
+        trained = self.trained_branches
+        groups = trained[:-1], self.counted_branches if trained else self.counted_branches[1:]
+        return tuple(group for group in groups if group)
 
     @property
     def popularity_branch(self) -> str | None:
@@ -206,6 +216,10 @@ class BranchModelSettings(EncoderSettings):
     @property
     def trained_branches(self) -> tuple[str, ...]:
         return tuple(n for n, branch in self.branches.items() if BRANCHES.get(branch.kind).is_trained)
+
+    @property
+    def counted_branches(self) -> tuple[str, ...]:
+        return tuple(name for name, kind in self.kinds.items() if BRANCHES.get(kind).recent_items)
 
     @property
     def popularity_branch(self) -> str | None:

@@ -46,8 +46,7 @@ class BlendSettings(Settings):
 
 def has_choice(settings: ModelSettings, blend: BlendSettings) -> bool:
     """Whether a model has branches whose weights can be chosen."""
-    chosen = set(settings.weights) - settings.fixed_weights
-    return blend.fit and bool(chosen or _open_popularity(settings))
+    return blend.fit and bool(settings.weighed_branches or _open_popularity(settings))
 
 
 def _open_popularity(settings: ModelSettings) -> str | None:
@@ -115,25 +114,32 @@ def fit_weights(
             for row in ranks
         ]
 
-    tried = [configured.weights, *_combinations(configured)]
-    measured = values(tried)
-    best = int(np.argmax([slice_values[part] for slice_values in measured]))
+    best = _in_the_sum(configured)
+    as_configured, *_ = values([configured.weights])
+    best_values, count = as_configured, 1
+    # In turns: all combinations of all branches would be too many. The first group once more, beside the others.
+    groups = configured.weighed_branches
+    for turn, names in enumerate([*groups, *groups[:1]] if len(groups) > 1 else groups):
+        tried = [configured.weights if turn == 0 else best, *_combinations(best, names)]
+        measured = values(tried)
+        place = int(np.argmax([slice_values[part] for slice_values in measured]))
+        best, best_values, count = tried[place], measured[place], count + len(tried) - 1
     result: dict[str, Any] = {
-        "weights": tried[best],
-        "value": measured[best][part],
-        "value_as_configured": measured[0][part],
-        "tried": len(tried),
+        "weights": best,
+        "value": best_values[part],
+        "value_as_configured": as_configured[part],
+        "tried": count,
         "selected_by": select,
     }
     popularity = _open_popularity(configured)
     if part == "overall" and popularity and in_head.any() and not in_head.all():
         alone = {name: float(name == last) for name in model.branch_names}
-        shares = [tried[best] | {popularity: weight} for weight in POPULARITY_WEIGHTS]
+        shares = [best | {popularity: weight} for weight in POPULARITY_WEIGHTS]
         last_alone, *shared = values([alone, *shares])
         place = _most_even(last_alone, shared)
         result["weights"] = shares[place]
         result["value"] = shared[place]["overall"]
-        result["balance"] = {"last_alone": last_alone, "sum": measured[best], "final": shared[place]}
+        result["balance"] = {"last_alone": last_alone, "sum": best_values, "final": shared[place]}
     return result
 
 
@@ -143,16 +149,17 @@ def _last_trained(settings: ModelSettings) -> str:
     return trained[-1] if trained else list(settings.weights)[-1]
 
 
-def _combinations(configured: ModelSettings) -> Iterator[Weights]:
-    def weights_of(name: str, weight: float) -> list[float]:
-        if name in configured.fixed_weights:
-            return [1.0] if name == _last_trained(configured) else [weight]
-        # A branch that weighs nothing has not been trained.
-        return list(WEIGHTS) if weight else [0.0]
+def _in_the_sum(configured: ModelSettings) -> Weights:
+    """The configured weights, with 1 for the last trained branch: the others are chosen beside it."""
+    return configured.weights | ({_last_trained(configured): 1.0} if configured.is_trained else {})
 
-    names = list(configured.weights)
-    grids = [weights_of(name, weight) for name, weight in configured.weights.items()]
-    yield from (dict(zip(names, weights, strict=True)) for weights in product(*grids))
+
+def _combinations(weights: Weights, names: Sequence[str]) -> Iterator[Weights]:
+    """All combinations of weights of some branches, beside the given ones of the others."""
+    # A branch that weighs nothing has not been trained.
+    grids = [WEIGHTS if weights[name] else (0.0,) for name in names]
+    for chosen in product(*grids):
+        yield weights | dict(zip(names, chosen, strict=True))
 
 
 def _most_even(alone: Mapping[str, float], shared: Sequence[Mapping[str, float]]) -> int:

@@ -14,6 +14,8 @@ BRANCHES: Registry[type["Branch"]] = Registry(
         "ids": "h2rec.models.branches.ids:IdsBranch",
         "codes": "h2rec.models.branches.codes:CodesBranch",
         "prefixes": "h2rec.models.branches.prefixes:PrefixesBranch",
+        "transitions": "h2rec.models.branches.transitions:TransitionsBranch",
+        "code_transitions": "h2rec.models.branches.transitions:CodeTransitionsBranch",
         "popularity": "h2rec.models.branches.popularity:PopularityBranch",
         "ids_and_codes": "h2rec.models.baselines.ids_and_codes:IdsAndCodesBranch",
         "ids_and_text": "h2rec.models.baselines.ids_and_text:IdsAndTextBranch",

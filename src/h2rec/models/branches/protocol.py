@@ -13,6 +13,7 @@ from h2rec.models.branches.settings import BranchSettings
 from h2rec.models.features import ItemFeatures, NewItems
 from h2rec.models.protocol import Intent, Reason
 from h2rec.models.settings import BranchModelSettings
+from h2rec.models.sparse_scores import SparseScores
 from h2rec.models.warm_start import TextStart
 
 
@@ -52,6 +53,8 @@ class Branch(nn.Module, ABC):
     """Whether it needs the items' text."""
     is_trained: ClassVar[bool] = True
     """Whether it has weights to learn; without any it takes no part in training."""
+    recent_items: ClassVar[int] = 0
+    """Latest items of a history that `counted` looks at; 0 for a branch whose scores are all inner products."""
     refuses_new_items: ClassVar[str | None] = None
     """Why new items can't be placed, or None where they can."""
 
@@ -82,6 +85,13 @@ class Branch(nn.Module, ABC):
         """
         own = (read.user * self.items(targets).vectors()).sum(-1)
         return own, read.user @ self.items(items).vectors().T
+
+    def counted(self, recent: torch.Tensor) -> SparseScores | None:
+        """Weighted scores of a branch that has no vectors, by the latest items `[n, m]`, the latest first, 0 for none.
+
+        None for any other branch. No score is negative.
+        """
+        return None
 
     def start(self, text: TextStart) -> None:
         """Start its tables from the items' text."""

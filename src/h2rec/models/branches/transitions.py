@@ -1,6 +1,5 @@
 """Transitions: what followed a user's latest items in training histories, between items and between code prefixes."""
 
-from collections.abc import Sequence
 from typing import ClassVar, Self
 
 import numpy as np
@@ -61,7 +60,6 @@ class TransitionsBranch(Branch):
         self.register_buffer("offsets", torch.from_numpy(table.offsets.astype(np.int64)))
         self.register_buffer("successors", torch.from_numpy(table.successors.astype(np.int64)))
         self.register_buffer("values", torch.from_numpy(table.values))
-        self.register_buffer("none", torch.zeros(0), persistent=False)
 
     @classmethod
     def build(cls, settings: BranchSettings, model: BranchModelSettings, features: ItemFeatures) -> Self:
@@ -105,6 +103,8 @@ class CodeTransitionsBranch(TransitionsBranch):
     settings_class: ClassVar[type[BranchSettings]] = CodeTransitionsSettings
     reads_codes = True
     nodes: torch.Tensor
+    members: torch.Tensor
+    member_offsets: torch.Tensor
 
     def __init__(self, settings: BranchSettings, table: TransitionTable, nodes: IntArray) -> None:
         super().__init__(settings, table)
@@ -151,7 +151,9 @@ def counted_or_stored(settings: BranchSettings, features: ItemFeatures, groups: 
         return TransitionTable(*stored)
     if features.train is None:
         empty = np.zeros(0, np.int64)
-        return TransitionTable(np.zeros(int(groups.max(initial=0)) + 2, np.int64), empty, empty.astype(np.float32))
+        return TransitionTable(
+            np.zeros(int(groups.max(initial=0)) + 2, np.int64), empty, empty.astype(np.float32)
+        )
     assert isinstance(settings, TransitionsSettings)
     return transition_table(
         features.train, groups, backward=settings.backward, popularity_power=settings.popularity_power
