@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from h2rec.data.splits import Holdout
@@ -38,8 +37,8 @@ class Evaluation:
     """Metrics and ranks of one holdout."""
 
     metrics: dict[str, Any]
-    """Protocol -> ``overall``, ``head``, ``tail``, ``head_by_popularity``, ``groups`` and ``apart`` (cases in no figure:
-    ``repeats`` that the rule excludes, and ``too_few_negatives``). Under ``full`` also ``exposure``, of the lists of
+    """Protocol -> ``overall``, ``head``, ``tail``, ``head_by_popularity``, ``groups`` and ``apart`` (not in figures:
+    ``repeats`` that the rule excludes, and cases with ``too_few_negatives``). Under ``full`` also ``exposure``, of the lists of
     all users. Plain values, ready for JSON; a metric of no cases is None."""
     ranks: pl.DataFrame
     """One row a case, in the order of the holdout: ``user`` (row in the data set), ``user_id`` if known, ``target``

@@ -66,8 +66,8 @@ def rank(
     progress
         Title of a progress bar; None shows none.
 
-    Raises `DataError` if the holdout names items that the scorer does not know. Warns if targets score NaN; they get the
-    worst rank.
+    Raises `DataError` if the holdout names items that the scorer does not know. Warns if targets score NaN, which
+    get the worst rank.
     """
     if settings.repeats == "auto":
         raise ValueError("repeats: auto is no rule to rank by, see Repeats.of")

@@ -66,12 +66,12 @@ class Repeats:
             reason = f"as the validation targets say ({MANY:.0%} {side})"
         if self.rule == "allowed":
             return (
-                f"{counts}. Items of a history are ranked and recommended as any other, {reason}; with evaluate.repeats: "
-                "excluded they never are, and these cases are in no figure"
+                f"{counts}. Items of a history are ranked and recommended as any other, {reason}; with "
+                "evaluate.repeats: excluded they never are, and these cases are in no figure"
             )
         return (
-            f"{counts}. Items of a history are never recommended, and these cases are set apart, in no figure, {reason}; "
-            "with evaluate.repeats: allowed they are ranked and recommended as any other"
+            f"{counts}. Items of a history are never recommended, and these cases are set apart, in no figure, "
+            f"{reason}; with evaluate.repeats: allowed they are ranked and recommended as any other"
         )
 
     def as_json(self) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Whether one model beats another: paired tests over users, on saved ranks.
 
 The unit is the user. Each user's metric is first averaged over the seeds: seeds of one user are not independent, and
-stacking them would make p-values too small. The test therefore holds for the mean over these seeds. The spread tells how
+stacking them would make p-values too small. So the test holds for the mean over these seeds. The spread shows how
 far single seeds lie apart.
 """
 

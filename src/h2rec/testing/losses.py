@@ -45,7 +45,7 @@ def compared(loss: RankingLoss, scale: float = 1.0) -> ComparedScores:
 
 
 def check_directions(loss: RankingLoss) -> None:
-    """Higher scores of targets lower the loss, those of negatives raise it; negatives equal to the target do not count."""
+    """Higher scores of targets lower the loss, those of negatives raise it; a negative that is the target does not."""
     for scale in (1.0, 80.0):
         scores = compared(loss, scale)
         value = loss(scores)

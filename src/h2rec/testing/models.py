@@ -217,7 +217,9 @@ def check_growth(model: SequenceModel, settings: ModelSettings) -> None:
     require_unchanged(lambda m: m.item_vectors(torch.arange(1, model.item_count + 1)), "item vectors")
     require_unchanged(lambda m: encode(m, ROWS).vectors, "user vectors")
     if model.mask_item is not None:
-        require_unchanged(lambda m: encode(m, [[3, 7, m.mask_item or 0]]).vectors, "user vectors at a masked item")
+        require_unchanged(
+            lambda m: encode(m, [[3, 7, m.mask_item or 0]]).vectors, "user vectors at a masked item"
+        )
     check_shapes(grown)
     recent = [len(ids), 3, len(ids) - 1]
     require(
