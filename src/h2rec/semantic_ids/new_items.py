@@ -24,7 +24,7 @@ class NewItems:
 
 
 def outlyingness(quantizer: Quantizer, embeddings: Embeddings) -> Floats:
-    """Share of the fitted catalogue that the codebooks describe better than embeddings `[n, m]`, float64 `[n]`, 0 to 1."""
+    """Share of the fitted catalogue that the codebooks describe better than each embedding, float64 `[n]`."""
     known = np.array(quantizer.error_quantiles)
     errors = quantizer.squared_errors(embeddings).astype(np.float64)
     # interp needs rising points; identical errors (an exactly described catalogue) give flat ones.
@@ -39,8 +39,8 @@ def encode_new(
     """Codes of new items `[n, m]` that fit beside those of the catalogue, whose codes do not change.
 
     `existing`: the catalogue's codes, as `tokenize` returned them.
-    `collisions`: as the catalogue was tokenized. ``suffix`` takes the first free suffix of the item's codes, or the last
-    one where all are taken (suffixes can't grow without training); ``reassign`` the nearest free tuple.
+    `collisions`: as the catalogue was tokenized. ``suffix`` takes the first free suffix of the codes, or the last one
+    where all are taken (suffixes can't grow without training); ``reassign`` the nearest free tuple.
 
     Raises `SemanticIdError` if the existing codes were made otherwise than by this quantizer and treatment, or no
     tuple is free.

@@ -40,8 +40,8 @@ FEWEST_TO_REVIVE = 32
 class Fitting:
     """One fit of an RQ-VAE, from a started network to a trained one.
 
-    Its state is the network, started by `rqvae_start.start`, the optimizer and the epoch number. Random streams are named
-    by the epoch, so that a resumed fit equals an unbroken one.
+    Its state is the network, started by `rqvae_start.start`, the optimizer and the epoch number. Random streams are
+    named by the epoch, so that a resumed fit equals an unbroken one.
     """
 
     def __init__(self, network: RQVAENetwork, epochs: int, seed: int, checkpoint: Checkpoint) -> None:

@@ -41,5 +41,7 @@ def principal_components(embeddings: Embeddings, dimensions: int, seed: int) -> 
 
     solver = "covariance_eigh" if len(embeddings) > 2 * embeddings.shape[1] else "full"
     pca = PCA(dimensions, svd_solver=solver).fit(sample_rows(embeddings, PCA_SAMPLE, seed))
-    mean, directions = (np.ascontiguousarray(array, dtype=np.float32) for array in (pca.mean_, pca.components_))
+    mean, directions = (
+        np.ascontiguousarray(array, dtype=np.float32) for array in (pca.mean_, pca.components_)
+    )
     return torch.from_numpy(mean), torch.from_numpy(directions)
