@@ -26,9 +26,9 @@ class Repeats:
     """How repeats are treated in one data set."""
 
     rule: RepeatRule
-    """What figures, lists and servers follow."""
+    """The rule for figures, lists and servers."""
     data_rule: RepeatRule
-    """What the data call for. It decides which epoch a training keeps, so that no training depends on the setting."""
+    """The rule by the data alone. It selects the epoch of a training, which so does not depend on the setting."""
     setting: RepeatSetting
     """The setting that chose the rule."""
     valid: int

@@ -1,4 +1,4 @@
-"""Residual arithmetic: a point as a sum of codes, one level after the other. No learning, no files.
+"""Residual arithmetic: a point as a sum of codes, level by level.
 
 Source: residual quantization as in RQ-VAE (Lee et al. 2022) and TIGER (Rajput et al. 2023), section 3.1.
 """
@@ -19,7 +19,7 @@ def nearest_codes(points: Tensor, codebook: Tensor) -> Tensor:
 
 
 def residual_codes(points: Tensor, codebooks: Codebooks) -> Tensor:
-    """Codes of points `[n, d]`, int64 `[n, L]`: each level quantizes what the levels before it left over.
+    """Codes of points `[n, d]`, int64 `[n, L]`: each level quantizes the residual of the levels before.
 
     A level reads no later codebook, so a prefix of codes does not depend on the number of levels.
     """

@@ -1,4 +1,4 @@
-"""Quantizers and half-done fits on disk: safetensors for numbers, JSON for the rest, nothing executable."""
+"""Quantizers and unfinished fits on disk: safetensors for numbers, JSON for the rest, nothing executable."""
 
 import logging
 from collections.abc import Mapping
@@ -115,7 +115,7 @@ class Checkpoint:
             _save_tensors(self.path, tensors, metadata | {"hash": _hash_of(metadata, tensors)})
 
     def load(self) -> tuple[int, dict[str, Tensor]] | None:
-        """Read what `save` wrote for the same fit, or None where there is none, or a damaged one."""
+        """Read what `save` wrote for the same fit; None if there is nothing, or it is damaged."""
         if self.path is None or not self.path.exists():
             return None
         try:

@@ -1,4 +1,4 @@
-"""Contract tests for parts of other packages: give each check what a configuration would say.
+"""Contract tests for parts of other packages; each check takes what a configuration says.
 
 ::
 

@@ -73,6 +73,6 @@ def check_mean(loss: RankingLoss) -> None:
         hit = scores.hit[:, scores.hit[0] == place].clone()
         hit[0] = 0
         row = slice(place, place + 1)
-        sides = {"positive": scores.positive[row], "others": scores.others[row]}
-        each.append(loss(replace(scores, **sides, targets=scores.targets[row], hit=hit)))
+        positive, others, targets = scores.positive[row], scores.others[row], scores.targets[row]
+        each.append(loss(replace(scores, positive=positive, others=others, targets=targets, hit=hit)))
     require_close(loss(scores), torch.stack(each).mean(), "the loss is not the mean over the positions")

@@ -68,7 +68,7 @@ def check_forms(quantizer: Quantizer, embeddings: Embeddings) -> None:
 
 
 def check_errors(quantizer: Quantizer, embeddings: Embeddings) -> None:
-    """Codes say something of the embeddings; the error quantiles are those of the fitted catalogue."""
+    """Codes hold some of the variance; the error quantiles are those of the fitted catalogue."""
     errors = quantizer.squared_errors(embeddings)
     share = float(errors.mean()) / variance(embeddings)
     require(share < 1, f"reconstructions leave {share:.0%} of the variance: their mean alone leaves 100%")

@@ -20,7 +20,7 @@ class NoiseSettings(Settings):
     """drop: no text at all; swap: the chosen items exchange their texts among themselves; replace: each gets the text
     of any other item, which then occurs twice."""
     share: float = Field(ge=0, le=1)
-    """Share of the catalogue whose text is spoiled; 0 is the text as it is."""
+    """Share of the catalogue whose text is spoiled."""
 
 
 def text_sources(settings: NoiseSettings, item_count: int) -> npt.NDArray[np.int64]:

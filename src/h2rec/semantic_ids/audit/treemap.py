@@ -40,7 +40,7 @@ def _worst(row: list[float], side: float) -> float:
 
 
 def _place(row: list[float], frame: Rectangle) -> tuple[list[Rectangle], Rectangle]:
-    """Lay a row of areas along the frame's shorter side; return it and what is left of the frame."""
+    """Lay a row of areas along the frame's shorter side; return it and the rest of the frame."""
     if frame.height > frame.width:
         tiles, rest = _place(row, _turned(frame))
         return [_turned(tile) for tile in tiles], _turned(rest)
