@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from h2rec.models.features import ItemFeatures, Vectors
+from h2rec.models.features import ItemFeatures
+from h2rec.models.nearest_groups import Vectors
 from h2rec.semantic_ids.codes import CodeArray
 
 logger = logging.getLogger(__name__)

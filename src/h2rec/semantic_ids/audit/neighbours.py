@@ -55,7 +55,8 @@ def _cosines(embeddings: Embeddings, first: Rows, second: Rows) -> npt.NDArray[n
     left, right = np.asarray(embeddings[first]), np.asarray(embeddings[second])
     lengths = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
     products: npt.NDArray[np.float64] = (left * right).sum(axis=1, dtype=np.float64)
-    return np.divide(products, np.maximum(lengths, np.finfo(np.float32).tiny))
+    products /= np.maximum(lengths, np.finfo(np.float32).tiny)
+    return products
 
 
 def _pairs_within(group: Rows, stream: np.random.Generator) -> tuple[Rows, Rows] | None:
