@@ -4,9 +4,9 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, SerializeAsAny, field_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny
 
 from h2rec.claims import holds_nothing_but
 from h2rec.errors import BundleError, ConfigError, DataError
@@ -30,7 +30,7 @@ class Manifest(Settings):
     """Version of this layout; a reader refuses others."""
     h2rec: str
     """Version of the software that wrote it."""
-    model: SerializeAsAny[ModelSettings]
+    model: Annotated[SerializeAsAny[ModelSettings], BeforeValidator(parse_model)]
     """The model's settings."""
     item_count: int = Field(ge=1)
     """Number of items, N."""
@@ -46,11 +46,6 @@ class Manifest(Settings):
     """SHA-256 of every other file, by path inside the bundle."""
     provenance: dict[str, Any]
     """Where the model comes from."""
-
-    @field_validator("model", mode="before")
-    @classmethod
-    def _of_its_name(cls, value: Any) -> Any:
-        return parse_model(value)
 
 
 def is_bundle(folder: Path) -> bool:
