@@ -140,7 +140,7 @@ def our_figures(pipeline: Pipeline) -> tuple[np.ndarray, dict[str, object]]:
     stage, epochs = pipeline.train_stage, pipeline.config.train.epochs
     took = {
         "seconds_per_epoch": stage.seconds / epochs,
-        "cpu_seconds_per_epoch": stage.made["cpu_seconds"] / epochs,
+        "cpu_seconds_per_epoch": stage.origin["cpu_seconds"] / epochs,
     }
     pipeline.evaluated()
     ranks = pl.read_parquet(pipeline.out / "ranks.parquet").filter(split="test")["rank_full"]

@@ -84,11 +84,11 @@ def holds_nothing_but(folder: Path, names: Sequence[str] | set[str]) -> bool:
 
 def files_in(folder: Path) -> set[str]:
     """Relative names of all files and links in a folder, at any depth."""
-    found = set()
+    names = set()
     for at, folders, files in os.walk(folder):
         links = [name for name in folders if (Path(at) / name).is_symlink()]
-        found |= {(Path(at) / name).relative_to(folder).as_posix() for name in (*files, *links)}
-    return found
+        names |= {(Path(at) / name).relative_to(folder).as_posix() for name in (*files, *links)}
+    return names
 
 
 def absolute(path: Path) -> Path:

@@ -21,10 +21,10 @@ class H2RecError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # By what it says, not by what its class asks for: an error comes whole out of another process.
-        return _told_again, (type(self), self.message, self.hint)
+        return _rebuild, (type(self), self.message, self.hint)
 
 
-def _told_again(kind: type[H2RecError], message: str, hint: str | None) -> H2RecError:
+def _rebuild(kind: type[H2RecError], message: str, hint: str | None) -> H2RecError:
     error = kind.__new__(kind)
     H2RecError.__init__(error, message, hint)
     return error

@@ -36,7 +36,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     path = absolute(path)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
-        with _refusals_told(path):
+        with _as_storage_error(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
             _open_to_others(temporary)
@@ -71,7 +71,7 @@ def atomic_folder(path: Path, ours: Ours = _nothing) -> Iterator[Path]:
     path = claim_folder(path, ours)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
-        with _refusals_told(path):
+        with _as_storage_error(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary.mkdir()
             yield temporary
@@ -104,16 +104,16 @@ def left_overs(folder: Path) -> list[Path]:
 
 
 @contextmanager
-def _refusals_told(path: Path) -> Iterator[None]:
+def _as_storage_error(path: Path) -> Iterator[None]:
     """Turn what the system refuses into an error for the user; any other error stays what it is."""
     try:
         yield
     except (OSError, SafetensorError, pl.exceptions.PolarsError) as error:
         # safetensors and polars tell the system's errors by their text alone.
-        told, by_system, _ = str(error).partition(" (os error ")
+        message, by_system, _ = str(error).partition(" (os error ")
         if not isinstance(error, OSError) and not by_system:
             raise
-        reason = getattr(error, "strerror", None) or told.rpartition(": ")[2]
+        reason = getattr(error, "strerror", None) or message.rpartition(": ")[2]
         raise StorageError(
             f"can't write {path}: {reason}",
             "check free space and permissions and run the same command again: what was finished before is kept",
@@ -169,12 +169,12 @@ _JSON_WIDTH = 120
 
 def _json_lines(value: Any, indent: str = "") -> str:
     text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    parts = value.values() if isinstance(value, dict) else value
+    children = value.values() if isinstance(value, dict) else value
     if len(text) <= _JSON_WIDTH or not isinstance(value, dict | list | tuple):
         return text
-    if not any(isinstance(part, dict | list | tuple) for part in parts):
+    if not any(isinstance(part, dict | list | tuple) for part in children):
         return text
-    written = [_json_lines(part, f"{indent} ") for part in parts]
+    written = [_json_lines(part, f"{indent} ") for part in children]
     if isinstance(value, dict):
         written = [
             f"{json.dumps(str(key), ensure_ascii=False)}: {w}" for key, w in zip(value, written, strict=True)
@@ -230,9 +230,9 @@ def array_hash(array: npt.NDArray[Any]) -> str:
     return digest.hexdigest()
 
 
-def content_key(parts: Mapping[str, Any]) -> str:
+def content_key(values: Mapping[str, Any]) -> str:
     """Return a short key that changes when any part changes; parts are JSON values."""
-    canonical = json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str)
+    canonical = json.dumps(values, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 

@@ -29,12 +29,12 @@ def locked(path: Path, what: str, level: int = logging.INFO) -> Iterator[bool]:
         How loudly the log tells that it is waited for.
     """
     with ExitStack() as stack:
-        stream = _opened(path)
+        stream = _open(path)
         if stream is None:
             yield False
             return
         stack.enter_context(stream)
-        yield _taken(stream, what, level)
+        yield _acquire(stream, what, level)
 
 
 @contextmanager
@@ -57,7 +57,7 @@ def locked_by_process(path: Path, what: str, level: int = logging.INFO) -> Itera
                 del _held[path]
 
 
-def _opened(path: Path) -> IO[str] | None:
+def _open(path: Path) -> IO[str] | None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path.open("a")
@@ -67,7 +67,7 @@ def _opened(path: Path) -> IO[str] | None:
         return None
 
 
-def _taken(stream: IO[str], what: str, level: int) -> bool:
+def _acquire(stream: IO[str], what: str, level: int) -> bool:
     try:
         import fcntl
     except ImportError:

@@ -48,12 +48,12 @@ def read_strict_json(path: Path, largest: int | None = None) -> Any:
 
 
 def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    values = dict(pairs)
+    if len(values) < len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
         raise ValueError(f"key {twice[:80]!r} stands twice")
-    return found
+    return values
 
 
 def _no_number(text: str) -> Any:
@@ -87,26 +87,26 @@ def check_npy(path: Path, dtype: type[np.generic], shape: tuple[int | None, ...]
     """
     try:
         with path.open("rb") as stream:
-            found, fortran, kind = _npy_header(stream)
+            actual, fortran, kind = _npy_header(stream)
             start = stream.tell()
     except Exception as error:  # a header is parsed as Python: syntax errors, tokens, anything
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(f"{path}: not a plain .npy array ({reason[:200]})") from None
     if kind.hasobject:
         raise DataError(f"{path}: it holds Python objects, which are never read")
-    fits = len(found) == len(shape) and all(
+    fits = len(actual) == len(shape) and all(
         type(length) is int and length >= 0 and want in (None, length)
-        for want, length in zip(shape, found, strict=True)
+        for want, length in zip(shape, actual, strict=True)
     )
     if kind != np.dtype(dtype) or fortran or not fits:
         wanted = ", ".join("any" if want is None else f"{want:,}" for want in shape)
         raise DataError(
-            f"{path}: it holds {str(kind)[:80]} {str(list(found))[:80]}, not {np.dtype(dtype)} [{wanted}]"
+            f"{path}: it holds {str(kind)[:80]} {str(list(actual))[:80]}, not {np.dtype(dtype)} [{wanted}]"
         )
-    held, needed = path.stat().st_size - start, math.prod(found) * kind.itemsize
+    held, needed = path.stat().st_size - start, math.prod(actual) * kind.itemsize
     if held != needed:
         raise DataError(f"{path}: {held:,} bytes of numbers, where its header claims {needed:,}")
-    return found
+    return actual
 
 
 def _npy_header(stream: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

@@ -33,15 +33,15 @@ def cold_start_command(
     claim(folder)
     folder.mkdir(parents=True, exist_ok=True)
     log_to(folder / "cold_start.log")
-    found = cold_start(resolved, folder, share=share, seeds=numbers, stages=stages)
+    results = cold_start(resolved, folder, share=share, seeds=numbers, stages=stages)
     console = result_console()
     for title in SCOPES.values():
-        console.print(comparison_table(found, "cold start", title))
+        console.print(comparison_table(results, "cold start", title))
     levels = ", ".join(
-        f"{count} share {level}" for level, count in enumerate(found["shared_levels"]) if count
+        f"{count} share {level}" for level, count in enumerate(results["shared_levels"]) if count
     )
     console.print(
-        f"{found['withheld_items']} items withheld, {found['known_items']} known, {found['cases']} cases; "
+        f"{results['withheld_items']} items withheld, {results['known_items']} known, {results['cases']} cases; "
         f"leading codes in common with a known item: {levels}",
         soft_wrap=True,
     )

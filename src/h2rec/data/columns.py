@@ -168,9 +168,9 @@ def require_column(table: Table, part: str, wanted: str | None) -> str:
     DataError
         If it finds none; the setting that names the column is told.
     """
-    found = find_column(table, part, wanted)
-    if found is not None:
-        return found
+    column = find_column(table, part, wanted)
+    if column is not None:
+        return column
     hint = f"name it with data.columns.{part}; a file without a header needs one"
     if table.separator is not None:
         shown = {"\t": "a tab"}.get(table.separator, f"'{table.separator}'")
@@ -199,8 +199,8 @@ def time_like(table: Table, others: tuple[str, ...], is_time: pl.Expr) -> list[s
         if len(values := first[name].str.strip_chars().replace("", None).drop_nulls())
         and bool(values.to_frame("").select(is_time.all()).item())
     }
-    found = [name for name in columns if name in by_value or _TIME_LIKE.search(name)]
-    return found + [name for name in table.left_out if _TIME_LIKE.search(name.partition(" ")[0])]
+    likely = [name for name in columns if name in by_value or _TIME_LIKE.search(name)]
+    return likely + [name for name in table.left_out if _TIME_LIKE.search(name.partition(" ")[0])]
 
 
 def _names(table: Table) -> str:

@@ -67,13 +67,13 @@ def doubtful(ids: pl.Series, whose: str) -> list[str]:
     whose
         What they are ids of, such as users.
     """
-    found = []
+    doubts = []
     floats = ids.filter(ids.str.contains(_WHOLE_FLOAT))
     both = int(floats.str.replace(r"\.0+$", "").is_in(ids.implode()).sum()) if len(floats) else 0
     if both:
-        found.append(f"{both:,} {whose} are written both as whole numbers and with .0, and count as two")
+        doubts.append(f"{both:,} {whose} are written both as whole numbers and with .0, and count as two")
     if rounded := int(ids.str.contains(r"^\d(?:[.,]\d+)?[eE]\+\d+$").sum()):
-        found.append(
+        doubts.append(
             f"{rounded:,} {whose} are written as rounded numbers, such as 1.2E+17, and may be several"
         )
-    return found
+    return doubts

@@ -57,14 +57,14 @@ def read_items(
     if clash is not None:
         hint = f"rename it; the item id is read from '{id_column}'"
         raise DataError(f"{path}: a text field can't be called '{clash}'", hint)
-    parts = [
+    expressions = [
         identifier_reader(table, id_column)(pl.col(id_column)).alias("item_id"),
         names_nothing(pl.col(id_column)).alias("named_nothing"),
     ]
-    parts += [
+    expressions += [
         pl.when(~is_missing(pl.col(name))).then(pl.col(name).str.strip_chars()).alias(name) for name in fields
     ]
-    rows = table.collect(table.scan().select(parts)).with_row_index("file_row")
+    rows = table.collect(table.scan().select(expressions)).with_row_index("file_row")
     if rows.height == 0:
         raise DataError(f"{path}: a header and no rows")
     identified = rows.filter(pl.col("item_id").is_not_null())

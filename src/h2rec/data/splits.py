@@ -81,13 +81,13 @@ def split(dataset: Dataset, how: SplitName = "leave_one_out", *, test_share: flo
     DataError
         If no user can be evaluated.
     """
-    made = _leave_one_out(dataset) if how == "leave_one_out" else _by_time(dataset, test_share)
-    if len(made.test) == 0 or len(made.valid) == 0:
+    result = _leave_one_out(dataset) if how == "leave_one_out" else _by_time(dataset, test_share)
+    if len(result.test) == 0 or len(result.valid) == 0:
         raise DataError(
             "no user has enough interactions to be evaluated",
             "leave-one-out needs users with three or more; check the columns and the k-core setting",
         )
-    return made
+    return result
 
 
 def _leave_one_out(dataset: Dataset) -> Split:
@@ -98,9 +98,9 @@ def _leave_one_out(dataset: Dataset) -> Split:
     train = histories.shortened(held)
     last = histories.offsets[1:][evaluated] - 1
     kept = histories.select(evaluated)
-    one = np.ones(len(evaluated), dtype=np.int64)
-    valid = Holdout(evaluated, kept.shortened(2 * one), histories.items[last - 1])
-    test = Holdout(evaluated, kept.shortened(one), histories.items[last])
+    ones = np.ones(len(evaluated), dtype=np.int64)
+    valid = Holdout(evaluated, kept.shortened(2 * ones), histories.items[last - 1])
+    test = Holdout(evaluated, kept.shortened(ones), histories.items[last])
     return Split(train, valid, test, dataset.item_count)
 
 

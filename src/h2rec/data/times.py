@@ -45,7 +45,7 @@ def iso_time(text: pl.Expr) -> pl.Expr:
 
     Also as databases and programs write them: a blank before the time or the offset, `+00`, `UTC`, slashes.
     """
-    whole = (
+    normalized = (
         text.str.strip_chars()
         .str.replace(r"^(\d{4})/(\d{1,2})/(\d{1,2})", "${1}-${2}-${3}")
         .str.replace(r"\s*(?:[zZ]|UTC|GMT)$", "+00:00")
@@ -57,7 +57,7 @@ def iso_time(text: pl.Expr) -> pl.Expr:
         .str.replace(r"T(\d{1,2}:\d\d)($|[+-])", "T${1}:00${2}")
         .str.replace(r"(T[\d:.]+)$", "${1}+00:00")
     )
-    moment = whole.str.to_datetime(_ISO_FORMAT, strict=False, time_unit="us")
+    moment = normalized.str.to_datetime(_ISO_FORMAT, strict=False, time_unit="us")
     return moment.dt.epoch("us").cast(pl.Float64) / 1e6
 
 
@@ -115,10 +115,10 @@ def _formatted(time_format: str) -> Parser:
 
 
 def _day_or_month_first(table: Table, column: str) -> Parser:
-    parts = pl.col(column).str.extract_groups(_SLASHED).struct
+    fields = pl.col(column).str.extract_groups(_SLASHED).struct
     largest = table.collect(
         table.scan().select(
-            parts.field(name).cast(pl.Int64, strict=False).max().alias(name) for name in ("1", "2")
+            fields.field(name).cast(pl.Int64, strict=False).max().alias(name) for name in ("1", "2")
         )
     )
     first, second = largest.row(0)
@@ -199,5 +199,5 @@ def to_seconds(
 
 
 def _first(table: Table, column: str, condition: pl.Expr) -> tuple[str, str | None]:
-    found = table.first(column, condition)
-    return found if found is not None else (str(table.path), None)
+    row = table.first(column, condition)
+    return row if row is not None else (str(table.path), None)

@@ -163,10 +163,10 @@ class Bundle:
 def _identity(folder: Path) -> tuple[int, int] | None:
     """Tell one folder from another of its name."""
     try:
-        found = folder.stat()
+        status = folder.stat()
     except (OSError, ValueError):
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
 def write_bundle(folder: Path, parts: BundleParts) -> None:

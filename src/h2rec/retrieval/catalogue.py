@@ -97,10 +97,10 @@ class Catalogue:
 
     def find(self, text: str, limit: int) -> list[int]:
         """Indices of items whose id or text holds every word of a query, most popular first."""
-        found = pl.Series([True]).new_from_index(0, len(self))
+        matches = pl.Series([True]).new_from_index(0, len(self))
         for word in text.lower().split():
-            found &= self._lowered.str.contains(word, literal=True)
-        rows = found.arg_true().to_numpy().astype(np.int64) + 1
+            matches &= self._lowered.str.contains(word, literal=True)
+        rows = matches.arg_true().to_numpy().astype(np.int64) + 1
         best = np.argsort(-self.train_counts[rows], kind="stable")[:limit]
         items: list[int] = rows[best].tolist()
         return items
@@ -117,15 +117,15 @@ class Catalogue:
         if self.semantic_ids is None or len(prefix) >= self.semantic_ids.levels:
             raise DataError(f"a prefix of {len(prefix)} codes has nothing below it", "it is a whole tuple")
         following = self.semantic_ids.codes[rows, len(prefix)]
-        found = []
+        groups = []
         for code in np.unique(following).tolist():
             items = rows[following == code] + 1
             best = items[np.argsort(-self.train_counts[items], kind="stable")[:examples]]
-            found.append((code, items, best.tolist()))
-        titles = iter(self.titles([item for _, _, best in found for item in best]))
+            groups.append((code, items, best.tolist()))
+        titles = iter(self.titles([item for _, _, best in groups for item in best]))
         branches = [
             Branch(code, len(items), int(self.head[items].sum()), [next(titles) for _ in best])
-            for code, items, best in found
+            for code, items, best in groups
         ]
         return sorted(branches, key=lambda branch: -branch.items)
 

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 _USERS_AT_ONCE = 64
 
 BoolArray = npt.NDArray[np.bool_]
-Found = tuple[torch.Tensor, torch.Tensor]
+TopItems = tuple[torch.Tensor, torch.Tensor]
 
 
 class IndexSettings(Settings):
@@ -89,7 +89,7 @@ class ItemIndex:
 
     def search(
         self, users: torch.Tensor, k: int, exclude: Histories | None = None, allowed: BoolArray | None = None
-    ) -> Found:
+    ) -> TopItems:
         """List the best items of each user, best first; equal scores by item index.
 
         Parameters
@@ -116,22 +116,22 @@ class ItemIndex:
 
     def _scan(
         self, users: torch.Tensor, k: int, exclude: Histories | None, allowed: BoolArray | None
-    ) -> Found:
+    ) -> TopItems:
         closed = None if allowed is None else torch.from_numpy(~allowed)
-        found = []
+        batches = []
         for start in range(0, len(users), _USERS_AT_ONCE):
             rows = np.arange(start, min(start + _USERS_AT_ONCE, len(users)))
             banned = None if exclude is None else row_item_pairs(exclude.select(rows))
-            found.append(self._scan_parts(users[start : start + _USERS_AT_ONCE], k, banned, closed))
-        return torch.cat([items for items, _ in found]), torch.cat([values for _, values in found])
+            batches.append(self._scan_chunks(users[start : start + _USERS_AT_ONCE], k, banned, closed))
+        return torch.cat([items for items, _ in batches]), torch.cat([values for _, values in batches])
 
     @torch.inference_mode()
-    def _scan_parts(
-        self, users: torch.Tensor, k: int, banned: Found | None, closed: torch.Tensor | None
-    ) -> Found:
+    def _scan_chunks(
+        self, users: torch.Tensor, k: int, banned: TopItems | None, closed: torch.Tensor | None
+    ) -> TopItems:
         """List the best of each part of the catalogue, and the best of those."""
         best = []
-        for first, scores in self.scorer.parts(users):
+        for first, scores in self.scorer.score_chunks(users):
             real, stop = scores[:, 1:], first + scores.shape[1] - 1
             if first == 0:
                 real[:, 0] = -torch.inf  # the padding item
@@ -150,7 +150,9 @@ class ItemIndex:
         places, values = top_items(torch.nn.functional.pad(values, (1, 0)), k)
         return torch.nn.functional.pad(items, (1, 0)).gather(1, places), values
 
-    def _scan_few(self, users: torch.Tensor, k: int, exclude: Histories | None, allowed: BoolArray) -> Found:
+    def _scan_few(
+        self, users: torch.Tensor, k: int, exclude: Histories | None, allowed: BoolArray
+    ) -> TopItems:
         few = torch.from_numpy(np.flatnonzero(allowed))
         few = few[few > 0].expand(len(users), -1)
         return self._best_of(users, few, k, exclude)
@@ -162,7 +164,7 @@ class ItemIndex:
         k: int,
         exclude: Histories | None,
         allowed: BoolArray | None,
-    ) -> Found:
+    ) -> TopItems:
         longest = 0 if exclude is None else int(exclude.lengths.max(initial=0))
         wanted = k + longest
         candidates = approximate.search(users.numpy(), min(wanted, self.scorer.item_count), allowed)
@@ -170,7 +172,7 @@ class ItemIndex:
 
     def _best_of(
         self, users: torch.Tensor, candidates: torch.Tensor, k: int, exclude: Histories | None
-    ) -> Found:
+    ) -> TopItems:
         """Score candidates `[n, c]` exactly and list the best; candidate 0 stands for none."""
         # In index order, so that equal scores come by index; column 0 is passed over by `top_items`.
         padded = torch.nn.functional.pad(candidates.sort(dim=1).values, (1, 0))

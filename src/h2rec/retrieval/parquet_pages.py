@@ -62,7 +62,7 @@ def chunk_pages(data: memoryview, start: int, stop: int) -> ChunkPages:
 def _struct(data: memoryview, at: int, stop: int, depth: int) -> tuple[dict[int, Any], int]:
     if depth > _DEEPEST:
         raise ValueError
-    found: dict[int, Any] = {}
+    fields: dict[int, Any] = {}
     number = 0
     while True:
         if at >= stop:
@@ -70,12 +70,12 @@ def _struct(data: memoryview, at: int, stop: int, depth: int) -> tuple[dict[int,
         step, kind = data[at] >> 4, data[at] & 15
         at += 1
         if kind == 0:
-            return found, at
+            return fields, at
         if step:
             number += step
         else:
             number, at = _whole(data, at, stop)
-        found[number], at = _value(data, at, stop, kind, depth)
+        fields[number], at = _value(data, at, stop, kind, depth)
 
 
 def _value(data: memoryview, at: int, stop: int, kind: int, depth: int) -> tuple[Any, int]:

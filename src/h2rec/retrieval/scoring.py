@@ -37,10 +37,10 @@ class ItemScorer:
     def everything(self, users: torch.Tensor) -> torch.Tensor:
         """Scores of all items, `[n, N + 1]`, the padding item's in column 0, for users `[n, D]`."""
         with torch.inference_mode():
-            parts = [users @ block for block in self._blocks()]
-            return torch.cat(parts, dim=1)[:, : len(self.vectors)]
+            scores = [users @ block for block in self._blocks()]
+            return torch.cat(scores, dim=1)[:, : len(self.vectors)]
 
-    def parts(self, users: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
+    def score_chunks(self, users: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
         """Scores of all items, some at a time, so that what looks at them finds them in the processor's cache.
 
         Yields

@@ -44,8 +44,8 @@ class EncodedUsers:
     def usable(self) -> torch.Tensor:
         """Whether each user's numbers can be reckoned with, bool `[n]`."""
         # A comparison with NaN is false.
-        found = (self.vectors.abs() < LARGEST_NUMBER).all(dim=1)
-        return found if self.alpha is None else found & self.alpha.isfinite().all(dim=1)
+        usable = (self.vectors.abs() < LARGEST_NUMBER).all(dim=1)
+        return usable if self.alpha is None else usable & self.alpha.isfinite().all(dim=1)
 
 
 class LastState(nn.Module):
@@ -86,8 +86,8 @@ class UserEncoder:
         """Encode histories, each at least one row; an empty one is encoded as padding alone."""
         model, rows = self._model, np.arange(len(histories))
         with torch.inference_mode():
-            found = self._run(*history_batch(histories, rows, model.max_length, model.mask_item))
-        return EncodedUsers(found[0], found[1] if len(found) > 1 else None)
+            outputs = self._run(*history_batch(histories, rows, model.max_length, model.mask_item))
+        return EncodedUsers(outputs[0], outputs[1] if len(outputs) > 1 else None)
 
 
 def _frozen(plain: LastState) -> Run | None:
@@ -105,8 +105,8 @@ def _frozen(plain: LastState) -> Run | None:
 
     def run(items: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """As a function: of a traced module torch keeps a class for each of its parts for good."""
-        found: tuple[torch.Tensor, ...] = plain(items, lengths)
-        return found
+        outputs: tuple[torch.Tensor, ...] = plain(items, lengths)
+        return outputs
 
     try:
         with warnings.catch_warnings(), torch.no_grad(), _own_compilation_unit():
@@ -115,7 +115,7 @@ def _frozen(plain: LastState) -> Run | None:
             traced: Run = torch.jit.trace(run, inputs[0], check_trace=False)
             for example in inputs:
                 pairs = zip(traced(*example), plain(*example), strict=True)
-                if not all(torch.equal(found, expected) for found, expected in pairs):
+                if not all(torch.equal(output, expected) for output, expected in pairs):
                     return None
     except Exception:  # what a model can't do in a trace is raised as anything
         return None

@@ -197,12 +197,12 @@ def _ranks(
             for first in range(0, len(users), few):
                 rows = users[first : first + few]
                 targets = torch.from_numpy(cases.targets[rows].astype(np.int64)).to(scorer.device)
-                parts = [part[first : first + few].contiguous() for part in scored]
+                branch_scores = [part[first : first + few].contiguous() for part in scored]
                 if repeats == "excluded" and negatives is None:
                     # In the branch that no blend leaves out.
-                    drop_excluded(parts[model.branch_names.index(last)], cases.histories.select(rows))
-                for place, of_branches in enumerate(factors):
-                    scores = _added(parts, of_branches)
+                    drop_excluded(branch_scores[model.branch_names.index(last)], cases.histories.select(rows))
+                for place, branch_factors in enumerate(factors):
+                    scores = _weighted_sum(branch_scores, branch_factors)
                     if negatives is None:
                         ranked = full_ranks(scores, targets)
                     else:
@@ -217,9 +217,9 @@ def _factors(model: SequenceModel, weights: Weights) -> list[float]:
     return [weights[name] / own if own else 0.0 for name, own in pairs]
 
 
-def _added(parts: Sequence[torch.Tensor], factors: Sequence[float]) -> torch.Tensor:
-    total = parts[0] * factors[0]
-    for part, factor in zip(parts[1:], factors[1:], strict=True):
+def _weighted_sum(branch_scores: Sequence[torch.Tensor], factors: Sequence[float]) -> torch.Tensor:
+    total = branch_scores[0] * factors[0]
+    for part, factor in zip(branch_scores[1:], factors[1:], strict=True):
         if factor:
             total.add_(part, alpha=factor)
     return total

@@ -52,7 +52,7 @@ class RunConfig(Settings):
 
     @field_validator("model", mode="before")
     @classmethod
-    def _of_its_name(cls, value: Any) -> Any:
+    def _parse_model(cls, value: Any) -> Any:
         return parse_model(value, default="branches")
 
     @classmethod
@@ -67,7 +67,7 @@ class RunConfig(Settings):
             raise ConfigError(message, error.hint) from None
 
     @classmethod
-    def whole(cls, values: Mapping[str, Any], *, source: str = "configuration") -> Self:
+    def parse_resolved(cls, values: Mapping[str, Any], *, source: str = "configuration") -> Self:
         """Validate the values of a whole configuration, as `model_dump` gives them, without those of a preset."""
         import_plugins(_modules(values), source=f"{source}: plugins")
         return super().parse(values, source=source)
@@ -116,10 +116,10 @@ class RunConfig(Settings):
         """Write the resolved configuration as YAML, unless the file says so already; read again it is the same."""
         values = self.model_dump(mode="json")
         # What the preset has and this configuration has not is left out by name.
-        of_preset = preset_values(self.preset).get("model", {}).get("branches", {})
+        preset_branches = preset_values(self.preset).get("model", {}).get("branches", {})
         if "branches" in values["model"]:
             values["model"]["branches"] |= dict.fromkeys(
-                of_preset.keys() - values["model"]["branches"].keys()
+                preset_branches.keys() - values["model"]["branches"].keys()
             )
         with suppress(ConfigError):
             if read_yaml(path) == values:

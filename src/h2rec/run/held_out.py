@@ -65,8 +65,8 @@ def check_held_out(
         if selecting != FULL:
             short = too_few(cases, split.item_count, sampled_negatives(selecting), rule)
             cases = cases.select(np.flatnonzero(~short))
-        of_head = head[cases.targets]
-        if (part == "head" and not of_head.any()) or (part == "tail" and of_head.all()):
+        in_head = head[cases.targets]
+        if (part == "head" and not in_head.any()) or (part == "tail" and in_head.all()):
             raise ConfigError(
                 f"train.select: no validation item is of the {part}",
                 "select by overall, or set data.head_share",

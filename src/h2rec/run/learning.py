@@ -143,9 +143,9 @@ class Learning(Tokenization):
         settings = _selection_settings(self.config.evaluate, select, rule)
 
         def validate() -> dict[str, float]:
-            found = self._evaluate(model, cases, settings, shown=False).metrics
+            metrics = self._evaluate(model, cases, settings, shown=False).metrics
             return {
-                name: metric_value(found, name) for name in dict.fromkeys([select, "full.overall.hit@100"])
+                name: metric_value(metrics, name) for name in dict.fromkeys([select, "full.overall.hit@100"])
             }
 
         return validate
@@ -154,12 +154,12 @@ class Learning(Tokenization):
         """Carry the pipeline out up to the finished model and return its selection metric on validation."""
         if self.blend is not None:
             return float(self.blend["value"])
-        found = read_json(self.train_stage.folder / "training.json")["best_value"]
+        value = read_json(self.train_stage.folder / "training.json")["best_value"]
         rule = self.repeats.rule
         # A model that is not trained was not validated on the way, and a training is by the data's own rule.
-        if found is None or rule != self.repeats.of_data:
-            found = self._validator(self.model, rule)()[self.config.train.select]
-        return float(found)
+        if value is None or rule != self.repeats.of_data:
+            value = self._validator(self.model, rule)()[self.config.train.select]
+        return float(value)
 
     @cached_property
     def blend(self) -> dict[str, Any] | None:
@@ -179,7 +179,7 @@ class Learning(Tokenization):
             # What weighs nothing has no scores that could be weighed.
             popularity = config.model.popularity_branch
             weighed = config.model.with_weights({popularity: 1.0} if popularity else {})
-            found = fit_weights(
+            result = fit_weights(
                 self._trained(weighed),
                 config.model,
                 self._selecting_cases(self.repeats.rule),
@@ -188,10 +188,10 @@ class Learning(Tokenization):
                 repeats=self.repeats.rule,
                 seed=EVALUATION_SEED,
             )
-            write_json(folder / "blend.json", found)
+            write_json(folder / "blend.json", result)
 
-        found: dict[str, Any] = read_json(self.stage("blend", depends, work).folder / "blend.json")
-        return found
+        result: dict[str, Any] = read_json(self.stage("blend", depends, work).folder / "blend.json")
+        return result
 
     @property
     def model_settings(self) -> ModelSettings:

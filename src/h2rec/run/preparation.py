@@ -91,10 +91,10 @@ class Preparation:
     @cached_property
     def repeats(self) -> Repeats:
         """Whether items of a user's history are candidates."""
-        found = Repeats.of(self.split, self.config.evaluate.repeats)
-        if found.any:
-            logger.warning("%s", found.told())
-        return found
+        repeats = Repeats.of(self.split, self.config.evaluate.repeats)
+        if repeats.any:
+            logger.warning("%s", repeats.told())
+        return repeats
 
     @cached_property
     def text_fields(self) -> list[str] | None:

@@ -18,10 +18,10 @@ _FOLDER = files("h2rec.run") / "presets"
 
 def preset_names() -> list[str]:
     """Names of all presets: what most users want first, then by name."""
-    found = sorted(
+    names = sorted(
         path.name.removesuffix(".yaml") for path in _FOLDER.iterdir() if path.name.endswith(".yaml")
     )
-    return [*_ORDER, *(name for name in found if name not in _ORDER)]
+    return [*_ORDER, *(name for name in names if name not in _ORDER)]
 
 
 def preset_title(name: str) -> str:

@@ -50,7 +50,7 @@ class Stage:
         What it took when it was done.
     reused
         Whether it was there already.
-    made
+    origin
         Where it comes from, whoever made it: command, commit, machine, date and ``cpu_seconds``.
     """
 
@@ -59,7 +59,7 @@ class Stage:
     folder: Path
     seconds: float
     reused: bool
-    made: Mapping[str, Any]
+    origin: Mapping[str, Any]
 
 
 def stage_key(name: str, depends_on: Mapping[str, Any], version: str) -> str:
@@ -96,10 +96,10 @@ class StageStore:
         with locked(self.root / f".{folder.name}.lock", f"stage {name}") as alone:
             if alone:
                 sweep(folder)
-            return self._known(name, key, folder) or self._made(name, key, depends_on, folder, work)
+            return self._find(name, key, folder) or self._make(name, key, depends_on, folder, work)
 
     @staticmethod
-    def _known(name: str, key: str, folder: Path) -> Stage | None:
+    def _find(name: str, key: str, folder: Path) -> Stage | None:
         if not (folder / RECORD).exists():
             return None
         try:
@@ -108,9 +108,9 @@ class StageStore:
             logger.warning("%s: %s; it is made again", name, error.message)
             return None
         logger.info("%s: reused (%s)", name, folder.name)
-        return Stage(name, key, folder, stage["seconds"], reused=True, made=stage["made"])
+        return Stage(name, key, folder, stage["seconds"], reused=True, origin=stage["made"])
 
-    def _made(
+    def _make(
         self,
         name: str,
         key: str,
@@ -126,21 +126,21 @@ class StageStore:
             with metered(cost):
                 work(fresh)
             seconds = time.perf_counter() - started
-            made = origin() | {"cpu_seconds": spent(cost)}
+            source = origin() | {"cpu_seconds": spent(cost)}
             write_record(
                 fresh,
                 {
                     "stage": name,
                     "key": key,
                     "seconds": seconds,
-                    "made": made,
+                    "made": source,
                     "depends_on": dict(depends_on),
                 },
             )
         _checked.add(folder.resolve())
         cost.unlink(missing_ok=True)
         logger.info("%s: done in %.1f s (%s)", name, seconds, folder.name)
-        return Stage(name, key, folder, seconds, reused=False, made=made)
+        return Stage(name, key, folder, seconds, reused=False, origin=source)
 
 
 def is_stage(folder: Path) -> bool:
@@ -150,9 +150,9 @@ def is_stage(folder: Path) -> bool:
 
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:
     """Write `stage.json`: the record, the hashes of all other files, and a hash of both."""
-    files = {name: told for name, told in folder_hashes(folder).items() if name != RECORD}
-    whole = {**record, "files": files}
-    write_json(folder / RECORD, whole | {"hash": content_key(whole)})
+    files = {name: digest for name, digest in folder_hashes(folder).items() if name != RECORD}
+    contents = {**record, "files": files}
+    write_json(folder / RECORD, contents | {"hash": content_key(contents)})
 
 
 def read_stage(folder: Path) -> dict[str, Any]:
@@ -174,8 +174,8 @@ def read_stage(folder: Path) -> dict[str, Any]:
         or not isinstance(record.get("seconds"), int | float)
     ):
         raise DataError(f"{folder / RECORD} is damaged, or of older software")
-    files, told = record.get("files"), record.pop("hash", None)
-    if not isinstance(files, dict) or told != content_key(record):
+    files, digest = record.get("files"), record.pop("hash", None)
+    if not isinstance(files, dict) or digest != content_key(record):
         raise DataError(f"{folder / RECORD} was changed after it was written")
     if folder.resolve() not in _checked:
         _move_out(folder, files_in(folder) - {*files, RECORD})

@@ -43,8 +43,8 @@ def apart(block: Mapping[str, Any]) -> str:
         "too_few_negatives": "whose users leave too few negatives",
     }
     counts = block.get("apart", {})
-    told = [f"{counts[name]:,} {why}" for name, why in reasons.items() if counts.get(name)]
-    return f"without {' and '.join(told)}" if told else ""
+    phrases = [f"{counts[name]:,} {why}" for name, why in reasons.items() if counts.get(name)]
+    return f"without {' and '.join(phrases)}" if phrases else ""
 
 
 def _number(value: float | None) -> str:

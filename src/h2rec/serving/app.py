@@ -54,7 +54,7 @@ def create_app(service: Service) -> FastAPI:
     app.mount("/explorer", StaticFiles(directory=EXPLORER), name="explorer")
     app.add_api_route("/", _explorer, include_in_schema=False)
     if service.settings.token is not None:
-        _tell_of_token(app)
+        _declare_token(app)
     return app
 
 
@@ -89,9 +89,9 @@ def _overloaded(request: Request, _: Exception) -> Response:
 def _not_understood(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     # The values themselves are not repeated: they may be long, or no valid text.
-    found = [f"{'.'.join(map(str, entry['loc']))}: {entry['msg']}" for entry in error.errors()[:5]]
+    messages = [f"{'.'.join(map(str, entry['loc']))}: {entry['msg']}" for entry in error.errors()[:5]]
     status = 400 if any(entry["type"] == "json_invalid" for entry in error.errors()) else 422
-    return plain({"error": "; ".join(found)}, status)
+    return plain({"error": "; ".join(messages)}, status)
 
 
 def _http_error(_: Request, error: Exception) -> Response:
@@ -101,12 +101,12 @@ def _http_error(_: Request, error: Exception) -> Response:
     return answer
 
 
-def _tell_of_token(app: FastAPI) -> None:
+def _declare_token(app: FastAPI) -> None:
     """Say in the OpenAPI document that a bearer token is needed."""
-    made = app.openapi
+    make_document = app.openapi
 
     def with_token() -> dict[str, Any]:
-        document = made()
+        document = make_document()
         schemes = document.setdefault("components", {}).setdefault("securitySchemes", {})
         schemes["bearer"] = {"type": "http", "scheme": "bearer"}
         document["security"] = [{"bearer": []}]

@@ -139,23 +139,23 @@ class Gate:
         declared = _header(scope, b"content-length")
         if declared.isdigit() and int(declared) > self.settings.max_body:
             return None
-        parts, size = [], 0
+        chunks, size = [], 0
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise _GoneError
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
+            chunks.append(message.get("body", b""))
+            size += len(chunks[-1])
             if size > self.settings.max_body:
                 return None
             if not message.get("more_body", False):
                 break
-        return b"".join(parts)
+        return b"".join(chunks)
 
 
 def _header(scope: Scope, name: bytes) -> bytes:
-    found: bytes = next((value for key, value in scope["headers"] if key == name), b"")
-    return found
+    first: bytes = next((value for key, value in scope["headers"] if key == name), b"")
+    return first
 
 
 def _carries(scope: Scope, token: str) -> bool:

@@ -154,9 +154,9 @@ def _check(body: schemas.RecommendBody, settings: ServeSettings) -> None:
     _at_most("filter", body.filter.size(), settings.max_filter)
 
 
-def _at_most(name: str, found: int, most: int) -> None:
-    if found > most:
-        raise DataError(f"{name}: {found} is more than {most}")
+def _at_most(name: str, count: int, most: int) -> None:
+    if count > most:
+        raise DataError(f"{name}: {count} is more than {most}")
 
 
 def _listed(catalogue: Catalogue, items: list[int]) -> list[dict[str, Any]]:

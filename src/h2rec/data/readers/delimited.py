@@ -69,8 +69,8 @@ def open_tsv(path: Path, separator: str | None = None) -> Table:
 
 
 def _open_plain(path: Path, wanted: str | None, usual: str) -> Table:
-    lines_before, first, told = _first_lines(path)
-    separator = wanted or told or _separator_of(path, first, usual)
+    lines_before, first, declared = _first_lines(path)
+    separator = wanted or declared or _separator_of(path, first, usual)
     quoted = separator != "\t" or plainly_quoted(path, separator, first, lines_before + 1)
     if separator == "\t" and quoted:
         logger.info("%s: its fields are quoted, and read so", path)
@@ -83,13 +83,13 @@ def _open_plain(path: Path, wanted: str | None, usual: str) -> Table:
 
 def _first_lines(path: Path) -> tuple[int, str, str | None]:
     """Return the lines before the header, the header's line, and the separator that Excel's line tells."""
-    told = None
+    declared = None
     for number, text in numbered_lines(path):
-        excel = _SEPARATOR_LINE.fullmatch(text) if told is None else None
+        excel = _SEPARATOR_LINE.fullmatch(text) if declared is None else None
         if excel is not None:
-            told = excel[1]
+            declared = excel[1]
         elif text.strip():
-            return number - 1, text, told
+            return number - 1, text, declared
     raise DataError(f"{path}: the file is empty", "the first line must name the columns")
 
 
@@ -224,18 +224,18 @@ def _quoted_fields(row: str, separator: str) -> Iterator[str]:
 
 def _numbered_rows(path: Path, dialect: Dialect) -> Iterator[tuple[int, int, str]]:
     """Yield first line, last line and text of every row: a line, or several where a quoted field goes on."""
-    parts: list[str] = []
+    lines: list[str] = []
     first, size, inside = 1, 0, False
     for number, text in numbered_lines(path):
         if number <= dialect.lines_before:
             continue
-        if not parts:
+        if not lines:
             first, size, inside = number, 0, False
-        parts.append(text)
+        lines.append(text)
         size += len(text)
         inside ^= dialect.quoted and text.count('"') % 2 == 1
         if not inside or size > LONGEST_ROW:
-            yield first, number, "".join(parts)
-            parts = []
-    if parts:
-        yield first, first + len(parts) - 1, "".join(parts)
+            yield first, number, "".join(lines)
+            lines = []
+    if lines:
+        yield first, first + len(lines) - 1, "".join(lines)

@@ -172,17 +172,17 @@ class QuoteCheck:
         with_quotes = np.diff(np.searchsorted(rows.quotes, ends), prepend=0) > 0
         self.fits &= bool((cells[with_quotes] == self._fields - 1).all())
         if self._shapes is None:
-            self._shapes = self._shapes_of(rows, outside)
+            self._shapes = self._column_shapes(rows, outside)
         inner = rows.line_ends[rows.inside[rows.line_ends]]
         if not len(inner):
             return
-        of_line = np.diff(np.searchsorted(rows.separators, rows.line_ends), prepend=0)
+        per_line = np.diff(np.searchsorted(rows.separators, rows.line_ends), prepend=0)
         last_lines = np.searchsorted(rows.line_ends, ends)
         for row in np.unique(np.searchsorted(ends, inner)).tolist():
             first = 0 if row == 0 else int(last_lines[row - 1]) + 1
             last = int(last_lines[row])
             # Most texts are told from rows here, by the separators of their lines alone.
-            if not np.isin(of_line[first : last + 1], (self._fields - 1, 0)).all():
+            if not np.isin(per_line[first : last + 1], (self._fields - 1, 0)).all():
                 continue
             lines = rows.data[rows.row_start(row) : int(ends[row])].splitlines()
             if all(self._is_row(line) for line in (*lines[1:-1], lines[0], lines[-1]) if line.strip()):
@@ -190,18 +190,18 @@ class QuoteCheck:
                 what = f"a quote opens here and closes in line {rows.first_line + last}, and what is between"
                 self._refuse(rows.line(opening), f"{what} looks like rows of the table")
 
-    def _shapes_of(self, rows: _Rows, outside: Places) -> list[int]:
+    def _column_shapes(self, rows: _Rows, outside: Places) -> list[int]:
         """Widest kind of value in each column of the first rows."""
         assert self._fields is not None
-        found = [0] * self._fields
+        shapes = [0] * self._fields
         for row, end in enumerate(rows.row_ends[:_ROWS_LOOKED_AT].tolist()):
             start = rows.row_start(row)
             first, last = np.searchsorted(outside, (start, end))
             cuts = [start - 1, *outside[first:last].tolist(), end]
             if len(cuts) == self._fields + 1 and rows.line(start) > self._header_lines:
                 values = (rows.data[left + 1 : right] for left, right in pairwise(cuts))
-                found = [max(kind, _shape(value)) for kind, value in zip(found, values, strict=True)]
-        return found
+                shapes = [max(kind, _shape(value)) for kind, value in zip(shapes, values, strict=True)]
+        return shapes
 
     def _is_row(self, line: bytes) -> bool:
         values = line.split(bytes([self._separator]))

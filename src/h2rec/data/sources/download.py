@@ -90,10 +90,10 @@ def _check(file: Path, url: str, md5: str | None, target: Path) -> None:
     if md5 is None:
         return
     with file.open("rb") as stream:
-        found = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-    if found != md5:
+        checksum = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    if checksum != md5:
         file.unlink()
-        raise DataError(f"{url}: the checksum is {found}, published is {md5}", _by_hand(url, target))
+        raise DataError(f"{url}: the checksum is {checksum}, published is {md5}", _by_hand(url, target))
 
 
 def _by_hand(url: str, path: Path) -> str:

