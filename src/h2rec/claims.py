@@ -17,10 +17,8 @@ def claim_folder(path: Path, ours: Ours) -> Path:
 
     It may where nothing is there, an empty folder, or what `ours` knows.
 
-    Raises
-    ------
-    H2RecError
-        If it is a file, a link, the folder that the process is in, or holds what h2rec did not write.
+    Raises `H2RecError` if it is a file, a link, the folder that the process is in, or holds what h2rec did not
+    write.
     """
     path = absolute(path)
     if path.is_symlink():
@@ -40,10 +38,7 @@ def claim_folder(path: Path, ours: Ours) -> Path:
 def claim_file(path: Path, ours: Ours) -> Path:
     """Return the absolute path of a file that may be overwritten, as it is not there or `ours` knows it.
 
-    Raises
-    ------
-    H2RecError
-        If it is a folder, a link, a device, or a file that h2rec did not write.
+    Raises `H2RecError` if it is a folder, a link, a device, or a file that h2rec did not write.
     """
     path = absolute(path)
     if path.is_symlink():
@@ -61,10 +56,7 @@ def claim_file(path: Path, ours: Ours) -> Path:
 def claim_names(folder: Path, names: Iterable[str], ours: Ours) -> None:
     """Refuse to write files or folders of some names into a folder where others have them already.
 
-    Raises
-    ------
-    H2RecError
-        If there is one, and `ours` does not know the folder; or if the folder is a file.
+    Raises `H2RecError` if there is one, and `ours` does not know the folder; or if the folder is a file.
     """
     folder = absolute(folder)
     if os.path.lexists(folder) and not folder.is_dir():

@@ -28,10 +28,7 @@ _LEFT_OVER = re.compile(r"\.[0-9a-f]{8}\.(partial|replaced)")
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a sibling path to write to; it takes the place of `path` only when the block ends well.
 
-    Raises
-    ------
-    StorageError
-        If it can't be written: a full disk, a folder without permission.
+    Raises `StorageError` if it can't be written: a full disk, a folder without permission.
     """
     path = absolute(path)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
@@ -56,17 +53,9 @@ def _nothing(_: Path) -> bool:
 def atomic_folder(path: Path, ours: Ours = _nothing) -> Iterator[Path]:
     """Yield a sibling folder to fill; it takes the place of `path` only when the block ends well.
 
-    Parameters
-    ----------
-    ours
-        Knows a folder that may be replaced, for what it holds; an empty one always may.
-
-    Raises
-    ------
-    H2RecError
-        If it would replace what h2rec did not write.
-    StorageError
-        If it can't be written: a full disk, a folder without permission.
+    `ours`: knows a folder that may be replaced, for what it holds; an empty one always may. Raises `H2RecError` if
+    it would replace what h2rec did not write. Raises `StorageError` if it can't be written: a full disk, a folder
+    without permission.
     """
     path = claim_folder(path, ours)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
@@ -184,13 +173,7 @@ def _json_lines(value: Any, indent: str = "") -> str:
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON.
-
-    Raises
-    ------
-    DataError
-        If the file is missing or is not JSON; the line is named.
-    """
+    """Read JSON. Raises `DataError` if the file is missing or is not JSON; the line is named."""
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))  # editors put a mark before it
     except FileNotFoundError:

@@ -136,10 +136,7 @@ class Registry(Generic[Part]):
 def import_plugins(modules: Iterable[str], *, source: str = "plugins") -> None:
     """Import modules, which register their parts while they are imported; each once in a process.
 
-    Raises
-    ------
-    ConfigError
-        Naming the first module that can't be imported, and the `source` that names it.
+    Raises `ConfigError`, naming the first module that can't be imported, and the `source` that names it.
     """
     for module in modules:
         if module in _started:

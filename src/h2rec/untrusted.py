@@ -18,15 +18,12 @@ RIGHT_TO_READ = "let the user who runs this read it: chmod -R a+rX FOLDER"
 def read_strict_json(path: Path, largest: int | None = None) -> Any:
     """Read JSON as its standard has it: UTF-8, finite numbers, and no key twice in one object.
 
+    Raises `DataError` if the file is missing, larger, or anything else.
+
     Parameters
     ----------
     largest
         Bytes that such a file has at most; None for any. What is read takes a small multiple of the file's size.
-
-    Raises
-    ------
-    DataError
-        If the file is missing, larger, or anything else.
     """
     try:
         size = path.stat().st_size
@@ -70,20 +67,13 @@ def _finite(text: str) -> float:
 def check_npy(path: Path, dtype: type[np.generic], shape: tuple[int | None, ...]) -> tuple[int, ...]:
     """Check that a `.npy` holds numbers of one type and shape, and exactly as many bytes as they need.
 
-    Parameters
-    ----------
-    shape
-        Lengths of the axes; None stands for any.
+    `shape`: lengths of the axes; None stands for any. Raises `DataError` if it is anything else; nothing but its
+    header was read.
 
     Returns
     -------
     tuple
         The whole shape.
-
-    Raises
-    ------
-    DataError
-        If it is anything else; nothing but its header was read.
     """
     try:
         with path.open("rb") as stream:
@@ -119,10 +109,7 @@ def _npy_header(stream: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]
 def read_finite_tensors(path: Path) -> dict[str, torch.Tensor]:
     """Read a safetensors file whose numbers are all numbers; its format holds no more than the file has.
 
-    Raises
-    ------
-    DataError
-        If it can't be read, or a tensor holds NaN or infinity.
+    Raises `DataError` if it can't be read, or a tensor holds NaN or infinity.
     """
     try:
         tensors = load_file(path)
@@ -136,13 +123,7 @@ def read_finite_tensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 def check_finite(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Refuse tensors that hold NaN or infinity.
-
-    Raises
-    ------
-    DataError
-        Naming the first.
-    """
+    """Refuse tensors that hold NaN or infinity. Raises `DataError`, naming the first."""
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise DataError(f"{path}: '{name[:80]}' holds NaN or infinity")

@@ -82,10 +82,7 @@ def make_app(arguments: Sequence[str]) -> typer.Typer:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; a user's mistake ends with its message and exit code 2.
 
-    Parameters
-    ----------
-    arguments
-        Words of the command line; None for those of the process.
+    `arguments`: words of the command line; None for those of the process.
     """
     warnings.showwarning = _show_warning
     words = list(sys.argv[1:] if arguments is None else arguments)

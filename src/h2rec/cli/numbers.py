@@ -6,10 +6,7 @@ from h2rec.errors import ConfigError
 def read_numbers(option: str, text: str) -> list[int]:
     """Read whole numbers and ranges of them, each once, in order.
 
-    Raises
-    ------
-    ConfigError
-        Naming the option, if there is anything else in the text.
+    Raises `ConfigError`, naming the option, if there is anything else in the text.
     """
     numbers: set[int] = set()
     for part in text.split(","):

@@ -112,18 +112,15 @@ def find_column(table: Table, part: str, wanted: str | None) -> str | None:
 
     Where several names are obvious, the best one is taken and the others are told.
 
+    Raises `DataError` if the configured column is not there (the file's columns and the nearest name are told), or
+    if two columns differ in case, blanks and the like alone.
+
     Parameters
     ----------
     part
         What the column means: user, item, timestamp, rating, or item_id in the item file.
     wanted
         The configured name.
-
-    Raises
-    ------
-    DataError
-        If the configured column is not there (the file's columns and the nearest name are told), or if two
-        columns differ in case, blanks and the like alone.
     """
     if wanted is not None:
         if wanted in table.columns:
@@ -163,10 +160,7 @@ def find_column(table: Table, part: str, wanted: str | None) -> str | None:
 def require_column(table: Table, part: str, wanted: str | None) -> str:
     """Return what `find_column` finds.
 
-    Raises
-    ------
-    DataError
-        If it finds none; the setting that names the column is told.
+    Raises `DataError` if it finds none; the setting that names the column is told.
     """
     column = find_column(table, part, wanted)
     if column is not None:

@@ -18,17 +18,12 @@ class Histories:
     """One time-ordered sequence of item indices per row.
 
     Item indices start at 1; 0 is padding and never stored.
-
-    Parameters
-    ----------
-    offsets
-        int64 `[rows + 1]`; row `r` is ``items[offsets[r]:offsets[r + 1]]``.
-    items
-        int32 `[interactions]`.
     """
 
     offsets: IntArray
+    """int64 `[rows + 1]`; row `r` is ``items[offsets[r]:offsets[r + 1]]``."""
     items: IntArray
+    """int32 `[interactions]`."""
 
     @classmethod
     def from_lists(cls, rows: Sequence[Sequence[int]]) -> Self:

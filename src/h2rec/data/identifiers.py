@@ -39,10 +39,7 @@ def identifier_reader(table: Table, column: str) -> Callable[[pl.Expr], pl.Expr]
     Where all of them are whole floats (`17850.0`, as pandas writes whole numbers with gaps), they lose their
     `.0`, so that they meet the ids of other files; anything else keeps its form.
 
-    Raises
-    ------
-    DataError
-        If the column holds lists, which would become one id each.
+    Raises `DataError` if the column holds lists, which would become one id each.
     """
     if column in table.lists:
         raise DataError(f"{table.path}: '{column}' holds lists, not ids", "write a row for each id")

@@ -38,6 +38,9 @@ def read_interactions(
     first; without a time column the position in the file is the time, so that none is a duplicate, and the
     report names the columns that look like times.
 
+    Raises `DataError` if the file can't be read, a column is missing, a time or rating is not understood (file and
+    line are named), or no row is left.
+
     Parameters
     ----------
     min_rating, separator, time_format
@@ -48,12 +51,6 @@ def read_interactions(
     DataFrame
         Columns `user` and `item` (Categorical: four bytes a row, whatever the ids) and `time` (Float64),
         rows in the order of the file.
-
-    Raises
-    ------
-    DataError
-        If the file can't be read, a column is missing, a time or rating is not understood (file and line
-        are named), or no row is left.
     """
     table = open_table(path, separator=separator)
     user = require_column(table, "user", columns.user)

@@ -30,21 +30,14 @@ def read_items(
     dropped. Blank texts are null; ids and others lose the blanks around them. Columns that are no text, and
     the row numbers that pandas leaves, are left out.
 
-    Parameters
-    ----------
-    separator
-        As in `DataSettings`.
+    `separator`: as in `DataSettings`. Raises `DataError` if the file can't be read, has no rows, or no column is
+    the item id.
 
     Returns
     -------
     items, row_count
         `item_id`, the text fields (strings), and `file_row`, the item's row in the file counted from 0,
         in the order of the file; and how many rows the file has.
-
-    Raises
-    ------
-    DataError
-        If the file can't be read, has no rows, or no column is the item id.
     """
     table = open_table(path, separator=separator)
     id_column = require_column(table, "item_id", columns.item_id)

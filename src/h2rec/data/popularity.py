@@ -36,10 +36,7 @@ def popularity_groups(train_counts: IntArray, groups: int = 5) -> npt.NDArray[np
     Of equal items the lower index counts as more popular, as in `head_items`, so that the top one of five
     groups is the head of a share of 0.2.
 
-    Parameters
-    ----------
-    train_counts
-        Training interactions of each item, `[N + 1]`, padding first.
+    `train_counts`: training interactions of each item, `[N + 1]`, padding first.
 
     Returns
     -------

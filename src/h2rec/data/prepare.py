@@ -87,10 +87,7 @@ def prepare(settings: DataSettings) -> Dataset:
 def prepare_as_hashed(settings: DataSettings, fingerprint: Mapping[str, Any]) -> Dataset:
     """Prepare data whose fingerprint was taken before, and hold the files to it.
 
-    Raises
-    ------
-    DataError
-        As `prepare`, and if a file was replaced or written to since.
+    Raises `DataError` as `prepare`, and if a file was replaced or written to since.
     """
     try:
         dataset = prepare(settings)
@@ -115,10 +112,7 @@ def input_fingerprint(settings: DataSettings) -> dict[str, Any]:
 
     A named data set is fetched first, if it was not yet.
 
-    Raises
-    ------
-    DataError
-        If a file is missing.
+    Raises `DataError` if a file is missing.
     """
     located = _with_files(settings)
     fingerprint = settings.model_dump(mode="json", exclude={"interactions", "items"})

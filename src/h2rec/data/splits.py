@@ -14,21 +14,14 @@ SplitName = Literal["leave_one_out", "time"]
 
 @dataclass(frozen=True, eq=False)
 class Holdout:
-    """Cases to rank: a history and the one item that came next.
-
-    Parameters
-    ----------
-    users
-        Row of the user in the data set, int64 `[cases]`.
-    histories
-        What the user did before the target, `[cases]` rows, not cut.
-    targets
-        The item to be ranked, int32 `[cases]`.
-    """
+    """Cases to rank: a history and the one item that came next."""
 
     users: IntArray
+    """Row of the user in the data set, int64 `[cases]`."""
     histories: Histories
+    """What the user did before the target, `[cases]` rows, not cut."""
     targets: IntArray
+    """The item to be ranked, int32 `[cases]`."""
 
     def __len__(self) -> int:
         return len(self.users)
@@ -40,22 +33,15 @@ class Holdout:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Training sequences and the two sets of held-out cases.
-
-    Parameters
-    ----------
-    train
-        One sequence a user, `[U]` rows; empty where a user has no training interaction.
-    valid, test
-        Cases for selection and for the final figures. A test history includes the validation item.
-    item_count
-        Number of items, N.
-    """
+    """Training sequences and the two sets of held-out cases."""
 
     train: Histories
+    """One sequence a user, `[U]` rows; empty where a user has no training interaction."""
     valid: Holdout
     test: Holdout
+    """Cases for selection and for the final figures. A test history includes the validation item."""
     item_count: int
+    """Number of items, N."""
 
     @property
     def train_counts(self) -> IntArray:

@@ -84,15 +84,8 @@ def is_plainly_time(text: pl.Expr) -> pl.Expr:
 def time_parser(table: Table, column: str, time_format: str | None = None) -> Parser:
     """Choose between numbers, ISO 8601 and dates with slashes by the first value of the column.
 
-    Parameters
-    ----------
-    time_format
-        How times are written, as `strptime` has it, instead of what the first value looks like.
-
-    Raises
-    ------
-    DataError
-        If nothing in the file tells days from months.
+    `time_format`: how times are written, as `strptime` has it, instead of what the first value looks like. Raises
+    `DataError` if nothing in the file tells days from months.
     """
     if time_format is not None:
         return _formatted(time_format)
@@ -136,15 +129,8 @@ def check_times(
 ) -> None:
     """Find out why times were not understood.
 
-    Parameters
-    ----------
-    rows
-        Which rows must have a time.
-
-    Raises
-    ------
-    DataError
-        For a row without a time, a text that is no time, or numbers mixed with dates; the line is named.
+    `rows`: which rows must have a time. Raises `DataError` for a row without a time, a text that is no time, or
+    numbers mixed with dates; the line is named.
     """
     place, text = _first(table, column, rows & parser(pl.col(column)).is_null())
     if text is None or not text.strip():
@@ -171,16 +157,13 @@ def to_seconds(
     Small numbers (below the year 1973 in seconds) may be any count, such as the position in a history,
     and stay as they are.
 
+    Raises `DataError` if some times look like one unit and others like another; a line is named.
+
     Returns
     -------
     times, unit, early
         The times, float64 in the order given; the unit that they were written in; and how many of them, in a
         column of clock times, lie before 1973, as a zero in place of a missing time does.
-
-    Raises
-    ------
-    DataError
-        If some times look like one unit and others like another; a line is named.
     """
     sizes = np.abs(times)
     counts = {unit: int(np.count_nonzero((sizes >= unit.low) & (sizes < unit.high))) for unit in _UNITS}

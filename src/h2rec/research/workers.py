@@ -26,6 +26,8 @@ def side_by_side(
 
     Whoever stops asking, or is interrupted, ends what is at work.
 
+    Raises `ConfigError` if this process may not use one of the cores.
+
     Parameters
     ----------
     work
@@ -41,11 +43,6 @@ def side_by_side(
     ------
     tuple
         The task, and what `work` returned or the exception that it raised; `H2RecError` where its process was killed.
-
-    Raises
-    ------
-    ConfigError
-        If this process may not use one of the cores.
     """
     with _on_cores(cores):
         # Spawned, not forked: a forked child would inherit the thread pools of the numerical libraries.

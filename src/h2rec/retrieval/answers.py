@@ -12,13 +12,7 @@ from h2rec.retrieval.item_ids import ItemId, as_item_ids
 
 
 def checked_k(k: Any) -> int:
-    """Return how many items are asked for.
-
-    Raises
-    ------
-    DataError
-        If it is no whole number, or below one.
-    """
+    """Return how many items are asked for. Raises `DataError` if it is no whole number, or below one."""
     try:
         number = operator.index(k)
     except TypeError:

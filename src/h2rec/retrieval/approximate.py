@@ -87,10 +87,7 @@ class ApproximateSearch:
     ) -> npt.NDArray[np.int64]:
         """Candidates of users `[n, D]`, at least `count` for each unless there are no more; 0 stands for none.
 
-        Parameters
-        ----------
-        allowed
-            bool `[N + 1]`: items that may be proposed, or None for all.
+        `allowed`: bool `[N + 1]`: items that may be proposed, or None for all.
         """
         faiss, settings = self._faiss, self.settings
         projected = users @ self._user_projection

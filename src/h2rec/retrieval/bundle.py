@@ -40,70 +40,47 @@ _ROWS_AT_ONCE = 8192
 
 @dataclass(frozen=True, eq=False)
 class BundleParts:
-    """What goes into a bundle.
-
-    Parameters
-    ----------
-    model
-        The trained model, on the CPU.
-    settings
-        Its settings.
-    items
-        The item table, `[N]` rows in index order, with column `item_id`.
-    train_counts, head
-        Training interactions and head mark of each item, `[N + 1]`, padding first.
-    semantic_ids, collisions
-        Codes of the catalogue, or None, and what was done about items that share them.
-    encoder, quantizer
-        Folders of the fitted text encoder and quantizer, or None: they embed and encode new items.
-    text_fields
-        Item fields that make an item's text; None for all.
-    provenance
-        Where the model comes from.
-    repeats
-        Whether items of a history may be recommended again.
-    """
+    """What goes into a bundle."""
 
     model: SequenceModel
+    """The trained model, on the CPU."""
     settings: ModelSettings
+    """Its settings."""
     items: pl.DataFrame
+    """The item table, `[N]` rows in index order, with column `item_id`."""
     train_counts: npt.NDArray[np.integer]
     head: npt.NDArray[np.bool_]
+    """Training interactions and head mark of each item, `[N + 1]`, padding first."""
     semantic_ids: SemanticIds | None
     collisions: Collisions
+    """Codes of the catalogue, or None, and what was done about items that share them."""
     encoder: Path | None
     quantizer: Path | None
+    """Folders of the fitted text encoder and quantizer, or None: they embed and encode new items."""
     text_fields: list[str] | None
+    """Item fields that make an item's text; None for all."""
     provenance: dict[str, Any]
+    """Where the model comes from."""
     repeats: RepeatRule = "excluded"
+    """Whether items of a history may be recommended again."""
 
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
-    """A bundle in memory, its item vectors mapped from disk.
-
-    Parameters
-    ----------
-    folder
-        Where it was read from.
-    manifest
-        Its description.
-    model
-        The model, in evaluation mode.
-    items
-        The item table with `train_count` and `head`.
-    semantic_ids
-        Codes of the catalogue, or None.
-    item_vectors
-        Static item vectors, float32 `[N + 1, D]`, mapped from disk; changes stay in memory.
-    """
+    """A bundle in memory, its item vectors mapped from disk."""
 
     folder: Path
+    """Where it was read from."""
     manifest: Manifest
+    """Its description."""
     model: SequenceModel
+    """The model, in evaluation mode."""
     items: pl.DataFrame
+    """The item table with `train_count` and `head`."""
     semantic_ids: SemanticIds | None
+    """Codes of the catalogue, or None."""
     item_vectors: npt.NDArray[np.float32]
+    """Static item vectors, float32 `[N + 1, D]`, mapped from disk; changes stay in memory."""
 
     @classmethod
     def load(cls, folder: Path) -> Self:

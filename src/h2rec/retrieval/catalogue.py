@@ -55,11 +55,8 @@ class Catalogue:
     def require(self, item_id: ItemId) -> int:
         """Index of an item.
 
-        Raises
-        ------
-        DataError
-            If it is no id, or the catalogue does not have it. Ids that look like it are not looked for: in a
-            large catalogue that takes seconds, and a server is asked for unknown items all day.
+        Raises `DataError` if it is no id, or the catalogue does not have it. Ids that look like it are not looked
+        for: in a large catalogue that takes seconds, and a server is asked for unknown items all day.
         """
         known = as_item_id(item_id)
         if known not in self.index:
@@ -108,10 +105,7 @@ class Catalogue:
     def below(self, prefix: Sequence[int], examples: int = 3) -> list[Branch]:
         """Walk the tree of codes: what follows a prefix, largest branch first.
 
-        Raises
-        ------
-        DataError
-            For a bundle without codes, or a prefix as long as a whole tuple.
+        Raises `DataError` for a bundle without codes, or a prefix as long as a whole tuple.
         """
         rows = self._under(prefix)
         if self.semantic_ids is None or len(prefix) >= self.semantic_ids.levels:
@@ -132,10 +126,7 @@ class Catalogue:
     def members(self, prefix: Sequence[int], limit: int) -> list[int]:
         """Indices of items whose codes begin with a prefix, most popular first.
 
-        Raises
-        ------
-        DataError
-            For a bundle without codes.
+        Raises `DataError` for a bundle without codes.
         """
         items = self._under(prefix) + 1
         best: list[int] = items[np.argsort(-self.train_counts[items], kind="stable")[:limit]].tolist()

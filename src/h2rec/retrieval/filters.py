@@ -46,10 +46,7 @@ class ItemFilter:
     ) -> Self:
         """Build from plain lists of ids and of values; whole numbers are taken as their texts.
 
-        Raises
-        ------
-        DataError
-            If one of them is no list, or holds something else.
+        Raises `DataError` if one of them is no list, or holds something else.
         """
         fields = [(name, _texts(values, f"filter: {name}")) for name, values in (where or {}).items()]
         allowed = None if allow is None else _texts(allow, "filter: allow")
@@ -74,10 +71,7 @@ def allowed_items(
 ) -> npt.NDArray[np.bool_]:
     """Mark the items that a filter lets pass, bool `[N + 1]`; the padding item never does.
 
-    Raises
-    ------
-    DataError
-        For a field that the items do not have; the nearest name is told.
+    Raises `DataError` for a field that the items do not have; the nearest name is told.
     """
     allowed = np.ones(items.height + 1, dtype=np.bool_)
     if filter_.allow is not None:

@@ -35,43 +35,28 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class AddedItem:
-    """What became of one new item.
-
-    Parameters
-    ----------
-    item_id
-        The item's own id.
-    codes
-        Its semantic ID.
-    shared_levels
-        How many leading codes it shares with the known items that lent it their vectors.
-    outlyingness
-        Share of the catalogue that the codebooks describe better, 0 to 1; near 1 the codes say little.
-    """
+    """What became of one new item."""
 
     item_id: str
+    """The item's own id."""
     codes: list[int]
+    """Its semantic ID."""
     shared_levels: int
+    """How many leading codes it shares with the known items that lent it their vectors."""
     outlyingness: float
+    """Share of the catalogue that the codebooks describe better, 0 to 1; near 1 the codes say little."""
 
 
 @dataclass(frozen=True)
 class Growth:
-    """What adding items did.
-
-    Parameters
-    ----------
-    added
-        The new items, in the order in which they were given.
-    existing
-        Ids that the catalogue had already; nothing of them was changed.
-    without_text
-        Ids of items without a text that the encoder understands: they can't be placed and were left out.
-    """
+    """What adding items did."""
 
     added: list[AddedItem]
+    """The new items, in the order in which they were given."""
     existing: list[str]
+    """Ids that the catalogue had already; nothing of them was changed."""
     without_text: list[str]
+    """Ids of items without a text that the encoder understands: they can't be placed and were left out."""
 
 
 def add_items(

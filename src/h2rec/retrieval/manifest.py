@@ -65,10 +65,7 @@ def is_bundle(folder: Path) -> bool:
 def read_manifest(folder: Path) -> Manifest:
     """Read the manifest and check every file against it: names, presence, hashes, and that there are no others.
 
-    Raises
-    ------
-    BundleError
-        At the first thing that is wrong, also where the system refuses to read.
+    Raises `BundleError` at the first thing that is wrong, also where the system refuses to read.
     """
     try:
         manifest = _parse(folder)

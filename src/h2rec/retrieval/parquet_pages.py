@@ -30,10 +30,8 @@ class ChunkPages:
 def chunk_pages(data: memoryview, start: int, stop: int) -> ChunkPages:
     """Add up the pages of a column chunk that lies in ``data[start:stop]``.
 
-    Raises
-    ------
-    DataError
-        If the chunk is anything but whole pages of the kinds and encodings that a table of texts and numbers has.
+    Raises `DataError` if the chunk is anything but whole pages of the kinds and encodings that a table of texts and
+    numbers has.
     """
     if not 0 <= start <= stop <= len(data):
         raise DataError("a column lies outside of the file")

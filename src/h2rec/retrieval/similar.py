@@ -37,10 +37,7 @@ class SimilarItems:
     def search(self, item: int, k: int, branch: str | None) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the `k` items like an item and their cosines, `[k]` both, by one branch alone or by all of them.
 
-        Raises
-        ------
-        DataError
-            If there is no such branch.
+        Raises `DataError` if there is no such branch.
         """
         # In place where it can be: a copy of a large catalogue's vectors a question would fill the memory.
         vectors = self._vectors[:, self._columns_of(branch)]

@@ -27,18 +27,12 @@ _LONGEST_TRACED = 1000
 
 @dataclass(frozen=True, eq=False)
 class EncodedUsers:
-    """What the model read from histories.
-
-    Parameters
-    ----------
-    vectors
-        User vectors `[n, D]`, all branches side by side.
-    alpha
-        Weights of the levels at the last position, `[n, L]`; None for a model without codes.
-    """
+    """What the model read from histories."""
 
     vectors: torch.Tensor
+    """User vectors `[n, D]`, all branches side by side."""
     alpha: torch.Tensor | None
+    """Weights of the levels at the last position, `[n, L]`; None for a model without codes."""
 
     @property
     def usable(self) -> torch.Tensor:
@@ -129,10 +123,7 @@ def _own_compilation_unit() -> Iterator[None]:
     torch keeps all that Python ever traced, weights included, in one unit that lives as long as the process
     (pytorch/pytorch#43119). In a unit of its own a trace goes when nobody uses it any more.
 
-    Raises
-    ------
-    AttributeError
-        If this torch has no such unit.
+    Raises `AttributeError` if this torch has no such unit.
     """
     state: Any = torch.jit._state
     with _TRACING:

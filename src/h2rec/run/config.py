@@ -167,10 +167,7 @@ class _KeysOnce(yaml.SafeLoader):
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML file that holds a mapping.
 
-    Raises
-    ------
-    ConfigError
-        If the file is missing, is no YAML (with its line), or holds something else.
+    Raises `ConfigError` if the file is missing, is no YAML (with its line), or holds something else.
     """
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), _KeysOnce)
@@ -192,10 +189,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def apply_override(values: dict[str, Any], override: str) -> None:
     """Set one dotted key, ``a.b=value``; the value is read as YAML.
 
-    Raises
-    ------
-    ConfigError
-        If the override is not of that form, or leads through something that is not a section.
+    Raises `ConfigError` if the override is not of that form, or leads through something that is not a section.
     """
     dotted, equals, text = override.partition("=")
     if not equals or not dotted:

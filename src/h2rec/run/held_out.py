@@ -30,6 +30,9 @@ def check_held_out(
 ) -> None:
     """Refuse what leaves nothing to measure, and tell which users a sampled protocol leaves out.
 
+    Raises `ConfigError` if excluding repeats leaves no case, or no validation case is of the slice that selects.
+    Raises `DataError` if no user leaves enough items to draw negatives from.
+
     Parameters
     ----------
     protocols
@@ -40,13 +43,6 @@ def check_held_out(
         Which items are head items, bool `[N + 1]`.
     user_ids
         The users' own ids, by row in the data set.
-
-    Raises
-    ------
-    ConfigError
-        If excluding repeats leaves no case, or no validation case is of the slice that selects.
-    DataError
-        If no user leaves enough items to draw negatives from.
     """
     selecting, part, _ = select.split(".")
     holdouts = {"validation": split.valid, "test": split.test}

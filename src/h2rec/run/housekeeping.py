@@ -25,27 +25,18 @@ _ATTACHED = ("intent", "shares", "tests", "warm_data")
 
 @dataclass(frozen=True)
 class Kept:
-    """A stage, the checkpoints of a training, or what a killed command has left.
-
-    Parameters
-    ----------
-    kind
-        Name of the stage, ``checkpoints`` or ``left over``.
-    path
-        Where it lies.
-    size
-        Bytes.
-    age
-        Seconds since it was written.
-    used
-        Whether a run's present configuration uses it.
-    """
+    """A stage, the checkpoints of a training, or what a killed command has left."""
 
     kind: str
+    """Name of the stage, ``checkpoints`` or ``left over``."""
     path: Path
+    """Where it lies."""
     size: int
+    """Bytes."""
     age: float
+    """Seconds since it was written."""
     used: bool
+    """Whether a run's present configuration uses it."""
 
 
 def remember(out: Path, settings: str, used: Mapping[str, str]) -> None:

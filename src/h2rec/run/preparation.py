@@ -160,10 +160,7 @@ class Preparation:
     def begin(self) -> Self:
         """Take the folder of the run and set the threads; the first stage does it where nobody did before.
 
-        Raises
-        ------
-        H2RecError
-            If the folder holds what h2rec did not write.
+        Raises `H2RecError` if the folder holds what h2rec did not write.
         """
         if not self._begun:
             claim_run(self.out)

@@ -32,13 +32,7 @@ def preset_title(name: str) -> str:
 
 
 def preset_text(name: str) -> str:
-    """The preset as it is written.
-
-    Raises
-    ------
-    ConfigError
-        If there is none of that name.
-    """
+    """The preset as it is written. Raises `ConfigError` if there is none of that name."""
     if name not in preset_names():
         raise ConfigError(f"preset: unknown preset '{name}'", _nearest(name))
     return (_FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
@@ -61,10 +55,7 @@ def with_preset(values: Mapping[str, Any]) -> dict[str, Any]:
 
     ``model: {name: sasrec}`` is short for ``preset: sasrec``.
 
-    Raises
-    ------
-    ConfigError
-        If there is no such preset or model, or the values name two.
+    Raises `ConfigError` if there is no such preset or model, or the values name two.
     """
     own = dict(values)
     name = own.get("preset")

@@ -36,30 +36,20 @@ _checked: set[Path] = set()
 
 @dataclass(frozen=True)
 class Stage:
-    """A finished stage.
-
-    Parameters
-    ----------
-    name
-        What was done.
-    key
-        Key of its inputs and settings.
-    folder
-        Where its files are; never changed after the stage is finished.
-    seconds
-        What it took when it was done.
-    reused
-        Whether it was there already.
-    origin
-        Where it comes from, whoever made it: command, commit, machine, date and ``cpu_seconds``.
-    """
+    """A finished stage."""
 
     name: str
+    """What was done."""
     key: str
+    """Key of its inputs and settings."""
     folder: Path
+    """Where its files are; never changed after the stage is finished."""
     seconds: float
+    """What it took when it was done."""
     reused: bool
+    """Whether it was there already."""
     origin: Mapping[str, Any]
+    """Where it comes from, whoever made it: command, commit, machine, date and ``cpu_seconds``."""
 
 
 def stage_key(name: str, depends_on: Mapping[str, Any], version: str) -> str:
@@ -86,10 +76,7 @@ class StageStore:
 
         What is there is checked, once in a process: a stage whose files are not as they were written is made again.
 
-        Raises
-        ------
-        H2RecError
-            If a folder of the stage's name is there that h2rec did not write.
+        Raises `H2RecError` if a folder of the stage's name is there that h2rec did not write.
         """
         key = self.key(name, depends_on)
         folder = self.root / f"{name}-{key}"
@@ -160,12 +147,8 @@ def read_stage(folder: Path) -> dict[str, Any]:
 
     Files that are none of the stage's are moved beside its folder.
 
-    Raises
-    ------
-    DataError
-        If the record or a file is damaged or missing.
-    H2RecError
-        If a file that is none of the stage's can't be moved out.
+    Raises `DataError` if the record or a file is damaged or missing. Raises `H2RecError` if a file that is none of
+    the stage's can't be moved out.
     """
     record = read_json(folder / RECORD)
     if (

@@ -92,12 +92,8 @@ class MicroBatcher:
     async def ask(self, queries: list[Query]) -> list[Recommendation]:
         """Answer the questions of one request.
 
-        Raises
-        ------
-        OverloadedError
-            At once, if they would have to wait too long.
-        H2RecError
-            What answering them raised; other requests of the batch are not touched by it.
+        Raises `OverloadedError` at once, if they would have to wait too long. Raises `H2RecError` what answering
+        them raised; other requests of the batch are not touched by it.
         """
         count = len(queries)
         many = count if count > 1 else 0

@@ -67,18 +67,14 @@ class BundleStore:
     def add(self, bundle: Bundle, items: pl.DataFrame) -> Growth:
         """Write a new generation with more items; see `add_items` for what else is raised.
 
+        Raises `BundleError` if the bundle's folder holds another training by now: what grows from the old one would
+        hide it. Raises `StorageError` if the generation can't be written; nothing is left of it then.
+
         Parameters
         ----------
         bundle
             What is served, as `load` gave it. Where another server has added items since, they go on top of what that
             one wrote.
-
-        Raises
-        ------
-        BundleError
-            If the bundle's folder holds another training by now: what grows from the old one would hide it.
-        StorageError
-            If the generation can't be written; nothing is left of it then.
         """
         with self._locked(writing=True):
             if self._origin() != self._origins.get(bundle):

@@ -27,35 +27,21 @@ _QUOTED = re.compile(r'"[^"]*"')
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a file with a separator is written.
-
-    Parameters
-    ----------
-    separator
-        What stands between two fields.
-    quoted
-        Whether quotes hold a field together; else they are letters.
-    lines_before
-        Lines before the header, which are no part of the table.
-    """
+    """How a file with a separator is written."""
 
     separator: str
+    """What stands between two fields."""
     quoted: bool
+    """Whether quotes hold a field together; else they are letters."""
     lines_before: int = 0
+    """Lines before the header, which are no part of the table."""
 
 
 def open_csv(path: Path, separator: str | None = None) -> Table:
     """Open a comma-separated file with a header line; fields may be quoted.
 
-    Parameters
-    ----------
-    separator
-        What stands between fields; None takes the comma, or what the header alone has instead of it.
-
-    Raises
-    ------
-    DataError
-        If the file has no header line, or names a column twice.
+    `separator`: what stands between fields; None takes the comma, or what the header alone has instead of it.
+    Raises `DataError` if the file has no header line, or names a column twice.
     """
     return _open_plain(path, separator, ",")
 
@@ -107,10 +93,7 @@ def open_delimited(path: Path, names: Sequence[str], header_lines: int, dialect:
 
     Columns without a name are not part of the table.
 
-    Raises
-    ------
-    DataError
-        If a name occurs twice.
+    Raises `DataError` if a name occurs twice.
     """
     columns = tuple(name for name in names if name)
     twice = next((name for name in columns if columns.count(name) > 1), None)
@@ -129,10 +112,7 @@ def open_delimited(path: Path, names: Sequence[str], header_lines: int, dialect:
 def header(path: Path, dialect: Dialect) -> tuple[list[str], int]:
     """Return the fields of the first row that is not blank, and the number of lines up to its end.
 
-    Raises
-    ------
-    DataError
-        If there is no such row.
+    Raises `DataError` if there is no such row.
     """
     for _, last_line, fields in _numbered_fields(path, dialect):
         return fields, last_line

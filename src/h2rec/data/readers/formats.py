@@ -39,16 +39,8 @@ _BEGINNINGS = {
 def open_table(path: Path, *, separator: str | None = None) -> Table:
     """Open a file in the format that its name tells, `.gz` aside.
 
-    Parameters
-    ----------
-    separator
-        What stands between the fields of `.csv` and `.tsv`; None finds it.
-
-    Raises
-    ------
-    DataError
-        If the file is missing or empty, its format is unknown or another one, or its header can't be
-        understood.
+    `separator`: what stands between the fields of `.csv` and `.tsv`; None finds it. Raises `DataError` if the file
+    is missing or empty, its format is unknown or another one, or its header can't be understood.
     """
     if not path.exists():
         raise DataError(f"{path}: no such file")

@@ -25,27 +25,19 @@ Places = npt.NDArray[np.intp]
 
 @dataclass(frozen=True, eq=False)
 class _Rows:
-    """Whole rows in a stretch of bytes: where their quotes, separators and line ends are.
-
-    Parameters
-    ----------
-    first_line
-        Number of the line that the stretch begins with.
-    inside
-        Whether a byte stands inside quotes.
-    quotes, separators
-        Places of all of them.
-    line_ends, row_ends
-        Last byte of every line, and of those lines that end outside quotes.
-    """
+    """Whole rows in a stretch of bytes: where their quotes, separators and line ends are."""
 
     first_line: int
+    """Number of the line that the stretch begins with."""
     data: bytes
     inside: npt.NDArray[np.bool_]
+    """Whether a byte stands inside quotes."""
     quotes: Places
     separators: Places
+    """Places of all of them."""
     line_ends: Places
     row_ends: Places
+    """Last byte of every line, and of those lines that end outside quotes."""
 
     def line(self, place: int) -> int:
         return self.first_line + int(np.searchsorted(self.line_ends, place))
@@ -90,13 +82,7 @@ class QuoteCheck:
         """Whether every row with a quote has as many fields as there are columns."""
 
     def feed(self, chunk: bytes) -> None:
-        """Check the next bytes of the file.
-
-        Raises
-        ------
-        DataError
-            For a quote out of place; the line is named.
-        """
+        """Check the next bytes of the file. Raises `DataError` for a quote out of place; the line is named."""
         if not self._begun:
             chunk, self._begun = chunk.removeprefix(b"\xef\xbb\xbf"), True
         data = self._rest + chunk
@@ -110,10 +96,7 @@ class QuoteCheck:
     def close(self) -> None:
         """Check what is left at the end of the file.
 
-        Raises
-        ------
-        DataError
-            As `feed`, and for a quote that is still open.
+        Raises `DataError` as `feed`, and for a quote that is still open.
         """
         rest, self._rest, self._ended = self._rest + b"\n", b"", True
         if b'"' in rest:
@@ -269,10 +252,8 @@ class CheckedStream(io.RawIOBase):
 def check_quotes(path: Path, separator: str, fields: int, header_lines: int = 1) -> QuoteCheck:
     """Check a whole file.
 
-    Raises
-    ------
-    DataError
-        For a quote out of place, or one that swallows rows (the line is named), or a file that can't be read.
+    Raises `DataError` for a quote out of place, or one that swallows rows (the line is named), or a file that can't
+    be read.
     """
     check = QuoteCheck(path, separator, fields, header_lines)
     with open_bytes(path) as stream:

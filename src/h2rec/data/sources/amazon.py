@@ -28,10 +28,7 @@ LineParser = Callable[[Path, int, str], Fields]
 def python_literal(path: Path, number: int, text: str) -> Fields:
     """Parse a line of the 2014 meta files, which hold Python literals; nothing in it is executed.
 
-    Raises
-    ------
-    DataError
-        If it is not the literal of a dict; the line is named.
+    Raises `DataError` if it is not the literal of a dict; the line is named.
     """
     try:
         value = ast.literal_eval(text)
@@ -44,38 +41,27 @@ def python_literal(path: Path, number: int, text: str) -> Fields:
 
 @dataclass(frozen=True)
 class Edition:
-    """Where one edition keeps its files, and what it calls things.
-
-    Parameters
-    ----------
-    year
-        2014, 2018 or 2023.
-    home
-        Page with the terms of use.
-    reviews, meta
-        Addresses with ``{}`` for the category.
-    user, item, rating, time
-        Keys in a review.
-    brand, categories
-        Keys in an item's meta data.
-    parse
-        Reads a line of meta data.
-    names
-        The categories as the addresses write them.
-    """
+    """Where one edition keeps its files, and what it calls things."""
 
     year: int
+    """2014, 2018 or 2023."""
     home: str
+    """Page with the terms of use."""
     reviews: str
     meta: str
+    """Addresses with ``{}`` for the category."""
     user: str
     item: str
     rating: str
     time: str
+    """Keys in a review."""
     brand: str
     categories: str
+    """Keys in an item's meta data."""
     parse: LineParser
+    """Reads a line of meta data."""
     names: str
+    """The categories as the addresses write them."""
 
 
 _EDITIONS = (
@@ -143,10 +129,7 @@ _EDITIONS = (
 def convert_reviews(reviews: Path, edition: Edition, path: Path) -> Path:
     """Write user, item, rating and time of every review to Parquet, streaming.
 
-    Raises
-    ------
-    DataError
-        If a line is not a JSON object; the line is named.
+    Raises `DataError` if a line is not a JSON object; the line is named.
     """
     columns = dict.fromkeys(("user_id", "item_id", "rating", "timestamp"), pa.string())
     keys = (edition.user, edition.item, edition.rating, edition.time)
@@ -156,10 +139,7 @@ def convert_reviews(reviews: Path, edition: Edition, path: Path) -> Path:
 def convert_meta(meta: Path, edition: Edition, path: Path) -> Path:
     """Write id, title, brand, categories and description of every item to Parquet, streaming.
 
-    Raises
-    ------
-    DataError
-        If a line can't be parsed; the line is named.
+    Raises `DataError` if a line can't be parsed; the line is named.
     """
     columns = dict.fromkeys(("item_id", "title", "brand", "categories", "description"), pa.string())
     return write_rows(path, columns, _items(meta, edition))

@@ -48,28 +48,16 @@ def write_warm_files(dataset: Dataset, withheld: Bools, folder: Path) -> None:
 
 @dataclass(frozen=True, eq=False)
 class ColdCases:
-    """Cases whose target was withheld, in the indices of the grown catalogue.
-
-    Parameters
-    ----------
-    items
-        The withheld items, `[M]` rows of the item table; the grown catalogue lists them behind the known ones.
-    cases
-        Histories of known items (withheld ones are left out of them) and withheld targets.
-    """
+    """Cases whose target was withheld, in the indices of the grown catalogue."""
 
     items: pl.DataFrame
+    """The withheld items, `[M]` rows of the item table; the grown catalogue lists them behind the known ones."""
     cases: Holdout
+    """Histories of known items (withheld ones are left out of them) and withheld targets."""
 
 
 def cold_cases(full: Dataset, warm: Dataset, withheld: Bools) -> ColdCases:
-    """Find the test cases of the whole data set whose target is withheld.
-
-    Raises
-    ------
-    DataError
-        If there is none.
-    """
+    """Find the test cases of the whole data set whose target is withheld. Raises `DataError` if there is none."""
     test = split(full, "leave_one_out").test
     cold = full.items.filter(pl.Series(withheld[1:]))
     # From an index of the whole catalogue to one of the grown: known items first, withheld ones behind them.

@@ -159,10 +159,7 @@ def _branches(settings: ModelSettings, kind: str) -> list[str]:
 def claim(out: Path) -> None:
     """Refuse a folder in which the experiment would overwrite what h2rec did not write.
 
-    Raises
-    ------
-    H2RecError
-        Naming what is there.
+    Raises `H2RecError`, naming what is there.
     """
     # Not the log, which is written on and never over: the command has it before the experiment asks again.
     claim_names(out, ("cold_start.json",), _is_cold_start)

@@ -34,28 +34,19 @@ SPARED_SHARE = 1 / 3
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """One training of a search.
-
-    Parameters
-    ----------
-    settings
-        The searched keys and their values.
-    value
-        Best validation value; None where the training failed or was stopped.
-    best_epoch, seconds
-        Epoch of that value, and seconds of training.
-    stopped_after
-        Epoch after which the training was stopped because other trials were better there, or None.
-    error
-        What went wrong, or None.
-    """
+    """One training of a search."""
 
     settings: dict[str, Any]
+    """The searched keys and their values."""
     value: float | None
+    """Best validation value; None where the training failed or was stopped."""
     best_epoch: int | None = None
     seconds: float = 0.0
+    """Epoch of that value, and seconds of training."""
     stopped_after: int | None = None
+    """Epoch after which the training was stopped because other trials were better there, or None."""
     error: str | None = None
+    """What went wrong, or None."""
 
 
 @dataclass(frozen=True)
@@ -243,10 +234,7 @@ def _records(study: "optuna.Study") -> list[TrialRecord]:
 def claim(out: Path) -> None:
     """Refuse a folder in which a search would overwrite what h2rec did not write.
 
-    Raises
-    ------
-    H2RecError
-        Naming what is there.
+    Raises `H2RecError`, naming what is there.
     """
     claim_names(out, ("search.json", "study.db", "trials.json", "best.yaml"), _is_search)
 

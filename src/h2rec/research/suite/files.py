@@ -32,10 +32,7 @@ def shipped_suites() -> dict[str, str]:
 def suite_path(suite: str) -> Path:
     """Path of a suite's file, given its path or the name of a shipped one.
 
-    Raises
-    ------
-    ConfigError
-        If there is neither such a file nor such a name.
+    Raises `ConfigError` if there is neither such a file nor such a name.
     """
     if (SHIPPED / f"{suite}.yaml").is_file():
         return SHIPPED / f"{suite}.yaml"
@@ -50,17 +47,14 @@ def suite_path(suite: str) -> Path:
 def read_suite(path: Path, data: Sequence[str] = ()) -> Values:
     """Read a suite's file and what it extends; relative paths become absolute.
 
+    Raises `ConfigError` if a file can't be read, extends itself, or a data set can't be found or is named twice.
+
     Parameters
     ----------
     data
         Data sets instead of the suite's own: ``NAME`` (a folder of `H2REC_DATASETS`, or a named public data set),
         ``CONFIG.yaml`` or ``NAME=CONFIG.yaml`` (the keys of a run's configuration, but for its preset and the name of
         its model, which are the rows').
-
-    Raises
-    ------
-    ConfigError
-        If a file can't be read, extends itself, or a data set can't be found or is named twice.
     """
     values = _extended(path, ())
     models = values.get("models", {})
@@ -177,10 +171,7 @@ def _without_model(values: Values) -> Values:
 def located(name: str) -> Values:
     """Find a data set by its name: in the folder that `H2REC_DATASETS` names, else among the named public ones.
 
-    Raises
-    ------
-    ConfigError
-        If it is at neither place.
+    Raises `ConfigError` if it is at neither place.
     """
     folder = os.environ.get(DATASETS_VARIABLE)
     files = Path(folder).expanduser().resolve() / name / name if folder else Path(name)

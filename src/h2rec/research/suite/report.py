@@ -17,10 +17,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 def write_suite_report(path: Path, results: Results) -> None:
     """Write the report of what `evidence` found (the content of a `results.parquet`).
 
-    Raises
-    ------
-    MissingExtraError
-        If plotly, which draws the plots, is not installed.
+    Raises `MissingExtraError` if plotly, which draws the plots, is not installed.
     """
     try:
         from plotly.offline import get_plotlyjs

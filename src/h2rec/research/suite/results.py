@@ -44,10 +44,7 @@ def write_results(path: Path, results: Mapping[str, Any]) -> None:
 def read_results(path: Path) -> dict[str, Any]:
     """Read what `write_results` wrote, equal to what it was given.
 
-    Raises
-    ------
-    DataError
-        If the file is missing or not a suite's results.
+    Raises `DataError` if the file is missing or not a suite's results.
     """
     try:
         first, *rows = read_parquet(path).iter_rows(named=True)

@@ -184,6 +184,8 @@ class Suite:
     ) -> dict[Job, str]:
         """Carry out all runs that are not finished; a run that fails does not stop the others.
 
+        Raises `ConfigError` if there is no such row or core, or no file of a data set's interactions or items.
+
         Parameters
         ----------
         jobs
@@ -197,11 +199,6 @@ class Suite:
         -------
         dict
             The failed runs and what went wrong.
-
-        Raises
-        ------
-        ConfigError
-            If there is no such row or core, or no file of a data set's interactions or items.
         """
         chosen = self.chosen(only)
         wanted = _shared_last([job for job in chosen if self._figures.made_with(job) != job.config.key])
@@ -223,13 +220,7 @@ class Suite:
         return failures
 
     def chosen(self, only: Sequence[str]) -> list[Job]:
-        """Return the runs of some rows, all if none is named.
-
-        Raises
-        ------
-        ConfigError
-            If there is no such row.
-        """
+        """Return the runs of some rows, all if none is named. Raises `ConfigError` if there is no such row."""
         unknown = [name for name in only if name not in self.settings.rows]
         if unknown:
             raise ConfigError(f"no row '{unknown[0]}'", f"there are: {', '.join(self.settings.rows)}")
