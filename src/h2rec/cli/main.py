@@ -91,16 +91,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OSError as error:
         if error.filename is None:
             raise
-        Console(stderr=True).print(
-            f"[bold red]error:[/] {_escaped(f'{error.filename}: {error.strerror}')}",
-            soft_wrap=True,
-            highlight=False,
-        )
+        _print("[bold red]error:[/]", f"{error.filename}: {error.strerror}")
         sys.exit(2)
     except H2RecError as error:
-        Console(stderr=True).print(
-            f"[bold red]error:[/] {_escaped(str(error))}", soft_wrap=True, highlight=False
-        )
+        _print("[bold red]error:[/]", str(error))
         sys.exit(2)
     except (KeyboardInterrupt, SystemExit) as ended:
         # Typer turns an interrupt into this code by itself, without a word.
@@ -112,10 +106,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
     if issubclass(category, H2RecWarning):
-        Console(stderr=True).print(
-            f"[yellow]warning:[/] {_escaped(str(message))}", soft_wrap=True, highlight=False
-        )
+        _print("[yellow]warning:[/]", str(message))
 
 
-def _escaped(text: str) -> str:
-    return text.replace("[", r"\[")
+def _print(label: str, text: str) -> None:
+    escaped = text.replace("[", r"\[")
+    Console(stderr=True).print(f"{label} {escaped}", soft_wrap=True, highlight=False)

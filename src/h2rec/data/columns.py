@@ -13,93 +13,27 @@ logger = logging.getLogger(__name__)
 
 Tiers = tuple[tuple[str, ...], ...]
 
-_ITEM = (
-    *(
-        "itemid",
-        "item",
-        "iid",
-        "parentasin",
-        "productid",
-        "movieid",
-        "businessid",
-        "articleid",
-        "sku",
-        "skuid",
-    ),
-    *(
-        "stockcode",
-        "itemcode",
-        "productcode",
-        "bookid",
-        "gameid",
-        "trackid",
-        "songid",
-        "videoid",
-        "contentid",
-    ),
-    *(
-        "newsid",
-        "listingid",
-        "offerid",
-        "goodsid",
-        "recipeid",
-        "courseid",
-        "itemno",
-        "itemnumber",
-        "productno",
-    ),
-)
-_ITEM_FALLBACK = ("asin", "isbn", "ean", "gtin", "upc", "artistid")
+_ITEM = """
+    itemid item iid parentasin productid movieid businessid articleid sku skuid stockcode itemcode productcode bookid
+    gameid trackid songid videoid contentid newsid listingid offerid goodsid recipeid courseid itemno itemnumber
+    productno"""
+_OTHER_ITEM = ("asin", "isbn", "ean", "gtin", "upc", "artistid")
+_USER = """userid user uid reviewerid customerid customer visitorid clientid memberid buyerid accountid shopperid custid
+    customerno customernumber customeruniqueid personid profileid readerid playerid listenerid"""
+_OTHER_USER = "userpseudoid fullvisitorid sessionid username reviewername anonymousid deviceid"
+_TIME = """timestamp time eventtime eventtimestamp unixreviewtime datetime eventdatetime unixtimestamp unixtime timems
+    timestampms ts tdat orderpurchasetimestamp ordertime orderdatetime orderedat orderdate purchasetime purchasedat
+    purchasedate boughtat transactiontime transactedat transactiondate invoicedate playedat watchedat listenedat
+    viewedat clickedat ratedat reviewedat clicktime viewtime visittime interactiontime ratingtime reviewtime reviewdate
+    occurredat logtime epoch createdat createdtime creationtime creationdate createdate"""
 _OBVIOUS: dict[str, Tiers] = {
-    "user": (
-        (
-            *("userid", "user", "uid", "reviewerid", "customerid", "customer", "visitorid", "clientid"),
-            *("memberid", "buyerid", "accountid", "shopperid", "custid", "customerno", "customernumber"),
-            *("customeruniqueid", "personid", "profileid", "readerid", "playerid", "listenerid"),
-        ),
-        ("userpseudoid", "fullvisitorid", "sessionid", "username", "reviewername", "anonymousid", "deviceid"),
-    ),
-    "item": ((_ITEM), _ITEM_FALLBACK),
-    "item_id": ((_ITEM), _ITEM_FALLBACK, ("id",)),
-    "timestamp": (
-        (
-            *(
-                "timestamp",
-                "time",
-                "eventtime",
-                "eventtimestamp",
-                "unixreviewtime",
-                "datetime",
-                "eventdatetime",
-            ),
-            *("unixtimestamp", "unixtime", "timems", "timestampms", "ts", "tdat", "orderpurchasetimestamp"),
-            *("ordertime", "orderdatetime", "orderedat", "orderdate", "purchasetime", "purchasedat"),
-            *(
-                "purchasedate",
-                "boughtat",
-                "transactiontime",
-                "transactedat",
-                "transactiondate",
-                "invoicedate",
-            ),
-            *("playedat", "watchedat", "listenedat", "viewedat", "clickedat", "ratedat", "reviewedat"),
-            *(
-                "clicktime",
-                "viewtime",
-                "visittime",
-                "interactiontime",
-                "ratingtime",
-                "reviewtime",
-                "reviewdate",
-            ),
-            *("occurredat", "logtime", "epoch", "createdat", "createdtime", "creationtime", "creationdate"),
-            "createdate",
-        ),
-        ("date", "eventdate", "dt", "day"),
-    ),
+    "user": (tuple(_USER.split()), tuple(_OTHER_USER.split())),
+    "item": (tuple(_ITEM.split()), _OTHER_ITEM),
+    "item_id": (tuple(_ITEM.split()), _OTHER_ITEM, ("id",)),
+    "timestamp": (tuple(_TIME.split()), ("date", "eventdate", "dt", "day")),
     "rating": (("rating", "overall", "stars", "score"),),
 }
-"""Names taken for each part, without case, `_`, `-` and blanks: best first, and a later tier only where the
+"""Names taken for each part, without case, `_`, `-` and blanks, best first. A later tier counts only where the
 earlier ones have none."""
 
 _PLAIN = ("userid", "user", "itemid", "item", "timestamp", "time", "rating")

@@ -1,6 +1,6 @@
 """The application: routes, errors, the gate in front and the explorer's files."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -39,17 +39,16 @@ def create_app(service: Service) -> FastAPI:
     )
     app.state.service = service
     app.include_router(router)
-    app.add_exception_handler(H2RecError, _mistake)
-    app.add_exception_handler(BundleError, _bundle_fault)
-    app.add_exception_handler(StorageError, _not_stored)
+    app.add_exception_handler(H2RecError, _error_answer(422))
+    app.add_exception_handler(BundleError, _error_answer(409))  # on disk; what was served before still is
+    app.add_exception_handler(
+        StorageError, _error_answer(507)
+    )  # the server's own trouble; nothing was changed
     app.add_exception_handler(OverloadedError, _overloaded)
     app.add_exception_handler(RequestValidationError, _not_understood)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_middleware(
-        Gate,
-        settings=service.settings,
-        metrics=service.metrics,
-        overloaded=service.batcher.overloaded,
+        Gate, settings=service.settings, metrics=service.metrics, overloaded=service.batcher.overloaded
     )
     app.mount("/explorer", StaticFiles(directory=EXPLORER), name="explorer")
     app.add_api_route("/", _explorer, include_in_schema=False)
@@ -62,21 +61,12 @@ async def _explorer() -> FileResponse:
     return FileResponse(EXPLORER / "index.html")
 
 
-def _mistake(_: Request, error: Exception) -> Response:
-    assert isinstance(error, H2RecError)
-    return plain({"error": error.message} | ({"hint": error.hint} if error.hint else {}), 422)
+def _error_answer(status: int) -> Callable[[Request, Exception], Response]:
+    def answer(_: Request, error: Exception) -> Response:
+        assert isinstance(error, H2RecError)
+        return plain({"error": error.message} | ({"hint": error.hint} if error.hint else {}), status)
 
-
-def _bundle_fault(_: Request, error: Exception) -> Response:
-    """Tell that the bundle on disk can't be used; what was served before still is."""
-    assert isinstance(error, H2RecError)
-    return plain({"error": error.message} | ({"hint": error.hint} if error.hint else {}), 409)
-
-
-def _not_stored(_: Request, error: Exception) -> Response:
-    """Tell that the server can't write, which is its own trouble; nothing was changed."""
-    assert isinstance(error, H2RecError)
-    return plain({"error": error.message} | ({"hint": error.hint} if error.hint else {}), 507)
+    return answer
 
 
 def _overloaded(request: Request, _: Exception) -> Response:

@@ -31,21 +31,9 @@ _MD5 = {
 _WHEEL = "recbole==1.2.1"
 _WHEEL_SHA256 = "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407"
 _WHEEL_FOLDER = "recbole/dataset_example/ml-100k"
-_GENRES = (
-    *("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama"),
-    *(
-        "Fantasy",
-        "Film-Noir",
-        "Horror",
-        "Musical",
-        "Mystery",
-        "Romance",
-        "Sci-Fi",
-        "Thriller",
-        "War",
-        "Western",
-    ),
-)
+_GENRES = """
+    unknown Action Adventure Animation Children's Comedy Crime Documentary Drama Fantasy Film-Noir Horror Musical
+    Mystery Romance Sci-Fi Thriller War Western"""
 """Meaning of the flags in u.item, in order."""
 _YEAR = re.compile(r"\s*\((\d{4})\)\s*$")
 
@@ -81,7 +69,7 @@ def _build_100k(folder: Path) -> FetchedSource:
 
 def _movie_100k(line: str) -> Movie:
     item, title, _, _, _, *flags = line.split("|")
-    genres = [name for name, flag in zip(_GENRES, flags, strict=True) if flag == "1"]
+    genres = [name for name, flag in zip(_GENRES.split(), flags, strict=True) if flag == "1"]
     return item, *_title_and_year(title), " ".join(genres)
 
 
@@ -91,27 +79,11 @@ def _from_wheel() -> tuple[list[list[str]], list[Movie]]:
         pinned = Path(folder) / "requirements.txt"
         pinned.write_text(f"{_WHEEL} --hash=sha256:{_WHEEL_SHA256}\n", encoding="utf-8")
         # Isolated, in a folder of its own: a pip.py that lies where the user works is not the pip that is meant.
-        pip = [
-            sys.executable,
-            "-I",
-            "-m",
-            "pip",
-            "--disable-pip-version-check",
-            "--quiet",
-            "download",
-            "--no-deps",
-        ]
+        options = (
+            "-I -m pip --disable-pip-version-check -q download --no-deps --only-binary :all: --require-hashes"
+        )
         done = subprocess.run(
-            [
-                *pip,
-                "--only-binary",
-                ":all:",
-                "--dest",
-                folder,
-                "--require-hashes",
-                "--requirement",
-                str(pinned),
-            ],
+            [sys.executable, *options.split(), "--dest", folder, "--requirement", str(pinned)],
             capture_output=True,
             text=True,
             check=False,
