@@ -21,12 +21,7 @@ def locked(path: Path, what: str, level: int = logging.INFO) -> Iterator[bool]:
     network drives, a folder that can't be written), it is not held: that is told, and the work goes on. Of two at
     work then each does all of it.
 
-    Parameters
-    ----------
-    what
-        What is waited for, for the log.
-    level
-        How loudly the log tells that it is waited for.
+    `what`: what is waited for, for the log. `level`: how loudly the log tells that it is waited for.
     """
     with ExitStack() as stack:
         stream = _open(path)

@@ -18,12 +18,8 @@ RIGHT_TO_READ = "let the user who runs this read it: chmod -R a+rX FOLDER"
 def read_strict_json(path: Path, largest: int | None = None) -> Any:
     """Read JSON as its standard has it: UTF-8, finite numbers, and no key twice in one object.
 
-    Raises `DataError` if the file is missing, larger, or anything else.
-
-    Parameters
-    ----------
-    largest
-        Bytes that such a file has at most; None for any. What is read takes a small multiple of the file's size.
+    `largest`: bytes that such a file has at most; None for any. What is read takes a small multiple of the file's
+    size. Raises `DataError` if the file is missing, larger, or anything else.
     """
     try:
         size = path.stat().st_size
@@ -67,13 +63,8 @@ def _finite(text: str) -> float:
 def check_npy(path: Path, dtype: type[np.generic], shape: tuple[int | None, ...]) -> tuple[int, ...]:
     """Check that a `.npy` holds numbers of one type and shape, and exactly as many bytes as they need.
 
-    `shape`: lengths of the axes; None stands for any. Raises `DataError` if it is anything else; nothing but its
-    header was read.
-
-    Returns
-    -------
-    tuple
-        The whole shape.
+    `shape`: lengths of the axes; None stands for any. Returns the whole shape. Raises `DataError` if it is anything
+    else; nothing but its header was read.
     """
     try:
         with path.open("rb") as stream:

@@ -46,15 +46,9 @@ def find_column(table: Table, part: str, wanted: str | None) -> str | None:
 
     Where several names are obvious, the best one is taken and the others are told.
 
-    Raises `DataError` if the configured column is not there (the file's columns and the nearest name are told), or
-    if two columns differ in case, blanks and the like alone.
-
-    Parameters
-    ----------
-    part
-        What the column means: user, item, timestamp, rating, or item_id in the item file.
-    wanted
-        The configured name.
+    `part`: what the column means: user, item, timestamp, rating, or item_id in the item file. `wanted`: the
+    configured name. Raises `DataError` if the configured column is not there (the file's columns and the nearest
+    name are told), or if two columns differ in case, blanks and the like alone.
     """
     if wanted is not None:
         if wanted in table.columns:
@@ -112,12 +106,7 @@ def require_column(table: Table, part: str, wanted: str | None) -> str:
 def time_like(table: Table, others: tuple[str, ...], is_time: pl.Expr) -> list[str]:
     """Columns that look like times, by their names or by their first values.
 
-    Parameters
-    ----------
-    others
-        Columns that mean something else.
-    is_time
-        Whether a string, `pl.element()`, is plainly a time.
+    `others`: columns that mean something else. `is_time`: whether a string, `pl.element()`, is plainly a time.
     """
     columns = [name for name in table.columns if name not in others]
     first = table.collect(table.scan().select(columns).head(100))

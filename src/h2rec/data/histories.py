@@ -67,10 +67,8 @@ class Histories:
     def padded(self, rows: IntArray, max_length: int) -> tuple[IntArray, IntArray]:
         """Return the last `max_length` items of the given rows, padded with 0 on the right.
 
-        Returns
-        -------
-        items, lengths
-            int64 `[B, T]`, where `T` is the longest returned length (at least 1), and int64 `[B]`.
+        Returns `items, lengths`: int64 `[B, T]`, where `T` is the longest returned length (at least 1), and int64
+        `[B]`.
         """
         ends = self.offsets[1:][rows]
         lengths = np.minimum(self.lengths[rows], max_length)

@@ -57,12 +57,7 @@ def identifier_reader(table: Table, column: str) -> Callable[[pl.Expr], pl.Expr]
 def doubtful(ids: pl.Series, whose: str) -> list[str]:
     """Say what about some distinct ids looks like an accident of the program that wrote them.
 
-    Parameters
-    ----------
-    ids
-        Distinct ids, as strings.
-    whose
-        What they are ids of, such as users.
+    `ids`: distinct ids, as strings. `whose`: what they are ids of, such as users.
     """
     doubts = []
     floats = ids.filter(ids.str.contains(_WHOLE_FLOAT))

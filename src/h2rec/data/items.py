@@ -30,14 +30,9 @@ def read_items(
     dropped. Blank texts are null; ids and others lose the blanks around them. Columns that are no text, and
     the row numbers that pandas leaves, are left out.
 
-    `separator`: as in `DataSettings`. Raises `DataError` if the file can't be read, has no rows, or no column is
-    the item id.
-
-    Returns
-    -------
-    items, row_count
-        `item_id`, the text fields (strings), and `file_row`, the item's row in the file counted from 0,
-        in the order of the file; and how many rows the file has.
+    `separator`: as in `DataSettings`. Returns `items, row_count`: `item_id`, the text fields (strings), and
+    `file_row`, the item's row in the file counted from 0, in the order of the file; and how many rows the file has.
+    Raises `DataError` if the file can't be read, has no rows, or no column is the item id.
     """
     table = open_table(path, separator=separator)
     id_column = require_column(table, "item_id", columns.item_id)

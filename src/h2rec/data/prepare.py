@@ -161,11 +161,8 @@ def _catalogue(
 ) -> tuple[pl.DataFrame, IntArray, pl.Series | None]:
     """Build the item table.
 
-    Returns
-    -------
-    items, item_numbers, file_index
-        The item table; the index (1..N) of every item in `seen_ids`, int32; and for every row of the item
-        file the index of the item that it describes, 0 for none.
+    Returns `items, item_numbers, file_index`: the item table; the index (1..N) of every item in `seen_ids`, int32;
+    and for every row of the item file the index of the item that it describes, 0 for none.
     """
     seen = pl.DataFrame({"item_id": seen_ids})
     if settings.items is None:

@@ -157,13 +157,9 @@ def to_seconds(
     Small numbers (below the year 1973 in seconds) may be any count, such as the position in a history,
     and stay as they are.
 
-    Raises `DataError` if some times look like one unit and others like another; a line is named.
-
-    Returns
-    -------
-    times, unit, early
-        The times, float64 in the order given; the unit that they were written in; and how many of them, in a
-        column of clock times, lie before 1973, as a zero in place of a missing time does.
+    Returns `times, unit, early`: the times, float64 in the order given; the unit that they were written in; and how
+    many of them, in a column of clock times, lie before 1973, as a zero in place of a missing time does. Raises
+    `DataError` if some times look like one unit and others like another; a line is named.
     """
     sizes = np.abs(times)
     counts = {unit: int(np.count_nonzero((sizes >= unit.low) & (sizes < unit.high))) for unit in _UNITS}

@@ -111,11 +111,7 @@ def add_items(
     added = [
         AddedItem(item, codes, int(levels), float(outlying))
         for item, codes, levels, outlying in zip(
-            fresh["item_id"],
-            encoded.codes.tolist(),
-            groups.levels,
-            encoded.outlyingness,
-            strict=True,
+            fresh["item_id"], encoded.codes.tolist(), groups.levels, encoded.outlyingness, strict=True
         )
     ]
     return Growth(added, existing, without_text)

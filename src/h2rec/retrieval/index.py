@@ -92,21 +92,9 @@ class ItemIndex:
     ) -> TopItems:
         """List the best items of each user, best first; equal scores by item index.
 
-        Parameters
-        ----------
-        users
-            User vectors `[n, D]`.
-        k
-            Length of a list.
-        exclude
-            Items that may not be listed, a row for each user.
-        allowed
-            bool `[N + 1]`: the items that may be listed, for all of these users; None for all.
-
-        Returns
-        -------
-        items, values
-            int64 and float32 `[n, k]`; where items run out, item 0 with score minus infinity.
+        `users`: user vectors `[n, D]`. `k`: length of a list. `exclude`: items that may not be listed, a row for
+        each user. `allowed`: bool `[N + 1]`: the items that may be listed, for all of these users; None for all.
+        Returns `items, values`: int64 and float32 `[n, k]`; where items run out, item 0 with score minus infinity.
         """
         if self._approximate is None:
             return self._scan(users, k, exclude, allowed)

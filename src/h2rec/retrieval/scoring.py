@@ -43,11 +43,8 @@ class ItemScorer:
     def score_chunks(self, users: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
         """Scores of all items, some at a time, so that what looks at them finds them in the processor's cache.
 
-        Yields
-        ------
-        first, scores
-            Index of the first item, and `[n, 1 + M]`: a spare column, then items ``first`` to ``first + M - 1``.
-            The next part may stand in the same memory.
+        Yields `first, scores`: index of the first item, and `[n, 1 + M]`: a spare column, then items ``first`` to
+        ``first + M - 1``. The next part may stand in the same memory.
         """
         blocks = self._blocks()
         room = users.new_empty(len(users), 1 + _BLOCK * min(_BLOCKS_AT_ONCE, len(blocks)))

@@ -37,12 +37,8 @@ def write_audit(
 ) -> None:
     """Judge what `write_tokenized` left in the folder `source`; write `audit.json` and `audit.html`.
 
-    Parameters
-    ----------
-    folder, made
-        Where to write, and what to judge.
-    items, texts, embeddings
-        Item table, texts and embeddings `[N, m]`, in the order of the codes.
+    `folder`, `source`: where to write, and what to judge. `items`, `texts`, `embeddings`: item table, texts and
+    embeddings `[N, m]`, in the order of the codes.
     """
     quantizer = load_quantizer(source / "quantizer") if (source / "quantizer").is_dir() else None
     report = audit(

@@ -11,15 +11,7 @@ from typing import Any
 from h2rec import __version__
 from h2rec.claims import files_in
 from h2rec.errors import DataError, H2RecError
-from h2rec.files import (
-    atomic_folder,
-    content_key,
-    differing,
-    folder_hashes,
-    read_json,
-    sweep,
-    write_json,
-)
+from h2rec.files import atomic_folder, content_key, differing, folder_hashes, read_json, sweep, write_json
 from h2rec.locks import locked
 from h2rec.run.cost import metered, spent
 from h2rec.run.provenance import origin
@@ -98,12 +90,7 @@ class StageStore:
         return Stage(name, key, folder, stage["seconds"], reused=True, origin=stage["made"])
 
     def _make(
-        self,
-        name: str,
-        key: str,
-        depends_on: Mapping[str, Any],
-        folder: Path,
-        work: Callable[[Path], None],
+        self, name: str, key: str, depends_on: Mapping[str, Any], folder: Path, work: Callable[[Path], None]
     ) -> Stage:
         logger.info("%s: running", name)
         started = time.perf_counter()

@@ -61,10 +61,8 @@ class Table:
     def first(self, column: str, condition: pl.Expr) -> tuple[str, str | None] | None:
         """Find the first row that a condition holds for; a slow pass, for errors only.
 
-        Returns
-        -------
-        place, value
-            Where it is and what `column` holds there, or None where the condition holds nowhere.
+        Returns `place, value`: where it is and what `column` holds there, or None where the condition holds
+        nowhere.
         """
         names = sorted({column, *condition.meta.root_names()})
         records = self.records()

@@ -20,15 +20,9 @@ def download(url: str, path: Path, *, md5: str | None = None, attempts: int = 3)
 
     What was received of a broken download is kept beside the target as `.part` and continued.
 
-    Raises `DataError` if the file can't be had or its checksum is wrong; the hint tells how to put it there by
-    hand.
-
-    Parameters
-    ----------
-    md5
-        Published checksum, checked also for a file that was put there by hand.
-    attempts
-        Tries, each going on from what is there.
+    `md5`: published checksum, checked also for a file that was put there by hand. `attempts`: tries, each going on
+    from what is there. Raises `DataError` if the file can't be had or its checksum is wrong; the hint tells how to
+    put it there by hand.
     """
     if not path.exists():
         part = path.with_name(path.name + ".part")

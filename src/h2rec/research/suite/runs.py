@@ -88,11 +88,8 @@ class Figures:
     def made_with(self, job: Job) -> str | None:
         """Key of the settings that a run's figures were made with.
 
-        Returns
-        -------
-        str or None
-            ``job.config.key`` where the figures are the ones that are asked for; None where a run is not finished, or
-            its files are not as they were written.
+        Returns `str or None`: ``job.config.key`` where the figures are the ones that are asked for; None where a
+        run is not finished, or its files are not as they were written.
         """
         hashes = job.folder / HASHES
         if not hashes.exists():

@@ -33,8 +33,8 @@ def tune_suite(
     A search lies in ``search/DATA/ROW`` below the suite's folder and goes on where it was stopped; what it finds is
     written to ``tuned/DATA/ROW.yaml``, the searched keys alone, as `Suite.load` takes them.
 
-    Raises `ConfigError` if there is no such row, or a folder of `also` holds nothing of the rows, or a file can't
-    be read.
+    Returns data sets and rows whose search failed, and what went wrong. Raises `ConfigError` if there is no such
+    row, or a folder of `also` holds nothing of the rows, or a file can't be read.
 
     Parameters
     ----------
@@ -47,11 +47,6 @@ def tune_suite(
     also
         Settings for a row's next trials after the first one: folders of settings by row, ``ROW.yaml``, such as what was
         found on another data set, or files of settings for all rows alike.
-
-    Returns
-    -------
-    dict
-        Data sets and rows whose search failed, and what went wrong.
     """
     wanted = [job for job in suite.chosen(only) if _is_searched(job, suite)]
     for known in also:
