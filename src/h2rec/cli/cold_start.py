@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from h2rec.cli.numbers import read_numbers
-from h2rec.cli.run import ConfigArgument, SetOption, log_to
+from h2rec.cli.run import ConfigArgument, SetOption, StagesOption, log_to
 from h2rec.research.cold_start.experiment import SCOPES, claim, cold_start
 from h2rec.research.suite.terminal import comparison_table
 from h2rec.run.config import RunConfig
@@ -22,9 +22,7 @@ def cold_start_command(
     ] = 0.1,
     seeds: Annotated[str, typer.Option("--seeds", help="Training seeds.")] = "0,1,2",
     out: Annotated[Path | None, typer.Option("--out", help="Folder; default runs/cold-start-NAME.")] = None,
-    stages: Annotated[
-        Path | None, typer.Option("--stages", help="Folder of finished stages, shared with other runs.")
-    ] = None,
+    stages: StagesOption = None,
 ) -> None:
     """Withhold a share of the items from training, and rank them by codes, text and popularity."""
     numbers = read_numbers("--seeds", seeds)

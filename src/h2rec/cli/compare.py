@@ -8,6 +8,7 @@ from rich.markup import escape
 
 from h2rec.claims import claim_file
 from h2rec.cli.numbers import read_numbers
+from h2rec.cli.run import StagesOption
 from h2rec.errors import ConfigError, H2RecError, MissingExtraError
 from h2rec.research.suite.evidence import evidence
 from h2rec.research.suite.files import shipped_suites, suite_path
@@ -33,9 +34,6 @@ DataOption = Annotated[
         help="A data set instead of the suite's own (repeatable): a name below $H2REC_DATASETS, "
         "a named public one, or NAME=CONFIG.yaml.",
     ),
-]
-StagesOption = Annotated[
-    Path | None, typer.Option("--stages", help="Folder of finished stages, shared with other suites.")
 ]
 JobsOption = Annotated[int, typer.Option("--jobs", min=1, help="Runs side by side.")]
 OnlyOption = Annotated[list[str] | None, typer.Option("--only", help="Run this row alone (repeatable).")]

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from h2rec.cli.run import ConfigArgument, SetOption, log_to
+from h2rec.cli.run import ConfigArgument, SetOption, StagesOption, log_to
 from h2rec.research.search.space import read_space
 from h2rec.research.search.study import TuningResult, claim
 from h2rec.research.search.study import tune as search
@@ -27,9 +27,7 @@ def tune(
     space: Annotated[
         Path | None, typer.Option("--space", help="YAML file of ranges; default per model.")
     ] = None,
-    stages: Annotated[
-        Path | None, typer.Option("--stages", help="Folder of finished stages, shared with other runs.")
-    ] = None,
+    stages: StagesOption = None,
 ) -> None:
     """Search for the settings that are best on validation; the same command resumes."""
     resolved = RunConfig.load(config, overrides or [])

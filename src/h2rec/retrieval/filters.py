@@ -16,24 +16,16 @@ from h2rec.retrieval.item_ids import ItemId, as_item_ids
 
 @dataclass(frozen=True)
 class ItemFilter:
-    """Restrictions on an answer; all of them hold.
-
-    Parameters
-    ----------
-    allow
-        Ids of the only items that may be listed, or None for all. Unknown ids are passed over.
-    deny
-        Ids of items that may not be listed.
-    where
-        Field and accepted values: an item's field must equal one of them.
-    seen
-        Whether items of the history may be listed again; None as the bundle says, which was evaluated by that rule.
-    """
+    """Restrictions on an answer; all of them hold."""
 
     allow: frozenset[str] | None = None
+    """Ids of the only items that may be listed, or None for all. Unknown ids are passed over."""
     deny: frozenset[str] = frozenset()
+    """Ids of items that may not be listed."""
     where: tuple[tuple[str, frozenset[str]], ...] = ()
+    """Field and accepted values: an item's field must equal one of them."""
     seen: bool | None = None
+    """Whether items of the history may be listed again; None as the bundle says, which was evaluated by that rule."""
 
     @classmethod
     def make(

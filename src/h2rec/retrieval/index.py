@@ -99,8 +99,13 @@ class ItemIndex:
         if self._approximate is None:
             return self._scan(users, k, exclude, allowed)
         if allowed is not None and np.count_nonzero(allowed) <= self._scan_up_to:
-            return self._scan_few(users, k, exclude, allowed)
-        return self._search_approximately(self._approximate, users, k, exclude, allowed)
+            few = torch.from_numpy(np.flatnonzero(allowed))
+            candidates = few[few > 0].expand(len(users), -1)
+        else:
+            longest = 0 if exclude is None else int(exclude.lengths.max(initial=0))
+            wanted = min(k + longest, self.scorer.item_count)
+            candidates = torch.from_numpy(self._approximate.search(users.numpy(), wanted, allowed))
+        return self._best_of(users, candidates, k, exclude)
 
     def _scan(
         self, users: torch.Tensor, k: int, exclude: Histories | None, allowed: BoolArray | None
@@ -137,26 +142,6 @@ class ItemIndex:
         values = torch.cat([values for _, values in best], dim=1).gather(1, order)
         places, values = top_items(torch.nn.functional.pad(values, (1, 0)), k)
         return torch.nn.functional.pad(items, (1, 0)).gather(1, places), values
-
-    def _scan_few(
-        self, users: torch.Tensor, k: int, exclude: Histories | None, allowed: BoolArray
-    ) -> TopItems:
-        few = torch.from_numpy(np.flatnonzero(allowed))
-        few = few[few > 0].expand(len(users), -1)
-        return self._best_of(users, few, k, exclude)
-
-    def _search_approximately(
-        self,
-        approximate: ApproximateSearch,
-        users: torch.Tensor,
-        k: int,
-        exclude: Histories | None,
-        allowed: BoolArray | None,
-    ) -> TopItems:
-        longest = 0 if exclude is None else int(exclude.lengths.max(initial=0))
-        wanted = k + longest
-        candidates = approximate.search(users.numpy(), min(wanted, self.scorer.item_count), allowed)
-        return self._best_of(users, torch.from_numpy(candidates), k, exclude)
 
     def _best_of(
         self, users: torch.Tensor, candidates: torch.Tensor, k: int, exclude: Histories | None

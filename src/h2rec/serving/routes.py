@@ -9,8 +9,9 @@ import polars as pl
 from fastapi import APIRouter, Query, Request, Response
 
 from h2rec.errors import DataError
-from h2rec.retrieval.answers import as_json, item_as_json
+from h2rec.retrieval.answers import Recommendation, as_json, item_as_json
 from h2rec.retrieval.catalogue import Catalogue
+from h2rec.retrieval.growth import Growth
 from h2rec.serving import schemas
 from h2rec.serving.service import Service
 from h2rec.serving.settings import ServeSettings
@@ -31,7 +32,7 @@ def plain(values: Any, status: int = 200) -> Response:
     return Response(_text(values), status, media_type="application/json")
 
 
-@router.post("/recommend", response_model=schemas.RecommendAnswer, summary="Recommend items for a history")
+@router.post("/recommend", response_model=Recommendation, summary="Recommend items for a history")
 async def recommend(body: schemas.RecommendBody, request: Request) -> Response:
     """Items to follow a history, nothing of the history among them."""
     service = service_of(request)
@@ -80,7 +81,7 @@ def find_items(
     return plain({"items": _listed(catalogue, items)})
 
 
-@router.post("/items", response_model=schemas.GrowthAnswer, summary="Add items without retraining")
+@router.post("/items", response_model=Growth, summary="Add items without retraining")
 async def add_items(body: schemas.ItemsBody, request: Request) -> Response:
     """Place new items by their text and serve them; they survive a restart."""
     service = service_of(request)
