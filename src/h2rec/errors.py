@@ -4,7 +4,7 @@ from typing import Any
 
 
 class H2RecError(Exception):
-    """A mistake in the input or the settings, told without a traceback by the command line.
+    """A mistake in the input or the settings; the command line shows it without a traceback.
 
     Parameters
     ----------
@@ -20,7 +20,7 @@ class H2RecError(Exception):
         self.hint = hint
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # By what it says, not by what its class asks for: an error comes whole out of another process.
+        # Rebuilt from its text, whatever its class takes, so that it survives the way out of another process.
         return _rebuild, (type(self), self.message, self.hint)
 
 
@@ -47,7 +47,7 @@ class BundleError(H2RecError):
 
 
 class StorageError(H2RecError):
-    """What can't be written: a full disk, a folder without permission."""
+    """A file that can't be written: a full disk, a folder without permission."""
 
 
 class MissingExtraError(H2RecError):

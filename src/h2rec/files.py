@@ -53,7 +53,7 @@ def _nothing(_: Path) -> bool:
 def atomic_folder(path: Path, ours: Ours = _nothing) -> Iterator[Path]:
     """Yield a sibling folder to fill; it takes the place of `path` only when the block ends well.
 
-    `ours`: knows a folder that may be replaced, for what it holds; an empty one always may. Raises `H2RecError` if
+    `ours` knows a folder that may be replaced; an empty one always may. Raises `H2RecError` if
     it would replace what h2rec did not write. Raises `StorageError` if it can't be written: a full disk, a folder
     without permission.
     """
@@ -94,11 +94,11 @@ def left_overs(folder: Path) -> list[Path]:
 
 @contextmanager
 def _as_storage_error(path: Path) -> Iterator[None]:
-    """Turn what the system refuses into an error for the user; any other error stays what it is."""
+    """Turn refusals of the system into a `StorageError`; other errors pass unchanged."""
     try:
         yield
     except (OSError, SafetensorError, pl.exceptions.PolarsError) as error:
-        # safetensors and polars tell the system's errors by their text alone.
+        # safetensors and polars give the system's errors as text alone.
         message, by_system, _ = str(error).partition(" (os error ")
         if not isinstance(error, OSError) and not by_system:
             raise
@@ -148,7 +148,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write readable JSON atomically, what has no parts of its own on one line; key order is kept."""
+    """Write readable JSON atomically, flat values on one line, keys in their order."""
     write_text(path, _json_lines(value) + "\n")
 
 

@@ -15,11 +15,11 @@ _guard = threading.Lock()
 
 @contextmanager
 def locked(path: Path, what: str, level: int = logging.INFO) -> Iterator[bool]:
-    """Hold the lock of a file, which is made for it, waiting for whoever holds it; yield whether it is held.
+    """Wait for the lock of a file, which is created, and hold it; yield whether it is held.
 
     The system drops it with the process, so a killed one blocks nobody. Where there are no such locks (Windows, some
-    network drives, a folder that can't be written), it is not held: that is told, and the work goes on. Of two at
-    work then each does all of it.
+    network drives, a folder that can't be written), a warning says so and the work goes on; two
+    processes then both do all of it.
 
     `what`: what is waited for, for the log. `level`: how loudly the log tells that it is waited for.
     """
@@ -57,7 +57,7 @@ def _open(path: Path) -> IO[str] | None:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path.open("a")
     except OSError as error:
-        # Whatever is to be written beside it tells what is wrong; what is only read needs no lock.
+        # Writing beside it will raise the error; reading needs no lock.
         logger.debug("%s: no lock (%s)", path, error.strerror)
         return None
 

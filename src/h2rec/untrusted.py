@@ -1,4 +1,4 @@
-"""Readers of files that may be hostile: what a file claims is held against its size before memory is given to it."""
+"""Readers of files that may be hostile: claimed sizes are checked against the file before memory is allocated."""
 
 import json
 import math
@@ -16,7 +16,7 @@ RIGHT_TO_READ = "let the user who runs this read it: chmod -R a+rX FOLDER"
 
 
 def read_strict_json(path: Path, largest: int | None = None) -> Any:
-    """Read JSON as its standard has it: UTF-8, finite numbers, and no key twice in one object.
+    """Read JSON by its standard: UTF-8, finite numbers, and no key twice in one object.
 
     `largest`: bytes that such a file has at most; None for any. What is read takes a small multiple of the file's
     size. Raises `DataError` if the file is missing, larger, or anything else.

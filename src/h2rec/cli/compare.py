@@ -81,7 +81,7 @@ def compare(
     if parent is not None:
         claim_file(parent / "index.html", is_page)
     shared = stages if parent is None else stages or parent / "stages"
-    # All are read before the first one runs: a wrong name is told at once.
+    # All are read before the first one runs, so that a wrong name fails at once.
     opened = [
         Suite.load(
             suite,

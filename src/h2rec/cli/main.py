@@ -1,4 +1,4 @@
-"""The entry point: mounts the commands and tells mistakes without a traceback."""
+"""The entry point: mounts the commands and reports mistakes without a traceback."""
 
 import importlib
 import logging

@@ -17,7 +17,7 @@ from h2rec.retrieval.results import check_ending
 from h2rec.terminal import Console, printable_json, result_console
 
 _COMPARED = 5
-"""Unknown items whose nearest ids are told: to look for them takes up to a second each."""
+"""Unknown items whose nearest ids are shown: the search takes up to a second each."""
 
 
 def recommend(

@@ -44,11 +44,11 @@ _TIME_LIKE = re.compile(r"time|date|(?:^|[^a-z])(?:ts|dt|day|when|epoch|at)$", r
 def find_column(table: Table, part: str, wanted: str | None) -> str | None:
     """Return the column that was asked for, or else the one whose name is obvious, or None.
 
-    Where several names are obvious, the best one is taken and the others are told.
+    Of several obvious names the best is taken, and a warning names the others.
 
     `part`: what the column means: user, item, timestamp, rating, or item_id in the item file. `wanted`: the
-    configured name. Raises `DataError` if the configured column is not there (the file's columns and the nearest
-    name are told), or if two columns differ in case, blanks and the like alone.
+    configured name. Raises `DataError` if the configured column is missing, naming the nearest, or if two columns
+    differ in case, blanks and the like alone.
     """
     if wanted is not None:
         if wanted in table.columns:
@@ -88,7 +88,7 @@ def find_column(table: Table, part: str, wanted: str | None) -> str | None:
 def require_column(table: Table, part: str, wanted: str | None) -> str:
     """Return what `find_column` finds.
 
-    Raises `DataError` if it finds none; the setting that names the column is told.
+    Raises `DataError` if there is none, naming the setting.
     """
     column = find_column(table, part, wanted)
     if column is not None:

@@ -86,7 +86,7 @@ class Histories:
 
     @classmethod
     def load(cls, folder: Path, *, mapped: bool = True) -> Self:
-        """Read what `save` wrote, mapped from disk unless told otherwise.
+        """Read what `save` wrote, mapped from disk by default.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Head and tail, told by training counts alone."""
+"""Head and tail, by training counts alone."""
 
 import math
 

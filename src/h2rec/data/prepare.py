@@ -47,7 +47,7 @@ def prepare(settings: DataSettings) -> Dataset:
     Raises
     ------
     DataError
-        For files that can't be read or understood (file, line and remedy are told), or if nothing is left.
+        If a file can't be read or understood (naming file, line and remedy), or nothing is left.
     """
     settings = _with_files(settings)
     assert settings.interactions is not None

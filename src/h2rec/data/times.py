@@ -152,7 +152,7 @@ def check_times(
 def to_seconds(
     table: Table, column: str, times: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.float64], str, int]:
-    """Bring times to seconds, the unit told by their size.
+    """Convert times to seconds; their size shows the unit.
 
     Small numbers (below the year 1973 in seconds) may be any count, such as the position in a history,
     and stay as they are.

@@ -24,7 +24,7 @@ def side_by_side(
 ) -> Iterator[tuple[Task, Any]]:
     """Call a function for every task, several at a time, and yield how each ended as soon as it has.
 
-    Whoever stops asking, or is interrupted, ends what is at work.
+    All work ends when the caller stops iterating or is interrupted.
 
     Raises `ConfigError` if this process may not use one of the cores.
 

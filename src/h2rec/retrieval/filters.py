@@ -63,7 +63,7 @@ def allowed_items(
 ) -> npt.NDArray[np.bool_]:
     """Mark the items that a filter lets pass, bool `[N + 1]`; the padding item never does.
 
-    Raises `DataError` for a field that the items do not have; the nearest name is told.
+    Raises `DataError` for an unknown field, naming the nearest.
     """
     allowed = np.ones(items.height + 1, dtype=np.bool_)
     if filter_.allow is not None:

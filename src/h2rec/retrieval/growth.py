@@ -72,7 +72,7 @@ def add_items(
     out
         The new bundle's folder: none yet, an empty one, or another bundle's.
     provenance
-        More to be told in the new bundle's provenance.
+        More entries for the new bundle's provenance.
 
     Raises
     ------
@@ -174,7 +174,7 @@ def _embed(bundle: Bundle, items: pl.DataFrame) -> tuple[npt.NDArray[np.float32]
 
 @contextmanager
 def _as_bundle_error(folder: Path) -> Iterator[None]:
-    """Turn whatever a damaged part of a bundle raises into one error; what is missing here stays what it is."""
+    """Raise a `BundleError` for any fault of a damaged part; errors about what is missing here pass unchanged."""
     try:
         yield
     except (ConfigError, BundleError, MissingExtraError):

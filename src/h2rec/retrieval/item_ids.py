@@ -40,7 +40,7 @@ def as_item_ids(values: Any, what: str = "history", *, ordered: bool = True) -> 
     """Turn a list of ids into texts: a list or tuple, or a column of numpy, pandas, Polars or Arrow.
 
     `ordered`: whether their order counts, so that a set is no list of them. Raises `DataError` if it is no list (a
-    text, a mapping, a table), or one of its ids is none; its place is told.
+    text, a mapping, a table), or an entry is no id, naming its place.
     """
     table = isinstance(values, Mapping) or hasattr(values, "columns") or getattr(values, "ndim", 1) != 1
     unordered = ordered and isinstance(values, Set)

@@ -1,4 +1,4 @@
-"""The page headers of a Parquet file: what its readers would give memory to, told before they do.
+"""The page headers of a Parquet file: how much memory readers would allocate, known before they do.
 
 A file's footer may claim anything. Readers allocate what the header of each page claims, so these are read here, from
 Thrift's compact form, with nothing decompressed.

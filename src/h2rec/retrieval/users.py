@@ -18,7 +18,7 @@ from h2rec.models.protocol import SequenceModel
 Run = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, ...]]
 
 LARGEST_NUMBER = 1e15
-"""Squares and sums of such numbers are still finite in float32."""
+"""Squares and sums of smaller numbers stay finite in float32."""
 
 _TRACING = threading.Lock()
 _LONGEST_TRACED = 1000

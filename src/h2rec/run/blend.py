@@ -33,7 +33,7 @@ WEIGHTS = (0.0, 0.15, 0.3, 0.5, 0.8, 1.2)
 POPULARITY_WEIGHTS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.45)
 """Weights to try for a branch of popularity that weighs nothing so far."""
 TOLERANCE = 0.005
-"""Share of the best value that sharing the gain out between head and tail may cost."""
+"""Largest share of the best value that balancing head and tail may cost."""
 
 
 class BlendSettings(Settings):
@@ -156,7 +156,7 @@ def _combinations(configured: ModelSettings) -> Iterator[Weights]:
 
 
 def _most_even(alone: Mapping[str, float], shared: Sequence[Mapping[str, float]]) -> int:
-    """Place of what gains most where it gains least, among what is nearly as good as the best overall."""
+    """Place of the values whose smaller gain is largest, among those nearly as good as the best overall."""
     enough = max(values["overall"] for values in shared) * (1 - TOLERANCE)
 
     def least_gain(values: Mapping[str, float]) -> float:
@@ -199,7 +199,7 @@ def _ranks(
                 targets = torch.from_numpy(cases.targets[rows].astype(np.int64)).to(scorer.device)
                 branch_scores = [part[first : first + few].contiguous() for part in scored]
                 if repeats == "excluded" and negatives is None:
-                    # In the branch that no blend leaves out.
+                    # In the last branch, which every blend includes.
                     drop_excluded(branch_scores[model.branch_names.index(last)], cases.histories.select(rows))
                 for place, branch_factors in enumerate(factors):
                     scores = _weighted_sum(branch_scores, branch_factors)
@@ -212,7 +212,7 @@ def _ranks(
 
 
 def _factors(model: SequenceModel, weights: Weights) -> list[float]:
-    """What to multiply the branches' scores with, in which the model's own weights are already."""
+    """Factors for the branches' scores, which already contain the model's own weights."""
     pairs = zip(model.branch_names, model.branch_weights, strict=True)
     return [weights[name] / own if own else 0.0 for name, own in pairs]
 

@@ -128,7 +128,7 @@ class RunConfig(Settings):
 
 
 def key_of_settings(values: Mapping[str, Any]) -> str:
-    """Key of a configuration as it is written."""
+    """Key of a configuration's plain values."""
     counted = {name: value for name, value in values.items() if name not in ("runtime", "preset", "plugins")}
     return content_key({"settings": _names_of_files(counted)})
 

@@ -28,7 +28,7 @@ def check_held_out(
     head: npt.NDArray[np.bool_],
     user_ids: pl.Series,
 ) -> None:
-    """Refuse what leaves nothing to measure, and tell which users a sampled protocol leaves out.
+    """Refuse settings that leave nothing to measure; warn of users that a sampled protocol leaves out.
 
     Raises `ConfigError` if excluding repeats leaves no case, or no validation case is of the slice that selects.
     Raises `DataError` if no user leaves enough items to draw negatives from.
@@ -88,7 +88,7 @@ def _check_negatives(
     needed = sampled_negatives(protocol)
     rows = []
     for name, holdout in holdouts.items():
-        # Who has seen nearly all is named, also where the target is a repeat and so in no figure anyway.
+        # Users who have seen nearly all are named even if their target is a repeat, and so in no figure.
         short = too_few(holdout, item_count, needed, rule)
         if too_few(measured_cases(holdout, rule), item_count, needed, rule).all():
             raise DataError(

@@ -1,4 +1,4 @@
-"""What finished work lies in the folders of runs, which of it present configurations use, and the rest swept away."""
+"""Finished work in the folders of runs: which of it present configurations use, and a sweep of the rest."""
 
 import json
 import re
@@ -20,7 +20,7 @@ USED = "stages.json"
 _KEY = re.compile(r"\b[0-9a-f]{16}\b")
 _NAME = re.compile(r"([a-z_]+)-([0-9a-f]{16})")
 _ATTACHED = ("intent", "shares", "tests", "warm_data")
-"""Stages that are used as long as what they are made of is: no run keeps a record of them."""
+"""Stages that no run records: they are used as long as those that they are made of."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def kept_in(folder: Path) -> list[Kept]:
 
 
 def sweep_away(kept: Iterable[Kept]) -> list[Kept]:
-    """Delete what is not used, and return it; what another process is at is waited for."""
+    """Delete unused entries and return them; wait for entries that another process is working on."""
     gone = [entry for entry in kept if not entry.used]
     for entry in gone:
         # Beside a stage lies its lock; a training is alone in the folder of its run.
@@ -138,7 +138,7 @@ def _named_by_runs(folder: Path) -> Iterator[str]:
 
 
 def _closure(used: set[str], records: Iterable[Mapping[str, Any]]) -> set[str]:
-    """Add what used stages are made of, and what is attached to them alone."""
+    """Add the stages that used ones are made of, and those attached to used ones alone."""
     depends_on = {r["key"]: set(_KEY.findall(json.dumps(r["depends_on"]))) for r in records}
     names = {r["key"]: r["stage"] for r in records}
     size = -1

@@ -42,7 +42,7 @@ class Learning(Tokenization):
     config, out, stages
         See `Preparation`.
     watch
-        Told every validation of the training, which it may end by what it raises.
+        Called with every validation of the training; it may end the training by raising.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Learning(Tokenization):
     @cached_property
     def train_stage(self) -> Stage:
         """The selected weights and the record of the training."""
-        # What can't be built or evaluated is refused before the slow stages, not after them.
+        # Refuse impossible settings before the slow stages.
         self._leave_out_protocols()
         config = self.config
         check_held_out(
@@ -176,7 +176,7 @@ class Learning(Tokenization):
         }
 
         def work(folder: Path) -> None:
-            # What weighs nothing has no scores that could be weighed.
+            # A branch of weight 0 has no scores to weigh.
             popularity = config.model.popularity_branch
             weighed = config.model.with_weights({popularity: 1.0} if popularity else {})
             result = fit_weights(
@@ -206,7 +206,7 @@ class Learning(Tokenization):
 
     def _trained(self, settings: ModelSettings) -> SequenceModel:
         model = build_model(settings, self.features, seed=self.config.train.seed)
-        # What is not trained, such as counts, is as it was made.
+        # Tensors that are not trained, such as counts, are not in the file.
         load_weights(model, weights_of(model) | load_file(self.train_stage.folder / "model.safetensors"))
         return model.to(self.device).eval()
 

@@ -131,7 +131,7 @@ class Pipeline(Learning):
 
 
 def _evaluation_in(figures: Path) -> str | None:
-    """Key of the evaluation that figures are of; None where there are none, or none that can be read."""
+    """Key of the evaluation that made `metrics.json`; None if the file is missing or can't be read."""
     try:
         return str(read_json(figures)["provenance"]["stages"]["evaluate"])
     except (DataError, KeyError, TypeError):

@@ -25,14 +25,14 @@ def preset_names() -> list[str]:
 
 
 def preset_title(name: str) -> str:
-    """What a preset is, in its own words."""
+    """First comment of a preset's file."""
     lines = preset_text(name).splitlines()
     comment = [line.removeprefix("#").strip() for line in lines if line.startswith("#")]
     return " ".join(comment)
 
 
 def preset_text(name: str) -> str:
-    """The preset as it is written. Raises `ConfigError` if there is none of that name."""
+    """Text of a preset's file. Raises `ConfigError` if there is none of that name."""
     if name not in preset_names():
         raise ConfigError(f"preset: unknown preset '{name}'", _nearest(name))
     return (_FOLDER / f"{name}.yaml").read_text(encoding="utf-8")

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 RECORD = "stage.json"
-"""What a stage tells of itself, and the hashes of its files."""
+"""Record of a stage, and the hashes of its files."""
 
 _checked: set[Path] = set()
 """Folders of stages whose files this process has made, or found to be whole."""
@@ -41,7 +41,7 @@ class Stage:
     reused: bool
     """Whether it was there already."""
     origin: Mapping[str, Any]
-    """Where it comes from, whoever made it: command, commit, machine, date and ``cpu_seconds``."""
+    """Where it was made: command, commit, machine, date and ``cpu_seconds``."""
 
 
 def stage_key(name: str, depends_on: Mapping[str, Any], version: str) -> str:
@@ -52,7 +52,7 @@ def stage_key(name: str, depends_on: Mapping[str, Any], version: str) -> str:
 class StageStore:
     """A folder of finished stages, ``NAME-KEY`` each.
 
-    A stage's folder appears under its name only when all its files are written, so what is there is whole; the hashes
+    A stage's folder appears under its name only when all its files are written, so every folder is complete; the hashes
     of its files lie in its `stage.json`.
     """
 

@@ -1,4 +1,4 @@
-"""Bodies of requests and answers, as the OpenAPI document tells them."""
+"""Bodies of requests and answers, as in the OpenAPI document."""
 
 from typing import Annotated, Any, Literal
 
@@ -10,7 +10,7 @@ from h2rec.retrieval.filters import ItemFilter
 
 
 def _whole_as_text(value: Any) -> Any:
-    """Take whole numbers as the texts that the catalogue has; anything else is judged as it is."""
+    """Turn whole numbers into texts, as the catalogue has them; leave anything else alone."""
     return str(value) if type(value) is int else value
 
 
@@ -32,7 +32,7 @@ def _few_fields(value: Any) -> Any:
     return value
 
 
-# Of what is wrong the first is told: a list of a megabyte's mistakes takes minutes and a gigabyte to make.
+# Only the first mistake is reported: all mistakes of a megabyte take minutes and a gigabyte to list.
 FewFields = BeforeValidator(_few_fields)
 ItemIds = Annotated[list[ItemId], Field(fail_fast=True)]
 

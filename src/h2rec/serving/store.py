@@ -30,7 +30,7 @@ class BundleStore:
     ``BUNDLE.generations/N``, which appears at once or not at all; the newest is what is served, also after
     a restart. Generations remember which bundle they grew from: after a new training they are passed over.
 
-    Several servers may share a bundle. Each addition goes on top of the newest generation, whoever made it, under a
+    Several servers may share a bundle. Each addition goes on top of the newest generation of any server, under a
     lock that the system drops with the process; without such locks (Windows) a bundle has one server that adds.
 
     Parameters
@@ -91,7 +91,7 @@ class BundleStore:
             return growth
 
     def _newest(self) -> Bundle:
-        """Load the newest of what was added to the bundle; a damaged one is told, and the one before it taken."""
+        """Load the newest generation that is whole, with a warning for each damaged one."""
         numbered, grown = self._numbered(), self._grown()
         damaged = [path for path in numbered if _origin_of(path) is None]
         for path in damaged:

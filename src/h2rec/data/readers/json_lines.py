@@ -77,7 +77,7 @@ def json_object(path: Path, number: int, text: str) -> dict[str, Any]:
 
 
 class _KeyTwiceError(ValueError):
-    """An object with one key twice, of which JSON's readers keep the last one in silence."""
+    """An object with a key twice; other JSON readers silently keep the last value."""
 
 
 class _Float(float):

@@ -164,7 +164,7 @@ class QuoteCheck:
         for row in np.unique(np.searchsorted(ends, inner)).tolist():
             first = 0 if row == 0 else int(last_lines[row - 1]) + 1
             last = int(last_lines[row])
-            # Most texts are told from rows here, by the separators of their lines alone.
+            # The separators of its lines alone show that most text is no row.
             if not np.isin(per_line[first : last + 1], (self._fields - 1, 0)).all():
                 continue
             lines = rows.data[rows.row_start(row) : int(ends[row])].splitlines()

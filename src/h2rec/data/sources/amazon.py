@@ -50,18 +50,18 @@ class Edition:
     reviews: str
     meta: str
     """Addresses with ``{}`` for the category."""
-    user: str
-    item: str
-    rating: str
-    time: str
-    """Keys in a review."""
-    brand: str
-    categories: str
-    """Keys in an item's meta data."""
-    parse: LineParser
-    """Reads a line of meta data."""
     names: str
     """The categories as the addresses write them."""
+    user: str = "reviewerID"
+    item: str = "asin"
+    rating: str = "overall"
+    time: str = "unixReviewTime"
+    """Keys in a review."""
+    brand: str = "brand"
+    categories: str = "categories"
+    """Keys in an item's meta data."""
+    parse: LineParser = json_object
+    """Reads a line of meta data."""
 
 
 _EDITIONS = (
@@ -70,12 +70,6 @@ _EDITIONS = (
         home="https://cseweb.ucsd.edu/~jmcauley/datasets/amazon/links.html",
         reviews="https://snap.stanford.edu/data/amazon/productGraph/categoryFiles/reviews_{}.json.gz",
         meta="https://snap.stanford.edu/data/amazon/productGraph/categoryFiles/meta_{}.json.gz",
-        user="reviewerID",
-        item="asin",
-        rating="overall",
-        time="unixReviewTime",
-        brand="brand",
-        categories="categories",
         parse=python_literal,
         names="""Amazon_Instant_Video Apps_for_Android Automotive Baby Beauty Books CDs_and_Vinyl
         Cell_Phones_and_Accessories Clothing_Shoes_and_Jewelry Digital_Music Electronics
@@ -88,13 +82,7 @@ _EDITIONS = (
         home="https://cseweb.ucsd.edu/~jmcauley/datasets/amazon_v2/",
         reviews="https://datarepo.eng.ucsd.edu/mcauley_group/data/amazon_v2/categoryFiles/{}.json.gz",
         meta="https://datarepo.eng.ucsd.edu/mcauley_group/data/amazon_v2/metaFiles2/meta_{}.json.gz",
-        user="reviewerID",
-        item="asin",
-        rating="overall",
-        time="unixReviewTime",
-        brand="brand",
         categories="category",
-        parse=json_object,
         names="""AMAZON_FASHION All_Beauty Appliances Arts_Crafts_and_Sewing Automotive Books CDs_and_Vinyl
         Cell_Phones_and_Accessories Clothing_Shoes_and_Jewelry Digital_Music Electronics
         Gift_Cards Grocery_and_Gourmet_Food Home_and_Kitchen Industrial_and_Scientific
@@ -112,8 +100,6 @@ _EDITIONS = (
         rating="rating",
         time="timestamp",
         brand="store",
-        categories="categories",
-        parse=json_object,
         names="""All_Beauty Amazon_Fashion Appliances Arts_Crafts_and_Sewing Automotive Baby_Products
         Beauty_and_Personal_Care Books CDs_and_Vinyl Cell_Phones_and_Accessories
         Clothing_Shoes_and_Jewelry Digital_Music Electronics Gift_Cards Grocery_and_Gourmet_Food

@@ -25,7 +25,7 @@ def fetch(name: str, folder: Path | None = None) -> FetchedSource:
     """Download and convert a named data set, unless that is done already.
 
     `folder`: where its files go; by default `datasets/NAME` in the cache folder. Raises `DataError` if the name is
-    unknown, or the data can't be had; the address and the place for a file got by hand are told.
+    unknown, or the data can't be fetched; the message says where to put a file by hand.
     """
     source = _SOURCES.get(name)
     if source is None:

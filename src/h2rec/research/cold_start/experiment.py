@@ -1,4 +1,4 @@
-"""Extreme cold start: items that training never saw, ranked by what their text and codes tell."""
+"""Extreme cold start: items that training never saw, ranked by their text and codes."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -41,7 +41,7 @@ from h2rec.text.fields import item_texts
 logger = logging.getLogger(__name__)
 
 TESTED = "H2Rec, HID of the code group"
-"""What `h2rec add-items` does, and what all other ways are tested against."""
+"""The method of `h2rec add-items`; all others are tested against it."""
 METRICS = ("hit@10", "ndcg@10", "hit@100", "hit@500")
 SCOPES = {"all": "among all items", "cold": "among cold items"}
 
@@ -63,7 +63,7 @@ def cold_start(
     seeds: Sequence[int] = (0, 1, 2),
     stages: Path | None = None,
 ) -> dict[str, Any]:
-    """Withhold items, train without them, and rank them by every way there is; finished trainings are reused.
+    """Withhold items, train without them, and rank them by every method; finished trainings are reused.
 
     Parameters
     ----------
@@ -161,7 +161,7 @@ def claim(out: Path) -> None:
 
     Raises `H2RecError`, naming what is there.
     """
-    # Not the log, which is written on and never over: the command has it before the experiment asks again.
+    # Not the log: it is only appended to, and the command has opened it already.
     claim_names(out, ("cold_start.json",), _is_cold_start)
 
 
@@ -183,7 +183,7 @@ def _embed_withheld(pipeline: Pipeline, cold: ColdCases) -> WithheldItems:
 def _methods(
     name: str, pipeline: Pipeline, new: WithheldItems, *, first: bool
 ) -> Iterator[tuple[str, Scorer]]:
-    """Every way to score a catalogue with new items; those without training once only."""
+    """Every method to score a catalogue with new items; those without training only once."""
     settings, embeddings = pipeline.model_settings, pipeline.embeddings
     assert embeddings is not None
     grown = grown_model(pipeline.model, settings, new.ids, NewItems(new.groups))
@@ -193,7 +193,7 @@ def _methods(
     # A scorer keeps the item vectors as they are when it is made, so one model serves all of them by turns.
     yield f"{name}, HID of the code group", CatalogueScorer(grown)
     if name == "H2Rec":
-        # Whatever codes weigh beside hash IDs, which may be nothing: alone they have an order.
+        # With weight 1: beside hash IDs the codes may weigh nothing.
         codes = _branches(settings, "codes")[0]
         weighed = settings.with_weights({codes: 1.0})
         alone = grown_model(pipeline.model, weighed, new.ids, NewItems(new.groups))

@@ -1,4 +1,4 @@
-"""What a suite's finished runs say: means and tests over seeds, and what lies beside them."""
+"""Results of a suite's finished runs: means and tests over seeds, and details of each row."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ Runs = Mapping[Job, Record]
 """Finished runs and their metrics."""
 
 SIGNS = ("alpha_entropy", "mca_to_hid_norm", "positives_per_item")
-"""What a training's log tells of the ways in which two branches fail."""
+"""Entries of a training's log that show how two branches fail."""
 
 
 def evidence(suite: Suite) -> Record:
@@ -209,7 +209,7 @@ def _means(blocks: Sequence[Record], names: Sequence[str]) -> Record:
 
 
 def _read_each(runs: Runs, name: str) -> list[Record]:
-    """What a file of the runs' folders says, of those that have one that says something."""
+    """Content of a file in each run's folder, where it exists and is not null."""
     paths = [job.folder / name for job in runs]
     return [content for path in paths if path.exists() and (content := read_json(path)) is not None]
 
@@ -241,7 +241,7 @@ def _training(suite: Suite, metrics: Record) -> Record:
 
 
 def _cost(suite: Suite, runs: Runs) -> Record:
-    """CPU hours of all stages that the runs stand on, whoever made them; what rows share counts for the first one."""
+    """CPU hours of all stages that the runs use; a stage that rows share counts for the first of them."""
     seconds = dict.fromkeys(suite.settings.rows, 0.0)
     counted = set()
     for job, metrics in runs.items():
@@ -259,9 +259,9 @@ def _cost(suite: Suite, runs: Runs) -> Record:
 
 
 def _provenance(runs: Runs) -> Record:
-    """What the runs have in common or not: each fact as the list of its different values.
+    """Distinct values of each fact about the stages that decide the figures.
 
-    Of the stages that decide the figures, that is, not of the command that collected them: a stage may be another's.
+    They describe how the stages were made, not the command that collected them.
     """
     origins = [metrics["provenance"] for metrics in runs.values()]
     stages = [

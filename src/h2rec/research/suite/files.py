@@ -161,7 +161,7 @@ def _data_option(option: str) -> tuple[str, Values]:
 
 
 def _without_model(values: Values) -> Values:
-    """Leave out which model a run's configuration is of: a suite's rows say that."""
+    """Drop a configuration's preset and model name: a suite's rows set them."""
     kept = {key: value for key, value in values.items() if key != "preset"}
     if isinstance(model := kept.get("model"), Mapping):
         kept["model"] = {key: value for key, value in model.items() if key != "name"}

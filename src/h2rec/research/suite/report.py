@@ -15,7 +15,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 def write_suite_report(path: Path, results: Results) -> None:
-    """Write the report of what `evidence` found (the content of a `results.parquet`).
+    """Write the report of the results of `evidence`.
 
     Raises `MissingExtraError` if plotly, which draws the plots, is not installed.
     """
@@ -47,7 +47,7 @@ def write_suite_report(path: Path, results: Results) -> None:
 
 
 def write_index(path: Path, all_results: Sequence[Results]) -> None:
-    """Write a page of what several suites say in sentences, with links to their reports in folders of their names."""
+    """Write a page with the verdicts of several suites and links to their reports."""
     page = page_templates("h2rec.research.suite").get_template("index.html.j2")
     suites = [{**results, "sentences": list(tables.verdicts(results))} for results in all_results]
     write_text(path, page.render(suites=suites, style=_part("suite.css")))

@@ -1,4 +1,4 @@
-"""What a suite found, in one Parquet file: a row a figure, and beside them what is told once."""
+"""Results of a suite in one Parquet file, a row a figure; facts that hold once are in the first row."""
 
 import json
 from collections import Counter
@@ -17,7 +17,7 @@ RESULTS_FILE = "results.parquet"
 
 
 def write_results(path: Path, results: Mapping[str, Any]) -> None:
-    """Write what `evidence` found, a row a record of its lists of records, which the column ``table`` names.
+    """Write the results of `evidence`, a row a record of its lists of records, which the column ``table`` names.
 
     Texts and numbers that many records have are columns of their own; all else of a record is JSON in the column
     ``facts``, and so is, in the first row, whatever is no list of records.

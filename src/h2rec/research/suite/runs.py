@@ -1,4 +1,4 @@
-"""One run of a suite: carried out, told where it failed, and known by what its figures were made with."""
+"""One run of a suite: how it is carried out, how failures are recorded, and which settings made its figures."""
 
 import logging
 from collections.abc import Mapping
@@ -36,7 +36,7 @@ class Job:
 
 
 def carry_out(job: Job, stages: Path, threads: int) -> None:
-    """Do all that a run has to do."""
+    """Carry out a run of a suite."""
     pipeline = Pipeline(with_threads(job.config, threads), job.folder, stages)
     (job.folder / HASHES).unlink(missing_ok=True)  # until all is there again
     pipeline.evaluated()
@@ -54,13 +54,13 @@ def with_threads(config: RunConfig, threads: int) -> RunConfig:
 
 
 def write_hashes(folder: Path) -> None:
-    """Write the hashes of what tables are made of: from now on the run counts."""
+    """Write the hashes of the files that tables are made of: from now on the run counts."""
     there = [name for name in _HASHED if (folder / name).exists()]
     write_json(folder / HASHES, {name: file_hash(folder / name) for name in there})
 
 
 def write_failure(job: Job, error: BaseException) -> str:
-    """Tell of a run that failed, write it down, and return what is told."""
+    """Log and record that a run failed; return the message."""
     # A full disk or a folder that can't be written to is nothing that a traceback explains.
     expected = isinstance(error, H2RecError | OSError)
     message = str(error) if expected else f"{type(error).__name__}: {error}"
@@ -79,7 +79,7 @@ def failure_of(job: Job) -> str | None:
 
 
 class Figures:
-    """Knows what the figures of runs were made with; asked again it reads only what was written since."""
+    """Knows which settings made the figures of runs; reads again only what was written since."""
 
     def __init__(self) -> None:
         self._fingerprints: dict[str, dict[str, Any] | None] = {}
@@ -112,7 +112,7 @@ class Figures:
         return key
 
     def _are_of_these_data(self, data: DataSettings, origin: Mapping[str, Any]) -> bool:
-        """Whether figures are of what the data files hold now; so taken where these are not at hand."""
+        """Whether figures were made of the present data files; assumed where these can't be read."""
         known = data.model_dump_json()
         if known not in self._fingerprints:
             try:

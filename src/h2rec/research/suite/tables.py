@@ -1,4 +1,4 @@
-"""What a suite found as tables and sentences, whoever shows them: the terminal, a report or the documents."""
+"""Results of a suite as tables and sentences, for the terminal, the report and the documents."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ Results = Mapping[str, Any]
 LEVEL = 0.05
 """Corrected p-values below this are marked."""
 MANY_TIMES = 9
-"""Gains from here on, over rows that find next to nothing, are not told in percent."""
+"""Larger gains, over rows that find next to nothing, are not shown in percent."""
 EXPOSURE_NAMES = {
     "coverage": "catalogue shown",
     "tail_share": "tail's share of places",
@@ -28,13 +28,13 @@ class Cell:
 
     text: str
     small: str = ""
-    """Told in small print."""
+    """Small print."""
     place: int | None = None
     """1 is the best of its column, 2 the second."""
     sign: int = 0
-    """Where both corrected tests tell two rows apart: 1 if the tested row is the better one, else -1."""
+    """1 or -1 where both corrected tests find the tested row better or worse."""
     note: str = ""
-    """What else there is to tell."""
+    """Tooltip."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def _test(record: Record) -> str:
 
 
 def blocks_of(results: Results) -> list[tuple[str, str]]:
-    """Data sets and protocols that figures are there for."""
+    """Data sets and protocols that have figures."""
     return list(dict.fromkeys((r["data"], r["protocol"]) for r in results["records"]))
 
 
@@ -129,7 +129,7 @@ def lead_metric(metrics: Sequence[str]) -> str:
 
 
 def headline_metrics(results: Results, protocol: str) -> list[str]:
-    """Metrics that sentences speak of in a protocol.
+    """Metrics that sentences of a protocol mention.
 
     They are the one that selected the models, if it is of this protocol and reported, and `lead_metric`.
     """
