@@ -6,12 +6,7 @@ from typing import Any
 class H2RecError(Exception):
     """A mistake in the input or the settings; the command line shows it without a traceback.
 
-    Parameters
-    ----------
-    message
-        What is wrong and where (file, line, key).
-    hint
-        What to do about it, in one sentence.
+    `message`: what is wrong and where (file, line, key). `hint`: what to do about it, in one sentence.
     """
 
     def __init__(self, message: str, hint: str | None = None) -> None:

@@ -45,12 +45,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
-def _nothing(_: Path) -> bool:
-    return False
-
-
 @contextmanager
-def atomic_folder(path: Path, ours: Ours = _nothing) -> Iterator[Path]:
+def atomic_folder(path: Path, ours: Ours = lambda _: False) -> Iterator[Path]:
     """Yield a sibling folder to fill; it takes the place of `path` only when the block ends well.
 
     `ours` knows a folder that may be replaced; an empty one always may. Raises `H2RecError` if

@@ -48,16 +48,15 @@ class Histories:
 
     def select(self, rows: IntArray) -> Self:
         """Return the given rows, in the given order."""
-        lengths = self.lengths[rows]
-        offsets = offsets_of(lengths)
-        source = np.repeat(self.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
-        return type(self)(offsets, self.items[source])
+        return self._gather(self.offsets[rows], self.lengths[rows])
 
     def shortened(self, by: IntArray) -> Self:
         """Return every row without its last `by[row]` items."""
-        lengths = self.lengths - by
+        return self._gather(self.offsets[:-1], self.lengths - by)
+
+    def _gather(self, starts: IntArray, lengths: IntArray) -> Self:
         offsets = offsets_of(lengths)
-        source = np.repeat(self.offsets[:-1] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        source = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
         return type(self)(offsets, self.items[source])
 
     def counts(self, item_count: int) -> IntArray:

@@ -57,12 +57,8 @@ class ApproximateSearch:
     all items to one length; for a user vector with 0 there, the nearest item is then the one of the
     largest inner product (Bachrach et al., RecSys 2014).
 
-    Parameters
-    ----------
-    item_vectors
-        float32 `[N + 1, D]`, padding first.
-    users
-        Sample of user vectors, float32 `[m, D]`; None indexes the item vectors as they are.
+    `item_vectors`: float32 `[N + 1, D]`, padding first. `users`: sample of user vectors, float32 `[m, D]`; None
+    indexes the item vectors as they are.
 
     Raises
     ------

@@ -14,7 +14,7 @@ from h2rec import __version__
 from h2rec.data.histories import Histories
 from h2rec.errors import BundleError, DataError, SemanticIdError
 from h2rec.evaluation.settings import RepeatRule
-from h2rec.files import atomic_folder, file_hash, write_json
+from h2rec.files import atomic_folder, folder_hashes, write_json
 from h2rec.frames import write_parquet
 from h2rec.models.build import model_for_weights
 from h2rec.models.protocol import SequenceModel
@@ -163,11 +163,6 @@ def write_bundle(folder: Path, parts: BundleParts) -> None:
         for name, source in (("encoder", parts.encoder), ("quantizer", parts.quantizer)):
             if source is not None:
                 _copy_folder(source, fresh / name)
-        files = {
-            path.relative_to(fresh).as_posix(): file_hash(path)
-            for path in sorted(fresh.rglob("*"))
-            if path.is_file()
-        }
         manifest = Manifest(
             format_version=FORMAT_VERSION,
             h2rec=__version__,
@@ -177,7 +172,7 @@ def write_bundle(folder: Path, parts: BundleParts) -> None:
             collisions=parts.collisions,
             repeats=parts.repeats,
             text_fields=parts.text_fields,
-            files=files,
+            files=folder_hashes(fresh),
             provenance=parts.provenance,
         )
         write_json(fresh / MANIFEST, manifest.model_dump(mode="json"))

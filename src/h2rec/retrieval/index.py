@@ -51,15 +51,9 @@ class IndexSettings(Settings):
 class ItemIndex:
     """Finds the items with the highest scores.
 
-    Parameters
-    ----------
-    scorer
-        The item vectors.
-    settings
-        How.
-    sample_users
-        Gives user vectors `[m, D]` as a trained model makes them; an approximate index is built for them. None
-        builds it on the item vectors alone, which recalls less where users lie elsewhere than items.
+    `scorer`: the item vectors. `settings`: how. `sample_users`: gives user vectors `[m, D]` as a trained model
+    makes them; an approximate index is built for them. None builds it on the item vectors alone, which recalls less
+    where users lie elsewhere than items.
 
     Raises
     ------

@@ -183,7 +183,9 @@ class Recommender:
             k = min(max(queries[row].k for row in rows), len(self.catalogue))
             again = self.repeats if filter_.seen is None else filter_.seen
             seen = None if again else known.select(np.array(rows))
-            allowed = self._allowed(filter_)
+            allowed = None
+            if filter_.restricts:
+                allowed = allowed_items(filter_, self.catalogue.fields, self.catalogue.index)
             vectors = users.vectors[rows] if personal else None
             items, values = self._search(vectors, len(rows), k, seen, allowed)
             tails = None
@@ -209,11 +211,6 @@ class Recommender:
             for start in range(0, len(items), 256)
         ]
         return torch.cat(chunks)
-
-    def _allowed(self, filter_: ItemFilter) -> BoolArray | None:
-        if not filter_.restricts:
-            return None
-        return allowed_items(filter_, self.catalogue.fields, self.catalogue.index)
 
     def _search(
         self,

@@ -16,12 +16,8 @@ class ItemScorer:
     How a matrix product rounds depends on its shape. Blocks of one shape give an item the same score to
     the bit in a catalogue that has grown.
 
-    Parameters
-    ----------
-    item_vectors
-        float32 `[N + 1, D]`, padding first; may be mapped from disk.
-    branch_sizes
-        Columns of each branch, adding up to `D`.
+    `item_vectors`: float32 `[N + 1, D]`, padding first; may be mapped from disk. `branch_sizes`: columns of each
+    branch, adding up to `D`.
     """
 
     def __init__(self, item_vectors: npt.NDArray[np.float32], branch_sizes: tuple[int, ...]) -> None:
@@ -66,10 +62,11 @@ class ItemScorer:
             vectors = self.vectors[items]  # [n, c, D]
             return [
                 torch.einsum("nd,ncd->nc", users[:, start:stop], vectors[..., start:stop])
-                for start, stop in self._columns()
+                for start, stop in self.columns()
             ]
 
-    def _columns(self) -> list[tuple[int, int]]:
+    def columns(self) -> list[tuple[int, int]]:
+        """First column of each branch, and the one behind its last."""
         stops = np.cumsum(self.branch_sizes).tolist()
         return list(zip([0, *stops[:-1]], stops, strict=True))
 

@@ -37,12 +37,8 @@ EVALUATION_SEED = 0
 class Learning(Tokenization):
     """One configuration, carried out up to the trained model with the weights of its branches.
 
-    Parameters
-    ----------
-    config, out, stages
-        See `Preparation`.
-    watch
-        Called with every validation of the training; it may end the training by raising.
+    `config`, `out`, `stages`: see `Preparation`. `watch`: called with every validation of the training; it may end
+    the training by raising.
     """
 
     def __init__(

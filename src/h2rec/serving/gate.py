@@ -39,13 +39,8 @@ class _GoneError(Exception):
 class Gate:
     """Middleware that reads the body whole, within bounds, before anything looks at it.
 
-    Parameters
-    ----------
-    app
-        What stands behind it.
-    overloaded
-        Whether a question would be refused now. Asked before anything is parsed: a refusal has to be cheap,
-        or refusing takes the time that answers need.
+    `app`: what stands behind it. `overloaded`: whether a question would be refused now. Asked before anything is
+    parsed: a refusal has to be cheap, or refusing takes the time that answers need.
     """
 
     def __init__(
@@ -122,7 +117,9 @@ class Gate:
             hosts = [value.decode("latin-1") for key, value in scope["headers"] if key == b"host"] or [""]
             if not all(is_own_name(host, self._names) for host in hosts):
                 return 403, "this server has no such name (--allow-host adds one)"
-        elif not self._is_open(scope["path"]) and not _carries(scope, token):
+        elif not (scope["path"] in OPEN_PATHS or scope["path"].startswith(OPEN_FOLDER)) and not _carries(
+            scope, token
+        ):
             return 401, "a bearer token is needed"
         if is_foreign(scope["headers"], scope["method"], self.settings.allowed_hosts):
             return (
@@ -130,9 +127,6 @@ class Gate:
                 "a page of another origin asks (is this one behind a proxy? --allow-host takes its name)",
             )
         return None
-
-    def _is_open(self, path: str) -> bool:
-        return path in OPEN_PATHS or path.startswith(OPEN_FOLDER)
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes | None:
         """Read the whole body; None where it is too large."""

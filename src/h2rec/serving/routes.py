@@ -29,7 +29,7 @@ def service_of(request: Request) -> Service:
 
 def plain(values: Any, status: int = 200) -> Response:
     """Answer with JSON in ASCII: an id that is no valid text is echoed and not choked on."""
-    return Response(_text(values), status, media_type="application/json")
+    return Response(json.dumps(values, allow_nan=False), status, media_type="application/json")
 
 
 @router.post("/recommend", response_model=Recommendation, summary="Recommend items for a history")
@@ -52,7 +52,9 @@ async def recommend_batch(body: schemas.BatchBody, request: Request) -> Response
         _check(query, service.settings)
     answers = await service.batcher.ask([query.query() for query in body.queries])
     # Much to write: beside the loop, and one by one, as the writer holds the interpreter until it is done.
-    text = await asyncio.to_thread(lambda: ", ".join(_text(as_json(answer)) for answer in answers))
+    text = await asyncio.to_thread(
+        lambda: ", ".join(json.dumps(as_json(answer), allow_nan=False) for answer in answers)
+    )
     return Response(f'{{"answers": [{text}]}}', media_type="application/json")
 
 
@@ -143,10 +145,6 @@ async def readyz(request: Request) -> Response:
 def metrics(request: Request) -> Response:
     """Metrics in Prometheus' text format."""
     return Response(service_of(request).metrics.text(), media_type="text/plain; version=0.0.4")
-
-
-def _text(values: Any) -> str:
-    return json.dumps(values, allow_nan=False)
 
 
 def _check(body: schemas.RecommendBody, settings: ServeSettings) -> None:

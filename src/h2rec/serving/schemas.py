@@ -70,8 +70,6 @@ class RecommendBody(_Body):
     """One question."""
 
     model_config = ConfigDict(
-        extra="forbid",
-        use_attribute_docstrings=True,
         json_schema_extra={
             "examples": [
                 {"history": ["i3", "i17"], "k": 5},
@@ -120,8 +118,6 @@ class ItemsBody(_Body):
     """Items to add."""
 
     model_config = ConfigDict(
-        extra="forbid",
-        use_attribute_docstrings=True,
         json_schema_extra={
             "examples": [{"items": [{"item_id": "new1", "fields": {"title": "Gentle shampoo"}}]}]
         },

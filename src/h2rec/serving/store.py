@@ -33,10 +33,7 @@ class BundleStore:
     Several servers may share a bundle. Each addition goes on top of the newest generation of any server, under a
     lock that the system drops with the process; without such locks (Windows) a bundle has one server that adds.
 
-    Parameters
-    ----------
-    folder
-        The bundle.
+    `folder`: the bundle.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -53,16 +53,8 @@ class QuoteCheck:
     quoted field may hold line ends. It swallows rows if each of its lines, quotes taken as letters, is a row
     as the others are: as many fields, and numbers, codes and words in the columns that have such.
 
-    Parameters
-    ----------
-    path
-        The file, for messages.
-    fields
-        Number of columns; None holds rows to the form of quotes alone.
-    header_lines
-        Number of lines up to the header's end.
-    line
-        Number of the first line that it is fed.
+    `path`: the file, for messages. `fields`: number of columns; None holds rows to the form of quotes alone.
+    `header_lines`: number of lines up to the header's end. `line`: number of the first line that it is fed.
     """
 
     def __init__(
@@ -88,7 +80,8 @@ class QuoteCheck:
         data = self._rest + chunk
         if b'"' not in data:
             end = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
-            self._line += _lines_in(data[:end])
+            lines = data[:end]
+            self._line += lines.count(b"\n") + lines.count(b"\r") - lines.count(b"\r\n")
             self._rest = data[end:]
         else:
             self._check(data)
@@ -211,10 +204,6 @@ def _opening_of(opening: Places, closing: Places, field: int) -> int:
     while field and opening[field] == closing[field - 1] + 1:
         field -= 1
     return int(opening[field])
-
-
-def _lines_in(data: bytes) -> int:
-    return data.count(b"\n") + data.count(b"\r") - data.count(b"\r\n")
 
 
 _SHAPES = tuple(re.compile(form) for form in (rb"", rb"[-+]?[\d.]+(?:[eE][-+]?\d+)?", rb"\S*\d\S*", rb"\S+"))

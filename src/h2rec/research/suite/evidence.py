@@ -24,6 +24,10 @@ logger = logging.getLogger(__name__)
 Runs = Mapping[Job, Record]
 """Finished runs and their metrics."""
 
+ROW_TABLES = (
+    "groups", "weighted_head", "exposure", "blend", "intent", "shares", "diagnosis", "codes", "curves",
+)  # fmt: skip
+"""Lists of records by data set and row."""
 SIGNS = ("alpha_entropy", "mca_to_hid_norm", "positives_per_item")
 """Entries of a training's log that show how two branches fail."""
 
@@ -59,15 +63,7 @@ def evidence(suite: Suite) -> Record:
             name: {"model": row.model, "key": row.key, "value": row.value}
             for name, row in settings.rows.items()
         },
-        "groups": [],
-        "weighted_head": [],
-        "exposure": [],
-        "blend": [],
-        "intent": [],
-        "shares": [],
-        "diagnosis": [],
-        "codes": [],
-        "curves": [],
+        **{name: [] for name in ROW_TABLES},
     }
     for data in settings.data:
         data_runs = {job: metrics for job, metrics in runs.items() if job.data == data}

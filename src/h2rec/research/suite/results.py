@@ -22,7 +22,11 @@ def write_results(path: Path, results: Mapping[str, Any]) -> None:
     Texts and numbers that many records have are columns of their own; all else of a record is JSON in the column
     ``facts``, and so is, in the first row, whatever is no list of records.
     """
-    tables = {name: part for name, part in results.items() if _is_table(part)}
+    tables = {
+        name: part
+        for name, part in results.items()
+        if isinstance(part, list) and part and isinstance(part[0], dict)
+    }
     records = [record for part in tables.values() for record in part]
     held = Counter(name for record in records for name in record)
     columns = [
@@ -56,10 +60,6 @@ def read_results(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
         raise DataError(f"{path}: not the results of a suite ({error})") from None
     return results
-
-
-def _is_table(part: Any) -> bool:
-    return isinstance(part, list) and bool(part) and isinstance(part[0], dict)
 
 
 def _is_plain(name: str, records: Sequence[Mapping[str, Any]]) -> bool:
