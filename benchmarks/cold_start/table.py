@@ -39,7 +39,8 @@ def section(data: str, results: dict[str, Any]) -> str:
     lines.append(
         f"\n{results['withheld_items']} items withheld, {results['known_items']} known, {results['cases']} cases; "
         f"leading codes in common with a known item: {levels}. All against {results['tested']}. "
-        f"`{origin['command']}`, commit {origin['commit']}, seeds {', '.join(map(str, origin['seeds']))}, torch {machine['torch']}.\n"
+        f"`{origin['command']}`, commit {origin['commit']}, seeds {', '.join(map(str, origin['seeds']))}, "
+        f"torch {machine['torch']}.\n"
     )
     return "".join(lines)
 
