@@ -30,14 +30,14 @@ class Clock(pytorch_lightning.Callback):
     def __init__(self, out: Path) -> None:
         self.out = out
 
-    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):  # noqa: D102
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
         if batch_idx == 0:
             (self.out / "ready").touch()
             while not (self.out.parent / "go").exists():
                 time.sleep(0.1)
             TIMES["start"] = now()
 
-    def on_train_epoch_end(self, trainer, module):  # noqa: D102
+    def on_train_epoch_end(self, trainer, module):
         TIMES["stop"] = now()
 
 

@@ -60,13 +60,10 @@ def is_bundle(folder: Path) -> bool:
 def read_manifest(folder: Path) -> Manifest:
     """Read the manifest and check every file against it: names, presence, hashes, and that there are no others.
 
-    Raises
-    ------
-    BundleError
-        At the first thing that is wrong, also where the system refuses to read.
+    Raises `BundleError` at the first thing that is wrong, also where the system refuses to read.
     """
     try:
-        manifest = _parsed(folder)
+        manifest = _parse(folder)
         _check_names(folder, manifest)
         for name, expected in manifest.files.items():
             if file_hash(folder / name) != expected:
@@ -81,11 +78,11 @@ def read_manifest(folder: Path) -> Manifest:
 def unreadable(folder: Path, error: OSError) -> BundleError:
     """Tell what the system refuses, and what to do about it."""
     name = Path(os.fsdecode(error.filename)).name if isinstance(error.filename, str | bytes) else "a file"
-    told = f"{str(folder)[:200]}: {name[:80]!r} can't be read ({error.strerror or error})"
-    return BundleError(told, RIGHT_TO_READ if isinstance(error, PermissionError) else None)
+    message = f"{str(folder)[:200]}: {name[:80]!r} can't be read ({error.strerror or error})"
+    return BundleError(message, RIGHT_TO_READ if isinstance(error, PermissionError) else None)
 
 
-def _parsed(folder: Path) -> Manifest:
+def _parse(folder: Path) -> Manifest:
     path = folder / MANIFEST
     if not _is_regular(path):
         hint = "give the folder 'bundle' of a finished run"
