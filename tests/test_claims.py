@@ -147,6 +147,6 @@ def test_a_bundle_that_may_not_be_read_is_told_with_what_to_do(tmp_path, monkeyp
     def refused(path):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(manifest, "_parsed", refused)
+    monkeypatch.setattr(manifest, "_parse", refused)
     with pytest.raises(BundleError, match=r"can't be read \(Permission denied\)\n.*chmod"):
         Bundle.load(tmp_path)

@@ -38,7 +38,7 @@ def parts(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     for registry in (BACKBONES, BRANCHES, MODELS, RANKING_LOSSES):
         monkeypatch.setattr(registry, "_parts", dict(registry._parts))
-    monkeypatch.setattr(h2rec.registry, "_begun", set())
+    monkeypatch.setattr(h2rec.registry, "_started", set())
     yield next(block for block in blocks if TESTS in block)
     sys.modules.pop("my_parts", None)
 

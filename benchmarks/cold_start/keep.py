@@ -16,9 +16,9 @@ RESULTS = Path(__file__).parent / "results"
 def main() -> None:
     RESULTS.mkdir(exist_ok=True)
     for folder in asked_folders(__doc__):
-        found = read_json(folder / "cold_start.json")
-        found["provenance"]["command"] = without_paths(found["provenance"]["command"])
-        write_json(RESULTS / f"{Path(found['data']).stem}.json", found)
+        results = read_json(folder / "cold_start.json")
+        results["provenance"]["command"] = without_paths(results["provenance"]["command"])
+        write_json(RESULTS / f"{Path(results['data']).stem}.json", results)
 
 
 if __name__ == "__main__":

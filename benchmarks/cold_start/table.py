@@ -27,21 +27,22 @@ def cold_start() -> str:
     return "".join([TEXT, *(section(path.stem, read_json(path)) for path in paths)]) if paths else ""
 
 
-def section(data: str, found: dict[str, Any]) -> str:
+def section(data: str, results: dict[str, Any]) -> str:
     """One data set: ranked among all items, then among cold ones, and where it comes from."""
-    parts = [
-        f"\n### Cold start: {data}, {title}\n\n{of_table(comparison(found, 'cold start', title), placed)}"
+    lines = [
+        f"\n### Cold start: {data}, {title}\n\n{of_table(comparison(results, 'cold start', title), placed)}"
         for title in SCOPES.values()
     ]
-    levels = ", ".join(f"{n} share {level}" for level, n in enumerate(found["shared_levels"]) if n)
-    origin = found["provenance"]
+    levels = ", ".join(f"{n} share {level}" for level, n in enumerate(results["shared_levels"]) if n)
+    origin = results["provenance"]
     machine = origin["machine"]
-    parts.append(
-        f"\n{found['withheld_items']} items withheld, {found['known_items']} known, {found['cases']} cases; leading "
-        f"codes in common with a known item: {levels}. All against {found['tested']}. `{origin['command']}`, commit "
-        f"{origin['commit']}, seeds {', '.join(map(str, origin['seeds']))}, torch {machine['torch']}.\n"
+    lines.append(
+        f"\n{results['withheld_items']} items withheld, {results['known_items']} known, {results['cases']} cases; "
+        f"leading codes in common with a known item: {levels}. All against {results['tested']}. "
+        f"`{origin['command']}`, commit {origin['commit']}, seeds {', '.join(map(str, origin['seeds']))}, "
+        f"torch {machine['torch']}.\n"
     )
-    return "".join(parts)
+    return "".join(lines)
 
 
 if __name__ == "__main__":

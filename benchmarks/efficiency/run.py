@@ -133,13 +133,13 @@ def main() -> None:
     if options.cell:
         print(json.dumps(measure(**json.loads(options.cell))))
         return
-    found = read_json(options.out) if options.out.exists() else {"cells": []}
+    results = read_json(options.out) if options.out.exists() else {"cells": []}
     failed = 0
     for items in options.items or ITEMS:
         for length in options.lengths or LENGTHS:
             for model in options.models or MODELS:
                 cell = {"model": model, "items": items, "length": length, "targets": options.targets}
-                if any(cell == done["asked"] for done in found["cells"]):
+                if any(cell == done["asked"] for done in results["cells"]):
                     continue
                 command = [sys.executable, "-m", "benchmarks.efficiency.run", "--cell", json.dumps(cell)]
                 done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
@@ -151,11 +151,11 @@ def main() -> None:
                     continue
                 measured = json.loads(done.stdout.splitlines()[-1])
                 origin = provenance(0) | {"torch": torch.__version__}
-                found["cells"].append({"asked": cell, "commit": origin["commit"], **measured})
-                found.setdefault("provenance", origin)
+                results["cells"].append({"asked": cell, "commit": origin["commit"], **measured})
+                results.setdefault("provenance", origin)
                 command = without_paths(origin.pop("command"))
-                found["commands"] = list(dict.fromkeys([*found.get("commands", []), command]))
-                write_json(options.out, found)
+                results["commands"] = list(dict.fromkeys([*results.get("commands", []), command]))
+                write_json(options.out, results)
                 print(measured, flush=True)
     if failed:
         sys.exit(f"{failed} cells are missing; the same command tries them again")

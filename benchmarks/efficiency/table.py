@@ -30,8 +30,8 @@ def efficiency() -> str:
     """One row a catalogue size, history length and model; ratios to SASRec of the same size and length."""
     if not RESULTS.exists():
         return ""
-    found = read_json(RESULTS)
-    cells = sorted(found["cells"], key=lambda c: (c["items"], c["length"], list(NAMES).index(c["model"])))
+    results = read_json(RESULTS)
+    cells = sorted(results["cells"], key=lambda c: (c["items"], c["length"], list(NAMES).index(c["model"])))
     plain = {(c["items"], c["length"]): c for c in cells if c["model"] == "sasrec"}
     heads = [
         "items",
@@ -44,16 +44,18 @@ def efficiency() -> str:
     ]
     heads += ["CPU s per 1,000 users ranked", "ratio"]
     rows = [_row(cell, plain.get((cell["items"], cell["length"]))) for cell in cells]
-    origin = found["provenance"]
+    origin = results["provenance"]
     machine = origin["machine"]
     # The cells import from the benchmarks' folder: the script is run as a module.
     modules = (
-        command.replace("run.py", "python -m benchmarks.efficiency.run", 1) for command in found["commands"]
+        command.replace("run.py", "python -m benchmarks.efficiency.run", 1) for command in results["commands"]
     )
     commands = ", ".join(f"`{command}`" for command in modules)
     commits = ", ".join(dict.fromkeys(cell.get("commit", origin["commit"]) for cell in cells))
-    told = f"{commands}, commit {commits}, seed {origin['seed']}, {cores(machine)}, torch {machine['torch']}."
-    return f"{TEXT}\n{markdown(heads, rows, text_columns=0)}\n{told}\n"
+    origin_text = (
+        f"{commands}, commit {commits}, seed {origin['seed']}, {cores(machine)}, torch {machine['torch']}."
+    )
+    return f"{TEXT}\n{markdown(heads, rows, text_columns=0)}\n{origin_text}\n"
 
 
 def _row(cell: dict[str, Any], plain: dict[str, Any] | None) -> list[str]:

@@ -140,7 +140,7 @@ def our_figures(pipeline: Pipeline) -> tuple[np.ndarray, dict[str, object]]:
     stage, epochs = pipeline.train_stage, pipeline.config.train.epochs
     took = {
         "seconds_per_epoch": stage.seconds / epochs,
-        "cpu_seconds_per_epoch": stage.made["cpu_seconds"] / epochs,
+        "cpu_seconds_per_epoch": stage.origin["cpu_seconds"] / epochs,
     }
     pipeline.evaluated()
     ranks = pl.read_parquet(pipeline.out / "ranks.parquet").filter(split="test")["rank_full"]
@@ -151,8 +151,8 @@ def against(theirs: np.ndarray, ours: np.ndarray) -> dict[str, object]:
     """Test our difference to a peer, user by user, in every metric shown."""
     metrics = [f"{name}@{k}" for name, k in itertools.product(("hit", "ndcg"), KS)]
     differences = np.stack([per_case(ours, m) - per_case(theirs, m) for m in metrics], axis=1)
-    found = paired_tests(differences)
-    pairs = zip(metrics, differences.mean(axis=0), found.p_t, found.p_bootstrap, strict=True)
+    tests = paired_tests(differences)
+    pairs = zip(metrics, differences.mean(axis=0), tests.p_t, tests.p_bootstrap, strict=True)
     return {
         "ours_minus_theirs": {
             metric: {"difference": float(mean), "p": float(max(p_t, p_bootstrap))}

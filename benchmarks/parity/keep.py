@@ -14,18 +14,18 @@ from h2rec.files import read_json, write_json
 RESULTS = Path(__file__).parent / "results"
 
 
-def title_of(found: dict[str, Any]) -> list[str]:
+def title_of(record: dict[str, Any]) -> list[str]:
     """What tells a comparison from others: its data, its models unless it has all, its seed unless it is 0."""
-    seed = found["settings"]["seed"]
-    return [Path(found["data"]).stem, *found.get("models", []), *([f"seed {seed}"] if seed else [])]
+    seed = record["settings"]["seed"]
+    return [Path(record["data"]).stem, *record.get("models", []), *([f"seed {seed}"] if seed else [])]
 
 
 def main() -> None:
     for folder in asked_folders(__doc__):
-        found = read_json(folder / "parity.json")
-        found["provenance"]["command"] = without_paths(found["provenance"]["command"])
+        record = read_json(folder / "parity.json")
+        record["provenance"]["command"] = without_paths(record["provenance"]["command"])
         RESULTS.mkdir(exist_ok=True)
-        write_json(RESULTS / f"{'-'.join(title_of(found))}.json".replace(" ", "-"), found)
+        write_json(RESULTS / f"{'-'.join(title_of(record))}.json".replace(" ", "-"), record)
 
 
 if __name__ == "__main__":

@@ -123,9 +123,9 @@ def arguments() -> Arguments:
     """Read `CASES.npz SETTINGS.json OUT` from the command line, and take them off it: RecBole reads it too."""
     cases, settings, out = (Path(argument).resolve() for argument in sys.argv[1:4])
     sys.argv = sys.argv[:1]
-    found = Arguments(read_cases(cases), json.loads(settings.read_text()), out)
-    torch.set_num_threads(found.settings.get("threads", 1))
-    return found
+    parsed = Arguments(read_cases(cases), json.loads(settings.read_text()), out)
+    torch.set_num_threads(parsed.settings.get("threads", 1))
+    return parsed
 
 
 class Prepared(NamedTuple):
@@ -166,12 +166,15 @@ def versions() -> dict[str, str]:
 
 def main() -> None:
     given = arguments()
-    made = prepared(given.settings, written(given))
+    experiment = prepared(given.settings, written(given))
     watch = Stopwatch()
-    made.trainer.fit(made.train_data, verbose=False, saved=False)
+    experiment.trainer.fit(experiment.train_data, verbose=False, saved=False)
     took = watch.per_epoch(given.settings["epochs"])
     write_outcome(
-        given.out, ranks_of(made.model, made.test_data, made.dataset, given.cases), took, versions()
+        given.out,
+        ranks_of(experiment.model, experiment.test_data, experiment.dataset, given.cases),
+        took,
+        versions(),
     )
 
 

@@ -39,11 +39,11 @@ def interactions(sequences: list[np.ndarray]) -> Dataset:
 
 def ranks_of(model, cases: Cases) -> np.ndarray:
     """Rank of each target among the items outside the history."""
-    found = model.recommend(
+    ranked = model.recommend(
         users=np.arange(len(cases.targets)), dataset=interactions(cases.history), k=DEPTH, filter_viewed=True
     )
     ranks = np.full(len(cases.targets), DEPTH + 1)
-    hit = found[found[Columns.Item].to_numpy() == cases.targets[found[Columns.User].to_numpy()]]
+    hit = ranked[ranked[Columns.Item].to_numpy() == cases.targets[ranked[Columns.User].to_numpy()]]
     ranks[hit[Columns.User].to_numpy()] = hit[Columns.Rank].to_numpy()
     return ranks
 

@@ -41,18 +41,18 @@ def parity() -> str:
     return "\n".join([TITLE, *sections]) if sections else ""
 
 
-def section(found: dict[str, Any]) -> str:
+def section(record: dict[str, Any]) -> str:
     """One data set and seed: a row for each model and library."""
     heads = ["model", "library", *METRICS, "CPU s", "wall s"]
-    settings, origin = found["settings"], found["provenance"]
+    settings, origin = record["settings"], record["provenance"]
     shown = ("dim", "layers", "max_length", "dropout", "learning_rate", "batch_targets", "epochs")
-    told = ", ".join(f"{name.replace('_', ' ')} {settings[name]}" for name in shown)
+    described = ", ".join(f"{name.replace('_', ' ')} {settings[name]}" for name in shown)
     if settings.get("bucketed", True):
-        told += ", ours in batches of like length"
+        described += ", ours in batches of like length"
     machine, seed = origin["machine"], settings["seed"]
-    title = ", ".join(NAMES.get(part, part) for part in title_of(found))
+    title = ", ".join(NAMES.get(part, part) for part in title_of(record))
     return (
-        f"### {title}\n\n{markdown(heads, [_row(row) for row in found['rows']], text_columns=2)}\n{told}. "
+        f"### {title}\n\n{markdown(heads, [_row(row) for row in record['rows']], text_columns=2)}\n{described}. "
         f"`{command_in('parity', origin['command'])}`, commit {origin['commit']}, seed {seed}, "
         f"{cores(machine)}, "
         f"torch {machine['torch']}.\n"

@@ -73,14 +73,14 @@ def flat(values: Any, above: str = "") -> Iterator[tuple[str, Any]]:
 
 def differences(kept: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[float, str]]:
     """How far each figure that both should have is from what is kept, the largest first."""
-    then, found = dict(flat(kept)), dict(flat(now))
+    then, current = dict(flat(kept)), dict(flat(now))
     apart = {}
-    for name in then.keys() | found.keys():
-        one, other = then.get(name), found.get(name)
+    for name in then.keys() | current.keys():
+        one, other = then.get(name), current.get(name)
         if isinstance(one, int | float) and isinstance(other, int | float):
             apart[name] = abs(one - other)
         else:
-            apart[name] = 0.0 if name in then and name in found and one == other else math.inf
+            apart[name] = 0.0 if name in then and name in current and one == other else math.inf
     return sorted(((apart[name], name) for name in apart), reverse=True)
 
 

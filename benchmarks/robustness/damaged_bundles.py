@@ -84,19 +84,21 @@ def in_child(folder: Path, megabytes: int) -> tuple[str, int]:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         signal.alarm(SECONDS)
         try:
-            told = use(folder)
+            outcome = use(folder)
         except BaseException as error:
             last = traceback.extract_tb(error.__traceback__)[-1]
-            told = f"FAULT {type(error).__name__} at {last.filename}:{last.lineno}: {str(error)[:200]}"
-        os.write(writer, told.encode("utf-8", "backslashreplace")[:4000])
+            outcome = f"FAULT {type(error).__name__} at {last.filename}:{last.lineno}: {str(error)[:200]}"
+        os.write(writer, outcome.encode("utf-8", "backslashreplace")[:4000])
         os._exit(0)
     os.close(writer)
     with os.fdopen(reader, "rb") as stream:
-        told = stream.read().decode()
+        outcome = stream.read().decode()
     _, status, usage = os.wait4(child, 0)
     if status:
-        told = f"FAULT ended by signal {status & 127}" if status & 127 else f"FAULT ended with {status >> 8}"
-    return told, usage.ru_maxrss >> 10
+        outcome = (
+            f"FAULT ended by signal {status & 127}" if status & 127 else f"FAULT ended with {status >> 8}"
+        )
+    return outcome, usage.ru_maxrss >> 10
 
 
 def main() -> None:
@@ -122,13 +124,13 @@ def main() -> None:
             copy = folder / f"{place:04d}"
             if not copy.exists():
                 continue
-            told, taken = in_child(copy, arguments.memory)
-            if must and told.startswith("loaded"):
-                told = f"FAULT not refused ({told})"
-            counts[told.split()[0].strip(":,")] += 1
+            outcome, taken = in_child(copy, arguments.memory)
+            if must and outcome.startswith("loaded"):
+                outcome = f"FAULT not refused ({outcome})"
+            counts[outcome.split()[0].strip(":,")] += 1
             largest = max(largest, taken - memory)
-            if told.startswith("FAULT") or arguments.only:
-                print(f"{what}: {told} [{taken - memory:+} MB]", flush=True)
+            if outcome.startswith("FAULT") or arguments.only:
+                print(f"{what}: {outcome} [{taken - memory:+} MB]", flush=True)
         sys.setrecursionlimit(10_000)  # to remove folders in folders
     print(
         f"{sum(counts.values())} damaged bundles: {counts['refused']} refused, {counts['loaded']} loaded and "

@@ -70,11 +70,11 @@ def outcome(out: Path) -> dict[str, Any]:
     return {"files": hashes, **{name: metrics[name] for name in ("test", "valid", "blend", "training")}}
 
 
-def without_seconds(found: dict[str, Any]) -> dict[str, Any]:
+def without_seconds(record: dict[str, Any]) -> dict[str, Any]:
     log = [
-        {k: v for k, v in r.items() if not k.endswith("seconds")} for r in found["training"].get("log", [])
+        {k: v for k, v in r.items() if not k.endswith("seconds")} for r in record["training"].get("log", [])
     ]
-    return {**found, "training": {**found["training"], "log": log}}
+    return {**record, "training": {**record["training"], "log": log}}
 
 
 def flip(path: Path, at: int) -> None:
@@ -121,17 +121,17 @@ def main() -> None:
         folder = Path(temporary)
         config, finished = shop(folder), folder / "finished"
         carried_out(config, finished)
-        found = []
+        failures = []
         names = [name for name in sorted(files_in(finished)) if (finished / name).stat().st_size]
         for number, name in enumerate(names):
             for place in [0.5, *(stream.random() for _ in range(options.flips - 1))]:
-                at = folder / f"{number}-{len(found)}"
+                at = folder / f"{number}-{len(failures)}"
                 at.mkdir()
-                found.append(tried(config, finished, name, place, at))
-                print(found[-1]["result"], name, found[-1]["said"][:160], flush=True)
-    counts = collections.Counter(one["result"] for one in found)
+                failures.append(tried(config, finished, name, place, at))
+                print(failures[-1]["result"], name, failures[-1]["said"][:160], flush=True)
+    counts = collections.Counter(one["result"] for one in failures)
     print(dict(counts))
-    write_json(options.out, {"provenance": provenance(options.seed), "counts": counts, "flips": found})
+    write_json(options.out, {"provenance": provenance(options.seed), "counts": counts, "flips": failures})
     if counts["OTHER OUTPUT"] or counts["CRASH"]:
         sys.exit(1)
 

@@ -123,9 +123,9 @@ def column(name: str, values: Callable[[int], object], kind: pa.DataType) -> Cal
     """Put a column into a table."""
 
     def change(table: pa.Table) -> pa.Table:
-        made = pa.array(values(table.num_rows), kind)
+        array = pa.array(values(table.num_rows), kind)
         place = table.schema.get_field_index(name)
-        return table.append_column(name, made) if place < 0 else table.set_column(place, name, made)
+        return table.append_column(name, array) if place < 0 else table.set_column(place, name, array)
 
     return change
 

@@ -70,9 +70,9 @@ def codeless_model(seen: Seen) -> str:
 def fork_hangs(seen: Seen) -> str:
     need("HANGS" not in seen.printed and seen.printed.count("fine") == 2, "hangs")
     answered = len(re.findall(r"fine \[\('recommend', \['i.*\('filter', \['i", seen.printed))
-    told = seen.printed.count("was forked")
-    need(answered + told == 2, "neither an answer nor why not")
-    return f"answered {answered}, told why not {told} times"
+    answer = seen.printed.count("was forked")
+    need(answered + answer == 2, "neither an answer nor why not")
+    return f"answered {answered}, told why not {answer} times"
 
 
 def heavy_user(seen: Seen) -> str:
@@ -90,7 +90,7 @@ def int_ids_api(seen: Seen) -> str:
         lists[0][1:] == ("()", "()") or lists[0][1:] == ("[]", "[]") or "False" in lists[0][2], str(lists[0])
     )
     seen.need("DataError: history: expected a list of item ids, found str '12' hint")
-    told = seen.ask(
+    answer = seen.ask(
         "import subprocess\n"
         "subprocess.run(['h2rec', 'bundle', 'c.yaml', '--out', 'run'], capture_output=True, check=True)\n"
         "from h2rec import Recommender, H2RecError\n"
@@ -101,7 +101,7 @@ def int_ids_api(seen: Seen) -> str:
         "    try: print(ask())\n"
         "    except H2RecError: print('told')\n"
     )
-    seen.need("^True True True told told told $", at=told)
+    seen.need("^True True True told told told $", at=answer)
     return "integers are ids, '12' is refused"
 
 
@@ -148,12 +148,12 @@ def parquet_map_bytes(seen: Seen) -> str:
 def readonly_home(seen: Seen) -> str:
     seen.all_end_well()
     # The script's encoder keeps nothing; one that does is told.
-    told = seen.ask(
+    answer = seen.ask(
         "import os, subprocess\n"
         "words = ['h2rec', 'bundle', 'shop.yaml', '--set', 'text.encoder=minilm', '--out', 'r']\n"
         "subprocess.run(words, env=os.environ | {'HOME': '/dev/null/no'}, check=True)\n"
     )
-    seen.need("embeddings are not kept for later runs: .* H2REC_CACHE names another", at=told)
+    seen.need("embeddings are not kept for later runs: .* H2REC_CACHE names another", at=answer)
     return "warned, the run goes on"
 
 
@@ -179,8 +179,8 @@ def same_folder_twice(seen: Seen) -> str:
 def semicolon(seen: Seen) -> str:
     seen.all_end_well()
     # Excel's first line says it in the file itself.
-    told = ["its separator is a semicolon" in call["said"] for call in seen.calls]
-    need(told == [True, False, True], "not told")
+    answer = ["its separator is a semicolon" in call["said"] for call in seen.calls]
+    need(answer == [True, False, True], "not told")
     return "found and told"
 
 
@@ -189,13 +189,13 @@ def stray_quote(seen: Seen) -> str:
         seen.need(rf"{name}\.tsv {{'interaction_rows': 240")
     seen.need(r"DataError: one\.csv:11: ")
     seen.need("data: 40 users, 60 items, 240 interactions", at=seen.said())
-    told = seen.ask(
+    answer = seen.ask(
         "from h2rec import prepare\n"
         "from h2rec.data.settings import DataSettings\n"
         "r = prepare(DataSettings(interactions='clean.tsv', items='items.tsv')).report\n"
         "print(r['item_rows'], r['items_not_in_item_file'])"
     )
-    seen.need("^60 0 $", at=told)
+    seen.need("^60 0 $", at=answer)
     return "240 rows in each TSV, line 11 of the CSV is named"
 
 
@@ -207,14 +207,14 @@ def text_language(seen: Seen) -> str:
     zero, counted = map(int, re.search(r"zero vectors (\d+) items_without_text (\d+)", seen.printed).groups())
     need(zero == counted == 0, f"{zero} zero vectors, {counted} counted as without text")
     # The script stops where MiniLM knows no word of three Thai titles, which is an error.
-    told = seen.ask(
+    answer = seen.ask(
         "import polars as pl; from h2rec import embed; from h2rec.text.settings import TextSettings\n"
         "for t in (['เสื้อยืดสีแดง', 'เสื้อยืดสีน้ำเงิน', 'โต๊ะไม้'], ['红色棉质T恤', '蓝色棉质T恤', '木制餐桌'],\n"
         "          ['लाल कमीज़', 'नीली कमीज़', 'लकड़ी की मेज'], ['ఎరుపు చొక్కా', 'నీలం చొక్కా', 'చెక్క బల్ల']):\n"
         "    v = embed(pl.DataFrame({'item_id': list('abc'), 'title': t}), TextSettings(encoder='tfidf')).vectors\n"
         "    print(v[0] @ v[2] < v[0] @ v[1] < 0.99)\n"
     )
-    seen.need("^True True True True $", at=told)
+    seen.need("^True True True True $", at=answer)
     return "told, with an encoder that knows more; tfidf tells them apart"
 
 

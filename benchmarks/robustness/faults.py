@@ -73,8 +73,8 @@ def tried(fault: Path, keep: Path | None) -> tuple[str, str]:
             printed = carried_out(["bash", str(script)], copy, environment)
             calls = [json.loads(file.read_text()) for file in sorted((base / "calls").iterdir())]
             if keep is not None:
-                told = {"printed": printed, "calls": calls}
-                (keep / f"{fault.name}.json").write_text(json.dumps(told, indent=1, ensure_ascii=False))
+                outcome = {"printed": printed, "calls": calls}
+                (keep / f"{fault.name}.json").write_text(json.dumps(outcome, indent=1, ensure_ascii=False))
             for call in calls:
                 need("Traceback" not in call["said"] and call["code"] in (0, 2), f"{call['said'][-200:]!r}")
             check = CHECKS.get(fault.name)

@@ -39,10 +39,10 @@ def ours(**changes: object) -> Callable[[Embeddings], Fitted]:
 
     def fit(embeddings: Embeddings) -> Fitted:
         item_ids = [str(row) for row in range(len(embeddings))]
-        found = tokenize(embeddings, item_ids, settings, seed=SEED)
-        assert found.quantizer is not None
-        codes = found.semantic_ids.codes
-        return codes, found.quantizer.decode(codes)
+        tokenized = tokenize(embeddings, item_ids, settings, seed=SEED)
+        assert tokenized.quantizer is not None
+        codes = tokenized.semantic_ids.codes
+        return codes, tokenized.quantizer.decode(codes)
 
     return fit
 
@@ -138,7 +138,7 @@ TOKENIZERS: dict[str, Callable[[Embeddings], Fitted]] = {
 def main() -> None:
     set_threads(1)
     catalogues = [catalogue(name) for name in NAMES]
-    made = provenance(SEED)  # before the results file changes: it belongs to the state of the code
+    origin = provenance(SEED)  # before the results file changes: it belongs to the state of the code
     packages = {name: version(name) for name in ("vector-quantize-pytorch", "semantic-id")}
     rows = []
     for data in catalogues:
@@ -146,10 +146,10 @@ def main() -> None:
             wall, processor = time.perf_counter(), time.process_time()
             codes, reconstruction = fit(data.embeddings)
             took = {"seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - processor}
-            found = figures(data, np.asarray(codes), np.asarray(reconstruction, dtype=np.float32), CODES)
-            rows.append({"data": data.name, "tokenizer": label, **found, **took})
+            record = figures(data, np.asarray(codes), np.asarray(reconstruction, dtype=np.float32), CODES)
+            rows.append({"data": data.name, "tokenizer": label, **record, **took})
             print(rows[-1], flush=True)
-            content = {"provenance": made | {"packages": packages}, "rows": rows}
+            content = {"provenance": origin | {"packages": packages}, "rows": rows}
             write_json(RESULTS / "peers.json", content)
 
 

@@ -31,13 +31,13 @@ def measure(data: Catalogue, name: str, levels: int, codebook_size: int) -> dict
     quantizer = create(settings).fit(data.embeddings, seed=SEED)
     codes = quantizer.encode(data.embeddings)
     took = {"seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - processor}
-    found = figures(data, codes, quantizer.decode(codes), codebook_size) | took
+    record = figures(data, codes, quantizer.decode(codes), codebook_size) | took
     if (levels, codebook_size) == (4, 128):
         unseen = np.random.default_rng(SEED).random(len(codes)) < 0.1
         partly = create(settings).fit(data.embeddings[~unseen], seed=SEED)
         errors = partly.squared_errors(data.embeddings[unseen])
-        found["unseen_error"] = float(errors.mean()) / variance(data.embeddings)
-    return found
+        record["unseen_error"] = float(errors.mean()) / variance(data.embeddings)
+    return record
 
 
 def main() -> None:
@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--again", action="store_true")
     options = parser.parse_args()
     set_threads(1)
-    made = provenance(SEED)  # before the results file changes: it belongs to the state of the code
+    origin = provenance(SEED)  # before the results file changes: it belongs to the state of the code
     path = RESULTS / "quantizers.json"
     kept = read_json(path)["rows"] if path.exists() else []
     rows = {place(row): row for row in kept if not (options.again and row["quantizer"] in options.only)}
@@ -62,11 +62,11 @@ def main() -> None:
         }
         if place(row) in rows:
             continue
-        row |= measure(data, label, levels, codebook_size) | {"commit": made["commit"]}
+        row |= measure(data, label, levels, codebook_size) | {"commit": origin["commit"]}
         rows[place(row)] = row
         print(row, flush=True)
         order = sorted(rows.values(), key=position)
-        write_json(path, {"provenance": made, "rows": order})
+        write_json(path, {"provenance": origin, "rows": order})
 
 
 def place(row: dict) -> tuple:

@@ -52,13 +52,13 @@ def measure(path: Path, quantizer: str) -> dict[str, object]:
     item_ids = [f"i{row}" for row in range(len(embeddings))]
     started = time.perf_counter()
     settings = SemanticIdSettings(quantizer=quantizer, levels=4, codebook_size=128)
-    found = tokenize(embeddings, item_ids, settings, seed=SEED)
+    tokenized = tokenize(embeddings, item_ids, settings, seed=SEED)
     seconds = time.perf_counter() - started
     # Linux counts in KiB; pages of the mapped file that are in memory count too.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     part = embeddings[:BLOCK]
-    error = float(found.quantizer.squared_errors(part).mean()) / variance(part)
-    used = [level.utilisation for level in level_use(found.semantic_ids)]
+    error = float(tokenized.quantizer.squared_errors(part).mean()) / variance(part)
+    used = [level.utilisation for level in level_use(tokenized.semantic_ids)]
     return {
         "quantizer": quantizer,
         "items": len(embeddings),

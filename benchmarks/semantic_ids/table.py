@@ -14,9 +14,9 @@ from h2rec.files import read_json
 RESULTS = Path(__file__).parent / "results"
 
 
-def bar(found: dict[str, Any]) -> str:
+def bar(results: dict[str, Any]) -> str:
     rows = []
-    for row in found["rows"]:
+    for row in results["rows"]:
         for quantizer in ("rqvae", "rqkmeans"):
             one = row[quantizer]
             rows.append(
@@ -39,12 +39,12 @@ def bar(found: dict[str, Any]) -> str:
         "error",
         "avoidable collisions",
     )
-    return markdown(heads, rows, text_columns=2) + origin(found)
+    return markdown(heads, rows, text_columns=2) + origin(results)
 
 
-def quantizers(found: dict[str, Any]) -> str:
+def quantizers(results: dict[str, Any]) -> str:
     rows = []
-    for row in found["rows"]:
+    for row in results["rows"]:
         unseen = row.get("unseen_error")
         rows.append(
             (
@@ -64,10 +64,10 @@ def quantizers(found: dict[str, Any]) -> str:
         "catalogue", "size", "quantizer", "error", "unseen", "least used", "perplexity", "colliding", "avoidable",
         "CPU s",
     )  # fmt: skip
-    return markdown(heads, rows, text_columns=3) + origin(found)
+    return markdown(heads, rows, text_columns=3) + origin(results)
 
 
-def peers(found: dict[str, Any]) -> str:
+def peers(results: dict[str, Any]) -> str:
     rows = [
         (
             row["data"],
@@ -79,14 +79,14 @@ def peers(found: dict[str, Any]) -> str:
             f"{row['avoidable']:,}",
             f"{row['cpu_seconds']:.1f}",
         )
-        for row in found["rows"]
+        for row in results["rows"]
     ]
     heads = ("catalogue", "tokenizer", "error", "least used", "perplexity", "colliding", "avoidable", "CPU s")
-    packages = ", ".join(f"{name} {number}" for name, number in found["provenance"]["packages"].items())
-    return markdown(heads, rows, text_columns=2) + f"\nWith {packages}." + origin(found)
+    packages = ", ".join(f"{name} {number}" for name, number in results["provenance"]["packages"].items())
+    return markdown(heads, rows, text_columns=2) + f"\nWith {packages}." + origin(results)
 
 
-def scale(found: dict[str, Any]) -> str:
+def scale(results: dict[str, Any]) -> str:
     rows = [
         (
             row["quantizer"],
@@ -96,21 +96,22 @@ def scale(found: dict[str, Any]) -> str:
             f"{row['error']:.4f}",
             f"{min(row['utilisation']):.1%}",
         )
-        for row in found["rows"]
+        for row in results["rows"]
     ]
     return markdown(
         ("quantizer", "items", "seconds", "peak GiB", "error", "least used level"), rows
-    ) + origin(found)
+    ) + origin(results)
 
 
-def origin(found: dict[str, Any]) -> str:
-    made = found["provenance"]
-    machine = made["machine"]
-    commits = list(dict.fromkeys(row.get("commit", made["commit"]) for row in found["rows"]))
+def origin(results: dict[str, Any]) -> str:
+    provenance = results["provenance"]
+    machine = provenance["machine"]
+    commits = list(dict.fromkeys(row.get("commit", provenance["commit"]) for row in results["rows"]))
     commit = ("commit " if len(commits) == 1 else "commits ") + ", ".join(f"`{name}`" for name in commits)
     return (
-        f"\n`{command_in('semantic_ids', made['command'])}`, {commit}, seed {made['seed']}, {made['date'][:10]}, "
-        f"{machine['platform']}, {machine['threads']} of {machine['cores']} cores, torch {machine['torch']}.\n"
+        f"\n`{command_in('semantic_ids', provenance['command'])}`, {commit}, seed {provenance['seed']}, "
+        f"{provenance['date'][:10]}, {machine['platform']}, "
+        f"{machine['threads']} of {machine['cores']} cores, torch {machine['torch']}.\n"
     )
 
 

@@ -42,8 +42,8 @@ def timed(search, users: torch.Tensor, at_once: int) -> tuple[np.ndarray, float]
     """Items found, and users a second."""
     search(users[:at_once])
     started = time.perf_counter()
-    found = [search(users[start : start + at_once]) for start in range(0, len(users), at_once)]
-    return np.concatenate(found), len(users) / (time.perf_counter() - started)
+    answers = [search(users[start : start + at_once]) for start in range(0, len(users), at_once)]
+    return np.concatenate(answers), len(users) / (time.perf_counter() - started)
 
 
 def faiss_flat_rate(vectors: np.ndarray, users: torch.Tensor, k: int) -> float:
@@ -106,9 +106,9 @@ def main() -> None:
         approximate, measured = index._approximate, []
         for value in values:
             approximate.settings = approximate.settings.model_copy(update={SWEEP[kind][0]: value})
-            found, rate = timed(searching(index), users, 32)
+            answers, rate = timed(searching(index), users, 32)
             _, alone = timed(searching(index), users[:SINGLE], 1)
-            recalls = [len(set(a) & set(b)) / k for a, b in zip(found, truth, strict=False)]
+            recalls = [len(set(a) & set(b)) / k for a, b in zip(answers, truth, strict=False)]
             measured.append(
                 {
                     SWEEP[kind][0]: value,

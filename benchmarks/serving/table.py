@@ -105,16 +105,16 @@ def million() -> str:
         "ivf_without_users": "inverted lists, users not looked at",
     }
     for kind, name in names.items():
-        for found in result.get(kind, {"measured": []})["measured"]:
-            setting = next(iter(found))
+        for row in result.get(kind, {"measured": []})["measured"]:
+            setting = next(iter(row))
             rows.append(
                 [
-                    f"{name}, {setting.replace('_', ' ')} {found[setting]}",
-                    f"{found[f'recall@{k}']:.3f}",
-                    f"{found['users_a_second_in_32s']:.0f}",
-                    f"{found['users_a_second_one_by_one']:.0f}",
-                    f"{found['times_the_exact_scan']:.1f}",
-                    f"{found['times_the_exact_scan_one_by_one']:.1f}",
+                    f"{name}, {setting.replace('_', ' ')} {row[setting]}",
+                    f"{row[f'recall@{k}']:.3f}",
+                    f"{row['users_a_second_in_32s']:.0f}",
+                    f"{row['users_a_second_one_by_one']:.0f}",
+                    f"{row['times_the_exact_scan']:.1f}",
+                    f"{row['times_the_exact_scan_one_by_one']:.1f}",
                     f"+ {result[kind]['index_mb']} MB",
                     f"{result[kind]['seconds_to_build']:.0f} s",
                 ]

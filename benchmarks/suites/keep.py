@@ -16,21 +16,23 @@ from h2rec.research.suite.results import RESULTS_FILE, read_results, write_resul
 RESULTS = Path(__file__).parent / "results"
 
 
-def kept(found: dict[str, Any]) -> dict[str, Any]:
+def kept(results: dict[str, Any]) -> dict[str, Any]:
     """What is worth a place in the repository."""
     curves = [
-        {name: value for name, value in c.items() if name not in ("loss", "valid")} for c in found["curves"]
+        {name: value for name, value in c.items() if name not in ("loss", "valid")} for c in results["curves"]
     ]
-    origin = found["provenance"] | {"commands": [without_paths(c) for c in found["provenance"]["commands"]]}
-    return found | {"curves": curves, "provenance": origin}
+    origin = results["provenance"] | {
+        "commands": [without_paths(c) for c in results["provenance"]["commands"]]
+    }
+    return results | {"curves": curves, "provenance": origin}
 
 
-def refuse_twice(found: dict[str, Any]) -> None:
+def refuse_twice(results: dict[str, Any]) -> None:
     """Stop where another file holds one of the data sets already: the page would show it twice."""
     for path in RESULTS.glob("*.parquet"):
         known = read_results(path)
-        both = known["data"].keys() & found["data"].keys()
-        if known["suite"] == found["suite"] and both and known["data"].keys() != found["data"].keys():
+        both = known["data"].keys() & results["data"].keys()
+        if known["suite"] == results["suite"] and both and known["data"].keys() != results["data"].keys():
             raise SystemExit(
                 f"{path.name} holds {', '.join(sorted(both))} of this suite already: remove it first"
             )
@@ -38,11 +40,11 @@ def refuse_twice(found: dict[str, Any]) -> None:
 
 def main() -> None:
     for folder in asked_folders(__doc__):
-        found = read_results(folder / RESULTS_FILE)
+        results = read_results(folder / RESULTS_FILE)
         RESULTS.mkdir(exist_ok=True)
-        refuse_twice(found)
-        path = RESULTS / f"{'-'.join([found['suite'], *found['data']])}.parquet"
-        write_results(path, kept(found))
+        refuse_twice(results)
+        path = RESULTS / f"{'-'.join([results['suite'], *results['data']])}.parquet"
+        write_results(path, kept(results))
         print(path)
 
 

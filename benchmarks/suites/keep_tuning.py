@@ -26,9 +26,9 @@ def main() -> None:
         searches = read_json(kept) if kept.exists() else {}
         for settings in sorted(data.glob("*.yaml")):
             shutil.copyfile(settings, CONFIGS / data.name / settings.name)
-            found = read_json(folder / "search" / data.name / settings.stem / "trials.json")
-            found["provenance"]["command"] = without_paths(found["provenance"]["command"])
-            searches[settings.stem] = found
+            search = read_json(folder / "search" / data.name / settings.stem / "trials.json")
+            search["provenance"]["command"] = without_paths(search["provenance"]["command"])
+            searches[settings.stem] = search
         write_json(kept, searches)
         print(f"{data.name}: {len(searches)} rows")
 

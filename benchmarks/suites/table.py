@@ -93,25 +93,27 @@ OPERATOR_ROWS = (
 
 def suites() -> str:
     """All kept suites; the files of a suite, each of other data sets, together."""
-    return "\n".join(section(list(of_suite)) for _, of_suite in groupby(kept_results(), itemgetter("suite")))
+    return "\n".join(section(list(members)) for _, members in groupby(kept_results(), itemgetter("suite")))
 
 
 def kept_results() -> list[dict[str, Any]]:
     """All results files, suites that are read first in front."""
-    found = [read_results(path) for path in sorted(RESULTS.glob("*.parquet"))]
-    found.sort(key=lambda f: (ORDER.index(f["suite"]) if f["suite"] in ORDER else len(ORDER), f["suite"]))
-    return found
+    all_results = [read_results(path) for path in sorted(RESULTS.glob("*.parquet"))]
+    all_results.sort(
+        key=lambda f: (ORDER.index(f["suite"]) if f["suite"] in ORDER else len(ORDER), f["suite"])
+    )
+    return all_results
 
 
 def data_sets() -> str:
     """Sizes and origin of the data sets of the main table."""
     rows = []
-    for found in kept_results():
-        if found["suite"] == HEADLINE:
-            for name, sizes in found["data"].items():
+    for results in kept_results():
+        if results["suite"] == HEADLINE:
+            for name, sizes in results["data"].items():
                 origin, text = DATA[name]
                 counts = (f"{sizes[of]:,}" for of in ("users", "items", "interactions"))
-                rows.append([name, origin, text, *counts, f"{found['cost']['cpu_hours']:.1f}"])
+                rows.append([name, origin, text, *counts, f"{results['cost']['cpu_hours']:.1f}"])
     heads = [
         "data set",
         "origin",
@@ -128,12 +130,12 @@ def searches() -> str:
     """How many trainings the searches of each data set had, as `keep_tuning` left them."""
     rows = []
     for path in sorted(TRIALS.glob("*.json")):
-        found = read_json(path).values()
-        trials = [trial for row in found for trial in row["trials"]]
-        each = dict.fromkeys(str(len(row["trials"])) for row in found)
+        searches_ = read_json(path).values()
+        trials = [trial for row in searches_ for trial in row["trials"]]
+        each = dict.fromkeys(str(len(row["trials"])) for row in searches_)
         stopped = sum(trial["stopped_after"] is not None for trial in trials)
         hours = f"{sum(trial['seconds'] or 0 for trial in trials) / 3600:.1f}"
-        rows.append([path.stem, str(len(found)), ", ".join(each), f"{stopped} of {len(trials)}", hours])
+        rows.append([path.stem, str(len(searches_)), ", ".join(each), f"{stopped} of {len(trials)}", hours])
     return markdown(
         ["data set", "rows searched", "trainings a row", "stopped early", "hours of a core"], rows
     )
@@ -143,34 +145,34 @@ def group_gains() -> str:
     """What the tested row gains over others in NDCG@10 in each popularity group, a line a row and data set."""
     heads: list[str] = []
     lines: dict[str, list[list[str]]] = {row: [] for row in GROUPED}
-    for found in kept_results():
-        if found["suite"] != "popularity":
+    for results in kept_results():
+        if results["suite"] != "popularity":
             continue
-        of_group = {
+        records = {
             (g["data"], g["model"], g["name"]): g["ndcg@10"]
-            for g in found["groups"]
+            for g in results["groups"]
             if (g["kind"], g["protocol"]) == ("popularity", "full")
         }
-        names = list(dict.fromkeys(name for _, _, name in of_group))
+        names = list(dict.fromkeys(name for _, _, name in records))
         heads = [str(number) for number in range(1, len(names) + 1)]
-        for row, data in product(GROUPED, found["data"]):
-            pairs = [(of_group[data, found["tested"], name], of_group[data, row, name]) for name in names]
+        for row, data in product(GROUPED, results["data"]):
+            pairs = [(records[data, results["tested"], name], records[data, row, name]) for name in names]
             lines[row].append([row, data, *(f"{ours / theirs - 1:+.0%}" for ours, theirs in pairs)])
-    rows = [cells for of_row in lines.values() for cells in of_row]
+    rows = [cells for row_cells in lines.values() for cells in row_cells]
     return markdown(["over", "data set", *heads], rows, text_columns=2)
 
 
 def operator_questions() -> str:
     """What the main table's rows show, what the most sold items and items that share their codes get."""
     rows = []
-    for found in kept_results():
-        if found["suite"] != HEADLINE:
+    for results in kept_results():
+        if results["suite"] != HEADLINE:
             continue
-        shown = {row["model"]: row for row in found["exposure"]}
-        head = {row["model"]: row for row in found["weighted_head"] if row["protocol"] == "full"}
+        shown = {row["model"]: row for row in results["exposure"]}
+        head = {row["model"]: row for row in results["weighted_head"] if row["protocol"] == "full"}
         sides = {
             (g["model"], g["name"]): g
-            for g in found["groups"]
+            for g in results["groups"]
             if (g["kind"], g["protocol"]) == ("code_collision", "full")
         }
         for name in (row for row in OPERATOR_ROWS if row in shown):
@@ -179,7 +181,7 @@ def operator_questions() -> str:
                 *(head[name][figure] for figure in ("ndcg@10", "hit@500")),
                 *(sides[name, side]["ndcg@10"] for side in ("alone", "shared")),
             ]
-            rows.append([name, *found["data"], *map(number, figures)])
+            rows.append([name, *results["data"], *map(number, figures)])
     heads = ["tail's places", "items shown", "Gini of places", "most sold, ndcg@10", "most sold, hit@500"]
     return markdown(["row", "data set", *heads, "codes alone", "codes shared"], rows, text_columns=2)
 
@@ -187,62 +189,64 @@ def operator_questions() -> str:
 def steps() -> str:
     """The rows between the paper's form and the default, in the suite's order."""
     tables = []
-    for found in kept_results():
-        if found["suite"] == STEPS:
-            for data in found["data"]:
+    for results in kept_results():
+        if results["suite"] == STEPS:
+            for data in results["data"]:
                 columns = {
-                    f"{part} {metric}, {protocol}": column_of(found, data, protocol, part, metric)
+                    f"{part} {metric}, {protocol}": column_of(results, data, protocol, part, metric)
                     for protocol, part, metric in STEP_COLUMNS
                 }
-                tables.append(f"### {data}\n\n{by_row(columns, found['rows'])}")
+                tables.append(f"### {data}\n\n{by_row(columns, results['rows'])}")
     return "\n".join(tables)
 
 
 def noise() -> str:
     """How NDCG@100 of the full ranking changes as texts are disturbed, against the same model on whole texts."""
-    kept = [found for found in kept_results() if found["suite"] in KINDS_OF_NOISE]
-    first, *shares = sorted({row["value"] for found in kept for row in found["rows"].values()}) or [0]
+    kept = [results for results in kept_results() if results["suite"] in KINDS_OF_NOISE]
+    first, *shares = sorted({row["value"] for results in kept for row in results["rows"].values()}) or [0]
     lines: dict[tuple[str, str], list[list[str]]] = {}
-    for found in kept:
-        of_row = {(row["model"], row["value"]): name for name, row in found["rows"].items()}
-        for data in found["data"]:
-            pairs = contrast_rows(found, data, "full")
-            for model, part in product(dict.fromkeys(model for model, _ in of_row), ("overall", "tail")):
-                whole = of_row[model, first]
+    for results in kept:
+        row_names = {(row["model"], row["value"]): name for name, row in results["rows"].items()}
+        for data in results["data"]:
+            pairs = contrast_rows(results, data, "full")
+            for model, part in product(dict.fromkeys(model for model, _ in row_names), ("overall", "tail")):
+                clean = row_names[model, first]
                 cells = (
-                    pairs.get((of_row.get((model, share)), whole), {}).get((part, "ndcg@100"))
+                    pairs.get((row_names.get((model, share)), clean), {}).get((part, "ndcg@100"))
                     for share in shares
                 )
                 line = [
                     model,
                     part,
                     data,
-                    KINDS_OF_NOISE[found["suite"]],
+                    KINDS_OF_NOISE[results["suite"]],
                     *(bold(gain(cell)) for cell in cells),
                 ]
                 lines.setdefault((model, part), []).append(line)
-    rows = [cells for of_model in lines.values() for cells in of_model]
+    rows = [cells for model_cells in lines.values() for cells in model_cells]
     heads = [f"{share:.0%}" for share in shares]
     return markdown(["model", "items", "data set", "texts", *heads], rows, text_columns=4)
 
 
 def gains() -> str:
     """What the tested row of the main table gains over every row that is not one of its own forms."""
-    parts = [found for found in kept_results() if found["suite"] == HEADLINE]
-    return "\n".join(gains_over_others(parts, protocol, metric) for protocol, metric in GAINS if parts)
+    all_results = [results for results in kept_results() if results["suite"] == HEADLINE]
+    return "\n".join(
+        gains_over_others(all_results, protocol, metric) for protocol, metric in GAINS if all_results
+    )
 
 
-def gains_over_others(parts: Sequence[dict[str, Any]], protocol: str, metric: str) -> str:
+def gains_over_others(all_results: Sequence[dict[str, Any]], protocol: str, metric: str) -> str:
     """Gains of the tested row in one metric, a row for each other model; its own forms are those that bear its name."""
-    tested = parts[0]["tested"]
+    tested = all_results[0]["tested"]
     columns = {
         f"{data} {part}": {
             name: r
-            for name, r in column_of(found, data, protocol, part, metric).items()
+            for name, r in column_of(results, data, protocol, part, metric).items()
             if not name.startswith(tested)
         }
-        for found, part in product(parts, SLICES)
-        for data in found["data"]
+        for results, part in product(all_results, SLICES)
+        for data in results["data"]
     }
     names = dict.fromkeys(
         name for column in sorted(columns.values(), key=len, reverse=True) for name in column

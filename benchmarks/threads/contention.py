@@ -103,8 +103,8 @@ class Trainings:
         settings = ("--set", f"train.seed={self.seed}", "--set", f"runtime.threads={json.dumps(threads)}")
         words = ("train", str(self.config), "--out", str(self.folder / "out"), *settings)
         h2rec(*words, variables=POLICIES[policy])
-        (made,) = set(self.folder.glob("out/stages/train-*")) - known
-        return float(json.loads((made / "training.json").read_text())["seconds"])
+        (stage,) = set(self.folder.glob("out/stages/train-*")) - known
+        return float(json.loads((stage / "training.json").read_text())["seconds"])
 
 
 def main() -> None:
@@ -128,7 +128,7 @@ def main() -> None:
                 with busy(available_cores()):
                     beside[policy, threads].append(trainings.seconds(threads, policy))
         for policy, threads in cases:
-            quiet, loaded = (statistics.median(of_all[policy, threads]) for of_all in (alone, beside))
+            quiet, loaded = (statistics.median(seconds[policy, threads]) for seconds in (alone, beside))
             row = {
                 "policy": policy,
                 "threads": threads,

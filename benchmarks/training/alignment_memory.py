@@ -69,8 +69,8 @@ def main() -> None:
     for compared in BATCHES:
         for item_count in CATALOGUES:
             words = [sys.executable, __file__, str(item_count), str(compared)]
-            found = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
-            rows.append({"items": item_count, "compared": compared, **found})
+            outcome = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+            rows.append({"items": item_count, "compared": compared, **outcome})
             print(rows[-1], flush=True)
     write_json(RESULTS / "alignment_memory.json", {"provenance": provenance(SEED), "rows": rows})
 

@@ -88,6 +88,6 @@ def pipeline(name: str) -> Pipeline:
 
 def trainer(name: str) -> Trainer:
     """Return a trainer whose `fit` trains one epoch, without validation and checkpoints."""
-    made = pipeline(name)
-    model = build_model(made.config.model, made.features, seed=SEED)
-    return Trainer(model, made.features, made.config.loss, made.config.train, head=made.head)
+    prepared = pipeline(name)
+    model = build_model(prepared.config.model, prepared.features, seed=SEED)
+    return Trainer(model, prepared.features, prepared.config.loss, prepared.config.train, head=prepared.head)

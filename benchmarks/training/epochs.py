@@ -58,7 +58,7 @@ def main() -> None:
         "fastest_batches": FASTEST,
         # Above the number of cores, others wanted them too.
         "load_average": load,
-        "ours": {name: {"says": VARIANTS[name].says, **found} for name, found in summary.items()},
+        "ours": {name: {"says": VARIANTS[name].says, **figures} for name, figures in summary.items()},
         "peers": peers,
         "peers_at_default_batches": default,
         "ratios": {

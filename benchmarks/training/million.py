@@ -42,7 +42,7 @@ def main() -> None:
         histories = make_histories(options.users, options.items, lengths, SEED)
         text = make_text(Path(folder) / "text.npy", options.items, 384, SEED)
         shop = Shop(histories, options.items, make_codes(options.items, SEED), text)
-        made = {"data": peak()}
+        stages = {"data": peak()}
         started = time.process_time()
         trainer = one_epoch(
             shop,
@@ -52,12 +52,12 @@ def main() -> None:
             checkpoint=Path(folder) / "checkpoint",
         )
         start_seconds = time.process_time() - started
-        made["start"] = peak()
-        print(f"started in {start_seconds:.0f} s, peak {made['start']:.2f} GiB", flush=True)
+        stages["start"] = peak()
+        print(f"started in {start_seconds:.0f} s, peak {stages['start']:.2f} GiB", flush=True)
         wall, cpu = time.perf_counter(), time.process_time()
         record = trainer.fit().progress.log[-1]
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        made["epoch"] = peak()
+        stages["epoch"] = peak()
         written = sum(path.stat().st_size for path in Path(folder).glob("checkpoint/*/*")) / 2**30
     write_json(
         RESULTS / f"{options.name}.json",
@@ -74,12 +74,12 @@ def main() -> None:
             "fit_seconds": wall,
             "fit_cpu_seconds": cpu,
             "checkpoint_gib": written,
-            "peak_gib": made,
+            "peak_gib": stages,
             "limit_gib": LIMIT_GIB,
-            "within_limit": made["epoch"] < LIMIT_GIB,
+            "within_limit": stages["epoch"] < LIMIT_GIB,
         },
     )
-    print(RESULTS / f"{options.name}.json", made, record["seconds"], cpu)
+    print(RESULTS / f"{options.name}.json", stages, record["seconds"], cpu)
 
 
 if __name__ == "__main__":

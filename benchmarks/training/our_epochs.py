@@ -14,7 +14,7 @@ from h2rec.files import write_json
 
 def main() -> None:
     out, rounds, names = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
-    made = {name: trainer(name) for name in dict.fromkeys(names)}
+    trainers = {name: trainer(name) for name in dict.fromkeys(names)}
     (out / "ready").touch()
     while not (out.parent / "go").exists():
         time.sleep(0.1)
@@ -22,7 +22,7 @@ def main() -> None:
     for number in range(rounds):
         for name in names:
             cpu = time.process_time()
-            record = made[name].fit().progress.log[-1]
+            record = trainers[name].fit().progress.log[-1]
             cpu = time.process_time() - cpu
             rows.append(
                 {

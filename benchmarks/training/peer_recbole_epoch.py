@@ -14,8 +14,8 @@ from run_recbole import arguments, prepared, versions, written
 def main() -> None:
     given = arguments()
     settings, out = given.settings, given.out
-    made = prepared(settings, written(given))
-    train_data, trainer = made.train_data, made.trainer
+    experiment = prepared(settings, written(given))
+    train_data, trainer = experiment.train_data, experiment.trainer
     batches = len(train_data)
     measured = min(batches, math.ceil(settings["share"] * batches))
     trainer._train_epoch(islice(train_data, 1), 0)  # warms up

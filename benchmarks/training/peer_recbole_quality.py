@@ -15,14 +15,14 @@ from run_recbole import arguments, prepared, ranks_of, versions, written
 
 def main() -> None:
     given = arguments()
-    made = prepared(given.settings, written(given))
+    experiment = prepared(given.settings, written(given))
     curve, seconds, best, stale = [], 0.0, 0.0, 0
     for epoch in range(given.settings["epochs"]):
         started = time.process_time()
-        made.model.train()
-        made.trainer._train_epoch(made.train_data, epoch)
+        experiment.model.train()
+        experiment.trainer._train_epoch(experiment.train_data, epoch)
         seconds += time.process_time() - started
-        ranks = ranks_of(made.model, made.test_data, made.dataset, given.cases)
+        ranks = ranks_of(experiment.model, experiment.test_data, experiment.dataset, given.cases)
         ndcg = float(np.where(ranks <= 10, 1 / np.log2(ranks + 1), 0).mean())
         curve.append({"epoch": epoch + 1, "cpu_seconds": seconds, "ndcg@10": ndcg})
         (given.out / "curve.json").write_text(json.dumps({"curve": curve, "versions": versions()}))

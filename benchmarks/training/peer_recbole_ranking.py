@@ -35,16 +35,18 @@ def main() -> None:
     for asked in settings["asked"]:
         # RecBole's default batch is 4096 users; its default metrics are those at 10.
         changes = {name: asked[name] for name in ("metrics", "topk", "eval_batch_size")}
-        made = prepared(settings, folder, **changes, metric_decimal_place=12)
+        experiment = prepared(settings, folder, **changes, metric_decimal_place=12)
         if asked["vectors"] == "given":
-            made.model.full_sort_predict = looked_up(made.dataset, vectors["users"], vectors["items"])
+            experiment.model.full_sort_predict = looked_up(
+                experiment.dataset, vectors["users"], vectors["items"]
+            )
         with torch.no_grad():
             wall, cpu = time.perf_counter(), time.process_time()
-            found = made.trainer.evaluate(made.test_data, load_best_model=False)
+            metrics = experiment.trainer.evaluate(experiment.test_data, load_best_model=False)
             wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         record["rows"].append(
-            {**asked, "seconds": wall, "cpu_seconds": cpu, "peak_gib": peak, "found": dict(found)}
+            {**asked, "seconds": wall, "cpu_seconds": cpu, "peak_gib": peak, "found": dict(metrics)}
         )
         print(record["rows"][-1], flush=True)
     (out / "outcome.json").write_text(json.dumps(record))

@@ -33,54 +33,54 @@ def main() -> None:
     parser.add_argument("--model", action="append", choices=list(VARIANTS))
     options = parser.parse_args()
     for name in options.model or ["sasrec", "h2rec"]:
-        made = trainer(name)
-        made.fit()  # the first epoch warms caches up
+        profiled = trainer(name)
+        profiled.fit()  # the first epoch warms caches up
         cpu = time.process_time()
-        seconds = made.fit().progress.log[-1]["seconds"]
+        seconds = profiled.fit().progress.log[-1]["seconds"]
         cpu = time.process_time() - cpu
         origin = provenance(SEED)
         head = (
             f"{VARIANTS[name].says}, Beauty, one epoch\n"
-            f"{seconds:.2f} s ({cpu:.2f} s of CPU), {made.batches.windows.target_count:,} targets, "
+            f"{seconds:.2f} s ({cpu:.2f} s of CPU), {profiled.batches.windows.target_count:,} targets, "
             f"commit {origin['commit']}, {origin['date'][:10]}, torch {origin['machine']['torch']}, one thread\n"
             f"command: python benchmarks/training/{origin['command']}\n"
         )
-        text = f"{head}\n{operations(made)}\n{functions(made)}"
+        text = f"{head}\n{operations(profiled)}\n{functions(profiled)}"
         path = RESULTS / f"profile-{name}-{options.label}.txt"
         write_text(path, text)
         print(head, path.name)
 
 
-def operations(made: Trainer) -> str:
+def operations(profiled: Trainer) -> str:
     """Table of torch's operations in some batches in the middle of an epoch, by their own time."""
     watched = profile(
         activities=[ProfilerActivity.CPU],
         schedule=schedule(wait=FROM_BATCH, warmup=1, active=PROFILED_BATCHES, repeat=1),
     )
     steps = count()
-    step = made.optimizer.step
+    step = profiled.optimizer.step
 
     def stepped(*arguments: object) -> None:
         step(*arguments)
         if next(steps) < FROM_BATCH + 1 + PROFILED_BATCHES:
             watched.step()
 
-    made.optimizer.step = stepped  # type: ignore[method-assign]
+    profiled.optimizer.step = stepped  # type: ignore[method-assign]
     try:
         with watched:
-            made.fit()
+            profiled.fit()
     finally:
-        made.optimizer.step = step  # type: ignore[method-assign]
+        profiled.optimizer.step = step  # type: ignore[method-assign]
     table = watched.key_averages().table(
         sort_by="self_cpu_time_total", row_limit=ROWS, max_name_column_width=50
     )
     return f"torch.profiler, {PROFILED_BATCHES} batches\n{table}"
 
 
-def functions(made: Trainer) -> str:
+def functions(profiled: Trainer) -> str:
     """Table of Python functions by cumulative time over one epoch."""
     watched = cProfile.Profile()
-    watched.runcall(made.fit)
+    watched.runcall(profiled.fit)
     stream = io.StringIO()
     pstats.Stats(watched, stream=stream).sort_stats("cumulative").print_stats(ROWS)
     # No paths of one machine: from the package's own or the library's name on.

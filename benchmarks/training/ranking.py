@@ -85,12 +85,12 @@ def main() -> None:
         core=cores(1)[0],
     )
     finish({peer: started})
-    found = read_json(peer / "outcome.json")
+    outcome = read_json(peer / "outcome.json")
     ours += [row for _ in range(REPEATS) for row in our_rankings(scorer, given, cases)]
 
     settings = EvaluateSettings(protocols=["full"], repeats="allowed")
     metrics = summarize(rank(given, cases, settings).by_protocol["full"], KS)
-    theirs = found["rows"][-1]["found"]
+    theirs = outcome["rows"][-1]["found"]
     differences = {
         f"{name}@{k}": abs(metrics[f"{name}@{k}"] - theirs[f"{name}@{k}"])
         for name in ("hit", "ndcg")
@@ -111,7 +111,7 @@ def main() -> None:
             "recbole_cpu_seconds": row["cpu_seconds"],
             "ratio": row["cpu_seconds"] / seconds[row["vectors"]],
         }
-        for row in found["rows"]
+        for row in outcome["rows"]
     ]
     record = {
         "provenance": provenance(SEED),
@@ -119,7 +119,7 @@ def main() -> None:
         "items": scorer.item_count,
         "ours": seconds,
         "ours_peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
-        "recbole": found,
+        "recbole": outcome,
         "ratios": ratios,
         "metrics": metrics,
         "largest_difference": max(differences.values()),

@@ -76,7 +76,7 @@ WIDTH, HEIGHT, LEFT, BOTTOM = 260, 220, 52, 40
 def drawn(rows: list[dict[str, Any]]) -> str:
     """Three small charts side by side, logarithmic to the right and linear from zero upwards."""
     top = 1.1 * max(row["targets_per_cpu_second"] for row in rows)
-    parts = []
+    chunks = []
     for number, (sweep, values) in enumerate(SWEEPS.items()):
         left, plot = number * (WIDTH + 20) + LEFT, HEIGHT - BOTTOM - 20
         span = np.log(values[-1] / values[0])
@@ -85,34 +85,34 @@ def drawn(rows: list[dict[str, Any]]) -> str:
             right = left + (WIDTH - LEFT) * float(np.log(value / low)) / float(span)  # noqa: B023
             return f"{right:.1f},{20 + plot * (1 - speed / top):.1f}"
 
-        parts.append(f'<path d="M{left},20v{plot}h{WIDTH - LEFT}" fill="none" stroke="#444"/>')
-        parts.append(f'<text x="{left + 80}" y="{HEIGHT - 4}">{sweep}</text>')
+        chunks.append(f'<path d="M{left},20v{plot}h{WIDTH - LEFT}" fill="none" stroke="#444"/>')
+        chunks.append(f'<text x="{left + 80}" y="{HEIGHT - 4}">{sweep}</text>')
         for speed in np.arange(0, top, 10_000):
             where = at(values[0], speed).split(",")[1]
-            parts.append(f'<text x="{left - 4}" y="{where}" text-anchor="end">{speed / 1000:.0f}k</text>')
+            chunks.append(f'<text x="{left - 4}" y="{where}" text-anchor="end">{speed / 1000:.0f}k</text>')
         for value in values:
             where = at(value, 0).split(",")[0]
             says = f"{value / 1000:g}k" if value >= 1000 else str(value)
-            parts.append(f'<text x="{where}" y="{HEIGHT - 22}" text-anchor="middle">{says}</text>')
+            chunks.append(f'<text x="{where}" y="{HEIGHT - 22}" text-anchor="middle">{says}</text>')
         for model, colour in COLOURS.items():
             points = [
                 at(row["value"], row["targets_per_cpu_second"])
                 for row in rows
                 if (row["sweep"], row["model"]) == (sweep, model)
             ]
-            parts.append(
+            chunks.append(
                 f'<polyline points="{" ".join(points)}" fill="none" stroke="{colour}" stroke-width="2"/>'
             )
-            parts += [
+            chunks += [
                 f'<circle cx="{p.split(",")[0]}" cy="{p.split(",")[1]}" r="3" fill="{colour}"/>'
                 for p in points
             ]
     for place, (model, colour) in enumerate(COLOURS.items()):
-        parts.append(f'<text x="{LEFT + 10 + 70 * place}" y="12" fill="{colour}">{model}</text>')
+        chunks.append(f'<text x="{LEFT + 10 + 70 * place}" y="12" fill="{colour}">{model}</text>')
     size = f'width="{3 * (WIDTH + 20)}" height="{HEIGHT}"'
     head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="11">'
     title = "<title>Training targets per second of CPU against users, items and length</title>"
-    return "\n".join([head, title, '<rect width="100%" height="100%" fill="white"/>', *parts, "</svg>\n"])
+    return "\n".join([head, title, '<rect width="100%" height="100%" fill="white"/>', *chunks, "</svg>\n"])
 
 
 if __name__ == "__main__":

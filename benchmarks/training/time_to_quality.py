@@ -88,8 +88,8 @@ def config(options: argparse.Namespace, name: str) -> RunConfig:
 
 def our_curve(options: argparse.Namespace, name: str) -> list[dict[str, float]]:
     """Training's CPU seconds so far and validation NDCG@10, after every epoch."""
-    made = Pipeline(config(options, name), RUNS / "time_to_quality" / "ours", RUNS / "stages")
-    trainer = made.trainer(None)
+    pipeline = Pipeline(config(options, name), RUNS / "time_to_quality" / "ours", RUNS / "stages")
+    trainer = pipeline.trainer(None)
     curve: list[dict[str, float]] = []
     spent = {"seconds": 0.0, "started": time.process_time()}
     validate = trainer.validate
@@ -97,11 +97,11 @@ def our_curve(options: argparse.Namespace, name: str) -> list[dict[str, float]]:
 
     def watched() -> dict[str, float]:
         spent["seconds"] += time.process_time() - spent["started"]
-        found = validate()
+        metrics = validate()
         point = {"epoch": len(curve) + 1, "cpu_seconds": spent["seconds"]}
-        curve.append(point | {"ndcg@10": found["full.overall.ndcg@10"]})
+        curve.append(point | {"ndcg@10": metrics["full.overall.ndcg@10"]})
         spent["started"] = time.process_time()
-        return found
+        return metrics
 
     trainer.validate = watched
     trainer.fit()

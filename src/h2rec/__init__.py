@@ -18,40 +18,24 @@ from typing import TYPE_CHECKING, Any
 from h2rec.cores import wait_passively
 
 if TYPE_CHECKING:
-    from h2rec.data.dataset import Dataset
-    from h2rec.data.prepare import prepare
-    from h2rec.data.splits import split
-    from h2rec.errors import H2RecError
-    from h2rec.evaluation.significance import compare_models
-    from h2rec.retrieval.recommender import Recommender, load
-    from h2rec.run.config import RunConfig
-    from h2rec.run.fit import fit
-    from h2rec.run.pipeline import Pipeline
-    from h2rec.semantic_ids.audit import audit
-    from h2rec.semantic_ids.codes import SemanticIds
-    from h2rec.semantic_ids.tokenize import tokenize
-    from h2rec.text.embed import embed
+    from h2rec.data.dataset import Dataset as Dataset
+    from h2rec.data.prepare import prepare as prepare
+    from h2rec.data.splits import split as split
+    from h2rec.errors import H2RecError as H2RecError
+    from h2rec.evaluation.significance import compare_models as compare_models
+    from h2rec.retrieval.recommender import Recommender as Recommender
+    from h2rec.retrieval.recommender import load as load
+    from h2rec.run.config import RunConfig as RunConfig
+    from h2rec.run.fit import fit as fit
+    from h2rec.run.pipeline import Pipeline as Pipeline
+    from h2rec.semantic_ids.audit import audit as audit
+    from h2rec.semantic_ids.codes import SemanticIds as SemanticIds
+    from h2rec.semantic_ids.tokenize import tokenize as tokenize
+    from h2rec.text.embed import embed as embed
 
 wait_passively()  # before anything loads torch
 
 __version__ = "0.1.0"
-
-__all__ = [
-    "Dataset",
-    "H2RecError",
-    "Pipeline",
-    "Recommender",
-    "RunConfig",
-    "SemanticIds",
-    "audit",
-    "compare_models",
-    "embed",
-    "fit",
-    "load",
-    "prepare",
-    "split",
-    "tokenize",
-]
 
 _HOMES = {
     "Dataset": "h2rec.data.dataset",
@@ -69,6 +53,8 @@ _HOMES = {
     "split": "h2rec.data.splits",
     "tokenize": "h2rec.semantic_ids.tokenize",
 }
+
+__all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

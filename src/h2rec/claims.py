@@ -7,7 +7,7 @@ from pathlib import Path
 from h2rec.errors import H2RecError
 
 Ours = Callable[[Path], bool]
-"""Tells whether h2rec wrote what lies at a path, and nothing else lies there."""
+"""Whether h2rec wrote all that lies at a path."""
 
 ELSEWHERE = "give another place, or move away what is there"
 
@@ -15,12 +15,10 @@ ELSEWHERE = "give another place, or move away what is there"
 def claim_folder(path: Path, ours: Ours) -> Path:
     """Return the absolute path of a folder that may be replaced as a whole.
 
-    It may where nothing is there, an empty folder, or what `ours` knows.
+    That is so if it is missing, empty, or `ours` knows it.
 
-    Raises
-    ------
-    H2RecError
-        If it is a file, a link, the folder that the process is in, or holds what h2rec did not write.
+    Raises `H2RecError` if it is a file, a link, the folder that the process is in, or holds what h2rec did not
+    write.
     """
     path = absolute(path)
     if path.is_symlink():
@@ -38,12 +36,9 @@ def claim_folder(path: Path, ours: Ours) -> Path:
 
 
 def claim_file(path: Path, ours: Ours) -> Path:
-    """Return the absolute path of a file that may be overwritten, as it is not there or `ours` knows it.
+    """Return the absolute path of a file that may be written: it is missing, empty, or `ours` knows it.
 
-    Raises
-    ------
-    H2RecError
-        If it is a folder, a link, a device, or a file that h2rec did not write.
+    Raises `H2RecError` if it is a folder, a link, a device, or a file that h2rec did not write.
     """
     path = absolute(path)
     if path.is_symlink():
@@ -59,12 +54,9 @@ def claim_file(path: Path, ours: Ours) -> Path:
 
 
 def claim_names(folder: Path, names: Iterable[str], ours: Ours) -> None:
-    """Refuse to write files or folders of some names into a folder where others have them already.
+    """Refuse to write into a folder that has files or folders of the same names.
 
-    Raises
-    ------
-    H2RecError
-        If there is one, and `ours` does not know the folder; or if the folder is a file.
+    Raises `H2RecError` if there is one and `ours` does not know the folder, or if the folder is a file.
     """
     folder = absolute(folder)
     if os.path.lexists(folder) and not folder.is_dir():
@@ -84,11 +76,11 @@ def holds_nothing_but(folder: Path, names: Sequence[str] | set[str]) -> bool:
 
 def files_in(folder: Path) -> set[str]:
     """Relative names of all files and links in a folder, at any depth."""
-    found = set()
+    names = set()
     for at, folders, files in os.walk(folder):
         links = [name for name in folders if (Path(at) / name).is_symlink()]
-        found |= {(Path(at) / name).relative_to(folder).as_posix() for name in (*files, *links)}
-    return found
+        names |= {(Path(at) / name).relative_to(folder).as_posix() for name in (*files, *links)}
+    return names
 
 
 def absolute(path: Path) -> Path:

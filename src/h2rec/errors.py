@@ -4,14 +4,9 @@ from typing import Any
 
 
 class H2RecError(Exception):
-    """A mistake in the input or the settings, told without a traceback by the command line.
+    """A mistake in the input or the settings; the command line shows it without a traceback.
 
-    Parameters
-    ----------
-    message
-        What is wrong and where (file, line, key).
-    hint
-        What to do about it, in one sentence.
+    `message`: what is wrong and where (file, line, key). `hint`: what to do about it, in one sentence.
     """
 
     def __init__(self, message: str, hint: str | None = None) -> None:
@@ -20,11 +15,11 @@ class H2RecError(Exception):
         self.hint = hint
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # By what it says, not by what its class asks for: an error comes whole out of another process.
-        return _told_again, (type(self), self.message, self.hint)
+        # Rebuilt from its text, whatever its class takes, so that it survives the way out of another process.
+        return _rebuild, (type(self), self.message, self.hint)
 
 
-def _told_again(kind: type[H2RecError], message: str, hint: str | None) -> H2RecError:
+def _rebuild(kind: type[H2RecError], message: str, hint: str | None) -> H2RecError:
     error = kind.__new__(kind)
     H2RecError.__init__(error, message, hint)
     return error
@@ -47,7 +42,7 @@ class BundleError(H2RecError):
 
 
 class StorageError(H2RecError):
-    """What can't be written: a full disk, a folder without permission."""
+    """A file that can't be written: a full disk, a folder without permission."""
 
 
 class MissingExtraError(H2RecError):

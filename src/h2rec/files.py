@@ -28,15 +28,12 @@ _LEFT_OVER = re.compile(r"\.[0-9a-f]{8}\.(partial|replaced)")
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a sibling path to write to; it takes the place of `path` only when the block ends well.
 
-    Raises
-    ------
-    StorageError
-        If it can't be written: a full disk, a folder without permission.
+    Raises `StorageError` if it can't be written: a full disk, a folder without permission.
     """
     path = absolute(path)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
-        with _refusals_told(path):
+        with _as_storage_error(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
             _open_to_others(temporary)
@@ -48,30 +45,18 @@ def atomic_path(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
-def _nothing(_: Path) -> bool:
-    return False
-
-
 @contextmanager
-def atomic_folder(path: Path, ours: Ours = _nothing) -> Iterator[Path]:
+def atomic_folder(path: Path, ours: Ours = lambda _: False) -> Iterator[Path]:
     """Yield a sibling folder to fill; it takes the place of `path` only when the block ends well.
 
-    Parameters
-    ----------
-    ours
-        Knows a folder that may be replaced, for what it holds; an empty one always may.
-
-    Raises
-    ------
-    H2RecError
-        If it would replace what h2rec did not write.
-    StorageError
-        If it can't be written: a full disk, a folder without permission.
+    `ours` knows a folder that may be replaced; an empty one always may. Raises `H2RecError` if
+    it would replace what h2rec did not write. Raises `StorageError` if it can't be written: a full disk, a folder
+    without permission.
     """
     path = claim_folder(path, ours)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
-        with _refusals_told(path):
+        with _as_storage_error(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary.mkdir()
             yield temporary
@@ -104,16 +89,16 @@ def left_overs(folder: Path) -> list[Path]:
 
 
 @contextmanager
-def _refusals_told(path: Path) -> Iterator[None]:
-    """Turn what the system refuses into an error for the user; any other error stays what it is."""
+def _as_storage_error(path: Path) -> Iterator[None]:
+    """Turn refusals of the system into a `StorageError`; other errors pass unchanged."""
     try:
         yield
     except (OSError, SafetensorError, pl.exceptions.PolarsError) as error:
-        # safetensors and polars tell the system's errors by their text alone.
-        told, by_system, _ = str(error).partition(" (os error ")
+        # safetensors and polars give the system's errors as text alone.
+        message, by_system, _ = str(error).partition(" (os error ")
         if not isinstance(error, OSError) and not by_system:
             raise
-        reason = getattr(error, "strerror", None) or told.rpartition(": ")[2]
+        reason = getattr(error, "strerror", None) or message.rpartition(": ")[2]
         raise StorageError(
             f"can't write {path}: {reason}",
             "check free space and permissions and run the same command again: what was finished before is kept",
@@ -159,7 +144,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write readable JSON atomically, what has no parts of its own on one line; key order is kept."""
+    """Write readable JSON atomically, flat values on one line, keys in their order."""
     write_text(path, _json_lines(value) + "\n")
 
 
@@ -169,12 +154,12 @@ _JSON_WIDTH = 120
 
 def _json_lines(value: Any, indent: str = "") -> str:
     text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    parts = value.values() if isinstance(value, dict) else value
+    children = value.values() if isinstance(value, dict) else value
     if len(text) <= _JSON_WIDTH or not isinstance(value, dict | list | tuple):
         return text
-    if not any(isinstance(part, dict | list | tuple) for part in parts):
+    if not any(isinstance(part, dict | list | tuple) for part in children):
         return text
-    written = [_json_lines(part, f"{indent} ") for part in parts]
+    written = [_json_lines(part, f"{indent} ") for part in children]
     if isinstance(value, dict):
         written = [
             f"{json.dumps(str(key), ensure_ascii=False)}: {w}" for key, w in zip(value, written, strict=True)
@@ -184,13 +169,7 @@ def _json_lines(value: Any, indent: str = "") -> str:
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON.
-
-    Raises
-    ------
-    DataError
-        If the file is missing or is not JSON; the line is named.
-    """
+    """Read JSON. Raises `DataError` if the file is missing or is not JSON; the line is named."""
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))  # editors put a mark before it
     except FileNotFoundError:
@@ -230,9 +209,9 @@ def array_hash(array: npt.NDArray[Any]) -> str:
     return digest.hexdigest()
 
 
-def content_key(parts: Mapping[str, Any]) -> str:
+def content_key(values: Mapping[str, Any]) -> str:
     """Return a short key that changes when any part changes; parts are JSON values."""
-    canonical = json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str)
+    canonical = json.dumps(values, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 

@@ -15,26 +15,21 @@ _guard = threading.Lock()
 
 @contextmanager
 def locked(path: Path, what: str, level: int = logging.INFO) -> Iterator[bool]:
-    """Hold the lock of a file, which is made for it, waiting for whoever holds it; yield whether it is held.
+    """Wait for the lock of a file, which is created, and hold it; yield whether it is held.
 
     The system drops it with the process, so a killed one blocks nobody. Where there are no such locks (Windows, some
-    network drives, a folder that can't be written), it is not held: that is told, and the work goes on. Of two at
-    work then each does all of it.
+    network drives, a folder that can't be written), a warning says so and the work goes on; two
+    processes then both do all of it.
 
-    Parameters
-    ----------
-    what
-        What is waited for, for the log.
-    level
-        How loudly the log tells that it is waited for.
+    `what`: what is waited for, for the log. `level`: how loudly the log tells that it is waited for.
     """
     with ExitStack() as stack:
-        stream = _opened(path)
+        stream = _open(path)
         if stream is None:
             yield False
             return
         stack.enter_context(stream)
-        yield _taken(stream, what, level)
+        yield _acquire(stream, what, level)
 
 
 @contextmanager
@@ -57,17 +52,17 @@ def locked_by_process(path: Path, what: str, level: int = logging.INFO) -> Itera
                 del _held[path]
 
 
-def _opened(path: Path) -> IO[str] | None:
+def _open(path: Path) -> IO[str] | None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path.open("a")
     except OSError as error:
-        # Whatever is to be written beside it tells what is wrong; what is only read needs no lock.
+        # Writing beside it will raise the error; reading needs no lock.
         logger.debug("%s: no lock (%s)", path, error.strerror)
         return None
 
 
-def _taken(stream: IO[str], what: str, level: int) -> bool:
+def _acquire(stream: IO[str], what: str, level: int) -> bool:
     try:
         import fcntl
     except ImportError:

@@ -25,14 +25,8 @@ Advance = Callable[..., None]
 def progress_bar(description: str, total: int | None, unit: str = "it") -> Iterator[Advance]:
     """Show a bar on standard error while the block runs, if that is a terminal.
 
-    Parameters
-    ----------
-    description
-        What is being done.
-    total
-        Units to do, or None when it is not known.
-    unit
-        Name of a unit, shown with the throughput.
+    `description`: what is being done. `total`: units to do, or None when it is not known. `unit`: name of a unit,
+    shown with the throughput.
     """
     if not sys.stderr.isatty():
         yield lambda n=1, note="": None

@@ -79,9 +79,9 @@ class Registry(Generic[Part]):
         if name in self._parts:
             return self._parts[name]
         if name in self._places:
-            part: Part = _imported(self._places[name])
+            part: Part = _import(self._places[name])
         elif name in self._entry_points():
-            part = self._loaded(self._entry_points()[name])
+            part = self._load(self._entry_points()[name])
         else:
             raise ConfigError(f"unknown {self.what} '{name}'", self._hint(name))
         self._parts[name] = part
@@ -100,7 +100,7 @@ class Registry(Generic[Part]):
         known = f"known are: {', '.join(self.names())}"
         return f"did you mean '{near[0]}'? {known}" if near else known
 
-    def _loaded(self, point: EntryPoint) -> Part:
+    def _load(self, point: EntryPoint) -> Part:
         try:
             part: Part = point.load()
         except Exception as error:  # another package's module may raise what it likes
@@ -112,7 +112,7 @@ class Registry(Generic[Part]):
         return part
 
     def _check(self, name: str, part: Any) -> None:
-        base = _imported(self._base)
+        base = _import(self._base)
         # Not issubclass: a protocol that is subclassed says as much as a class.
         if not isinstance(part, type) or base not in part.__mro__:
             raise ConfigError(
@@ -128,40 +128,37 @@ class Registry(Generic[Part]):
                 if kept == point.value:
                     self._installed.setdefault(point.name, point)
                 else:
-                    told = "two %ss are called '%s': %s is used, and %s is not"
-                    logger.warning(told, self.what, point.name, kept, point.value)
+                    message = "two %ss are called '%s': %s is used, and %s is not"
+                    logger.warning(message, self.what, point.name, kept, point.value)
         return self._installed
 
 
 def import_plugins(modules: Iterable[str], *, source: str = "plugins") -> None:
     """Import modules, which register their parts while they are imported; each once in a process.
 
-    Raises
-    ------
-    ConfigError
-        Naming the first module that can't be imported, and the `source` that names it.
+    Raises `ConfigError`, naming the first module that can't be imported, and the `source` that names it.
     """
     for module in modules:
-        if module in _begun:
+        if module in _started:
             continue
-        _begun.add(module)  # a module that asks for parts while it is imported does not come back here
+        _started.add(module)  # a module that asks for parts while it is imported does not come back here
         try:
             importlib.import_module(module)
         except Exception as error:  # another package's module may raise what it likes
-            _begun.discard(module)
+            _started.discard(module)
             raise ConfigError(
                 f"{source}: the module '{module}' can't be imported ({type(error).__name__}: {error})",
                 "install it, or put its folder into PYTHONPATH",
             ) from error
 
 
-_begun: set[str] = set()
+_started: set[str] = set()
 
 
 def _named_by_environment() -> list[str]:
     return os.environ.get(PLUGINS, "").replace(",", " ").split()
 
 
-def _imported(place: str) -> Any:
+def _import(place: str) -> Any:
     module, _, attribute = place.partition(":")
     return getattr(importlib.import_module(module), attribute)

@@ -28,10 +28,7 @@ class RuntimeSettings(Settings):
 def set_threads(threads: int | None) -> int:
     """Give every numerical library the same number of threads and return it.
 
-    Raises
-    ------
-    ConfigError
-        If `threads` is below one.
+    Raises `ConfigError` if `threads` is below one.
     """
     count = default_threads() if threads is None else threads
     if count < 1:
@@ -46,10 +43,7 @@ def set_threads(threads: int | None) -> int:
 def select_device(name: str) -> torch.device:
     """Turn a device setting into a device that exists.
 
-    Raises
-    ------
-    ConfigError
-        If the name is unknown or the device is not there.
+    Raises `ConfigError` if the name is unknown or the device is not there.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

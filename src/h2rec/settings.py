@@ -23,10 +23,7 @@ class Settings(BaseModel):
     def parse(cls, values: Mapping[str, Any], *, source: str = "configuration") -> Self:
         """Validate plain values.
 
-        Raises
-        ------
-        ConfigError
-            Naming the key, what was expected and, for an unknown key, the nearest valid one.
+        Raises `ConfigError`, naming the key, what was expected and, for an unknown key, the nearest valid one.
         """
         try:
             return cls.model_validate(dict(values))

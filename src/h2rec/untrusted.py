@@ -1,4 +1,4 @@
-"""Readers of files that may be hostile: what a file claims is held against its size before memory is given to it."""
+"""Readers of files that may be hostile: claimed sizes are checked against the file before memory is allocated."""
 
 import json
 import math
@@ -16,17 +16,10 @@ RIGHT_TO_READ = "let the user who runs this read it: chmod -R a+rX FOLDER"
 
 
 def read_strict_json(path: Path, largest: int | None = None) -> Any:
-    """Read JSON as its standard has it: UTF-8, finite numbers, and no key twice in one object.
+    """Read JSON by its standard: UTF-8, finite numbers, and no key twice in one object.
 
-    Parameters
-    ----------
-    largest
-        Bytes that such a file has at most; None for any. What is read takes a small multiple of the file's size.
-
-    Raises
-    ------
-    DataError
-        If the file is missing, larger, or anything else.
+    `largest`: bytes that such a file has at most; None for any. What is read takes a small multiple of the file's
+    size. Raises `DataError` if the file is missing, larger, or anything else.
     """
     try:
         size = path.stat().st_size
@@ -48,12 +41,12 @@ def read_strict_json(path: Path, largest: int | None = None) -> Any:
 
 
 def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    values = dict(pairs)
+    if len(values) < len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
         raise ValueError(f"key {twice[:80]!r} stands twice")
-    return found
+    return values
 
 
 def _no_number(text: str) -> Any:
@@ -70,43 +63,31 @@ def _finite(text: str) -> float:
 def check_npy(path: Path, dtype: type[np.generic], shape: tuple[int | None, ...]) -> tuple[int, ...]:
     """Check that a `.npy` holds numbers of one type and shape, and exactly as many bytes as they need.
 
-    Parameters
-    ----------
-    shape
-        Lengths of the axes; None stands for any.
-
-    Returns
-    -------
-    tuple
-        The whole shape.
-
-    Raises
-    ------
-    DataError
-        If it is anything else; nothing but its header was read.
+    `shape`: lengths of the axes; None stands for any. Returns the whole shape. Raises `DataError` if it is anything
+    else; nothing but its header was read.
     """
     try:
         with path.open("rb") as stream:
-            found, fortran, kind = _npy_header(stream)
+            actual, fortran, kind = _npy_header(stream)
             start = stream.tell()
     except Exception as error:  # a header is parsed as Python: syntax errors, tokens, anything
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(f"{path}: not a plain .npy array ({reason[:200]})") from None
     if kind.hasobject:
         raise DataError(f"{path}: it holds Python objects, which are never read")
-    fits = len(found) == len(shape) and all(
+    fits = len(actual) == len(shape) and all(
         type(length) is int and length >= 0 and want in (None, length)
-        for want, length in zip(shape, found, strict=True)
+        for want, length in zip(shape, actual, strict=True)
     )
     if kind != np.dtype(dtype) or fortran or not fits:
         wanted = ", ".join("any" if want is None else f"{want:,}" for want in shape)
         raise DataError(
-            f"{path}: it holds {str(kind)[:80]} {str(list(found))[:80]}, not {np.dtype(dtype)} [{wanted}]"
+            f"{path}: it holds {str(kind)[:80]} {str(list(actual))[:80]}, not {np.dtype(dtype)} [{wanted}]"
         )
-    held, needed = path.stat().st_size - start, math.prod(found) * kind.itemsize
+    held, needed = path.stat().st_size - start, math.prod(actual) * kind.itemsize
     if held != needed:
         raise DataError(f"{path}: {held:,} bytes of numbers, where its header claims {needed:,}")
-    return found
+    return actual
 
 
 def _npy_header(stream: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
@@ -119,10 +100,7 @@ def _npy_header(stream: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]
 def read_finite_tensors(path: Path) -> dict[str, torch.Tensor]:
     """Read a safetensors file whose numbers are all numbers; its format holds no more than the file has.
 
-    Raises
-    ------
-    DataError
-        If it can't be read, or a tensor holds NaN or infinity.
+    Raises `DataError` if it can't be read, or a tensor holds NaN or infinity.
     """
     try:
         tensors = load_file(path)
@@ -136,13 +114,7 @@ def read_finite_tensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 def check_finite(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Refuse tensors that hold NaN or infinity.
-
-    Raises
-    ------
-    DataError
-        Naming the first.
-    """
+    """Refuse tensors that hold NaN or infinity. Raises `DataError`, naming the first."""
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise DataError(f"{path}: '{name[:80]}' holds NaN or infinity")

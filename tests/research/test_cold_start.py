@@ -16,7 +16,7 @@ from h2rec.models.features import ItemFeatures
 from h2rec.models.scorer import CatalogueScorer
 from h2rec.models.warm_start import text_vectors
 from h2rec.research.cold_start.cases import cold_cases, withheld_items, write_warm_files
-from h2rec.research.cold_start.experiment import TESTED, _ranks, _ways, cold_start
+from h2rec.research.cold_start.experiment import TESTED, _methods, _ranks, cold_start
 from h2rec.research.cold_start.scorers import OneBranch, SameForAll, TextNeighbours, with_new_ids
 from h2rec.run import blend
 from h2rec.run.config import RunConfig
@@ -183,13 +183,13 @@ def test_every_way_gives_withheld_items_the_hids_that_it_names(shop, tmp_path, m
     def ways(name, pipeline, new, *, first):
         if name == "H2Rec":
             told.update(pipeline=pipeline, new=new)
-        for way, scorer in _ways(name, pipeline, new, first=first):
+        for way, scorer in _methods(name, pipeline, new, first=first):
             model = getattr(getattr(scorer, "scorer", scorer), "model", None)
             if model is not None:  # as it is now: one model serves all ways by turns
                 hids[way] = model.branches["ids"].table.vectors.weight.detach().clone()[1:-1]
             yield way, scorer
 
-    monkeypatch.setattr("h2rec.research.cold_start.experiment._ways", ways)
+    monkeypatch.setattr("h2rec.research.cold_start.experiment._methods", ways)
     cold_start(RunConfig.load(shop / "shop.yaml"), tmp_path, share=0.3, seeds=[0])
     pipeline, new = told["pipeline"], told["new"]
     known = pipeline.dataset.item_count

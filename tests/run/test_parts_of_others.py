@@ -145,7 +145,7 @@ def package(tmp_path_factory):
         patch.syspath_prepend(str(folder))
         for registry in REGISTRIES.values():
             patch.setattr(registry, "_parts", dict(registry._parts))
-        patch.setattr(h2rec.registry, "_begun", set())
+        patch.setattr(h2rec.registry, "_started", set())
         yield folder
     sys.modules.pop("parts_of_others", None)
 

@@ -294,7 +294,7 @@ def test_a_damaged_stage_is_made_again(tmp_path):
     (first.folder / "stage.json").write_text(json.dumps(record))
     again = store.run("work", {}, lambda folder: (folder / "file").write_text("y"))
     assert not again.reused
-    assert again.made["cpu_seconds"] >= 0
+    assert again.origin["cpu_seconds"] >= 0
 
 
 def test_a_plain_model_runs_without_any_text(tmp_path):

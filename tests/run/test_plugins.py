@@ -93,7 +93,7 @@ def forgotten(tmp_path, monkeypatch):
         for registry in (BACKBONES, QUANTIZERS, READERS):
             parts = {k: v for k, v in registry._parts.items() if k not in ("mine", "lines")}
             monkeypatch.setattr(registry, "_parts", parts)
-        monkeypatch.setattr(h2rec.registry, "_begun", set())
+        monkeypatch.setattr(h2rec.registry, "_started", set())
         monkeypatch.delitem(sys.modules, "h2rec_mine", raising=False)
 
     forget()
@@ -107,7 +107,7 @@ def test_a_configuration_names_the_module_of_its_parts(forgotten):
     config = RunConfig.parse({**TINY, "plugins": ["h2rec_mine"]})
     assert BACKBONES.get(config.model.backbone.name).__module__ == "h2rec_mine"
     forgotten()
-    assert RunConfig.whole(config.model_dump(mode="json")) == config
+    assert RunConfig.parse_resolved(config.model_dump(mode="json")) == config
 
 
 def test_the_environment_names_modules_for_every_command(forgotten, monkeypatch):

@@ -248,7 +248,7 @@ def test_the_command_prints_a_whole_configuration_that_is_the_preset(capsys, nam
     assert code == 0
     assert out.startswith(f"# {preset_title(name)}\n")
     values = yaml.safe_load(out)
-    assert RunConfig.whole(values) == parse(preset=name)
+    assert RunConfig.parse_resolved(values) == parse(preset=name)
     assert RunConfig.parse(values) == parse(preset=name)
 
 

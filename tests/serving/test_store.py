@@ -134,7 +134,7 @@ def test_an_addition_that_fails_half_way_leaves_nothing(bundle_folder, monkeypat
     monkeypatch.undo()
     from h2rec.retrieval import bundle as bundles
 
-    monkeypatch.setattr(bundles, "file_hash", interrupted)
+    monkeypatch.setattr(bundles, "folder_hashes", interrupted)
     with pytest.raises(KeyboardInterrupt):
         store.add(bundle, item("a"))
     assert [path.name for path in store.generations.iterdir()] == [".lock"]

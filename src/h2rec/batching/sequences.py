@@ -43,8 +43,7 @@ class Windows:
     """int64 `[W]`; a window is ``histories.items[start:stop]``: all but its last item are inputs, all but its first
     are next-item targets."""
     first_target: IntArray
-    """int64 `[W]`, flat position of the first item that a window predicts: where windows overlap, each target belongs to
-    one of them."""
+    """int64 `[W]`, flat position of the first item that a window predicts. Each target belongs to one window."""
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -68,7 +67,7 @@ def cut_windows(histories: Histories, max_length: int, *, prefixes: bool = False
     """Cut histories into windows of at most `max_length` inputs, so that every item but a user's first is a target.
 
     Long histories give several windows that overlap by half, so that every target has at least half a window of
-    context where the history has it. With `prefixes`, every prefix is a window (augmentation for one target a sequence).
+    context where the history has it. With `prefixes`, every prefix is a window (as one target a sequence needs).
     """
     begins, ends = histories.offsets[:-1], histories.offsets[1:]
     usable = histories.lengths >= 2

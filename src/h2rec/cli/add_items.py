@@ -32,11 +32,11 @@ def add_items_command(
     report: Report = {}
     table, _ = read_items(items, ColumnSettings(item_id=item_id), report)
     growth = add_items(Bundle.load(bundle), table.drop("file_row"), out)
-    _tell(growth)
+    _print_growth(growth)
     typer.echo(f"bundle: {out}")
 
 
-def _tell(growth: Growth) -> None:
+def _print_growth(growth: Growth) -> None:
     table = Table(title=f"{len(growth.added)} items added", title_justify="left")
     for name in ("item", "codes", "levels shared", "outlying"):
         table.add_column(name)

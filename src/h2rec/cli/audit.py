@@ -63,7 +63,7 @@ def audit(  # noqa: PLR0917  # typer turns the parameters into options
             (*fitted.codebook_sizes, *codes.codebook_sizes[len(fitted.codebook_sizes) :])
         )
     item_ids = list(dict.fromkeys(map(clean_id, read_json(semantic_ids))))
-    found = auditing.audit(
+    report = auditing.audit(
         codes,
         embeddings=None if embeddings is None else read_matrix(embeddings),
         quantizer=fitted,
@@ -71,11 +71,11 @@ def audit(  # noqa: PLR0917  # typer turns the parameters into options
         item_ids=item_ids,
     )
     if html is not None:
-        write_html(html, found, f"Semantic IDs of {semantic_ids.name}")
+        write_html(html, report, f"Semantic IDs of {semantic_ids.name}")
     if as_json:
-        typer.echo(printable_json(found.to_json(), indent=1))
+        typer.echo(printable_json(report.to_json(), indent=1))
     else:
-        result_console().print(audit_tables(found))
+        result_console().print(audit_tables(report))
 
 
 def _texts_of(path: Path, item_ids: list[str]) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from h2rec.cli.numbers import read_numbers
-from h2rec.cli.run import ConfigArgument, SetOption, log_to
+from h2rec.cli.run import ConfigArgument, SetOption, StagesOption, log_to
 from h2rec.research.cold_start.experiment import SCOPES, claim, cold_start
 from h2rec.research.suite.terminal import comparison_table
 from h2rec.run.config import RunConfig
@@ -22,9 +22,7 @@ def cold_start_command(
     ] = 0.1,
     seeds: Annotated[str, typer.Option("--seeds", help="Training seeds.")] = "0,1,2",
     out: Annotated[Path | None, typer.Option("--out", help="Folder; default runs/cold-start-NAME.")] = None,
-    stages: Annotated[
-        Path | None, typer.Option("--stages", help="Folder of finished stages, shared with other runs.")
-    ] = None,
+    stages: StagesOption = None,
 ) -> None:
     """Withhold a share of the items from training, and rank them by codes, text and popularity."""
     numbers = read_numbers("--seeds", seeds)
@@ -33,15 +31,15 @@ def cold_start_command(
     claim(folder)
     folder.mkdir(parents=True, exist_ok=True)
     log_to(folder / "cold_start.log")
-    found = cold_start(resolved, folder, share=share, seeds=numbers, stages=stages)
+    results = cold_start(resolved, folder, share=share, seeds=numbers, stages=stages)
     console = result_console()
     for title in SCOPES.values():
-        console.print(comparison_table(found, "cold start", title))
+        console.print(comparison_table(results, "cold start", title))
     levels = ", ".join(
-        f"{count} share {level}" for level, count in enumerate(found["shared_levels"]) if count
+        f"{count} share {level}" for level, count in enumerate(results["shared_levels"]) if count
     )
     console.print(
-        f"{found['withheld_items']} items withheld, {found['known_items']} known, {found['cases']} cases; "
+        f"{results['withheld_items']} items withheld, {results['known_items']} known, {results['cases']} cases; "
         f"leading codes in common with a known item: {levels}",
         soft_wrap=True,
     )

@@ -8,6 +8,7 @@ from rich.markup import escape
 
 from h2rec.claims import claim_file
 from h2rec.cli.numbers import read_numbers
+from h2rec.cli.run import StagesOption
 from h2rec.errors import ConfigError, H2RecError, MissingExtraError
 from h2rec.research.suite.evidence import evidence
 from h2rec.research.suite.files import shipped_suites, suite_path
@@ -33,9 +34,6 @@ DataOption = Annotated[
         help="A data set instead of the suite's own (repeatable): a name below $H2REC_DATASETS, "
         "a named public one, or NAME=CONFIG.yaml.",
     ),
-]
-StagesOption = Annotated[
-    Path | None, typer.Option("--stages", help="Folder of finished stages, shared with other suites.")
 ]
 JobsOption = Annotated[int, typer.Option("--jobs", min=1, help="Runs side by side.")]
 OnlyOption = Annotated[list[str] | None, typer.Option("--only", help="Run this row alone (repeatable).")]
@@ -83,7 +81,7 @@ def compare(
     if parent is not None:
         claim_file(parent / "index.html", is_page)
     shared = stages if parent is None else stages or parent / "stages"
-    # All are read before the first one runs: a wrong name is told at once.
+    # All are read before the first one runs, so that a wrong name fails at once.
     opened = [
         Suite.load(
             suite,
@@ -99,12 +97,12 @@ def compare(
     for suite in opened:
         suite.chosen(only or [])
     on = None if cores is None else read_numbers("--cores", cores)
-    console, told, failed = result_console(), [], False
+    console, results, failed = result_console(), [], False
     for suite in opened:
         failures = {} if tables else suite.run(jobs, cores=on, only=only or [])
         failed = failed or bool(failures)
         if suite.finished():
-            told.append(_tell(suite, console))
+            results.append(_print_suite(suite, console))
         elif not several and failures:
             raise H2RecError(f"every run of {suite.name} failed, the first: {next(iter(failures.values()))}")
         elif not several:
@@ -116,31 +114,31 @@ def compare(
             )
         else:
             console.print(f"no run of {suite.name} is finished", soft_wrap=True)
-    if several and not told:
+    if several and not results:
         raise H2RecError(
             f"no run of {', '.join(names)} is finished with these settings",
             "run them without --tables" if tables else "see what is told of each run above",
         )
     if parent is not None:
-        write_index(parent / "index.html", told)
+        write_index(parent / "index.html", results)
         console.print(f"all suites: {parent / 'index.html'}", soft_wrap=True)
     if failed:
         raise typer.Exit(1)
 
 
-def _tell(suite: Suite, console: Console) -> dict[str, Any]:
+def _print_suite(suite: Suite, console: Console) -> dict[str, Any]:
     """Print what is finished of a suite and write its report; return the evidence."""
-    found = evidence(suite)
-    for name, protocol in blocks_of(found):
-        console.print(comparison_table(found, name, protocol))
-        if (contrasts := contrast_table(found, name, protocol)) is not None:
+    results = evidence(suite)
+    for name, protocol in blocks_of(results):
+        console.print(comparison_table(results, name, protocol))
+        if (contrasts := contrast_table(results, name, protocol)) is not None:
             console.print(contrasts)
-    for sentence in verdicts(found):
+    for sentence in verdicts(results):
         console.print(escape(sentence), soft_wrap=True)
-    for data, repeats in found["repeats"].items():
+    for data, repeats in results["repeats"].items():
         if repeats["valid"]["repeats"] + repeats["test"]["repeats"]:
             console.print(f"{data}: {repeats['told']}", soft_wrap=True, markup=False)
-    cost = found["cost"]
+    cost = results["cost"]
     console.print(
         f"{cost['runs_finished']} of {cost['runs']} runs finished, {cost['cpu_hours']:.2f} CPU hours spent",
         soft_wrap=True,
@@ -151,8 +149,8 @@ def _tell(suite: Suite, console: Console) -> dict[str, Any]:
         console.print(f"failed: {job.data}, {job.model}, seed {job.seed}: {error}", markup=False)
     console.print(f"figures and tests: {suite.out / RESULTS_FILE}", soft_wrap=True)
     try:
-        write_suite_report(suite.out / "report.html", found)
+        write_suite_report(suite.out / "report.html", results)
         console.print(f"report: {suite.out / 'report.html'}", soft_wrap=True)
     except MissingExtraError as error:
         console.print(f"no report.html: {error.message}; {error.hint}", markup=False, soft_wrap=True)
-    return found
+    return results

@@ -29,11 +29,9 @@ def fetch_command(
 ) -> None:
     """Download and convert a data set, unless that is done already, and print its two files."""
     if folder is not None:
-        claim_names(folder, (f"{name}.inter", f"{name}.item"), _was_fetched)
+        claim_names(
+            folder, (f"{name}.inter", f"{name}.item"), lambda known: (known / "fetched.json").is_file()
+        )
     fetched = fetch(name, folder)
     typer.echo(f"interactions: {fetched.interactions}")
     typer.echo(f"items: {fetched.items}")
-
-
-def _was_fetched(folder: Path) -> bool:
-    return (folder / "fetched.json").is_file()

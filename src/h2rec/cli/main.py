@@ -1,4 +1,4 @@
-"""The entry point: mounts the commands and tells mistakes without a traceback."""
+"""The entry point: mounts the commands and reports mistakes without a traceback."""
 
 import importlib
 import logging
@@ -82,10 +82,7 @@ def make_app(arguments: Sequence[str]) -> typer.Typer:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; a user's mistake ends with its message and exit code 2.
 
-    Parameters
-    ----------
-    arguments
-        Words of the command line; None for those of the process.
+    `arguments`: words of the command line; None for those of the process.
     """
     warnings.showwarning = _show_warning
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -94,16 +91,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OSError as error:
         if error.filename is None:
             raise
-        Console(stderr=True).print(
-            f"[bold red]error:[/] {_escaped(f'{error.filename}: {error.strerror}')}",
-            soft_wrap=True,
-            highlight=False,
-        )
+        _print("[bold red]error:[/]", f"{error.filename}: {error.strerror}")
         sys.exit(2)
     except H2RecError as error:
-        Console(stderr=True).print(
-            f"[bold red]error:[/] {_escaped(str(error))}", soft_wrap=True, highlight=False
-        )
+        _print("[bold red]error:[/]", str(error))
         sys.exit(2)
     except (KeyboardInterrupt, SystemExit) as ended:
         # Typer turns an interrupt into this code by itself, without a word.
@@ -115,10 +106,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
     if issubclass(category, H2RecWarning):
-        Console(stderr=True).print(
-            f"[yellow]warning:[/] {_escaped(str(message))}", soft_wrap=True, highlight=False
-        )
+        _print("[yellow]warning:[/]", str(message))
 
 
-def _escaped(text: str) -> str:
-    return text.replace("[", r"\[")
+def _print(label: str, text: str) -> None:
+    escaped = text.replace("[", r"\[")
+    Console(stderr=True).print(f"{label} {escaped}", soft_wrap=True, highlight=False)

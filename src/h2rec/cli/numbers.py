@@ -6,12 +6,9 @@ from h2rec.errors import ConfigError
 def read_numbers(option: str, text: str) -> list[int]:
     """Read whole numbers and ranges of them, each once, in order.
 
-    Raises
-    ------
-    ConfigError
-        Naming the option, if there is anything else in the text.
+    Raises `ConfigError`, naming the option, if there is anything else in the text.
     """
-    found: set[int] = set()
+    numbers: set[int] = set()
     for part in text.split(","):
         first, dash, last = part.partition("-")
         if not dash:
@@ -20,5 +17,5 @@ def read_numbers(option: str, text: str) -> list[int]:
             raise ConfigError(f"{option} {text}: expected numbers, such as 0-3 or 0,2")
         if int(last) < int(first):
             raise ConfigError(f"{option} {text}: {part} counts backwards")
-        found.update(range(int(first), int(last) + 1))
-    return sorted(found)
+        numbers.update(range(int(first), int(last) + 1))
+    return sorted(numbers)

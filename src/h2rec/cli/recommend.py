@@ -17,7 +17,7 @@ from h2rec.retrieval.results import check_ending
 from h2rec.terminal import Console, printable_json, result_console
 
 _COMPARED = 5
-"""Unknown items whose nearest ids are told: to look for them takes up to a second each."""
+"""Unknown items whose nearest ids are shown: the search takes up to a second each."""
 
 
 def recommend(
@@ -65,7 +65,7 @@ def recommend(
         answer = recommender.recommend(items, k, filter=filter_, tail_share=tail_share, explain=explain)
         if items and len(answer.unknown) == len(items):
             raise DataError(_unknown_message(recommender, items))
-        _tell(recommender, answer, as_json_)
+        _print_answer(recommender, answer, as_json_)
         if len(answer.items) < k:
             left = "--where and the history leave" if where else "the history leaves"
             Console(stderr=True).print(f"{len(answer.items)} of {k} items: {left} no more", markup=False)
@@ -97,7 +97,7 @@ def _recommend_file(
         )
 
 
-def _tell(recommender: Recommender, answer: Recommendation, as_json_: bool) -> None:
+def _print_answer(recommender: Recommender, answer: Recommendation, as_json_: bool) -> None:
     if as_json_:
         typer.echo(printable_json(as_json(answer)))
         return
@@ -122,11 +122,13 @@ def recommendation_table(answer: Recommendation, title: str | None = None) -> Ta
         table.add_column(name, justify="right" if name in ("#", "score", *branches) else "left")
     for place, item in enumerate(answer.items, 1):
         title_text = next((value for value in item.fields.values() if value), "")
-        parts = (
+        branch_scores = (
             [] if item.explanation is None else [f"{part:.3f}" for part in item.explanation.branches.values()]
         )
         kind = "head" if item.head else "tail"
-        table.add_row(str(place), escape(item.item_id), escape(title_text), kind, f"{item.score:.3f}", *parts)
+        table.add_row(
+            str(place), escape(item.item_id), escape(title_text), kind, f"{item.score:.3f}", *branch_scores
+        )
     return table
 
 

@@ -22,6 +22,9 @@ SetOption = Annotated[list[str] | None, typer.Option("--set", help="Override a k
 OutOption = Annotated[
     Path | None, typer.Option("--out", help="Folder of the run; default runs/NAME-OF-CONFIG.")
 ]
+StagesOption = Annotated[
+    Path | None, typer.Option("--stages", help="Folder of finished stages, shared with other runs.")
+]
 
 SHOWN_METRICS = ("hit@10", "ndcg@10", "hit@100", "hit@500")
 

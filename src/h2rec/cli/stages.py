@@ -26,7 +26,7 @@ def stages(
     kept = kept_in(folder)
     console = result_console()
     console.print(_table(kept, folder))
-    unused = [one for one in kept if not one.used]
+    unused = [entry for entry in kept if not entry.used]
     for name in ("embeddings", "datasets"):
         path = cache_folder() / name
         console.print(
@@ -34,10 +34,10 @@ def stages(
         )
     if sweep:
         gone = sweep_away(unused)
-        console.print(f"deleted: {len(gone)}, {_megabytes(sum(one.size for one in gone))}")
+        console.print(f"deleted: {len(gone)}, {_megabytes(sum(entry.size for entry in gone))}")
     elif unused:
         console.print(
-            f"not used: {len(unused)}, {_megabytes(sum(one.size for one in unused))}; --sweep deletes them"
+            f"not used: {len(unused)}, {_megabytes(sum(entry.size for entry in unused))}; --sweep deletes them"
         )
 
 
@@ -48,13 +48,13 @@ def _table(kept: list[Kept], folder: Path) -> Table:
     for name in ("MB", "days old"):
         table.add_column(name, justify="right")
     table.add_column("used")
-    for one in kept:
+    for entry in kept:
         table.add_row(
-            one.kind,
-            escape(str(one.path.relative_to(absolute(folder)))),
-            f"{one.size / 1e6:,.1f}",
-            f"{one.age / 86400:.1f}",
-            "yes" if one.used else "no",
+            entry.kind,
+            escape(str(entry.path.relative_to(absolute(folder)))),
+            f"{entry.size / 1e6:,.1f}",
+            f"{entry.age / 86400:.1f}",
+            "yes" if entry.used else "no",
         )
     return table
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from h2rec.cli.run import ConfigArgument, SetOption, log_to
+from h2rec.cli.run import ConfigArgument, SetOption, StagesOption, log_to
 from h2rec.research.search.space import read_space
 from h2rec.research.search.study import TuningResult, claim
 from h2rec.research.search.study import tune as search
@@ -27,9 +27,7 @@ def tune(
     space: Annotated[
         Path | None, typer.Option("--space", help="YAML file of ranges; default per model.")
     ] = None,
-    stages: Annotated[
-        Path | None, typer.Option("--stages", help="Folder of finished stages, shared with other runs.")
-    ] = None,
+    stages: StagesOption = None,
 ) -> None:
     """Search for the settings that are best on validation; the same command resumes."""
     resolved = RunConfig.load(config, overrides or [])
@@ -37,19 +35,19 @@ def tune(
     claim(folder)
     folder.mkdir(parents=True, exist_ok=True)
     log_to(folder / "tune.log")
-    found = search(
+    result = search(
         resolved, trials, folder, space=None if space is None else read_space(space), stages=stages
     )
     console = result_console()
-    console.print(_table(found, resolved.train.select))
+    console.print(_table(result, resolved.train.select))
     console.print(f"best: {folder / 'best.yaml'}\ntrials: {folder / 'trials.json'}", soft_wrap=True)
 
 
-def _table(found: TuningResult, select: str) -> Table:
-    table = Table(title=f"best of {len(found.trials)} trials, by validation {select}")
+def _table(result: TuningResult, select: str) -> Table:
+    table = Table(title=f"best of {len(result.trials)} trials, by validation {select}")
     table.add_column("value", justify="right")
     table.add_column("settings", overflow="fold")
-    done = [trial for trial in found.trials if trial.value is not None]
+    done = [trial for trial in result.trials if trial.value is not None]
     for trial in sorted(done, key=lambda trial: trial.value or 0.0, reverse=True)[:SHOWN_TRIALS]:
         values = ", ".join(f"{key}={_short(value)}" for key, value in trial.settings.items())
         table.add_row(f"{trial.value:.5f}", values)

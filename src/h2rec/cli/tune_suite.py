@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from h2rec.cli.compare import DataOption, JobsOption, OnlyOption, OverridesOption, StagesOption, SuiteArgument
+from h2rec.cli.compare import DataOption, JobsOption, OnlyOption, OverridesOption, SuiteArgument
+from h2rec.cli.run import StagesOption
 from h2rec.research.suite.files import suite_path
 from h2rec.research.suite.suite import Suite
 from h2rec.research.suite.tuning import tune_suite

@@ -13,93 +13,27 @@ logger = logging.getLogger(__name__)
 
 Tiers = tuple[tuple[str, ...], ...]
 
-_ITEM = (
-    *(
-        "itemid",
-        "item",
-        "iid",
-        "parentasin",
-        "productid",
-        "movieid",
-        "businessid",
-        "articleid",
-        "sku",
-        "skuid",
-    ),
-    *(
-        "stockcode",
-        "itemcode",
-        "productcode",
-        "bookid",
-        "gameid",
-        "trackid",
-        "songid",
-        "videoid",
-        "contentid",
-    ),
-    *(
-        "newsid",
-        "listingid",
-        "offerid",
-        "goodsid",
-        "recipeid",
-        "courseid",
-        "itemno",
-        "itemnumber",
-        "productno",
-    ),
-)
-_ITEM_FALLBACK = ("asin", "isbn", "ean", "gtin", "upc", "artistid")
+_ITEM = """
+    itemid item iid parentasin productid movieid businessid articleid sku skuid stockcode itemcode productcode bookid
+    gameid trackid songid videoid contentid newsid listingid offerid goodsid recipeid courseid itemno itemnumber
+    productno"""
+_OTHER_ITEM = ("asin", "isbn", "ean", "gtin", "upc", "artistid")
+_USER = """userid user uid reviewerid customerid customer visitorid clientid memberid buyerid accountid shopperid custid
+    customerno customernumber customeruniqueid personid profileid readerid playerid listenerid"""
+_OTHER_USER = "userpseudoid fullvisitorid sessionid username reviewername anonymousid deviceid"
+_TIME = """timestamp time eventtime eventtimestamp unixreviewtime datetime eventdatetime unixtimestamp unixtime timems
+    timestampms ts tdat orderpurchasetimestamp ordertime orderdatetime orderedat orderdate purchasetime purchasedat
+    purchasedate boughtat transactiontime transactedat transactiondate invoicedate playedat watchedat listenedat
+    viewedat clickedat ratedat reviewedat clicktime viewtime visittime interactiontime ratingtime reviewtime reviewdate
+    occurredat logtime epoch createdat createdtime creationtime creationdate createdate"""
 _OBVIOUS: dict[str, Tiers] = {
-    "user": (
-        (
-            *("userid", "user", "uid", "reviewerid", "customerid", "customer", "visitorid", "clientid"),
-            *("memberid", "buyerid", "accountid", "shopperid", "custid", "customerno", "customernumber"),
-            *("customeruniqueid", "personid", "profileid", "readerid", "playerid", "listenerid"),
-        ),
-        ("userpseudoid", "fullvisitorid", "sessionid", "username", "reviewername", "anonymousid", "deviceid"),
-    ),
-    "item": ((_ITEM), _ITEM_FALLBACK),
-    "item_id": ((_ITEM), _ITEM_FALLBACK, ("id",)),
-    "timestamp": (
-        (
-            *(
-                "timestamp",
-                "time",
-                "eventtime",
-                "eventtimestamp",
-                "unixreviewtime",
-                "datetime",
-                "eventdatetime",
-            ),
-            *("unixtimestamp", "unixtime", "timems", "timestampms", "ts", "tdat", "orderpurchasetimestamp"),
-            *("ordertime", "orderdatetime", "orderedat", "orderdate", "purchasetime", "purchasedat"),
-            *(
-                "purchasedate",
-                "boughtat",
-                "transactiontime",
-                "transactedat",
-                "transactiondate",
-                "invoicedate",
-            ),
-            *("playedat", "watchedat", "listenedat", "viewedat", "clickedat", "ratedat", "reviewedat"),
-            *(
-                "clicktime",
-                "viewtime",
-                "visittime",
-                "interactiontime",
-                "ratingtime",
-                "reviewtime",
-                "reviewdate",
-            ),
-            *("occurredat", "logtime", "epoch", "createdat", "createdtime", "creationtime", "creationdate"),
-            "createdate",
-        ),
-        ("date", "eventdate", "dt", "day"),
-    ),
+    "user": (tuple(_USER.split()), tuple(_OTHER_USER.split())),
+    "item": (tuple(_ITEM.split()), _OTHER_ITEM),
+    "item_id": (tuple(_ITEM.split()), _OTHER_ITEM, ("id",)),
+    "timestamp": (tuple(_TIME.split()), ("date", "eventdate", "dt", "day")),
     "rating": (("rating", "overall", "stars", "score"),),
 }
-"""Names taken for each part, without case, `_`, `-` and blanks: best first, and a later tier only where the
+"""Names taken for each part, without case, `_`, `-` and blanks, best first. A later tier counts only where the
 earlier ones have none."""
 
 _PLAIN = ("userid", "user", "itemid", "item", "timestamp", "time", "rating")
@@ -110,20 +44,11 @@ _TIME_LIKE = re.compile(r"time|date|(?:^|[^a-z])(?:ts|dt|day|when|epoch|at)$", r
 def find_column(table: Table, part: str, wanted: str | None) -> str | None:
     """Return the column that was asked for, or else the one whose name is obvious, or None.
 
-    Where several names are obvious, the best one is taken and the others are told.
+    Of several obvious names the best is taken, and a warning names the others.
 
-    Parameters
-    ----------
-    part
-        What the column means: user, item, timestamp, rating, or item_id in the item file.
-    wanted
-        The configured name.
-
-    Raises
-    ------
-    DataError
-        If the configured column is not there (the file's columns and the nearest name are told), or if two
-        columns differ in case, blanks and the like alone.
+    `part`: what the column means: user, item, timestamp, rating, or item_id in the item file. `wanted`: the
+    configured name. Raises `DataError` if the configured column is missing, naming the nearest, or if two columns
+    differ in case, blanks and the like alone.
     """
     if wanted is not None:
         if wanted in table.columns:
@@ -163,14 +88,11 @@ def find_column(table: Table, part: str, wanted: str | None) -> str | None:
 def require_column(table: Table, part: str, wanted: str | None) -> str:
     """Return what `find_column` finds.
 
-    Raises
-    ------
-    DataError
-        If it finds none; the setting that names the column is told.
+    Raises `DataError` if there is none, naming the setting.
     """
-    found = find_column(table, part, wanted)
-    if found is not None:
-        return found
+    column = find_column(table, part, wanted)
+    if column is not None:
+        return column
     hint = f"name it with data.columns.{part}; a file without a header needs one"
     if table.separator is not None:
         shown = {"\t": "a tab"}.get(table.separator, f"'{table.separator}'")
@@ -184,12 +106,7 @@ def require_column(table: Table, part: str, wanted: str | None) -> str:
 def time_like(table: Table, others: tuple[str, ...], is_time: pl.Expr) -> list[str]:
     """Columns that look like times, by their names or by their first values.
 
-    Parameters
-    ----------
-    others
-        Columns that mean something else.
-    is_time
-        Whether a string, `pl.element()`, is plainly a time.
+    `others`: columns that mean something else. `is_time`: whether a string, `pl.element()`, is plainly a time.
     """
     columns = [name for name in table.columns if name not in others]
     first = table.collect(table.scan().select(columns).head(100))
@@ -199,8 +116,8 @@ def time_like(table: Table, others: tuple[str, ...], is_time: pl.Expr) -> list[s
         if len(values := first[name].str.strip_chars().replace("", None).drop_nulls())
         and bool(values.to_frame("").select(is_time.all()).item())
     }
-    found = [name for name in columns if name in by_value or _TIME_LIKE.search(name)]
-    return found + [name for name in table.left_out if _TIME_LIKE.search(name.partition(" ")[0])]
+    likely = [name for name in columns if name in by_value or _TIME_LIKE.search(name)]
+    return likely + [name for name in table.left_out if _TIME_LIKE.search(name.partition(" ")[0])]
 
 
 def _names(table: Table) -> str:

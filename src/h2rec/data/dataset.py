@@ -57,8 +57,8 @@ class Dataset:
     @property
     def warnings(self) -> list[str]:
         """What a user should look at before trusting any figure."""
-        found = self.report.get("warnings")
-        return found if isinstance(found, list) else []
+        warnings = self.report.get("warnings")
+        return warnings if isinstance(warnings, list) else []
 
     @cached_property
     def item_index(self) -> dict[str, int]:

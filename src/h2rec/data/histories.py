@@ -18,17 +18,12 @@ class Histories:
     """One time-ordered sequence of item indices per row.
 
     Item indices start at 1; 0 is padding and never stored.
-
-    Parameters
-    ----------
-    offsets
-        int64 `[rows + 1]`; row `r` is ``items[offsets[r]:offsets[r + 1]]``.
-    items
-        int32 `[interactions]`.
     """
 
     offsets: IntArray
+    """int64 `[rows + 1]`; row `r` is ``items[offsets[r]:offsets[r + 1]]``."""
     items: IntArray
+    """int32 `[interactions]`."""
 
     @classmethod
     def from_lists(cls, rows: Sequence[Sequence[int]]) -> Self:
@@ -53,16 +48,15 @@ class Histories:
 
     def select(self, rows: IntArray) -> Self:
         """Return the given rows, in the given order."""
-        lengths = self.lengths[rows]
-        offsets = offsets_of(lengths)
-        source = np.repeat(self.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
-        return type(self)(offsets, self.items[source])
+        return self._gather(self.offsets[rows], self.lengths[rows])
 
     def shortened(self, by: IntArray) -> Self:
         """Return every row without its last `by[row]` items."""
-        lengths = self.lengths - by
+        return self._gather(self.offsets[:-1], self.lengths - by)
+
+    def _gather(self, starts: IntArray, lengths: IntArray) -> Self:
         offsets = offsets_of(lengths)
-        source = np.repeat(self.offsets[:-1] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        source = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
         return type(self)(offsets, self.items[source])
 
     def counts(self, item_count: int) -> IntArray:
@@ -72,10 +66,8 @@ class Histories:
     def padded(self, rows: IntArray, max_length: int) -> tuple[IntArray, IntArray]:
         """Return the last `max_length` items of the given rows, padded with 0 on the right.
 
-        Returns
-        -------
-        items, lengths
-            int64 `[B, T]`, where `T` is the longest returned length (at least 1), and int64 `[B]`.
+        Returns `items, lengths`: int64 `[B, T]`, where `T` is the longest returned length (at least 1), and int64
+        `[B]`.
         """
         ends = self.offsets[1:][rows]
         lengths = np.minimum(self.lengths[rows], max_length)
@@ -93,7 +85,7 @@ class Histories:
 
     @classmethod
     def load(cls, folder: Path, *, mapped: bool = True) -> Self:
-        """Read what `save` wrote, mapped from disk unless told otherwise.
+        """Read what `save` wrote, mapped from disk by default.
 
         Raises
         ------

@@ -39,10 +39,7 @@ def identifier_reader(table: Table, column: str) -> Callable[[pl.Expr], pl.Expr]
     Where all of them are whole floats (`17850.0`, as pandas writes whole numbers with gaps), they lose their
     `.0`, so that they meet the ids of other files; anything else keeps its form.
 
-    Raises
-    ------
-    DataError
-        If the column holds lists, which would become one id each.
+    Raises `DataError` if the column holds lists, which would become one id each.
     """
     if column in table.lists:
         raise DataError(f"{table.path}: '{column}' holds lists, not ids", "write a row for each id")
@@ -60,20 +57,15 @@ def identifier_reader(table: Table, column: str) -> Callable[[pl.Expr], pl.Expr]
 def doubtful(ids: pl.Series, whose: str) -> list[str]:
     """Say what about some distinct ids looks like an accident of the program that wrote them.
 
-    Parameters
-    ----------
-    ids
-        Distinct ids, as strings.
-    whose
-        What they are ids of, such as users.
+    `ids`: distinct ids, as strings. `whose`: what they are ids of, such as users.
     """
-    found = []
+    doubts = []
     floats = ids.filter(ids.str.contains(_WHOLE_FLOAT))
     both = int(floats.str.replace(r"\.0+$", "").is_in(ids.implode()).sum()) if len(floats) else 0
     if both:
-        found.append(f"{both:,} {whose} are written both as whole numbers and with .0, and count as two")
+        doubts.append(f"{both:,} {whose} are written both as whole numbers and with .0, and count as two")
     if rounded := int(ids.str.contains(r"^\d(?:[.,]\d+)?[eE]\+\d+$").sum()):
-        found.append(
+        doubts.append(
             f"{rounded:,} {whose} are written as rounded numbers, such as 1.2E+17, and may be several"
         )
-    return found
+    return doubts

@@ -38,6 +38,9 @@ def read_interactions(
     first; without a time column the position in the file is the time, so that none is a duplicate, and the
     report names the columns that look like times.
 
+    Raises `DataError` if the file can't be read, a column is missing, a time or rating is not understood (file and
+    line are named), or no row is left.
+
     Parameters
     ----------
     min_rating, separator, time_format
@@ -48,12 +51,6 @@ def read_interactions(
     DataFrame
         Columns `user` and `item` (Categorical: four bytes a row, whatever the ids) and `time` (Float64),
         rows in the order of the file.
-
-    Raises
-    ------
-    DataError
-        If the file can't be read, a column is missing, a time or rating is not understood (file and line
-        are named), or no row is left.
     """
     table = open_table(path, separator=separator)
     user = require_column(table, "user", columns.user)
@@ -63,26 +60,26 @@ def read_interactions(
         twice = item if user == item else time
         raise DataError(f"{path}: '{twice}' can't be two of user, item and time", "see data.columns")
     rating = None if min_rating is None else require_column(table, "rating", columns.rating)
-    parts = [
+    expressions = [
         identifier_reader(table, column)(pl.col(column)).cast(pl.Categorical).alias(part)
         for part, column in (("user", user), ("item", item))
     ]
-    parts.append((names_nothing(pl.col(user)) | names_nothing(pl.col(item))).alias("named_nothing"))
+    expressions.append((names_nothing(pl.col(user)) | names_nothing(pl.col(item))).alias("named_nothing"))
     if time is not None:
         parser = time_parser(table, time, time_format)
-        parts.append(parser(pl.col(time)).alias("time"))
+        expressions.append(parser(pl.col(time)).alias("time"))
     if rating is not None:
-        parts += [number(pl.col(rating)).alias("rating"), is_missing(pl.col(rating)).alias("unrated")]
-    rows = table.collect(table.scan().select(parts))
+        expressions += [number(pl.col(rating)).alias("rating"), is_missing(pl.col(rating)).alias("unrated")]
+    rows = table.collect(table.scan().select(expressions))
     if rows.height == 0:
         raise DataError(f"{path}: a header and no rows")
     report["interaction_rows"] = rows.height
     report["rows_with_a_word_for_nothing_as_id"] = int(rows["named_nothing"].sum())
 
-    whole = pl.col("user").is_not_null() & pl.col("item").is_not_null()
+    complete = pl.col("user").is_not_null() & pl.col("item").is_not_null()
     if time is None:
         rows = rows.with_columns(time=pl.int_range(rows.height).cast(pl.Float64))
-    rows = _keep(rows, whole, report, "rows_without_user_or_item")
+    rows = _keep(rows, complete, report, "rows_without_user_or_item")
     identified = identifier(pl.col(user)).is_not_null() & identifier(pl.col(item)).is_not_null()
     if time is None:
         report["time_order"] = FILE_ORDER

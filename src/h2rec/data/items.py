@@ -30,21 +30,9 @@ def read_items(
     dropped. Blank texts are null; ids and others lose the blanks around them. Columns that are no text, and
     the row numbers that pandas leaves, are left out.
 
-    Parameters
-    ----------
-    separator
-        As in `DataSettings`.
-
-    Returns
-    -------
-    items, row_count
-        `item_id`, the text fields (strings), and `file_row`, the item's row in the file counted from 0,
-        in the order of the file; and how many rows the file has.
-
-    Raises
-    ------
-    DataError
-        If the file can't be read, has no rows, or no column is the item id.
+    `separator`: as in `DataSettings`. Returns `items, row_count`: `item_id`, the text fields (strings), and
+    `file_row`, the item's row in the file counted from 0, in the order of the file; and how many rows the file has.
+    Raises `DataError` if the file can't be read, has no rows, or no column is the item id.
     """
     table = open_table(path, separator=separator)
     id_column = require_column(table, "item_id", columns.item_id)
@@ -57,14 +45,14 @@ def read_items(
     if clash is not None:
         hint = f"rename it; the item id is read from '{id_column}'"
         raise DataError(f"{path}: a text field can't be called '{clash}'", hint)
-    parts = [
+    expressions = [
         identifier_reader(table, id_column)(pl.col(id_column)).alias("item_id"),
         names_nothing(pl.col(id_column)).alias("named_nothing"),
     ]
-    parts += [
+    expressions += [
         pl.when(~is_missing(pl.col(name))).then(pl.col(name).str.strip_chars()).alias(name) for name in fields
     ]
-    rows = table.collect(table.scan().select(parts)).with_row_index("file_row")
+    rows = table.collect(table.scan().select(expressions)).with_row_index("file_row")
     if rows.height == 0:
         raise DataError(f"{path}: a header and no rows")
     identified = rows.filter(pl.col("item_id").is_not_null())

@@ -9,15 +9,7 @@ from h2rec.data.histories import IntArray
 def k_core(users: IntArray, items: IntArray, k: int) -> npt.NDArray[np.bool_]:
     """Find the interactions that stay when users and items with fewer than `k` go, until none is left.
 
-    Parameters
-    ----------
-    users, items
-        Non-negative codes of every interaction, `[n]`.
-
-    Returns
-    -------
-    array
-        bool `[n]`.
+    `users`, `items`: non-negative codes of every interaction, `[n]`. Returns bool `[n]`.
     """
     kept = np.ones(len(users), dtype=np.bool_)
     while True:

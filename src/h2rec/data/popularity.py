@@ -1,4 +1,4 @@
-"""Head and tail, told by training counts alone."""
+"""Head and tail, by training counts alone."""
 
 import math
 
@@ -11,17 +11,8 @@ from h2rec.data.histories import IntArray
 def head_items(train_counts: IntArray, share: float = 0.2) -> npt.NDArray[np.bool_]:
     """Mark the items with the most training interactions; of equal items the lower index comes first.
 
-    Parameters
-    ----------
-    train_counts
-        Training interactions of each item, `[N + 1]`, padding first.
-    share
-        Share of the `N` items that are head, rounded up.
-
-    Returns
-    -------
-    array
-        bool `[N + 1]`; padding is not head.
+    `train_counts`: training interactions of each item, `[N + 1]`, padding first. `share`: share of the `N` items
+    that are head, rounded up. Returns bool `[N + 1]`; padding is not head.
     """
     ranks = _ranks(train_counts)
     # A share such as 0.2 is not exact in binary: 0.2 * 15 must be 3, not 3.0000000000000004.
@@ -36,15 +27,8 @@ def popularity_groups(train_counts: IntArray, groups: int = 5) -> npt.NDArray[np
     Of equal items the lower index counts as more popular, as in `head_items`, so that the top one of five
     groups is the head of a share of 0.2.
 
-    Parameters
-    ----------
-    train_counts
-        Training interactions of each item, `[N + 1]`, padding first.
-
-    Returns
-    -------
-    array
-        int64 `[N + 1]`; padding is in group -1.
+    `train_counts`: training interactions of each item, `[N + 1]`, padding first. Returns int64 `[N + 1]`; padding
+    is in group -1.
     """
     ranks = _ranks(train_counts)
     numbers = np.full(len(train_counts), -1, dtype=np.int64)

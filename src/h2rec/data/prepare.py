@@ -47,7 +47,7 @@ def prepare(settings: DataSettings) -> Dataset:
     Raises
     ------
     DataError
-        For files that can't be read or understood (file, line and remedy are told), or if nothing is left.
+        If a file can't be read or understood (naming file, line and remedy), or nothing is left.
     """
     settings = _with_files(settings)
     assert settings.interactions is not None
@@ -87,10 +87,7 @@ def prepare(settings: DataSettings) -> Dataset:
 def prepare_as_hashed(settings: DataSettings, fingerprint: Mapping[str, Any]) -> Dataset:
     """Prepare data whose fingerprint was taken before, and hold the files to it.
 
-    Raises
-    ------
-    DataError
-        As `prepare`, and if a file was replaced or written to since.
+    Raises `DataError` as `prepare`, and if a file was replaced or written to since.
     """
     try:
         dataset = prepare(settings)
@@ -115,23 +112,20 @@ def input_fingerprint(settings: DataSettings) -> dict[str, Any]:
 
     A named data set is fetched first, if it was not yet.
 
-    Raises
-    ------
-    DataError
-        If a file is missing.
+    Raises `DataError` if a file is missing.
     """
     located = _with_files(settings)
-    parts = settings.model_dump(mode="json", exclude={"interactions", "items"})
+    fingerprint = settings.model_dump(mode="json", exclude={"interactions", "items"})
     # Groups are read off the prepared data: whatever their number, it is the same data still.
-    parts["popularity_groups"] = DataSettings.model_fields["popularity_groups"].default
+    fingerprint["popularity_groups"] = DataSettings.model_fields["popularity_groups"].default
     for name, path in (("interactions", located.interactions), ("items", located.items)):
         if path is not None and not path.is_file():
             raise DataError(f"{path}: no such file", f"check data.{name}")
         # The name's endings tell the format, so they count as well.
-        parts[name] = (
+        fingerprint[name] = (
             None if path is None else {"format": "".join(path.suffixes[-2:]), "sha256": file_hash(path)}
         )
-    return parts
+    return fingerprint
 
 
 def _with_files(settings: DataSettings) -> DataSettings:
@@ -167,11 +161,8 @@ def _catalogue(
 ) -> tuple[pl.DataFrame, IntArray, pl.Series | None]:
     """Build the item table.
 
-    Returns
-    -------
-    items, item_numbers, file_index
-        The item table; the index (1..N) of every item in `seen_ids`, int32; and for every row of the item
-        file the index of the item that it describes, 0 for none.
+    Returns `items, item_numbers, file_index`: the item table; the index (1..N) of every item in `seen_ids`, int32;
+    and for every row of the item file the index of the item that it describes, 0 for none.
     """
     seen = pl.DataFrame({"item_id": seen_ids})
     if settings.items is None:
@@ -219,15 +210,15 @@ def _describe(histories: Histories, items: pl.DataFrame, report: Report) -> None
 
 def _warnings(report: Report) -> list[str]:
     """What a user should look at before trusting any figure, as sentences."""
-    found = []
+    warnings = []
     if report["time_order"] == FILE_ORDER:
         columns = report.get("time_like_columns")
         hint = "name one with data.columns.timestamp, if the file is not sorted"
         if isinstance(columns, list) and columns:
             hint = f"data.columns.timestamp could name {', '.join(columns)}"
-        found.append(f"no time column was found: the order of the file is the order in time; {hint}")
+        warnings.append(f"no time column was found: the order of the file is the order in time; {hint}")
     if report.get("times_before_1973"):
-        found.append(f"{report['times_before_1973']:,} times lie before 1973: are they missing ones?")
+        warnings.append(f"{report['times_before_1973']:,} times lie before 1973: are they missing ones?")
     equal, total, users = (report.get(k) for k in ("times_equal_within_a_user", "interaction_rows", "users"))
     if (
         isinstance(equal, int)
@@ -235,7 +226,7 @@ def _warnings(report: Report) -> list[str]:
         and isinstance(users, int)
         and 2 * equal > total - users
     ):
-        found.append(
+        warnings.append(
             f"{equal:,} of {total:,} interactions have the time of another one of their user: "
             "among those the order of the file is the order in time"
         )
@@ -244,16 +235,16 @@ def _warnings(report: Report) -> list[str]:
         ("item_rows_with_a_word_for_nothing_as_id", "rows of the item file"),
     ):
         if report.get(name):
-            found.append(
+            warnings.append(
                 f"{report[name]:,} {rows} were dropped, as their id is a word for nothing, such as nan or NULL"
             )
     for name in ("doubtful_user_ids", "doubtful_item_ids"):
         odd = report.get(name)
-        found += odd if isinstance(odd, list) else []
+        warnings += odd if isinstance(odd, list) else []
     items, unknown = report["items"], report.get("items_not_in_item_file")
     if isinstance(items, int) and isinstance(unknown, int) and 2 * unknown > items:
-        found.append(f"the item file does not have {unknown:,} of {items:,} items: do the ids agree?")
+        warnings.append(f"the item file does not have {unknown:,} of {items:,} items: do the ids agree?")
     columns = report.get("item_columns_left_out")
     if isinstance(columns, list) and columns:
-        found.append(f"columns of the item file left out: {', '.join(columns)}")
-    return found
+        warnings.append(f"columns of the item file left out: {', '.join(columns)}")
+    return warnings

@@ -14,21 +14,14 @@ SplitName = Literal["leave_one_out", "time"]
 
 @dataclass(frozen=True, eq=False)
 class Holdout:
-    """Cases to rank: a history and the one item that came next.
-
-    Parameters
-    ----------
-    users
-        Row of the user in the data set, int64 `[cases]`.
-    histories
-        What the user did before the target, `[cases]` rows, not cut.
-    targets
-        The item to be ranked, int32 `[cases]`.
-    """
+    """Cases to rank: a history and the one item that came next."""
 
     users: IntArray
+    """Row of the user in the data set, int64 `[cases]`."""
     histories: Histories
+    """What the user did before the target, `[cases]` rows, not cut."""
     targets: IntArray
+    """The item to be ranked, int32 `[cases]`."""
 
     def __len__(self) -> int:
         return len(self.users)
@@ -40,22 +33,15 @@ class Holdout:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Training sequences and the two sets of held-out cases.
-
-    Parameters
-    ----------
-    train
-        One sequence a user, `[U]` rows; empty where a user has no training interaction.
-    valid, test
-        Cases for selection and for the final figures. A test history includes the validation item.
-    item_count
-        Number of items, N.
-    """
+    """Training sequences and the two sets of held-out cases."""
 
     train: Histories
+    """One sequence a user, `[U]` rows; empty where a user has no training interaction."""
     valid: Holdout
     test: Holdout
+    """Cases for selection and for the final figures. A test history includes the validation item."""
     item_count: int
+    """Number of items, N."""
 
     @property
     def train_counts(self) -> IntArray:
@@ -81,13 +67,13 @@ def split(dataset: Dataset, how: SplitName = "leave_one_out", *, test_share: flo
     DataError
         If no user can be evaluated.
     """
-    made = _leave_one_out(dataset) if how == "leave_one_out" else _by_time(dataset, test_share)
-    if len(made.test) == 0 or len(made.valid) == 0:
+    result = _leave_one_out(dataset) if how == "leave_one_out" else _by_time(dataset, test_share)
+    if len(result.test) == 0 or len(result.valid) == 0:
         raise DataError(
             "no user has enough interactions to be evaluated",
             "leave-one-out needs users with three or more; check the columns and the k-core setting",
         )
-    return made
+    return result
 
 
 def _leave_one_out(dataset: Dataset) -> Split:
@@ -98,9 +84,9 @@ def _leave_one_out(dataset: Dataset) -> Split:
     train = histories.shortened(held)
     last = histories.offsets[1:][evaluated] - 1
     kept = histories.select(evaluated)
-    one = np.ones(len(evaluated), dtype=np.int64)
-    valid = Holdout(evaluated, kept.shortened(2 * one), histories.items[last - 1])
-    test = Holdout(evaluated, kept.shortened(one), histories.items[last])
+    ones = np.ones(len(evaluated), dtype=np.int64)
+    valid = Holdout(evaluated, kept.shortened(2 * ones), histories.items[last - 1])
+    test = Holdout(evaluated, kept.shortened(ones), histories.items[last])
     return Split(train, valid, test, dataset.item_count)
 
 

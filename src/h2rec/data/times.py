@@ -45,7 +45,7 @@ def iso_time(text: pl.Expr) -> pl.Expr:
 
     Also as databases and programs write them: a blank before the time or the offset, `+00`, `UTC`, slashes.
     """
-    whole = (
+    normalized = (
         text.str.strip_chars()
         .str.replace(r"^(\d{4})/(\d{1,2})/(\d{1,2})", "${1}-${2}-${3}")
         .str.replace(r"\s*(?:[zZ]|UTC|GMT)$", "+00:00")
@@ -57,7 +57,7 @@ def iso_time(text: pl.Expr) -> pl.Expr:
         .str.replace(r"T(\d{1,2}:\d\d)($|[+-])", "T${1}:00${2}")
         .str.replace(r"(T[\d:.]+)$", "${1}+00:00")
     )
-    moment = whole.str.to_datetime(_ISO_FORMAT, strict=False, time_unit="us")
+    moment = normalized.str.to_datetime(_ISO_FORMAT, strict=False, time_unit="us")
     return moment.dt.epoch("us").cast(pl.Float64) / 1e6
 
 
@@ -84,15 +84,8 @@ def is_plainly_time(text: pl.Expr) -> pl.Expr:
 def time_parser(table: Table, column: str, time_format: str | None = None) -> Parser:
     """Choose between numbers, ISO 8601 and dates with slashes by the first value of the column.
 
-    Parameters
-    ----------
-    time_format
-        How times are written, as `strptime` has it, instead of what the first value looks like.
-
-    Raises
-    ------
-    DataError
-        If nothing in the file tells days from months.
+    `time_format`: how times are written, as `strptime` has it, instead of what the first value looks like. Raises
+    `DataError` if nothing in the file tells days from months.
     """
     if time_format is not None:
         return _formatted(time_format)
@@ -115,10 +108,10 @@ def _formatted(time_format: str) -> Parser:
 
 
 def _day_or_month_first(table: Table, column: str) -> Parser:
-    parts = pl.col(column).str.extract_groups(_SLASHED).struct
+    fields = pl.col(column).str.extract_groups(_SLASHED).struct
     largest = table.collect(
         table.scan().select(
-            parts.field(name).cast(pl.Int64, strict=False).max().alias(name) for name in ("1", "2")
+            fields.field(name).cast(pl.Int64, strict=False).max().alias(name) for name in ("1", "2")
         )
     )
     first, second = largest.row(0)
@@ -136,15 +129,8 @@ def check_times(
 ) -> None:
     """Find out why times were not understood.
 
-    Parameters
-    ----------
-    rows
-        Which rows must have a time.
-
-    Raises
-    ------
-    DataError
-        For a row without a time, a text that is no time, or numbers mixed with dates; the line is named.
+    `rows`: which rows must have a time. Raises `DataError` for a row without a time, a text that is no time, or
+    numbers mixed with dates; the line is named.
     """
     place, text = _first(table, column, rows & parser(pl.col(column)).is_null())
     if text is None or not text.strip():
@@ -166,21 +152,14 @@ def check_times(
 def to_seconds(
     table: Table, column: str, times: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.float64], str, int]:
-    """Bring times to seconds, the unit told by their size.
+    """Convert times to seconds; their size shows the unit.
 
     Small numbers (below the year 1973 in seconds) may be any count, such as the position in a history,
     and stay as they are.
 
-    Returns
-    -------
-    times, unit, early
-        The times, float64 in the order given; the unit that they were written in; and how many of them, in a
-        column of clock times, lie before 1973, as a zero in place of a missing time does.
-
-    Raises
-    ------
-    DataError
-        If some times look like one unit and others like another; a line is named.
+    Returns `times, unit, early`: the times, float64 in the order given; the unit that they were written in; and how
+    many of them, in a column of clock times, lie before 1973, as a zero in place of a missing time does. Raises
+    `DataError` if some times look like one unit and others like another; a line is named.
     """
     sizes = np.abs(times)
     counts = {unit: int(np.count_nonzero((sizes >= unit.low) & (sizes < unit.high))) for unit in _UNITS}
@@ -199,5 +178,5 @@ def to_seconds(
 
 
 def _first(table: Table, column: str, condition: pl.Expr) -> tuple[str, str | None]:
-    found = table.first(column, condition)
-    return found if found is not None else (str(table.path), None)
+    row = table.first(column, condition)
+    return row if row is not None else (str(table.path), None)

@@ -1,1 +1,1 @@
-"""Ranks of held-out items and what is said about them: metrics, slices, exposure, significance."""
+"""Ranks of held-out items and their metrics, slices, exposure and significance."""

@@ -37,9 +37,9 @@ class Evaluation:
     """Metrics and ranks of one holdout."""
 
     metrics: dict[str, Any]
-    """Protocol -> ``overall``, ``head``, ``tail``, ``head_by_popularity``, ``groups`` and ``apart`` (cases in no figure:
-    ``repeats`` that the rule excludes, and ``too_few_negatives``). Under ``full`` also ``exposure``, of the lists of
-    all users. Plain values, ready for JSON; a metric of no cases is None."""
+    """Protocol -> ``overall``, ``head``, ``tail``, ``head_by_popularity``, ``groups`` and ``apart`` (not in figures:
+    ``repeats`` that the rule excludes, and cases with ``too_few_negatives``). Under ``full`` also ``exposure`` of the
+    lists of all users. Plain values, ready for JSON; a metric of no cases is None."""
     ranks: pl.DataFrame
     """One row a case, in the order of the holdout: ``user`` (row in the data set), ``user_id`` if known, ``target``
     (item index), ``repeat`` (whether it is in the user's own history), and ``rank_PROTOCOL`` for each protocol, null

@@ -1,6 +1,7 @@
 """Accuracy, from ranks alone.
 
-With one target per case (leave-one-out), Recall@k equals Hit@k. Both names are understood; only ``hit@k`` is written. NDCG@k is ``1 / log2(1 + rank)`` within the list, as its ideal is 1.
+With one target per case (leave-one-out), Recall@k equals Hit@k. Both names are understood; only ``hit@k`` is written.
+NDCG@k is ``1 / log2(1 + rank)`` within the list, as its ideal is 1.
 """
 
 import difflib

@@ -6,9 +6,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from h2rec.evaluation.metrics import Floats
 from h2rec.runtime import random_stream
-
-Floats = npt.NDArray[np.float64]
 
 _COUNTS_AT_ONCE = 4_000_000
 

@@ -66,8 +66,8 @@ def rank(
     progress
         Title of a progress bar; None shows none.
 
-    Raises `DataError` if the holdout names items that the scorer does not know. Warns if targets score NaN; they get the
-    worst rank.
+    Raises `DataError` if the holdout names items that the scorer does not know. Warns if targets score NaN, which
+    get the worst rank.
     """
     if settings.repeats == "auto":
         raise ValueError("repeats: auto is no rule to rank by, see Repeats.of")
@@ -116,15 +116,8 @@ def full_ranks(scores: torch.Tensor, targets: torch.Tensor, exclude: Histories |
     Only items with a lower score are behind the target: ties and NaN count against the model, and a target that scores
     NaN comes last.
 
-    Parameters
-    ----------
-    scores
-        `[n, N + 1]`; column 0 (padding) is ignored.
-    targets
-        int64 `[n]`.
-    exclude
-        Items that are no candidates (the history), one row for each row of `scores`. Where the target is one of them
-        its rank means nothing.
+    `scores` are `[n, N + 1]`; column 0 (padding) is ignored. `exclude` has the items of each row that are no candidates
+    (the history); the rank of a target among them means nothing.
 
     Returns int64 `[n]`, 1 is best.
     """
@@ -164,7 +157,7 @@ def drop_excluded(scores: torch.Tensor, exclude: Histories) -> None:
 def _distinct_pairs(
     exclude: Histories, width: int, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Row and item of what is excluded, each pair once."""
+    """Rows and items of excluded items, each pair once."""
     rows, items = row_item_pairs(exclude, device)
     pairs = torch.unique(rows * width + items)
     return pairs // width, pairs % width

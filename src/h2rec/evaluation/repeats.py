@@ -26,9 +26,9 @@ class Repeats:
     """How repeats are treated in one data set."""
 
     rule: RepeatRule
-    """What figures, lists and servers follow."""
+    """The rule for figures, lists and servers."""
     data_rule: RepeatRule
-    """What the data call for. It decides which epoch a training keeps, so that no training depends on the setting."""
+    """The rule by the data alone. It selects the epoch of a training, which so does not depend on the setting."""
     setting: RepeatSetting
     """The setting that chose the rule."""
     valid: int
@@ -66,12 +66,12 @@ class Repeats:
             reason = f"as the validation targets say ({MANY:.0%} {side})"
         if self.rule == "allowed":
             return (
-                f"{counts}. Items of a history are ranked and recommended as any other, {reason}; with evaluate.repeats: "
-                "excluded they never are, and these cases are in no figure"
+                f"{counts}. Items of a history are ranked and recommended as any other, {reason}; with "
+                "evaluate.repeats: excluded they never are, and these cases are in no figure"
             )
         return (
-            f"{counts}. Items of a history are never recommended, and these cases are set apart, in no figure, {reason}; "
-            "with evaluate.repeats: allowed they are ranked and recommended as any other"
+            f"{counts}. Items of a history are never recommended, and these cases are set apart, in no figure, "
+            f"{reason}; with evaluate.repeats: allowed they are ranked and recommended as any other"
         )
 
     def as_json(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What is measured, and under which protocol."""
+"""Protocols, metrics and rules of an evaluation."""
 
 from typing import Annotated, Literal
 

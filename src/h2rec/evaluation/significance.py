@@ -1,7 +1,7 @@
 """Whether one model beats another: paired tests over users, on saved ranks.
 
 The unit is the user. Each user's metric is first averaged over the seeds: seeds of one user are not independent, and
-stacking them would make p-values too small. The test therefore holds for the mean over these seeds. The spread tells how
+stacking them would make p-values too small. So the test holds for the mean over these seeds. The spread shows how
 far single seeds lie apart.
 """
 
@@ -14,10 +14,9 @@ import numpy.typing as npt
 import polars as pl
 
 from h2rec.errors import ConfigError, DataError
-from h2rec.evaluation.metrics import per_case
+from h2rec.evaluation.metrics import Floats, per_case
 from h2rec.evaluation.paired_tests import PairedTests, holm, paired_tests
 
-Floats = npt.NDArray[np.float64]
 Runs = Mapping[str, Sequence[pl.DataFrame]]
 """Model name -> one frame of ranks (``user``, ``target``, ``rank_PROTOCOL``) for each seed; see `Evaluation.ranks`."""
 Row = dict[str, str | int | float | None]
@@ -148,7 +147,7 @@ def _check_same_cases(ordered: pl.DataFrame, first: pl.DataFrame, column: str, w
         )
 
 
-def _values(ranks: npt.NDArray[np.int64], metrics: Sequence[str]) -> npt.NDArray[np.float64]:
+def _values(ranks: npt.NDArray[np.int64], metrics: Sequence[str]) -> Floats:
     """Metrics of every seed and case, `[seeds, n, metrics]`."""
     return np.stack([per_case(ranks, metric) for metric in metrics], axis=-1)
 

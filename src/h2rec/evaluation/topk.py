@@ -11,20 +11,10 @@ def top_items(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """List the best items of every row, best first; equal scores are ordered by item index.
 
-    Parameters
-    ----------
-    scores
-        `[n, N + 1]`; column 0 (padding) is ignored. Not changed.
-    k
-        Length of a list.
-    exclude
-        Items that may not be listed, one row for each row of `scores`.
+    `scores` are `[n, N + 1]`; column 0 (padding) is ignored. `exclude` has the items of each row that are not listed.
 
-    Returns
-    -------
-    items, values
-        int64 `[n, k]` and their scores `[n, k]`. Items that score NaN or minus infinity are never listed;
-        where a row runs out of items, the rest is item 0 with score minus infinity.
+    Returns items, int64 `[n, k]`, and their scores, `[n, k]`. Items that score NaN or minus infinity are never listed;
+    where a row runs out of items, the rest is item 0 with score minus infinity.
     """
     allowed = scores.nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
     allowed[:, 0] = -torch.inf

@@ -12,7 +12,7 @@ from h2rec.settings import Settings, by_name
 
 
 class RankingSettings(Settings):
-    """A ranking loss by name; one with settings of its own has a subclass."""
+    """A ranking loss by name; losses with further settings have a subclass."""
 
     name: str
     """sampled_softmax (competitive today), bpr (the paper's), softmax, bce, gbce, or one of another package."""
@@ -31,7 +31,7 @@ NamedRankingLoss = Annotated[
 
 @dataclass(frozen=True, eq=False)
 class ComparedScores:
-    """Scores of `n` targets and of what they are compared with."""
+    """Scores of `n` targets and of the items that they are compared with."""
 
     positive: torch.Tensor
     """Of the targets, `[n]`."""

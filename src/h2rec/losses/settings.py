@@ -14,7 +14,7 @@ class LossSettings(Settings):
     """sampled_softmax (competitive today), bpr (the paper's), softmax, bce, gbce, or one of another package; a name, or
     a mapping of its name and its own settings."""
     negatives: NegativeSettings = NegativeSettings()
-    """What targets are compared with."""
+    """Items that targets are compared with."""
     joint: float = Field(0.0, ge=0, le=1)
     """Share of the loss on the sum of the branches' scores (the paper: 1). The rest is on each branch's own
     score, without its weight in the sum."""

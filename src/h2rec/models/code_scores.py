@@ -23,23 +23,9 @@ def code_scores(
     targets: torch.Tensor,
     items: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Score each user's own target, and every item for every user, by their codes.
+    """Score each user's own target, `[n]`, and every item for every user, `[n, M]`, by their codes.
 
-    Parameters
-    ----------
-    users
-        User vectors `[n, d]`.
-    alpha
-        Weights of the levels for each user, `[n, L]`.
-    vectors
-        The table's code vectors in the form that scores use, `[R, d]`.
-    targets, items
-        int64 `[n]` and `[M]`.
-
-    Returns
-    -------
-    positive, scores
-        `[n]` and `[n, M]`.
+    `users` `[n, d]` have level weights `alpha` `[n, L]`; `vectors` `[R, d]` are the table's, as scores use them.
     """
     starts = (*table.starts.tolist(), len(vectors))
     own, shared = table.rows(targets).T.contiguous(), table.rows(items)

@@ -11,17 +11,8 @@ from h2rec.semantic_ids.codes import CodeArray
 class CodeTable(nn.Module):
     """Tables `C^l` of all levels in one matrix, with one learned mask vector a level.
 
-    An item's codes become `L` rows of that matrix, so that any weighted sum over its codes is one
-    embedding bag: no tensor of shape `[.., L, d]` is made.
-
-    Parameters
-    ----------
-    codes
-        int32 `[N + 1, L]`, padding first.
-    codebook_sizes
-        Codes per level.
-    dim
-        Size d of a code vector.
+    An item's codes are `L` rows of that matrix. A weighted sum over them is one embedding bag, without a tensor of
+    shape `[.., L, d]`. `codes` are int32 `[N + 1, L]`, padding first.
     """
 
     def __init__(self, codes: CodeArray, codebook_sizes: tuple[int, ...], dim: int) -> None:
@@ -31,7 +22,7 @@ class CodeTable(nn.Module):
         starts = torch.tensor([0, *codebook_sizes]).cumsum(0)[:-1] + torch.arange(self.levels)
         mask_rows = starts + torch.tensor(codebook_sizes)
         rows = torch.from_numpy(codes).long() + starts
-        # Padding and the masked item know no code at any level.
+        # Padding and the masked item have the mask at every level.
         rows[0] = mask_rows
         self.register_buffer("starts", starts, persistent=False)
         self.register_buffer("mask_rows", mask_rows, persistent=False)

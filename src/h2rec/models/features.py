@@ -10,10 +10,8 @@ import torch
 
 from h2rec.data.histories import Histories, IntArray
 from h2rec.errors import ConfigError
-from h2rec.models.nearest_groups import NearestGroups
+from h2rec.models.nearest_groups import NearestGroups, Vectors
 from h2rec.semantic_ids.codes import CodeArray, SemanticIds
-
-Vectors = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +100,6 @@ class NewItems:
         return torch.cat([table[:-1], rows, table[-1:]])
 
     def unseen_rows(self, table: torch.Tensor) -> torch.Tensor:
-        """Grow a fixed table `[N + 2, ..]`: a new row is the padding's, which says: never seen."""
+        """Grow a fixed table `[N + 2, ..]`: a new row is that of padding (never seen)."""
         rows = table[:1].expand(len(self), *table.shape[1:])
         return torch.cat([table[:-1], rows, table[-1:]])

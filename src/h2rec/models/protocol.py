@@ -40,8 +40,8 @@ class UserStates:
     """Output of a model at `n` positions of the sequences."""
 
     vectors: BranchVectors
-    """User vectors, one tensor `[n, D_b]` a branch, scaled so that the branch's score of an item, as it is weighed in
-    the sum, is the inner product with the item's vector."""
+    """User vectors, one tensor `[n, D_b]` a branch, scaled so that its inner product with an item's vector is the
+    branch's weighted score."""
     encoded: Mapping[str, torch.Tensor] = field(default_factory=dict)
     """Output of the branches' encoders before scaling, `[n, d]` by name of the branch."""
     alpha: torch.Tensor | None = None

@@ -1,4 +1,4 @@
-"""A bound on what making a model allocates, for settings that come from elsewhere."""
+"""A bound on the memory that building a model allocates, for settings that come from elsewhere."""
 
 import math
 from collections.abc import Callable

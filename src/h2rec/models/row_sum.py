@@ -19,14 +19,8 @@ RowArray = npt.NDArray[np.int64]
 class RowSum(ItemTable):
     """The sum of an item's rows.
 
-    Parameters
-    ----------
-    rows
-        Rows of every item, `[N, P]`.
-    row_count
-        Rows that items can have, R; the table has one in front for padding, and one behind for the masked item.
-    stored
-        Whether the rows are part of the weights, because they can't be made again from the codes alone.
+    The table has `row_count` rows, one in front for padding, and one behind for the masked item. `stored` rows are part
+    of the weights: they can't be computed from the codes alone.
     """
 
     rows: torch.Tensor

@@ -145,7 +145,7 @@ class EncoderSettings(ModelSettings):
 
     @property
     def objective(self) -> Objective:
-        """What the backbone is trained to predict."""
+        """The backbone's training objective."""
         return BACKBONES.get(self.backbone.name).objective
 
     @model_validator(mode="after")
@@ -156,14 +156,14 @@ class EncoderSettings(ModelSettings):
 
 
 class BranchModelSettings(EncoderSettings):
-    """A sum of branches, and what ties them."""
+    """A sum of branches, and the ties between them."""
 
     name: Literal["branches"] = "branches"
     """branches: a sum of branches."""
     branches: dict[str, SerializeAsAny[BranchSettings]] = Field(min_length=1)
-    """Branches by name, in the order in which they are read; a branch of a preset is left out with null."""
+    """Branches by name, in order; null removes a branch of a preset."""
     ties: TieSettings = TieSettings()
-    """What joins the branches of codes and of hash IDs, where there are both."""
+    """Ties between the branches of codes and of hash IDs, if there are both."""
 
     @field_validator("branches", mode="before")
     @classmethod

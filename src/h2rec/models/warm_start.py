@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from h2rec.models.features import ItemFeatures, Vectors
+from h2rec.models.features import ItemFeatures
+from h2rec.models.nearest_groups import Vectors
 from h2rec.semantic_ids.codes import CodeArray
 
 logger = logging.getLogger(__name__)
@@ -21,8 +22,7 @@ STARTED_STD = 0.1
 class TextStart:
     """Starting vectors of tables: the items' text on its first `dim` principal components, computed on first use.
 
-    `features`: of the catalogue; it must have text.
-    `dim`: size of the vectors.
+    The catalogue must have text.
     """
 
     def __init__(self, features: ItemFeatures, dim: int) -> None:
@@ -76,8 +76,7 @@ def described_rows(vectors: Vectors, described: npt.NDArray[np.bool_]) -> Vector
     At the mean of the others, items without text would all be one point, the origin of the components, where cosine
     scores have no gradient direction.
 
-    `vectors`: of the items with a text, `[n, d]`.
-    `described`: which items these are, bool `[N]`. The others' vectors are drawn from torch's generator.
+    `described` are the items with a text, bool `[N]`. The others' vectors are drawn from torch's generator.
     """
     if described.all():
         return vectors
@@ -94,22 +93,13 @@ def code_vectors(
 ) -> tuple[list[Vectors], Vectors]:
     """Split item vectors into code vectors, level by level.
 
-    A code's vector is the mean of what the coarser levels left of its items' vectors, so that an item's
-    code vectors add up to the best approximation that its codes allow, whatever quantizer made them.
-
-    Parameters
-    ----------
-    vectors
-        `[N, d]`.
-    codes
-        `[N, L]`.
-    described
-        Items that have a say in the codes' vectors, bool `[N]`; all by default.
+    A code's vector is the mean residual of its items after the coarser levels, so that an item's code vectors add up to
+    the best approximation that its codes allow, whatever quantizer made them. Only items that are `described` count.
 
     Returns
     -------
     tables, residual
-        One `[K_l, d]` a level (zero for a code that no such item has), and what all levels leave, `[N, d]`.
+        One `[K_l, d]` a level (zero for a code without such items), and the residuals after all levels, `[N, d]`.
     """
     residual = vectors.astype(np.float64)
     counted = np.ones(len(vectors), dtype=np.bool_) if described is None else described
@@ -125,6 +115,6 @@ def code_vectors(
 
 
 def start_rows(table: torch.Tensor, vectors: Vectors) -> None:
-    """Put item vectors `[N, d]` into rows 1..N of a table."""
+    """Set rows 1..N of a table to item vectors `[N, d]`."""
     with torch.no_grad():
         table[1 : len(vectors) + 1] = torch.from_numpy(vectors)

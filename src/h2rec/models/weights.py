@@ -19,7 +19,7 @@ def weights_of(model: nn.Module) -> Tensors:
 
 
 def load_weights(model: nn.Module, weights: Tensors) -> None:
-    """Put weights from `weights_of` into a model of the same shape.
+    """Load weights from `weights_of` into a model of the same shape.
 
     Raises `H2RecError` if names or shapes differ.
     """

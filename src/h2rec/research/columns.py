@@ -11,7 +11,7 @@ Record = dict[str, Any]
 
 
 def over_seeds(values: Sequence[float | None]) -> Record:
-    """``mean`` and ``spread`` (standard deviation) of one figure over ``seeds``; None where nothing is to be told."""
+    """``mean`` and ``spread`` (standard deviation) of one figure over ``seeds``; None where there is no value."""
     known = [value for value in values if value is not None]
     return {
         "mean": float(np.mean(known)) if known else None,
@@ -28,7 +28,7 @@ def mark_places(column: Sequence[Record]) -> None:
 
 
 def tests_against(frame: pl.DataFrame) -> dict[str, Record]:
-    """What `compare_models` found (corrected within slice and metric), by ``slice/metric/row``."""
+    """Results of `compare_models` (corrected within slice and metric), by ``slice/metric/row``."""
     return {
         f"{row['slice']}/{row['metric']}/{row['other']}": {
             **{name: row[name] for name in ("difference", "relative", "low", "high")},

@@ -25,20 +25,20 @@ def intent_by_popularity(pipeline: Pipeline) -> dict[str, list[float]] | None:
     """
 
     def work(folder: Any) -> None:
-        write_json(folder / "intent.json", _measured(pipeline))
+        write_json(folder / "intent.json", _measure(pipeline))
 
     stage: Stage = pipeline.store.run(
         "intent", {"train": pipeline.train_stage.key, "head": pipeline.config.data.head_share}, work
     )
-    found: dict[str, list[float]] | None = read_json(stage.folder / "intent.json")
-    write_json(pipeline.out / "intent.json", found)
-    return found
+    intent: dict[str, list[float]] | None = read_json(stage.folder / "intent.json")
+    write_json(pipeline.out / "intent.json", intent)
+    return intent
 
 
-def _measured(pipeline: Pipeline) -> dict[str, list[float]] | None:
+def _measure(pipeline: Pipeline) -> dict[str, list[float]] | None:
     model, cases, head = pipeline.model, pipeline.split.test, pipeline.head
     histories = cases.histories
-    rows_of: list[np.ndarray[Any, Any]] = []
+    batches: list[np.ndarray[Any, Any]] = []
     for start in range(0, len(cases), _AT_ONCE):
         rows = np.arange(start, min(start + _AT_ONCE, len(cases)))
         items, lengths = history_batch(histories, rows, model.max_length, model.mask_item)
@@ -48,8 +48,8 @@ def _measured(pipeline: Pipeline) -> dict[str, list[float]] | None:
             alpha = model(items, lengths, last).alpha
         if alpha is None:
             return None
-        rows_of.append(alpha[last].cpu().numpy())
-    alpha_of = np.concatenate(rows_of)
+        batches.append(alpha[last].cpu().numpy())
+    alphas = np.concatenate(batches)
     last_items = histories.items[histories.offsets[1:] - 1]
     slices = {
         "last_head": head[last_items],
@@ -57,4 +57,4 @@ def _measured(pipeline: Pipeline) -> dict[str, list[float]] | None:
         "target_head": head[cases.targets],
         "target_tail": ~head[cases.targets],
     }
-    return {name: alpha_of[chosen].mean(axis=0).tolist() for name, chosen in slices.items() if chosen.any()}
+    return {name: alphas[chosen].mean(axis=0).tolist() for name, chosen in slices.items() if chosen.any()}

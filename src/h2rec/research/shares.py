@@ -36,15 +36,15 @@ def branch_shares(pipeline: Pipeline) -> dict[str, Any] | None:
     """
 
     def work(folder: Path) -> None:
-        write_json(folder / "shares.json", _measured(pipeline))
+        write_json(folder / "shares.json", _measure(pipeline))
 
     stage = pipeline.store.run("shares", {"evaluate": pipeline.evaluation_stage.key}, work)
-    found: dict[str, Any] | None = read_json(stage.folder / "shares.json")
-    write_json(pipeline.out / "shares.json", found)
-    return found
+    shares: dict[str, Any] | None = read_json(stage.folder / "shares.json")
+    write_json(pipeline.out / "shares.json", shares)
+    return shares
 
 
-def _measured(pipeline: Pipeline) -> dict[str, Any] | None:
+def _measure(pipeline: Pipeline) -> dict[str, Any] | None:
     model = pipeline.model
     if len(model.branch_names) < 2:
         return None
@@ -57,15 +57,15 @@ def _measured(pipeline: Pipeline) -> dict[str, Any] | None:
     by_group = np.zeros((count, len(model.branch_names)))
     for start in range(0, len(cases), _AT_ONCE):
         rows = np.arange(start, min(start + _AT_ONCE, len(cases)))
-        parts = torch.stack(scorer.branch_scores(cases.histories, rows))  # [branches, n, N + 1]
-        leads = parts - parts[..., 1:].mean(-1, keepdim=True)
+        scores = torch.stack(scorer.branch_scores(cases.histories, rows))  # [branches, n, N + 1]
+        leads = scores - scores[..., 1:].mean(-1, keepdim=True)
         hidden = cases.histories.select(rows) if rule == "excluded" else None
-        shown, _ = top_items(parts.sum(0), PLACES["101-500"][1], hidden)
+        shown, _ = top_items(scores.sum(0), PLACES["101-500"][1], hidden)
         given = leads.gather(2, shown.expand(len(leads), -1, -1)) * (shown > 0)  # a short list ends in zeros
         by_rank += [given[..., first:last].sum((1, 2)).tolist() for first, last in PLACES.values()]
         targets = torch.from_numpy(cases.targets[rows].astype(np.int64)).to(leads.device)
-        of_targets = leads.gather(2, targets.expand(len(leads), -1).unsqueeze(2)).squeeze(2).T.cpu().numpy()
-        np.add.at(by_group, group_of[rows], of_targets)
+        target_leads = leads.gather(2, targets.expand(len(leads), -1).unsqueeze(2)).squeeze(2).T.cpu().numpy()
+        np.add.at(by_group, group_of[rows], target_leads)
     return {
         "branches": list(model.branch_names),
         "by_rank": _shares(dict(zip(PLACES, by_rank, strict=True))),
@@ -74,4 +74,4 @@ def _measured(pipeline: Pipeline) -> dict[str, Any] | None:
 
 
 def _shares(sums: dict[str, Any]) -> dict[str, list[float]]:
-    return {name: (of_one / of_one.sum()).tolist() for name, of_one in sums.items() if of_one.sum()}
+    return {name: (leads / leads.sum()).tolist() for name, leads in sums.items() if leads.sum()}

@@ -24,7 +24,9 @@ def side_by_side(
 ) -> Iterator[tuple[Task, Any]]:
     """Call a function for every task, several at a time, and yield how each ended as soon as it has.
 
-    Whoever stops asking, or is interrupted, ends what is at work.
+    All work ends when the caller stops iterating or is interrupted.
+
+    Raises `ConfigError` if this process may not use one of the cores.
 
     Parameters
     ----------
@@ -41,11 +43,6 @@ def side_by_side(
     ------
     tuple
         The task, and what `work` returned or the exception that it raised; `H2RecError` where its process was killed.
-
-    Raises
-    ------
-    ConfigError
-        If this process may not use one of the cores.
     """
     with _on_cores(cores):
         # Spawned, not forked: a forked child would inherit the thread pools of the numerical libraries.

@@ -12,13 +12,7 @@ from h2rec.retrieval.item_ids import ItemId, as_item_ids
 
 
 def checked_k(k: Any) -> int:
-    """Return how many items are asked for.
-
-    Raises
-    ------
-    DataError
-        If it is no whole number, or below one.
-    """
+    """Return how many items are asked for. Raises `DataError` if it is no whole number, or below one."""
     try:
         number = operator.index(k)
     except TypeError:
@@ -72,52 +66,34 @@ class Query:
 
 @dataclass(frozen=True)
 class RecommendedItem:
-    """One recommended item.
-
-    Parameters
-    ----------
-    item_id
-        The item's own id.
-    score
-        The model's score; higher is better, comparable within one answer only.
-    head
-        Whether it is one of the popular items.
-    fields
-        Its text fields, such as a title.
-    codes
-        Its semantic ID, or None for a model without.
-    explanation
-        Why, if that was asked for and the answer is the model's.
-    """
+    """One recommended item."""
 
     item_id: str
+    """The item's own id."""
     score: float
+    """The model's score; higher is better, comparable within one answer only."""
     head: bool
+    """Whether it is one of the popular items."""
     fields: dict[str, str | None]
+    """Its text fields, such as a title."""
     codes: list[int] | None = None
+    """Its semantic ID, or None for a model without."""
     explanation: Explanation | None = None
+    """Why, if that was asked for and the answer is the model's."""
 
 
 @dataclass(frozen=True)
 class Recommendation:
-    """An answer for one history.
-
-    Parameters
-    ----------
-    items
-        Best first.
-    unknown
-        History entries that the catalogue does not have; they were skipped.
-    from_popularity
-        Whether the history was empty (or wholly unknown), so that the most popular items are given.
-    alpha
-        How much of each level the user's intent asks for, if an explanation was asked for.
-    """
+    """An answer for one history."""
 
     items: list[RecommendedItem]
+    """Best first."""
     unknown: list[str] = field(default_factory=list)
+    """History entries that the catalogue does not have; they were skipped."""
     from_popularity: bool = False
+    """Whether the history was empty (or wholly unknown), so that the most popular items are given."""
     alpha: list[float] | None = None
+    """How much of each level the user's intent asks for, if an explanation was asked for."""
 
 
 def item_as_json(item: RecommendedItem) -> dict[str, Any]:

@@ -57,12 +57,8 @@ class ApproximateSearch:
     all items to one length; for a user vector with 0 there, the nearest item is then the one of the
     largest inner product (Bachrach et al., RecSys 2014).
 
-    Parameters
-    ----------
-    item_vectors
-        float32 `[N + 1, D]`, padding first.
-    users
-        Sample of user vectors, float32 `[m, D]`; None indexes the item vectors as they are.
+    `item_vectors`: float32 `[N + 1, D]`, padding first. `users`: sample of user vectors, float32 `[m, D]`; None
+    indexes the item vectors as they are.
 
     Raises
     ------
@@ -75,25 +71,22 @@ class ApproximateSearch:
     ) -> None:
         self.settings = settings
         self._faiss = _faiss()
-        self._of_items, self._of_users = _projections(item_vectors.shape[1], users)
+        self._item_projection, self._user_projection = _projections(item_vectors.shape[1], users)
         self._longest = 0.0
         for start in range(1, len(item_vectors), _AT_ONCE):
-            projected = item_vectors[start : start + _AT_ONCE] @ self._of_items
+            projected = item_vectors[start : start + _AT_ONCE] @ self._item_projection
             self._longest = max(self._longest, float(_squares(projected).max()))
-        self.index = self._made(item_vectors)
+        self.index = self._build(item_vectors)
 
     def search(
         self, users: Vectors, count: int, allowed: npt.NDArray[np.bool_] | None = None
     ) -> npt.NDArray[np.int64]:
         """Candidates of users `[n, D]`, at least `count` for each unless there are no more; 0 stands for none.
 
-        Parameters
-        ----------
-        allowed
-            bool `[N + 1]`: items that may be proposed, or None for all.
+        `allowed`: bool `[N + 1]`: items that may be proposed, or None for all.
         """
         faiss, settings = self._faiss, self.settings
-        projected = users @ self._of_users
+        projected = users @ self._user_projection
         # The length of a query changes no order; the items' own keeps distances well conditioned.
         lengths = np.linalg.norm(projected, axis=1, keepdims=True)
         queries = np.zeros((len(users), projected.shape[1] + 1), np.float32)
@@ -112,9 +105,9 @@ class ApproximateSearch:
         _, rows = self.index.search(queries, min(wanted, self.index.ntotal), params=parameters)
         return np.asarray(rows, dtype=np.int64) + 1  # faiss' -1 for none becomes the padding item
 
-    def _made(self, item_vectors: Vectors) -> Any:
+    def _build(self, item_vectors: Vectors) -> Any:
         faiss, settings = self._faiss, self.settings
-        count, width = len(item_vectors) - 1, self._of_items.shape[1] + 1
+        count, width = len(item_vectors) - 1, self._item_projection.shape[1] + 1
         if isinstance(settings, HnswSettings):
             index = faiss.index_factory(width, f"HNSW{settings.links},SQ8")
             index.hnsw.efConstruction = settings.build_width
@@ -125,14 +118,14 @@ class ApproximateSearch:
         sample = np.arange(1, count + 1)
         if count > most:
             sample = np.sort(random_stream(0, "index").choice(sample, most, replace=False))
-        index.train(self._lifted(item_vectors[sample]))
+        index.train(self._lift(item_vectors[sample]))
         for start in range(1, count + 1, _AT_ONCE):
-            index.add(self._lifted(item_vectors[start : start + _AT_ONCE]))
+            index.add(self._lift(item_vectors[start : start + _AT_ONCE]))
         return index
 
-    def _lifted(self, vectors: Vectors) -> Vectors:
-        lifted = np.empty((len(vectors), self._of_items.shape[1] + 1), np.float32)
-        lifted[:, :-1] = vectors @ self._of_items
+    def _lift(self, vectors: Vectors) -> Vectors:
+        lifted = np.empty((len(vectors), self._item_projection.shape[1] + 1), np.float32)
+        lifted[:, :-1] = vectors @ self._item_projection
         lifted[:, -1] = np.sqrt(np.maximum(self._longest - _squares(lifted[:, :-1]), 0))
         return lifted
 

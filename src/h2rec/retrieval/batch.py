@@ -88,10 +88,7 @@ def recommend_file(
 def claim_target(source: Path, target: Path) -> None:
     """Refuse to write answers over anything but answers.
 
-    Raises
-    ------
-    H2RecError
-        If the target is there and holds something else, or is the source.
+    Raises `H2RecError` if the target is there and holds something else, or is the source.
     """
     if target.exists() and source.exists() and target.samefile(source):
         raise DataError(
@@ -101,13 +98,7 @@ def claim_target(source: Path, target: Path) -> None:
 
 
 def rows_of(source: Path) -> int:
-    """Rows of a Parquet file.
-
-    Raises
-    ------
-    DataError
-        If it is missing or no Parquet file.
-    """
+    """Rows of a Parquet file. Raises `DataError` if it is missing or no Parquet file."""
     return int(_open(source).metadata.num_rows)
 
 

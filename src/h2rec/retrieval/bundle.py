@@ -14,7 +14,7 @@ from h2rec import __version__
 from h2rec.data.histories import Histories
 from h2rec.errors import BundleError, DataError, SemanticIdError
 from h2rec.evaluation.settings import RepeatRule
-from h2rec.files import atomic_folder, file_hash, write_json
+from h2rec.files import atomic_folder, folder_hashes, write_json
 from h2rec.frames import write_parquet
 from h2rec.models.build import model_for_weights
 from h2rec.models.protocol import SequenceModel
@@ -40,70 +40,47 @@ _ROWS_AT_ONCE = 8192
 
 @dataclass(frozen=True, eq=False)
 class BundleParts:
-    """What goes into a bundle.
-
-    Parameters
-    ----------
-    model
-        The trained model, on the CPU.
-    settings
-        Its settings.
-    items
-        The item table, `[N]` rows in index order, with column `item_id`.
-    train_counts, head
-        Training interactions and head mark of each item, `[N + 1]`, padding first.
-    semantic_ids, collisions
-        Codes of the catalogue, or None, and what was done about items that share them.
-    encoder, quantizer
-        Folders of the fitted text encoder and quantizer, or None: they embed and encode new items.
-    text_fields
-        Item fields that make an item's text; None for all.
-    provenance
-        Where the model comes from.
-    repeats
-        Whether items of a history may be recommended again.
-    """
+    """What goes into a bundle."""
 
     model: SequenceModel
+    """The trained model, on the CPU."""
     settings: ModelSettings
+    """Its settings."""
     items: pl.DataFrame
+    """The item table, `[N]` rows in index order, with column `item_id`."""
     train_counts: npt.NDArray[np.integer]
     head: npt.NDArray[np.bool_]
+    """Training interactions and head mark of each item, `[N + 1]`, padding first."""
     semantic_ids: SemanticIds | None
     collisions: Collisions
+    """Codes of the catalogue, or None, and what was done about items that share them."""
     encoder: Path | None
     quantizer: Path | None
+    """Folders of the fitted text encoder and quantizer, or None: they embed and encode new items."""
     text_fields: list[str] | None
+    """Item fields that make an item's text; None for all."""
     provenance: dict[str, Any]
+    """Where the model comes from."""
     repeats: RepeatRule = "excluded"
+    """Whether items of a history may be recommended again."""
 
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
-    """A bundle in memory, its item vectors mapped from disk.
-
-    Parameters
-    ----------
-    folder
-        Where it was read from.
-    manifest
-        Its description.
-    model
-        The model, in evaluation mode.
-    items
-        The item table with `train_count` and `head`.
-    semantic_ids
-        Codes of the catalogue, or None.
-    item_vectors
-        Static item vectors, float32 `[N + 1, D]`, mapped from disk; changes stay in memory.
-    """
+    """A bundle in memory, its item vectors mapped from disk."""
 
     folder: Path
+    """Where it was read from."""
     manifest: Manifest
+    """Its description."""
     model: SequenceModel
+    """The model, in evaluation mode."""
     items: pl.DataFrame
+    """The item table with `train_count` and `head`."""
     semantic_ids: SemanticIds | None
+    """Codes of the catalogue, or None."""
     item_vectors: npt.NDArray[np.float32]
+    """Static item vectors, float32 `[N + 1, D]`, mapped from disk; changes stay in memory."""
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -163,10 +140,10 @@ class Bundle:
 def _identity(folder: Path) -> tuple[int, int] | None:
     """Tell one folder from another of its name."""
     try:
-        found = folder.stat()
+        status = folder.stat()
     except (OSError, ValueError):
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
 def write_bundle(folder: Path, parts: BundleParts) -> None:
@@ -186,11 +163,6 @@ def write_bundle(folder: Path, parts: BundleParts) -> None:
         for name, source in (("encoder", parts.encoder), ("quantizer", parts.quantizer)):
             if source is not None:
                 _copy_folder(source, fresh / name)
-        files = {
-            path.relative_to(fresh).as_posix(): file_hash(path)
-            for path in sorted(fresh.rglob("*"))
-            if path.is_file()
-        }
         manifest = Manifest(
             format_version=FORMAT_VERSION,
             h2rec=__version__,
@@ -200,7 +172,7 @@ def write_bundle(folder: Path, parts: BundleParts) -> None:
             collisions=parts.collisions,
             repeats=parts.repeats,
             text_fields=parts.text_fields,
-            files=files,
+            files=folder_hashes(fresh),
             provenance=parts.provenance,
         )
         write_json(fresh / MANIFEST, manifest.model_dump(mode="json"))

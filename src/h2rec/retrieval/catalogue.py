@@ -55,11 +55,8 @@ class Catalogue:
     def require(self, item_id: ItemId) -> int:
         """Index of an item.
 
-        Raises
-        ------
-        DataError
-            If it is no id, or the catalogue does not have it. Ids that look like it are not looked for: in a
-            large catalogue that takes seconds, and a server is asked for unknown items all day.
+        Raises `DataError` if it is no id, or the catalogue does not have it. Ids that look like it are not looked
+        for: in a large catalogue that takes seconds, and a server is asked for unknown items all day.
         """
         known = as_item_id(item_id)
         if known not in self.index:
@@ -97,10 +94,10 @@ class Catalogue:
 
     def find(self, text: str, limit: int) -> list[int]:
         """Indices of items whose id or text holds every word of a query, most popular first."""
-        found = pl.Series([True]).new_from_index(0, len(self))
+        matches = pl.Series([True]).new_from_index(0, len(self))
         for word in text.lower().split():
-            found &= self._lowered.str.contains(word, literal=True)
-        rows = found.arg_true().to_numpy().astype(np.int64) + 1
+            matches &= self._lowered.str.contains(word, literal=True)
+        rows = matches.arg_true().to_numpy().astype(np.int64) + 1
         best = np.argsort(-self.train_counts[rows], kind="stable")[:limit]
         items: list[int] = rows[best].tolist()
         return items
@@ -108,34 +105,28 @@ class Catalogue:
     def below(self, prefix: Sequence[int], examples: int = 3) -> list[Branch]:
         """Walk the tree of codes: what follows a prefix, largest branch first.
 
-        Raises
-        ------
-        DataError
-            For a bundle without codes, or a prefix as long as a whole tuple.
+        Raises `DataError` for a bundle without codes, or a prefix as long as a whole tuple.
         """
         rows = self._under(prefix)
         if self.semantic_ids is None or len(prefix) >= self.semantic_ids.levels:
             raise DataError(f"a prefix of {len(prefix)} codes has nothing below it", "it is a whole tuple")
         following = self.semantic_ids.codes[rows, len(prefix)]
-        found = []
+        groups = []
         for code in np.unique(following).tolist():
             items = rows[following == code] + 1
             best = items[np.argsort(-self.train_counts[items], kind="stable")[:examples]]
-            found.append((code, items, best.tolist()))
-        titles = iter(self.titles([item for _, _, best in found for item in best]))
+            groups.append((code, items, best.tolist()))
+        titles = iter(self.titles([item for _, _, best in groups for item in best]))
         branches = [
             Branch(code, len(items), int(self.head[items].sum()), [next(titles) for _ in best])
-            for code, items, best in found
+            for code, items, best in groups
         ]
         return sorted(branches, key=lambda branch: -branch.items)
 
     def members(self, prefix: Sequence[int], limit: int) -> list[int]:
         """Indices of items whose codes begin with a prefix, most popular first.
 
-        Raises
-        ------
-        DataError
-            For a bundle without codes.
+        Raises `DataError` for a bundle without codes.
         """
         items = self._under(prefix) + 1
         best: list[int] = items[np.argsort(-self.train_counts[items], kind="stable")[:limit]].tolist()

@@ -13,15 +13,9 @@ class SharedCodes:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why an item was recommended.
-
-    Parameters
-    ----------
-    branches
-        What each branch adds to the score, by its name; the parts add up to the score.
-    shared
-        Items of the history that share most leading codes, latest first among equals; at most three.
-    """
+    """Why an item was recommended."""
 
     branches: dict[str, float]
+    """What each branch adds to the score, by its name; the parts add up to the score."""
     shared: list[SharedCodes]
+    """Items of the history that share most leading codes, latest first among equals; at most three."""

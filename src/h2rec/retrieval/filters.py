@@ -16,24 +16,16 @@ from h2rec.retrieval.item_ids import ItemId, as_item_ids
 
 @dataclass(frozen=True)
 class ItemFilter:
-    """Restrictions on an answer; all of them hold.
-
-    Parameters
-    ----------
-    allow
-        Ids of the only items that may be listed, or None for all. Unknown ids are passed over.
-    deny
-        Ids of items that may not be listed.
-    where
-        Field and accepted values: an item's field must equal one of them.
-    seen
-        Whether items of the history may be listed again; None as the bundle says, which was evaluated by that rule.
-    """
+    """Restrictions on an answer; all of them hold."""
 
     allow: frozenset[str] | None = None
+    """Ids of the only items that may be listed, or None for all. Unknown ids are passed over."""
     deny: frozenset[str] = frozenset()
+    """Ids of items that may not be listed."""
     where: tuple[tuple[str, frozenset[str]], ...] = ()
+    """Field and accepted values: an item's field must equal one of them."""
     seen: bool | None = None
+    """Whether items of the history may be listed again; None as the bundle says, which was evaluated by that rule."""
 
     @classmethod
     def make(
@@ -46,10 +38,7 @@ class ItemFilter:
     ) -> Self:
         """Build from plain lists of ids and of values; whole numbers are taken as their texts.
 
-        Raises
-        ------
-        DataError
-            If one of them is no list, or holds something else.
+        Raises `DataError` if one of them is no list, or holds something else.
         """
         fields = [(name, _texts(values, f"filter: {name}")) for name, values in (where or {}).items()]
         allowed = None if allow is None else _texts(allow, "filter: allow")
@@ -74,10 +63,7 @@ def allowed_items(
 ) -> npt.NDArray[np.bool_]:
     """Mark the items that a filter lets pass, bool `[N + 1]`; the padding item never does.
 
-    Raises
-    ------
-    DataError
-        For a field that the items do not have; the nearest name is told.
+    Raises `DataError` for an unknown field, naming the nearest.
     """
     allowed = np.ones(items.height + 1, dtype=np.bool_)
     if filter_.allow is not None:

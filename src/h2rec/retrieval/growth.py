@@ -35,43 +35,28 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class AddedItem:
-    """What became of one new item.
-
-    Parameters
-    ----------
-    item_id
-        The item's own id.
-    codes
-        Its semantic ID.
-    shared_levels
-        How many leading codes it shares with the known items that lent it their vectors.
-    outlyingness
-        Share of the catalogue that the codebooks describe better, 0 to 1; near 1 the codes say little.
-    """
+    """What became of one new item."""
 
     item_id: str
+    """The item's own id."""
     codes: list[int]
+    """Its semantic ID."""
     shared_levels: int
+    """How many leading codes it shares with the known items that lent it their vectors."""
     outlyingness: float
+    """Share of the catalogue that the codebooks describe better, 0 to 1; near 1 the codes say little."""
 
 
 @dataclass(frozen=True)
 class Growth:
-    """What adding items did.
-
-    Parameters
-    ----------
-    added
-        The new items, in the order in which they were given.
-    existing
-        Ids that the catalogue had already; nothing of them was changed.
-    without_text
-        Ids of items without a text that the encoder understands: they can't be placed and were left out.
-    """
+    """What adding items did."""
 
     added: list[AddedItem]
+    """The new items, in the order in which they were given."""
     existing: list[str]
+    """Ids that the catalogue had already; nothing of them was changed."""
     without_text: list[str]
+    """Ids of items without a text that the encoder understands: they can't be placed and were left out."""
 
 
 def add_items(
@@ -87,7 +72,7 @@ def add_items(
     out
         The new bundle's folder: none yet, an empty one, or another bundle's.
     provenance
-        More to be told in the new bundle's provenance.
+        More entries for the new bundle's provenance.
 
     Raises
     ------
@@ -109,7 +94,7 @@ def add_items(
         logger.warning("%d rows are of items that stand above them and were left out", given - items.height)
     existing = [item for item in items["item_id"] if item in known]
     fresh = items.filter(~pl.col("item_id").is_in(existing))
-    vectors, ids, quantizer = _described(bundle, fresh)
+    vectors, ids, quantizer = _embed(bundle, fresh)
     placed = np.flatnonzero(np.any(vectors != 0, axis=1))
     without_text = fresh["item_id"].gather(np.setdiff1d(np.arange(fresh.height), placed)).to_list()
     fresh = fresh[placed]
@@ -118,19 +103,15 @@ def add_items(
             f"none of {items.height} items can be added: {len(existing)} are known already, "
             f"{len(without_text)} have no text that the bundle's encoder understands"
         )
-    found = encode_new(quantizer, vectors[placed], ids, bundle.manifest.collisions)
-    groups = nearest_groups(ids.codes, found.codes)
-    grown_ids = SemanticIds(np.concatenate([ids.codes, found.codes]), ids.codebook_sizes)
+    encoded = encode_new(quantizer, vectors[placed], ids, bundle.manifest.collisions)
+    groups = nearest_groups(ids.codes, encoded.codes)
+    grown_ids = SemanticIds(np.concatenate([ids.codes, encoded.codes]), ids.codebook_sizes)
     grown = grown_model(bundle.model, bundle.manifest.model, grown_ids, NewItems(groups, vectors[placed]))
     write_bundle(out, _grown_parts(bundle, grown, fresh, grown_ids, provenance or {}))
     added = [
         AddedItem(item, codes, int(levels), float(outlying))
         for item, codes, levels, outlying in zip(
-            fresh["item_id"],
-            found.codes.tolist(),
-            groups.levels,
-            found.outlyingness,
-            strict=True,
+            fresh["item_id"], encoded.codes.tolist(), groups.levels, encoded.outlyingness, strict=True
         )
     ]
     return Growth(added, existing, without_text)
@@ -165,7 +146,7 @@ def _fitting_columns(bundle: Bundle, items: pl.DataFrame) -> pl.DataFrame:
     return items.select("item_id", *columns)
 
 
-def _described(bundle: Bundle, items: pl.DataFrame) -> tuple[npt.NDArray[np.float32], SemanticIds, Quantizer]:
+def _embed(bundle: Bundle, items: pl.DataFrame) -> tuple[npt.NDArray[np.float32], SemanticIds, Quantizer]:
     """Embed new items; a row of zeros where there is no text."""
     encoder, quantizer = bundle.folder / "encoder", bundle.folder / "quantizer"
     if (reason := bundle.model.refuses_new_items) is not None:
@@ -180,20 +161,20 @@ def _described(bundle: Bundle, items: pl.DataFrame) -> tuple[npt.NDArray[np.floa
         raise BundleError(f"{bundle.folder}: it was replaced after it was loaded", "load it again")
     texts = item_texts(items, bundle.manifest.text_fields)
     present = [row for row, text in enumerate(texts) if text]
-    with _damage_told(bundle.folder):
+    with _as_bundle_error(bundle.folder):
         loaded = load_quantizer(quantizer)
         vectors = np.zeros((len(texts), loaded.dimension), np.float32)
         if present:
             read, new_texts = load_encoder(encoder), [texts[row] for row in present]
-            made = read.encode(new_texts)
-            known = understood([items["item_id"][row] for row in present], new_texts, made, read)
-            vectors[present] = made * known[:, None]
+            embedded = read.encode(new_texts)
+            known = understood([items["item_id"][row] for row in present], new_texts, embedded, read)
+            vectors[present] = embedded * known[:, None]
     return vectors, bundle.semantic_ids, loaded
 
 
 @contextmanager
-def _damage_told(folder: Path) -> Iterator[None]:
-    """Turn whatever a damaged part of a bundle raises into one error; what is missing here stays what it is."""
+def _as_bundle_error(folder: Path) -> Iterator[None]:
+    """Raise a `BundleError` for any fault of a damaged part; errors about what is missing here pass unchanged."""
     try:
         yield
     except (ConfigError, BundleError, MissingExtraError):

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 _USERS_AT_ONCE = 64
 
 BoolArray = npt.NDArray[np.bool_]
-Found = tuple[torch.Tensor, torch.Tensor]
+TopItems = tuple[torch.Tensor, torch.Tensor]
 
 
 class IndexSettings(Settings):
@@ -51,15 +51,9 @@ class IndexSettings(Settings):
 class ItemIndex:
     """Finds the items with the highest scores.
 
-    Parameters
-    ----------
-    scorer
-        The item vectors.
-    settings
-        How.
-    sample_users
-        Gives user vectors `[m, D]` as a trained model makes them; an approximate index is built for them. None
-        builds it on the item vectors alone, which recalls less where users lie elsewhere than items.
+    `scorer`: the item vectors. `settings`: how. `sample_users`: gives user vectors `[m, D]` as a trained model
+    makes them; an approximate index is built for them. None builds it on the item vectors alone, which recalls less
+    where users lie elsewhere than items.
 
     Raises
     ------
@@ -89,49 +83,42 @@ class ItemIndex:
 
     def search(
         self, users: torch.Tensor, k: int, exclude: Histories | None = None, allowed: BoolArray | None = None
-    ) -> Found:
+    ) -> TopItems:
         """List the best items of each user, best first; equal scores by item index.
 
-        Parameters
-        ----------
-        users
-            User vectors `[n, D]`.
-        k
-            Length of a list.
-        exclude
-            Items that may not be listed, a row for each user.
-        allowed
-            bool `[N + 1]`: the items that may be listed, for all of these users; None for all.
-
-        Returns
-        -------
-        items, values
-            int64 and float32 `[n, k]`; where items run out, item 0 with score minus infinity.
+        `users`: user vectors `[n, D]`. `k`: length of a list. `exclude`: items that may not be listed, a row for
+        each user. `allowed`: bool `[N + 1]`: the items that may be listed, for all of these users; None for all.
+        Returns `items, values`: int64 and float32 `[n, k]`; where items run out, item 0 with score minus infinity.
         """
         if self._approximate is None:
             return self._scan(users, k, exclude, allowed)
         if allowed is not None and np.count_nonzero(allowed) <= self._scan_up_to:
-            return self._scan_few(users, k, exclude, allowed)
-        return self._search_approximately(self._approximate, users, k, exclude, allowed)
+            few = torch.from_numpy(np.flatnonzero(allowed))
+            candidates = few[few > 0].expand(len(users), -1)
+        else:
+            longest = 0 if exclude is None else int(exclude.lengths.max(initial=0))
+            wanted = min(k + longest, self.scorer.item_count)
+            candidates = torch.from_numpy(self._approximate.search(users.numpy(), wanted, allowed))
+        return self._best_of(users, candidates, k, exclude)
 
     def _scan(
         self, users: torch.Tensor, k: int, exclude: Histories | None, allowed: BoolArray | None
-    ) -> Found:
+    ) -> TopItems:
         closed = None if allowed is None else torch.from_numpy(~allowed)
-        found = []
+        batches = []
         for start in range(0, len(users), _USERS_AT_ONCE):
             rows = np.arange(start, min(start + _USERS_AT_ONCE, len(users)))
             banned = None if exclude is None else row_item_pairs(exclude.select(rows))
-            found.append(self._scan_parts(users[start : start + _USERS_AT_ONCE], k, banned, closed))
-        return torch.cat([items for items, _ in found]), torch.cat([values for _, values in found])
+            batches.append(self._scan_chunks(users[start : start + _USERS_AT_ONCE], k, banned, closed))
+        return torch.cat([items for items, _ in batches]), torch.cat([values for _, values in batches])
 
     @torch.inference_mode()
-    def _scan_parts(
-        self, users: torch.Tensor, k: int, banned: Found | None, closed: torch.Tensor | None
-    ) -> Found:
+    def _scan_chunks(
+        self, users: torch.Tensor, k: int, banned: TopItems | None, closed: torch.Tensor | None
+    ) -> TopItems:
         """List the best of each part of the catalogue, and the best of those."""
         best = []
-        for first, scores in self.scorer.parts(users):
+        for first, scores in self.scorer.score_chunks(users):
             real, stop = scores[:, 1:], first + scores.shape[1] - 1
             if first == 0:
                 real[:, 0] = -torch.inf  # the padding item
@@ -150,27 +137,9 @@ class ItemIndex:
         places, values = top_items(torch.nn.functional.pad(values, (1, 0)), k)
         return torch.nn.functional.pad(items, (1, 0)).gather(1, places), values
 
-    def _scan_few(self, users: torch.Tensor, k: int, exclude: Histories | None, allowed: BoolArray) -> Found:
-        few = torch.from_numpy(np.flatnonzero(allowed))
-        few = few[few > 0].expand(len(users), -1)
-        return self._best_of(users, few, k, exclude)
-
-    def _search_approximately(
-        self,
-        approximate: ApproximateSearch,
-        users: torch.Tensor,
-        k: int,
-        exclude: Histories | None,
-        allowed: BoolArray | None,
-    ) -> Found:
-        longest = 0 if exclude is None else int(exclude.lengths.max(initial=0))
-        wanted = k + longest
-        candidates = approximate.search(users.numpy(), min(wanted, self.scorer.item_count), allowed)
-        return self._best_of(users, torch.from_numpy(candidates), k, exclude)
-
     def _best_of(
         self, users: torch.Tensor, candidates: torch.Tensor, k: int, exclude: Histories | None
-    ) -> Found:
+    ) -> TopItems:
         """Score candidates `[n, c]` exactly and list the best; candidate 0 stands for none."""
         # In index order, so that equal scores come by index; column 0 is passed over by `top_items`.
         padded = torch.nn.functional.pad(candidates.sort(dim=1).values, (1, 0))

@@ -18,15 +18,7 @@ def as_item_id(value: object, what: str = "item id") -> str:
     Whole numbers lose their `.0` (pandas makes floats of integers with gaps), texts the blanks around them. Scalars of
     numpy, Arrow, Polars and pandas count as what they hold.
 
-    Parameters
-    ----------
-    what
-        How a message calls it.
-
-    Raises
-    ------
-    DataError
-        For anything else: a missing value, a fraction, a list.
+    `what`: how a message calls it. Raises `DataError` for anything else: a missing value, a fraction, a list.
     """
     if hasattr(value, "as_py"):  # a scalar of Arrow
         value = value.as_py()
@@ -47,15 +39,8 @@ def as_item_id(value: object, what: str = "item id") -> str:
 def as_item_ids(values: Any, what: str = "history", *, ordered: bool = True) -> list[str]:
     """Turn a list of ids into texts: a list or tuple, or a column of numpy, pandas, Polars or Arrow.
 
-    Parameters
-    ----------
-    ordered
-        Whether their order counts, so that a set is no list of them.
-
-    Raises
-    ------
-    DataError
-        If it is no list (a text, a mapping, a table), or one of its ids is none; its place is told.
+    `ordered`: whether their order counts, so that a set is no list of them. Raises `DataError` if it is no list (a
+    text, a mapping, a table), or an entry is no id, naming its place.
     """
     table = isinstance(values, Mapping) or hasattr(values, "columns") or getattr(values, "ndim", 1) != 1
     unordered = ordered and isinstance(values, Set)

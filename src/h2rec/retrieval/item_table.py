@@ -22,18 +22,9 @@ _ROWS_AT_ONCE = 4096
 def read_item_table(path: Path, rows: int, room: int) -> pl.DataFrame:
     """Read and check `items.parquet`.
 
-    Parameters
-    ----------
-    rows
-        How many items the bundle's other files have.
-    room
-        Bytes that the table may take when nothing in it is compressed or shared.
-
-    Raises
-    ------
-    DataError
-        If it claims other rows, or more bytes; if columns have other types; if ids are missing or stand twice, counts
-        or head marks are missing, or a count is negative.
+    `rows`: how many items the bundle's other files have. `room`: bytes that the table may take when nothing in it
+    is compressed or shared. Raises `DataError` if it claims other rows, or more bytes; if columns have other types;
+    if ids are missing or stand twice, counts or head marks are missing, or a count is negative.
     """
     with pa.memory_map(str(path)) as mapped:
         data = mapped.read_buffer()

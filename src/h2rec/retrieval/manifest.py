@@ -4,9 +4,9 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, SerializeAsAny, field_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny
 
 from h2rec.claims import holds_nothing_but
 from h2rec.errors import BundleError, ConfigError, DataError
@@ -30,7 +30,7 @@ class Manifest(Settings):
     """Version of this layout; a reader refuses others."""
     h2rec: str
     """Version of the software that wrote it."""
-    model: SerializeAsAny[ModelSettings]
+    model: Annotated[SerializeAsAny[ModelSettings], BeforeValidator(parse_model)]
     """The model's settings."""
     item_count: int = Field(ge=1)
     """Number of items, N."""
@@ -47,11 +47,6 @@ class Manifest(Settings):
     provenance: dict[str, Any]
     """Where the model comes from."""
 
-    @field_validator("model", mode="before")
-    @classmethod
-    def _of_its_name(cls, value: Any) -> Any:
-        return parse_model(value)
-
 
 def is_bundle(folder: Path) -> bool:
     """Whether a folder holds a bundle, whole or not, and nothing that its manifest does not list."""
@@ -65,13 +60,10 @@ def is_bundle(folder: Path) -> bool:
 def read_manifest(folder: Path) -> Manifest:
     """Read the manifest and check every file against it: names, presence, hashes, and that there are no others.
 
-    Raises
-    ------
-    BundleError
-        At the first thing that is wrong, also where the system refuses to read.
+    Raises `BundleError` at the first thing that is wrong, also where the system refuses to read.
     """
     try:
-        manifest = _parsed(folder)
+        manifest = _parse(folder)
         _check_names(folder, manifest)
         for name, expected in manifest.files.items():
             if file_hash(folder / name) != expected:
@@ -86,11 +78,11 @@ def read_manifest(folder: Path) -> Manifest:
 def unreadable(folder: Path, error: OSError) -> BundleError:
     """Tell what the system refuses, and what to do about it."""
     name = Path(os.fsdecode(error.filename)).name if isinstance(error.filename, str | bytes) else "a file"
-    told = f"{str(folder)[:200]}: {name[:80]!r} can't be read ({error.strerror or error})"
-    return BundleError(told, RIGHT_TO_READ if isinstance(error, PermissionError) else None)
+    message = f"{str(folder)[:200]}: {name[:80]!r} can't be read ({error.strerror or error})"
+    return BundleError(message, RIGHT_TO_READ if isinstance(error, PermissionError) else None)
 
 
-def _parsed(folder: Path) -> Manifest:
+def _parse(folder: Path) -> Manifest:
     path = folder / MANIFEST
     if not _is_regular(path):
         hint = "give the folder 'bundle' of a finished run"

@@ -71,8 +71,8 @@ def export_user_encoder(bundle: Bundle, path: Path) -> float:
         difference = 0.0
         for rows in (slice(None), slice(0, 1)):  # a batch, and one alone
             expected = UserEncoder(bundle.model).encode(histories).vectors.numpy()[rows]
-            (found,) = session.run(None, {"items": items[rows], "lengths": lengths[rows]})
-            difference = max(difference, float(np.abs(found - expected).max() / np.abs(expected).max()))
+            (vectors,) = session.run(None, {"items": items[rows], "lengths": lengths[rows]})
+            difference = max(difference, float(np.abs(vectors - expected).max() / np.abs(expected).max()))
         if not difference < _TOLERANCE:
             raise H2RecError(f"the exported encoder differs from torch by {difference:.1e}")
     return difference

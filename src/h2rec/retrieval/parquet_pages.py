@@ -1,4 +1,4 @@
-"""The page headers of a Parquet file: what its readers would give memory to, told before they do.
+"""The page headers of a Parquet file: how much memory readers would allocate, known before they do.
 
 A file's footer may claim anything. Readers allocate what the header of each page claims, so these are read here, from
 Thrift's compact form, with nothing decompressed.
@@ -30,10 +30,8 @@ class ChunkPages:
 def chunk_pages(data: memoryview, start: int, stop: int) -> ChunkPages:
     """Add up the pages of a column chunk that lies in ``data[start:stop]``.
 
-    Raises
-    ------
-    DataError
-        If the chunk is anything but whole pages of the kinds and encodings that a table of texts and numbers has.
+    Raises `DataError` if the chunk is anything but whole pages of the kinds and encodings that a table of texts and
+    numbers has.
     """
     if not 0 <= start <= stop <= len(data):
         raise DataError("a column lies outside of the file")
@@ -62,7 +60,7 @@ def chunk_pages(data: memoryview, start: int, stop: int) -> ChunkPages:
 def _struct(data: memoryview, at: int, stop: int, depth: int) -> tuple[dict[int, Any], int]:
     if depth > _DEEPEST:
         raise ValueError
-    found: dict[int, Any] = {}
+    fields: dict[int, Any] = {}
     number = 0
     while True:
         if at >= stop:
@@ -70,12 +68,12 @@ def _struct(data: memoryview, at: int, stop: int, depth: int) -> tuple[dict[int,
         step, kind = data[at] >> 4, data[at] & 15
         at += 1
         if kind == 0:
-            return found, at
+            return fields, at
         if step:
             number += step
         else:
             number, at = _whole(data, at, stop)
-        found[number], at = _value(data, at, stop, kind, depth)
+        fields[number], at = _value(data, at, stop, kind, depth)
 
 
 def _value(data: memoryview, at: int, stop: int, kind: int, depth: int) -> tuple[Any, int]:

@@ -13,10 +13,7 @@ def claim_process() -> None:
     A forked child has none of its parent's threads, but what the pools of torch and polars remember of them: it would
     wait for them for ever.
 
-    Raises
-    ------
-    H2RecError
-        In a process that was forked from one that had loaded a bundle.
+    Raises `H2RecError` in a process that was forked from one that had loaded a bundle.
     """
     global _user  # noqa: PLW0603  # a process has one set of thread pools
     if _user is None:

@@ -11,19 +11,9 @@ Ranked = tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]
 def with_tail_quota(best: Ranked, best_tail: Ranked, head: npt.NDArray[np.bool_], share: float) -> Ranked:
     """Exchange the last head items of a list for the best tail items left out, until the quota is met.
 
-    Parameters
-    ----------
-    best, best_tail
-        Items and scores `[k]` of the best items and of the best tail items, best first, 0 where there are none.
-    head
-        bool `[N + 1]`.
-    share
-        Least share of tail items, 0 to 1; fewer only where there are no more tail items.
-
-    Returns
-    -------
-    items, values
-        `[k]`, ordered by score.
+    `best`, `best_tail`: items and scores `[k]` of the best items and of the best tail items, best first, 0 where
+    there are none. `head`: bool `[N + 1]`. `share`: least share of tail items, 0 to 1; fewer only where there are
+    no more tail items. Returns `items, values`: `[k]`, ordered by score.
     """
     items, values = best
     is_head = (items > 0) & head[items]

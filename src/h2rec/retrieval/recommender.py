@@ -15,7 +15,7 @@ from h2rec.retrieval.bundle import Bundle
 from h2rec.retrieval.catalogue import Catalogue
 from h2rec.retrieval.explanation import Explanation, SharedCodes
 from h2rec.retrieval.filters import ANY_ITEM, ItemFilter, allowed_items
-from h2rec.retrieval.index import BoolArray, Found, IndexSettings, ItemIndex
+from h2rec.retrieval.index import BoolArray, IndexSettings, ItemIndex, TopItems
 from h2rec.retrieval.item_ids import ItemId
 from h2rec.retrieval.process import claim_process
 from h2rec.retrieval.quota import with_tail_quota
@@ -183,7 +183,9 @@ class Recommender:
             k = min(max(queries[row].k for row in rows), len(self.catalogue))
             again = self.repeats if filter_.seen is None else filter_.seen
             seen = None if again else known.select(np.array(rows))
-            allowed = self._allowed(filter_)
+            allowed = None
+            if filter_.restricts:
+                allowed = allowed_items(filter_, self.catalogue.fields, self.catalogue.index)
             vectors = users.vectors[rows] if personal else None
             items, values = self._search(vectors, len(rows), k, seen, allowed)
             tails = None
@@ -191,29 +193,24 @@ class Recommender:
                 tail = ~self.catalogue.head if allowed is None else allowed & ~self.catalogue.head
                 tails = self._search(vectors, len(rows), k, seen, tail)
             for place, row in enumerate(rows):
-                found = items[place, : queries[row].k], values[place, : queries[row].k]
+                best = items[place, : queries[row].k], values[place, : queries[row].k]
                 if tails is not None and tail_share is not None:
                     cut = tails[0][place, : queries[row].k], tails[1][place, : queries[row].k]
-                    found = self._balanced(found, cut, tail_share)
-                answers[row] = self._recommendation(queries[row], known[row].tolist(), found, users, row)
+                    best = self._balanced(best, cut, tail_share)
+                answers[row] = self._recommendation(queries[row], known[row].tolist(), best, users, row)
         return [answers[row] for row in range(len(queries))]
 
     def _sample_users(self) -> torch.Tensor:
         """Vectors of users who saw one item each: a bundle holds no user's history."""
         step = max(1, len(self.catalogue) // _USERS_SAMPLED)
         items = range(1, len(self.catalogue) + 1, step)
-        parts = [
+        chunks = [
             self._encoder.encode(
                 Histories.from_lists([[item] for item in items[start : start + 256]])
             ).vectors
             for start in range(0, len(items), 256)
         ]
-        return torch.cat(parts)
-
-    def _allowed(self, filter_: ItemFilter) -> BoolArray | None:
-        if not filter_.restricts:
-            return None
-        return allowed_items(filter_, self.catalogue.fields, self.catalogue.index)
+        return torch.cat(chunks)
 
     def _search(
         self,
@@ -222,7 +219,7 @@ class Recommender:
         k: int,
         seen: Histories | None,
         allowed: BoolArray | None,
-    ) -> Found:
+    ) -> TopItems:
         """Search by user vectors, or for the most popular items where there are none."""
         if vectors is not None:
             return self.index.search(vectors, k, seen, allowed)
@@ -232,22 +229,23 @@ class Recommender:
         items, values = top_items(scores[None], k)
         return items.expand(count, -1), values.expand(count, -1)
 
-    def _balanced(self, best: Found, tail: Found, share: float) -> Found:
+    def _balanced(self, best: TopItems, tail: TopItems, share: float) -> TopItems:
         arrays = [(items.numpy(), values.numpy()) for items, values in (best, tail)]
         items, values = with_tail_quota(arrays[0], arrays[1], self.catalogue.head, share)
         return torch.from_numpy(items), torch.from_numpy(values)
 
     def _recommendation(
-        self, query: Query, history: list[int], found: Found, users: EncodedUsers, row: int
+        self, query: Query, history: list[int], best: TopItems, users: EncodedUsers, row: int
     ) -> Recommendation:
-        items, values = found
+        items, values = best
         items, values = items[items > 0], values[items > 0]
         explanations, alpha = None, None
         if query.explain and history:
             model, ids = self.bundle.model, self.catalogue.item_ids
-            parts = self._scorer.branches(users.vectors[row : row + 1], items[None])
+            branch_scores = self._scorer.branches(users.vectors[row : row + 1], items[None])
             given = [
-                dict(zip(model.branch_names, of_item, strict=True)) for of_item in torch.cat(parts).T.tolist()
+                dict(zip(model.branch_names, scores, strict=True))
+                for scores in torch.cat(branch_scores).T.tolist()
             ]
             explanations = [
                 Explanation(
@@ -262,10 +260,10 @@ class Recommender:
     def _items(
         self, items: torch.Tensor, values: torch.Tensor, explanations: list[Explanation] | None
     ) -> list[RecommendedItem]:
-        found = [
+        pairs = [
             (item, value) for item, value in zip(items.tolist(), values.tolist(), strict=True) if item > 0
         ]
-        rows = self.catalogue.field_rows([item for item, _ in found])
+        rows = self.catalogue.field_rows([item for item, _ in pairs])
         return [
             RecommendedItem(
                 item_id=self.catalogue.item_ids[item - 1],
@@ -275,7 +273,7 @@ class Recommender:
                 codes=self.catalogue.codes(item),
                 explanation=None if explanations is None else explanations[place],
             )
-            for place, ((item, value), fields) in enumerate(zip(found, rows, strict=True))
+            for place, ((item, value), fields) in enumerate(zip(pairs, rows, strict=True))
         ]
 
 

@@ -33,13 +33,7 @@ Write = Callable[[list[str], list[Recommendation]], int]
 
 
 def check_ending(target: Path) -> None:
-    """Refuse a name whose ending tells no format of results.
-
-    Raises
-    ------
-    DataError
-        Naming the endings that do.
-    """
+    """Refuse a name whose ending tells no format of results. Raises `DataError`, naming the endings that do."""
     if target.suffix.lower() not in ENDINGS:
         raise DataError(
             f"{target}: the ending tells the format of the results, and '{target.suffix}' is none",

@@ -16,12 +16,8 @@ class ItemScorer:
     How a matrix product rounds depends on its shape. Blocks of one shape give an item the same score to
     the bit in a catalogue that has grown.
 
-    Parameters
-    ----------
-    item_vectors
-        float32 `[N + 1, D]`, padding first; may be mapped from disk.
-    branch_sizes
-        Columns of each branch, adding up to `D`.
+    `item_vectors`: float32 `[N + 1, D]`, padding first; may be mapped from disk. `branch_sizes`: columns of each
+    branch, adding up to `D`.
     """
 
     def __init__(self, item_vectors: npt.NDArray[np.float32], branch_sizes: tuple[int, ...]) -> None:
@@ -37,17 +33,14 @@ class ItemScorer:
     def everything(self, users: torch.Tensor) -> torch.Tensor:
         """Scores of all items, `[n, N + 1]`, the padding item's in column 0, for users `[n, D]`."""
         with torch.inference_mode():
-            parts = [users @ block for block in self._blocks()]
-            return torch.cat(parts, dim=1)[:, : len(self.vectors)]
+            scores = [users @ block for block in self._blocks()]
+            return torch.cat(scores, dim=1)[:, : len(self.vectors)]
 
-    def parts(self, users: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
+    def score_chunks(self, users: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
         """Scores of all items, some at a time, so that what looks at them finds them in the processor's cache.
 
-        Yields
-        ------
-        first, scores
-            Index of the first item, and `[n, 1 + M]`: a spare column, then items ``first`` to ``first + M - 1``.
-            The next part may stand in the same memory.
+        Yields `first, scores`: index of the first item, and `[n, 1 + M]`: a spare column, then items ``first`` to
+        ``first + M - 1``. The next part may stand in the same memory.
         """
         blocks = self._blocks()
         room = users.new_empty(len(users), 1 + _BLOCK * min(_BLOCKS_AT_ONCE, len(blocks)))
@@ -69,10 +62,11 @@ class ItemScorer:
             vectors = self.vectors[items]  # [n, c, D]
             return [
                 torch.einsum("nd,ncd->nc", users[:, start:stop], vectors[..., start:stop])
-                for start, stop in self._columns()
+                for start, stop in self.columns()
             ]
 
-    def _columns(self) -> list[tuple[int, int]]:
+    def columns(self) -> list[tuple[int, int]]:
+        """First column of each branch, and the one behind its last."""
         stops = np.cumsum(self.branch_sizes).tolist()
         return list(zip([0, *stops[:-1]], stops, strict=True))
 

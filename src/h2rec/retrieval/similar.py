@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 
 from h2rec.data.histories import Histories
@@ -14,33 +13,22 @@ from h2rec.retrieval.scoring import ItemScorer
 class SimilarItems:
     """Searches a catalogue by its own items.
 
-    Parameters
-    ----------
-    scorer
-        Has the item vectors, the branches side by side.
-    branches
-        Names of the branches, in that order.
-    popularity
-        The branch of popularity, if there is one: what two items have in common is not how popular they are.
+    `scorer`: has the item vectors, the branches side by side. `branches`: names of the branches, in that order.
+    `popularity`: the branch of popularity, if there is one: what two items have in common is not how popular they
+    are.
     """
 
     def __init__(self, scorer: ItemScorer, branches: Sequence[str], popularity: str | None) -> None:
         self._vectors = scorer.vectors
-        stops = np.cumsum(scorer.branch_sizes).tolist()
-        self._columns = {
-            name: torch.arange(start, stop)
-            for name, start, stop in zip(branches, [0, *stops[:-1]], stops, strict=True)
-        }
+        columns = zip(branches, scorer.columns(), strict=True)
+        self._columns = {name: torch.arange(start, stop) for name, (start, stop) in columns}
         self._popularity = popularity if len(branches) > 1 else None
         self._lengths: dict[str | None, torch.Tensor] = {}
 
     def search(self, item: int, k: int, branch: str | None) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the `k` items like an item and their cosines, `[k]` both, by one branch alone or by all of them.
 
-        Raises
-        ------
-        DataError
-            If there is no such branch.
+        Raises `DataError` if there is no such branch.
         """
         # In place where it can be: a copy of a large catalogue's vectors a question would fill the memory.
         vectors = self._vectors[:, self._columns_of(branch)]

@@ -18,7 +18,7 @@ from h2rec.models.protocol import SequenceModel
 Run = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, ...]]
 
 LARGEST_NUMBER = 1e15
-"""Squares and sums of such numbers are still finite in float32."""
+"""Squares and sums of smaller numbers stay finite in float32."""
 
 _TRACING = threading.Lock()
 _LONGEST_TRACED = 1000
@@ -27,25 +27,19 @@ _LONGEST_TRACED = 1000
 
 @dataclass(frozen=True, eq=False)
 class EncodedUsers:
-    """What the model read from histories.
-
-    Parameters
-    ----------
-    vectors
-        User vectors `[n, D]`, all branches side by side.
-    alpha
-        Weights of the levels at the last position, `[n, L]`; None for a model without codes.
-    """
+    """What the model read from histories."""
 
     vectors: torch.Tensor
+    """User vectors `[n, D]`, all branches side by side."""
     alpha: torch.Tensor | None
+    """Weights of the levels at the last position, `[n, L]`; None for a model without codes."""
 
     @property
     def usable(self) -> torch.Tensor:
         """Whether each user's numbers can be reckoned with, bool `[n]`."""
         # A comparison with NaN is false.
-        found = (self.vectors.abs() < LARGEST_NUMBER).all(dim=1)
-        return found if self.alpha is None else found & self.alpha.isfinite().all(dim=1)
+        usable = (self.vectors.abs() < LARGEST_NUMBER).all(dim=1)
+        return usable if self.alpha is None else usable & self.alpha.isfinite().all(dim=1)
 
 
 class LastState(nn.Module):
@@ -86,8 +80,8 @@ class UserEncoder:
         """Encode histories, each at least one row; an empty one is encoded as padding alone."""
         model, rows = self._model, np.arange(len(histories))
         with torch.inference_mode():
-            found = self._run(*history_batch(histories, rows, model.max_length, model.mask_item))
-        return EncodedUsers(found[0], found[1] if len(found) > 1 else None)
+            outputs = self._run(*history_batch(histories, rows, model.max_length, model.mask_item))
+        return EncodedUsers(outputs[0], outputs[1] if len(outputs) > 1 else None)
 
 
 def _frozen(plain: LastState) -> Run | None:
@@ -105,8 +99,8 @@ def _frozen(plain: LastState) -> Run | None:
 
     def run(items: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """As a function: of a traced module torch keeps a class for each of its parts for good."""
-        found: tuple[torch.Tensor, ...] = plain(items, lengths)
-        return found
+        outputs: tuple[torch.Tensor, ...] = plain(items, lengths)
+        return outputs
 
     try:
         with warnings.catch_warnings(), torch.no_grad(), _own_compilation_unit():
@@ -115,7 +109,7 @@ def _frozen(plain: LastState) -> Run | None:
             traced: Run = torch.jit.trace(run, inputs[0], check_trace=False)
             for example in inputs:
                 pairs = zip(traced(*example), plain(*example), strict=True)
-                if not all(torch.equal(found, expected) for found, expected in pairs):
+                if not all(torch.equal(output, expected) for output, expected in pairs):
                     return None
     except Exception:  # what a model can't do in a trace is raised as anything
         return None
@@ -129,10 +123,7 @@ def _own_compilation_unit() -> Iterator[None]:
     torch keeps all that Python ever traced, weights included, in one unit that lives as long as the process
     (pytorch/pytorch#43119). In a unit of its own a trace goes when nobody uses it any more.
 
-    Raises
-    ------
-    AttributeError
-        If this torch has no such unit.
+    Raises `AttributeError` if this torch has no such unit.
     """
     state: Any = torch.jit._state
     with _TRACING:

@@ -33,7 +33,7 @@ WEIGHTS = (0.0, 0.15, 0.3, 0.5, 0.8, 1.2)
 POPULARITY_WEIGHTS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.45)
 """Weights to try for a branch of popularity that weighs nothing so far."""
 TOLERANCE = 0.005
-"""Share of the best value that sharing the gain out between head and tail may cost."""
+"""Largest share of the best value that balancing head and tail may cost."""
 
 
 class BlendSettings(Settings):
@@ -163,7 +163,7 @@ def _combinations(weights: Weights, names: Sequence[str]) -> Iterator[Weights]:
 
 
 def _most_even(alone: Mapping[str, float], shared: Sequence[Mapping[str, float]]) -> int:
-    """Place of what gains most where it gains least, among what is nearly as good as the best overall."""
+    """Place of the values whose smaller gain is largest, among those nearly as good as the best overall."""
     enough = max(values["overall"] for values in shared) * (1 - TOLERANCE)
 
     def least_gain(values: Mapping[str, float]) -> float:
@@ -204,12 +204,12 @@ def _ranks(
             for first in range(0, len(users), few):
                 rows = users[first : first + few]
                 targets = torch.from_numpy(cases.targets[rows].astype(np.int64)).to(scorer.device)
-                parts = [part[first : first + few].contiguous() for part in scored]
+                branch_scores = [part[first : first + few].contiguous() for part in scored]
                 if repeats == "excluded" and negatives is None:
-                    # In the branch that no blend leaves out.
-                    drop_excluded(parts[model.branch_names.index(last)], cases.histories.select(rows))
-                for place, of_branches in enumerate(factors):
-                    scores = _added(parts, of_branches)
+                    # In the last branch, which every blend includes.
+                    drop_excluded(branch_scores[model.branch_names.index(last)], cases.histories.select(rows))
+                for place, branch_factors in enumerate(factors):
+                    scores = _weighted_sum(branch_scores, branch_factors)
                     if negatives is None:
                         ranked = full_ranks(scores, targets)
                     else:
@@ -219,14 +219,14 @@ def _ranks(
 
 
 def _factors(model: SequenceModel, weights: Weights) -> list[float]:
-    """What to multiply the branches' scores with, in which the model's own weights are already."""
+    """Factors for the branches' scores, which already contain the model's own weights."""
     pairs = zip(model.branch_names, model.branch_weights, strict=True)
     return [weights[name] / own if own else 0.0 for name, own in pairs]
 
 
-def _added(parts: Sequence[torch.Tensor], factors: Sequence[float]) -> torch.Tensor:
-    total = parts[0] * factors[0]
-    for part, factor in zip(parts[1:], factors[1:], strict=True):
+def _weighted_sum(branch_scores: Sequence[torch.Tensor], factors: Sequence[float]) -> torch.Tensor:
+    total = branch_scores[0] * factors[0]
+    for part, factor in zip(branch_scores[1:], factors[1:], strict=True):
         if factor:
             total.add_(part, alpha=factor)
     return total

@@ -52,7 +52,7 @@ class RunConfig(Settings):
 
     @field_validator("model", mode="before")
     @classmethod
-    def _of_its_name(cls, value: Any) -> Any:
+    def _parse_model(cls, value: Any) -> Any:
         return parse_model(value, default="branches")
 
     @classmethod
@@ -67,7 +67,7 @@ class RunConfig(Settings):
             raise ConfigError(message, error.hint) from None
 
     @classmethod
-    def whole(cls, values: Mapping[str, Any], *, source: str = "configuration") -> Self:
+    def parse_resolved(cls, values: Mapping[str, Any], *, source: str = "configuration") -> Self:
         """Validate the values of a whole configuration, as `model_dump` gives them, without those of a preset."""
         import_plugins(_modules(values), source=f"{source}: plugins")
         return super().parse(values, source=source)
@@ -116,10 +116,10 @@ class RunConfig(Settings):
         """Write the resolved configuration as YAML, unless the file says so already; read again it is the same."""
         values = self.model_dump(mode="json")
         # What the preset has and this configuration has not is left out by name.
-        of_preset = preset_values(self.preset).get("model", {}).get("branches", {})
+        preset_branches = preset_values(self.preset).get("model", {}).get("branches", {})
         if "branches" in values["model"]:
             values["model"]["branches"] |= dict.fromkeys(
-                of_preset.keys() - values["model"]["branches"].keys()
+                preset_branches.keys() - values["model"]["branches"].keys()
             )
         with suppress(ConfigError):
             if read_yaml(path) == values:
@@ -128,7 +128,7 @@ class RunConfig(Settings):
 
 
 def key_of_settings(values: Mapping[str, Any]) -> str:
-    """Key of a configuration as it is written."""
+    """Key of a configuration's plain values."""
     counted = {name: value for name, value in values.items() if name not in ("runtime", "preset", "plugins")}
     return content_key({"settings": _names_of_files(counted)})
 
@@ -167,10 +167,7 @@ class _KeysOnce(yaml.SafeLoader):
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML file that holds a mapping.
 
-    Raises
-    ------
-    ConfigError
-        If the file is missing, is no YAML (with its line), or holds something else.
+    Raises `ConfigError` if the file is missing, is no YAML (with its line), or holds something else.
     """
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), _KeysOnce)
@@ -192,10 +189,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def apply_override(values: dict[str, Any], override: str) -> None:
     """Set one dotted key, ``a.b=value``; the value is read as YAML.
 
-    Raises
-    ------
-    ConfigError
-        If the override is not of that form, or leads through something that is not a section.
+    Raises `ConfigError` if the override is not of that form, or leads through something that is not a section.
     """
     dotted, equals, text = override.partition("=")
     if not equals or not dotted:

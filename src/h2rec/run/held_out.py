@@ -28,7 +28,10 @@ def check_held_out(
     head: npt.NDArray[np.bool_],
     user_ids: pl.Series,
 ) -> None:
-    """Refuse what leaves nothing to measure, and tell which users a sampled protocol leaves out.
+    """Refuse settings that leave nothing to measure; warn of users that a sampled protocol leaves out.
+
+    Raises `ConfigError` if excluding repeats leaves no case, or no validation case is of the slice that selects.
+    Raises `DataError` if no user leaves enough items to draw negatives from.
 
     Parameters
     ----------
@@ -40,13 +43,6 @@ def check_held_out(
         Which items are head items, bool `[N + 1]`.
     user_ids
         The users' own ids, by row in the data set.
-
-    Raises
-    ------
-    ConfigError
-        If excluding repeats leaves no case, or no validation case is of the slice that selects.
-    DataError
-        If no user leaves enough items to draw negatives from.
     """
     selecting, part, _ = select.split(".")
     holdouts = {"validation": split.valid, "test": split.test}
@@ -65,8 +61,8 @@ def check_held_out(
         if selecting != FULL:
             short = too_few(cases, split.item_count, sampled_negatives(selecting), rule)
             cases = cases.select(np.flatnonzero(~short))
-        of_head = head[cases.targets]
-        if (part == "head" and not of_head.any()) or (part == "tail" and of_head.all()):
+        in_head = head[cases.targets]
+        if (part == "head" and not in_head.any()) or (part == "tail" and in_head.all()):
             raise ConfigError(
                 f"train.select: no validation item is of the {part}",
                 "select by overall, or set data.head_share",
@@ -92,7 +88,7 @@ def _check_negatives(
     needed = sampled_negatives(protocol)
     rows = []
     for name, holdout in holdouts.items():
-        # Who has seen nearly all is named, also where the target is a repeat and so in no figure anyway.
+        # Users who have seen nearly all are named even if their target is a repeat, and so in no figure.
         short = too_few(holdout, item_count, needed, rule)
         if too_few(measured_cases(holdout, rule), item_count, needed, rule).all():
             raise DataError(

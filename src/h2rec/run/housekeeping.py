@@ -1,4 +1,4 @@
-"""What finished work lies in the folders of runs, which of it present configurations use, and the rest swept away."""
+"""Finished work in the folders of runs: which of it present configurations use, and a sweep of the rest."""
 
 import json
 import re
@@ -20,32 +20,23 @@ USED = "stages.json"
 _KEY = re.compile(r"\b[0-9a-f]{16}\b")
 _NAME = re.compile(r"([a-z_]+)-([0-9a-f]{16})")
 _ATTACHED = ("intent", "shares", "tests", "warm_data")
-"""Stages that are used as long as what they are made of is: no run keeps a record of them."""
+"""Stages that no run records: they are used as long as those that they are made of."""
 
 
 @dataclass(frozen=True)
 class Kept:
-    """A stage, the checkpoints of a training, or what a killed command has left.
-
-    Parameters
-    ----------
-    kind
-        Name of the stage, ``checkpoints`` or ``left over``.
-    path
-        Where it lies.
-    size
-        Bytes.
-    age
-        Seconds since it was written.
-    used
-        Whether a run's present configuration uses it.
-    """
+    """A stage, the checkpoints of a training, or what a killed command has left."""
 
     kind: str
+    """Name of the stage, ``checkpoints`` or ``left over``."""
     path: Path
+    """Where it lies."""
     size: int
+    """Bytes."""
     age: float
+    """Seconds since it was written."""
     used: bool
+    """Whether a run's present configuration uses it."""
 
 
 def remember(out: Path, settings: str, used: Mapping[str, str]) -> None:
@@ -73,33 +64,35 @@ def kept_in(folder: Path) -> list[Kept]:
     stages = [path for path in _folders(folder) if _is_stage(path)]
     records = {path: read_json(path / RECORD) for path in stages}
     used = _closure(set(_named_by_runs(folder)), records.values())
-    found = [_kept(path.name.rpartition("-")[0], path, used=records[path]["key"] in used) for path in stages]
+    entries = [
+        _kept(path.name.rpartition("-")[0], path, used=records[path]["key"] in used) for path in stages
+    ]
     done = {record["key"] for record in records.values()}
     # What is finished needs no checkpoint; what is not goes on from it.
-    found += [
+    entries += [
         _kept("checkpoints", path, used=path.name not in done and path.name in used)
         for path in _folders(folder)
         if path.parent.name == "checkpoints" and _KEY.fullmatch(path.name)
     ]
-    found += [
+    entries += [
         _kept("left over", path, used=False)
         for parent in {path.parent for path in stages}
         for path in left_overs(parent)
     ]
-    found = [one for one in found if one.path.is_relative_to(asked)]
-    return sorted(found, key=lambda one: (one.used, -one.size))
+    entries = [entry for entry in entries if entry.path.is_relative_to(asked)]
+    return sorted(entries, key=lambda entry: (entry.used, -entry.size))
 
 
 def sweep_away(kept: Iterable[Kept]) -> list[Kept]:
-    """Delete what is not used, and return it; what another process is at is waited for."""
-    gone = [one for one in kept if not one.used]
-    for one in gone:
+    """Delete unused entries and return them; wait for entries that another process is working on."""
+    gone = [entry for entry in kept if not entry.used]
+    for entry in gone:
         # Beside a stage lies its lock; a training is alone in the folder of its run.
-        stage = _NAME.search(one.path.name)
-        of_run = one.path.parent.parent / ".lock"
-        lock = of_run if stage is None else one.path.with_name(f".{stage[0]}.lock")
-        with locked(lock, str(one.path)):
-            shutil.rmtree(one.path) if one.path.is_dir() else one.path.unlink(missing_ok=True)
+        stage = _NAME.search(entry.path.name)
+        run_lock = entry.path.parent.parent / ".lock"
+        lock = run_lock if stage is None else entry.path.with_name(f".{stage[0]}.lock")
+        with locked(lock, str(entry.path)):
+            shutil.rmtree(entry.path) if entry.path.is_dir() else entry.path.unlink(missing_ok=True)
     return gone
 
 
@@ -136,25 +129,25 @@ def _named_by_runs(folder: Path) -> Iterator[str]:
     for out in (folder, *_folders(folder)):
         for name, place in ((USED, ("used",)), ("metrics.json", ("provenance", "stages"))):
             try:
-                told: Any = read_json(out / name)
+                value: Any = read_json(out / name)
                 for key in place:
-                    told = told[key]
-                yield from told.values()
+                    value = value[key]
+                yield from value.values()
             except (DataError, KeyError, TypeError, AttributeError):
                 continue
 
 
 def _closure(used: set[str], records: Iterable[Mapping[str, Any]]) -> set[str]:
-    """Add what used stages are made of, and what is attached to them alone."""
-    made_of = {r["key"]: set(_KEY.findall(json.dumps(r["depends_on"]))) for r in records}
+    """Add the stages that used ones are made of, and those attached to used ones alone."""
+    depends_on = {r["key"]: set(_KEY.findall(json.dumps(r["depends_on"]))) for r in records}
     names = {r["key"]: r["stage"] for r in records}
     size = -1
     while size != len(used):
         size = len(used)
-        used = used.union(*(made_of[key] for key in used & made_of.keys()))
+        used = used.union(*(depends_on[key] for key in used & depends_on.keys()))
         used |= {
             key
-            for key, parts in made_of.items()
-            if names[key] in _ATTACHED and parts and parts & made_of.keys() and parts <= used
+            for key, parents in depends_on.items()
+            if names[key] in _ATTACHED and parents and parents & depends_on.keys() and parents <= used
         }
     return used

@@ -37,12 +37,8 @@ EVALUATION_SEED = 0
 class Learning(Tokenization):
     """One configuration, carried out up to the trained model with the weights of its branches.
 
-    Parameters
-    ----------
-    config, out, stages
-        See `Preparation`.
-    watch
-        Told every validation of the training, which it may end by what it raises.
+    `config`, `out`, `stages`: see `Preparation`. `watch`: called with every validation of the training; it may end
+    the training by raising.
     """
 
     def __init__(
@@ -54,7 +50,7 @@ class Learning(Tokenization):
     @cached_property
     def train_stage(self) -> Stage:
         """The selected weights and the record of the training."""
-        # What can't be built or evaluated is refused before the slow stages, not after them.
+        # Refuse impossible settings before the slow stages.
         self._leave_out_protocols()
         config = self.config
         check_held_out(
@@ -143,9 +139,9 @@ class Learning(Tokenization):
         settings = _selection_settings(self.config.evaluate, select, rule)
 
         def validate() -> dict[str, float]:
-            found = self._evaluate(model, cases, settings, shown=False).metrics
+            metrics = self._evaluate(model, cases, settings, shown=False).metrics
             return {
-                name: metric_value(found, name) for name in dict.fromkeys([select, "full.overall.hit@100"])
+                name: metric_value(metrics, name) for name in dict.fromkeys([select, "full.overall.hit@100"])
             }
 
         return validate
@@ -154,12 +150,12 @@ class Learning(Tokenization):
         """Carry the pipeline out up to the finished model and return its selection metric on validation."""
         if self.blend is not None:
             return float(self.blend["value"])
-        found = read_json(self.train_stage.folder / "training.json")["best_value"]
+        value = read_json(self.train_stage.folder / "training.json")["best_value"]
         rule = self.repeats.rule
         # A model that is not trained was not validated on the way, and a training is by the data's own rule.
-        if found is None or rule != self.repeats.data_rule:
-            found = self._validator(self.model, rule)()[self.config.train.select]
-        return float(found)
+        if value is None or rule != self.repeats.data_rule:
+            value = self._validator(self.model, rule)()[self.config.train.select]
+        return float(value)
 
     @cached_property
     def blend(self) -> dict[str, Any] | None:
@@ -176,10 +172,10 @@ class Learning(Tokenization):
         }
 
         def work(folder: Path) -> None:
-            # What weighs nothing has no scores that could be weighed.
+            # A branch of weight 0 has no scores to weigh.
             popularity = config.model.popularity_branch
             weighed = config.model.with_weights({popularity: 1.0} if popularity else {})
-            found = fit_weights(
+            result = fit_weights(
                 self._trained(weighed),
                 config.model,
                 self._selecting_cases(self.repeats.rule),
@@ -188,10 +184,10 @@ class Learning(Tokenization):
                 repeats=self.repeats.rule,
                 seed=EVALUATION_SEED,
             )
-            write_json(folder / "blend.json", found)
+            write_json(folder / "blend.json", result)
 
-        found: dict[str, Any] = read_json(self.stage("blend", depends, work).folder / "blend.json")
-        return found
+        result: dict[str, Any] = read_json(self.stage("blend", depends, work).folder / "blend.json")
+        return result
 
     @property
     def model_settings(self) -> ModelSettings:
@@ -206,7 +202,7 @@ class Learning(Tokenization):
 
     def _trained(self, settings: ModelSettings) -> SequenceModel:
         model = build_model(settings, self.features, seed=self.config.train.seed)
-        # What is not trained, such as counts, is as it was made.
+        # Tensors that are not trained, such as counts, are not in the file.
         load_weights(model, weights_of(model) | load_file(self.train_stage.folder / "model.safetensors"))
         return model.to(self.device).eval()
 

@@ -49,9 +49,11 @@ class Pipeline(Learning):
         def work(folder: Path) -> None:
             metrics, ranks = {}, []
             for name, cases in (("test", self.split.test), ("valid", self.split.valid)):
-                found = self._evaluate(self.model, cases, self.evaluate_settings, progress=f"ranking {name}")
-                metrics[name] = found.metrics
-                ranks.append(found.ranks.with_columns(pl.lit(name).alias("split")))
+                evaluation = self._evaluate(
+                    self.model, cases, self.evaluate_settings, progress=f"ranking {name}"
+                )
+                metrics[name] = evaluation.metrics
+                ranks.append(evaluation.ranks.with_columns(pl.lit(name).alias("split")))
             write_parquet(pl.concat(ranks), folder / "ranks.parquet")
             write_json(folder / "metrics.json", metrics)
 
@@ -73,7 +75,7 @@ class Pipeline(Learning):
         metrics["provenance"] = provenance(self.config.train.seed) | {
             "settings": self.asked.key,
             "stages": {stage.name: stage.key for stage in self.stages.values()},
-            "made": {stage.name: dict(stage.made) for stage in self.stages.values()},
+            "made": {stage.name: dict(stage.origin) for stage in self.stages.values()},
         }
         log = read_json(self.train_stage.folder / "training.json")["log"]
         audited = None if self.semantic_ids is None else read_json(self.audit_stage.folder / "audit.json")
@@ -129,7 +131,7 @@ class Pipeline(Learning):
 
 
 def _evaluation_in(figures: Path) -> str | None:
-    """Key of the evaluation that figures are of; None where there are none, or none that can be read."""
+    """Key of the evaluation that made `metrics.json`; None if the file is missing or can't be read."""
     try:
         return str(read_json(figures)["provenance"]["stages"]["evaluate"])
     except (DataError, KeyError, TypeError):

@@ -46,8 +46,7 @@ class Preparation:
     Parameters
     ----------
     config
-        The resolved configuration. What the data decide where nothing is asked for (see `settle`) changes `config`;
-        `asked` stays as it is.
+        The resolved configuration. What the data decide (see `settle`) changes `config`; `asked` stays as it is.
     out
         Folder of the run; its files follow the contract of the documentation.
     stages
@@ -91,10 +90,10 @@ class Preparation:
     @cached_property
     def repeats(self) -> Repeats:
         """Whether items of a user's history are candidates."""
-        found = Repeats.of(self.split, self.config.evaluate.repeats)
-        if found.any:
-            logger.warning("%s", found.describe())
-        return found
+        repeats = Repeats.of(self.split, self.config.evaluate.repeats)
+        if repeats.any:
+            logger.warning("%s", repeats.describe())
+        return repeats
 
     @cached_property
     def text_fields(self) -> list[str] | None:
@@ -117,7 +116,8 @@ class Preparation:
             logger.warning("no item has text: text embeddings and warm starts are left out")
             return None
         depends: dict[str, Any] = {"data": self.data_stage.key, "text": settings.model_dump(mode="json")}
-        if has_markup(items, self._fields_read):
+        every_field = [name for name in items.columns if name != "item_id"]
+        if has_markup(items, every_field if self.text_fields is None else self.text_fields):
             depends["markup"] = "plain"
         if settings.precomputed:
             depends["file"] = hash_of(Path(settings.encoder), "text.encoder")
@@ -143,15 +143,6 @@ class Preparation:
         )
         return Embeddings(vectors, has_text, folder / "encoder")
 
-    @property
-    def _fields_read(self) -> list[str]:
-        items = self.dataset.items
-        return (
-            [name for name in items.columns if name != "item_id"]
-            if self.text_fields is None
-            else self.text_fields
-        )
-
     def settle(self, **sections: Settings) -> None:
         """Put settings that the data decide in the place of defaults, in `config.yaml` as well."""
         self.config = self.config.model_copy(update=sections)
@@ -160,10 +151,7 @@ class Preparation:
     def begin(self) -> Self:
         """Take the folder of the run and set the threads; the first stage does it where nobody did before.
 
-        Raises
-        ------
-        H2RecError
-            If the folder holds what h2rec did not write.
+        Raises `H2RecError` if the folder holds what h2rec did not write.
         """
         if not self._begun:
             claim_run(self.out)

@@ -18,27 +18,21 @@ _FOLDER = files("h2rec.run") / "presets"
 
 def preset_names() -> list[str]:
     """Names of all presets: what most users want first, then by name."""
-    found = sorted(
+    names = sorted(
         path.name.removesuffix(".yaml") for path in _FOLDER.iterdir() if path.name.endswith(".yaml")
     )
-    return [*_ORDER, *(name for name in found if name not in _ORDER)]
+    return [*_ORDER, *(name for name in names if name not in _ORDER)]
 
 
 def preset_title(name: str) -> str:
-    """What a preset is, in its own words."""
+    """First comment of a preset's file."""
     lines = preset_text(name).splitlines()
     comment = [line.removeprefix("#").strip() for line in lines if line.startswith("#")]
     return " ".join(comment)
 
 
 def preset_text(name: str) -> str:
-    """The preset as it is written.
-
-    Raises
-    ------
-    ConfigError
-        If there is none of that name.
-    """
+    """Text of a preset's file. Raises `ConfigError` if there is none of that name."""
     if name not in preset_names():
         raise ConfigError(f"preset: unknown preset '{name}'", _nearest(name))
     return (_FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
@@ -61,10 +55,7 @@ def with_preset(values: Mapping[str, Any]) -> dict[str, Any]:
 
     ``model: {name: sasrec}`` is short for ``preset: sasrec``.
 
-    Raises
-    ------
-    ConfigError
-        If there is no such preset or model, or the values name two.
+    Raises `ConfigError` if there is no such preset or model, or the values name two.
     """
     own = dict(values)
     name = own.get("preset")

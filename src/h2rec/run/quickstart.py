@@ -12,10 +12,7 @@ from h2rec.runtime import random_stream
 
 PRESETS = ("sasrec_warm", "h2rec")
 
-_SHARED: dict[str, Any] = {
-    "data": {"source": "ml-100k"},
-    "semantic_ids": {"levels": 4, "codebook_size": 32},
-}
+_SHARED: dict[str, Any] = {"data": {"source": "ml-100k"}, "semantic_ids": {"levels": 4, "codebook_size": 32}}
 
 
 def quickstart_config(preset: str) -> RunConfig:

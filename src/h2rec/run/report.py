@@ -21,14 +21,8 @@ def write_report(
 ) -> None:
     """Write the report of a finished run.
 
-    Parameters
-    ----------
-    metrics
-        Content of `metrics.json`.
-    log
-        One record an epoch.
-    audit
-        Content of `audit.json`, or None for a run without semantic IDs.
+    `metrics`: content of `metrics.json`. `log`: one record an epoch. `audit`: content of `audit.json`, or None for
+    a run without semantic IDs.
     """
     environment = page_templates("h2rec.run")
     page = environment.get_template("run.html.j2").render(

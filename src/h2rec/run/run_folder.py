@@ -24,10 +24,7 @@ SECTIONS = {"data", "text", "semantic_ids", "model", "loss", "train", "blend", "
 def claim_run(out: Path) -> None:
     """Refuse a folder in which a run would overwrite what h2rec did not write.
 
-    Raises
-    ------
-    H2RecError
-        Naming what is there.
+    Raises `H2RecError`, naming what is there.
     """
     claim_names(out, FILES, is_run_folder)
     claim_folder(out / "bundle", is_bundle)

@@ -15,15 +15,15 @@ from h2rec.semantic_ids.quantizers import load_quantizer
 from h2rec.semantic_ids.tokenize import Tokenized
 
 
-def write_tokenized(folder: Path, found: Tokenized, item_ids: Sequence[str]) -> None:
+def write_tokenized(folder: Path, tokenized: Tokenized, item_ids: Sequence[str]) -> None:
     """Write codes of the items, in their order, and the quantizer if there is one."""
-    ids = found.semantic_ids
+    ids = tokenized.semantic_ids
     ids.save(folder / "semantic_ids.json", item_ids)
     np.save(folder / "codes.npy", ids.codes)
     write_json(folder / "codebook_sizes.json", list(ids.codebook_sizes))
-    if found.quantizer is not None:
+    if tokenized.quantizer is not None:
         (folder / "quantizer").mkdir()
-        found.quantizer.save(folder / "quantizer")
+        tokenized.quantizer.save(folder / "quantizer")
 
 
 def read_tokenized(folder: Path) -> SemanticIds:
@@ -33,24 +33,20 @@ def read_tokenized(folder: Path) -> SemanticIds:
 
 
 def write_audit(
-    folder: Path, made: Path, items: pl.DataFrame, texts: Sequence[str], embeddings: Embeddings | None
+    folder: Path, source: Path, items: pl.DataFrame, texts: Sequence[str], embeddings: Embeddings | None
 ) -> None:
-    """Judge what `write_tokenized` left in the folder `made`; write `audit.json` and `audit.html`.
+    """Judge what `write_tokenized` left in the folder `source`; write `audit.json` and `audit.html`.
 
-    Parameters
-    ----------
-    folder, made
-        Where to write, and what to judge.
-    items, texts, embeddings
-        Item table, texts and embeddings `[N, m]`, in the order of the codes.
+    `folder`, `source`: where to write, and what to judge. `items`, `texts`, `embeddings`: item table, texts and
+    embeddings `[N, m]`, in the order of the codes.
     """
-    quantizer = load_quantizer(made / "quantizer") if (made / "quantizer").is_dir() else None
-    found = audit(
-        read_tokenized(made),
+    quantizer = load_quantizer(source / "quantizer") if (source / "quantizer").is_dir() else None
+    report = audit(
+        read_tokenized(source),
         embeddings=embeddings,
         quantizer=quantizer,
         texts=list(texts),
         item_ids=items["item_id"].to_list(),
     )
-    write_json(folder / "audit.json", found.to_json())
-    write_html(folder / "audit.html", found, "Semantic IDs")
+    write_json(folder / "audit.json", report.to_json())
+    write_html(folder / "audit.html", report, "Semantic IDs")

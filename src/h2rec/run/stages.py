@@ -11,15 +11,7 @@ from typing import Any
 from h2rec import __version__
 from h2rec.claims import files_in
 from h2rec.errors import DataError, H2RecError
-from h2rec.files import (
-    atomic_folder,
-    content_key,
-    differing,
-    folder_hashes,
-    read_json,
-    sweep,
-    write_json,
-)
+from h2rec.files import atomic_folder, content_key, differing, folder_hashes, read_json, sweep, write_json
 from h2rec.locks import locked
 from h2rec.run.cost import metered, spent
 from h2rec.run.provenance import origin
@@ -28,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 RECORD = "stage.json"
-"""What a stage tells of itself, and the hashes of its files."""
+"""Record of a stage, and the hashes of its files."""
 
 _checked: set[Path] = set()
 """Folders of stages whose files this process has made, or found to be whole."""
@@ -36,30 +28,20 @@ _checked: set[Path] = set()
 
 @dataclass(frozen=True)
 class Stage:
-    """A finished stage.
-
-    Parameters
-    ----------
-    name
-        What was done.
-    key
-        Key of its inputs and settings.
-    folder
-        Where its files are; never changed after the stage is finished.
-    seconds
-        What it took when it was done.
-    reused
-        Whether it was there already.
-    made
-        Where it comes from, whoever made it: command, commit, machine, date and ``cpu_seconds``.
-    """
+    """A finished stage."""
 
     name: str
+    """What was done."""
     key: str
+    """Key of its inputs and settings."""
     folder: Path
+    """Where its files are; never changed after the stage is finished."""
     seconds: float
+    """What it took when it was done."""
     reused: bool
-    made: Mapping[str, Any]
+    """Whether it was there already."""
+    origin: Mapping[str, Any]
+    """Where it was made: command, commit, machine, date and ``cpu_seconds``."""
 
 
 def stage_key(name: str, depends_on: Mapping[str, Any], version: str) -> str:
@@ -70,7 +52,7 @@ def stage_key(name: str, depends_on: Mapping[str, Any], version: str) -> str:
 class StageStore:
     """A folder of finished stages, ``NAME-KEY`` each.
 
-    A stage's folder appears under its name only when all its files are written, so what is there is whole; the hashes
+    A stage's folder appears under its name only when all its files are written, so every folder is complete; the hashes
     of its files lie in its `stage.json`.
     """
 
@@ -86,20 +68,17 @@ class StageStore:
 
         What is there is checked, once in a process: a stage whose files are not as they were written is made again.
 
-        Raises
-        ------
-        H2RecError
-            If a folder of the stage's name is there that h2rec did not write.
+        Raises `H2RecError` if a folder of the stage's name is there that h2rec did not write.
         """
         key = self.key(name, depends_on)
         folder = self.root / f"{name}-{key}"
         with locked(self.root / f".{folder.name}.lock", f"stage {name}") as alone:
             if alone:
                 sweep(folder)
-            return self._known(name, key, folder) or self._made(name, key, depends_on, folder, work)
+            return self._find(name, key, folder) or self._make(name, key, depends_on, folder, work)
 
     @staticmethod
-    def _known(name: str, key: str, folder: Path) -> Stage | None:
+    def _find(name: str, key: str, folder: Path) -> Stage | None:
         if not (folder / RECORD).exists():
             return None
         try:
@@ -108,15 +87,10 @@ class StageStore:
             logger.warning("%s: %s; it is made again", name, error.message)
             return None
         logger.info("%s: reused (%s)", name, folder.name)
-        return Stage(name, key, folder, stage["seconds"], reused=True, made=stage["made"])
+        return Stage(name, key, folder, stage["seconds"], reused=True, origin=stage["made"])
 
-    def _made(
-        self,
-        name: str,
-        key: str,
-        depends_on: Mapping[str, Any],
-        folder: Path,
-        work: Callable[[Path], None],
+    def _make(
+        self, name: str, key: str, depends_on: Mapping[str, Any], folder: Path, work: Callable[[Path], None]
     ) -> Stage:
         logger.info("%s: running", name)
         started = time.perf_counter()
@@ -126,21 +100,21 @@ class StageStore:
             with metered(cost):
                 work(fresh)
             seconds = time.perf_counter() - started
-            made = origin() | {"cpu_seconds": spent(cost)}
+            source = origin() | {"cpu_seconds": spent(cost)}
             write_record(
                 fresh,
                 {
                     "stage": name,
                     "key": key,
                     "seconds": seconds,
-                    "made": made,
+                    "made": source,
                     "depends_on": dict(depends_on),
                 },
             )
         _checked.add(folder.resolve())
         cost.unlink(missing_ok=True)
         logger.info("%s: done in %.1f s (%s)", name, seconds, folder.name)
-        return Stage(name, key, folder, seconds, reused=False, made=made)
+        return Stage(name, key, folder, seconds, reused=False, origin=source)
 
 
 def is_stage(folder: Path) -> bool:
@@ -150,9 +124,9 @@ def is_stage(folder: Path) -> bool:
 
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:
     """Write `stage.json`: the record, the hashes of all other files, and a hash of both."""
-    files = {name: told for name, told in folder_hashes(folder).items() if name != RECORD}
-    whole = {**record, "files": files}
-    write_json(folder / RECORD, whole | {"hash": content_key(whole)})
+    files = {name: digest for name, digest in folder_hashes(folder).items() if name != RECORD}
+    contents = {**record, "files": files}
+    write_json(folder / RECORD, contents | {"hash": content_key(contents)})
 
 
 def read_stage(folder: Path) -> dict[str, Any]:
@@ -160,12 +134,8 @@ def read_stage(folder: Path) -> dict[str, Any]:
 
     Files that are none of the stage's are moved beside its folder.
 
-    Raises
-    ------
-    DataError
-        If the record or a file is damaged or missing.
-    H2RecError
-        If a file that is none of the stage's can't be moved out.
+    Raises `DataError` if the record or a file is damaged or missing. Raises `H2RecError` if a file that is none of
+    the stage's can't be moved out.
     """
     record = read_json(folder / RECORD)
     if (
@@ -174,8 +144,8 @@ def read_stage(folder: Path) -> dict[str, Any]:
         or not isinstance(record.get("seconds"), int | float)
     ):
         raise DataError(f"{folder / RECORD} is damaged, or of older software")
-    files, told = record.get("files"), record.pop("hash", None)
-    if not isinstance(files, dict) or told != content_key(record):
+    files, digest = record.get("files"), record.pop("hash", None)
+    if not isinstance(files, dict) or digest != content_key(record):
         raise DataError(f"{folder / RECORD} was changed after it was written")
     if folder.resolve() not in _checked:
         _move_out(folder, files_in(folder) - {*files, RECORD})

@@ -13,14 +13,8 @@ def metrics_table(
 ) -> Table:
     """Put runs side by side: a block a slice, a row a run, a column a metric.
 
-    Parameters
-    ----------
-    runs
-        Name -> the ``test`` part of `metrics.json`.
-    protocol
-        full or sampledN: never mixed in one table.
-    metrics
-        Such as ``ndcg@10``; those that a protocol does not report are left out.
+    `runs`: name -> the ``test`` part of `metrics.json`. `protocol`: full or sampledN: never mixed in one table.
+    `metrics`: such as ``ndcg@10``; those that a protocol does not report are left out.
     """
     table = Table(title=title, title_justify="left")
     table.add_column("items")
@@ -38,13 +32,10 @@ def metrics_table(
 
 def apart(block: Mapping[str, Any]) -> str:
     """Say which cases are in no figure of a protocol; empty where all are."""
-    reasons = {
-        "repeats": "set apart as repeats",
-        "too_few_negatives": "whose users leave too few negatives",
-    }
+    reasons = {"repeats": "set apart as repeats", "too_few_negatives": "whose users leave too few negatives"}
     counts = block.get("apart", {})
-    told = [f"{counts[name]:,} {why}" for name, why in reasons.items() if counts.get(name)]
-    return f"without {' and '.join(told)}" if told else ""
+    phrases = [f"{counts[name]:,} {why}" for name, why in reasons.items() if counts.get(name)]
+    return f"without {' and '.join(phrases)}" if phrases else ""
 
 
 def _number(value: float | None) -> str:

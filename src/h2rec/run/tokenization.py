@@ -60,10 +60,10 @@ class Tokenization(Preparation):
         checkpoint = self.out / "checkpoints" / f"semantic_ids-{key}.safetensors"
 
         def work(folder: Path) -> None:
-            found = tokenize(vectors, item_ids, settings, seed=TOKENIZER_SEED, checkpoint=checkpoint)
+            tokenized = tokenize(vectors, item_ids, settings, seed=TOKENIZER_SEED, checkpoint=checkpoint)
             if settings.file is not None:
                 refuse_replaced(settings.file, depends["file"], "semantic_ids.quantizer")
-            write_tokenized(folder, found, item_ids)
+            write_tokenized(folder, tokenized, item_ids)
 
         try:
             stage = self.stage("semantic_ids", depends, work)
@@ -103,18 +103,18 @@ class Tokenization(Preparation):
     @cached_property
     def audit_stage(self) -> Stage:
         """The audit of the semantic IDs, as figures and as a page."""
-        made = self.semantic_id_stage
-        assert made is not None
+        stage = self.semantic_id_stage
+        assert stage is not None
         fields = self.text_fields
         embeddings = self.embeddings
 
         def work(folder: Path) -> None:
             vectors = None if embeddings is None else embeddings.vectors
             write_audit(
-                folder, made.folder, self.dataset.items, item_texts(self.dataset.items, fields), vectors
+                folder, stage.folder, self.dataset.items, item_texts(self.dataset.items, fields), vectors
             )
 
-        return self.stage("audit", {"semantic_ids": made.key, "fields": fields}, work)
+        return self.stage("audit", {"semantic_ids": stage.key, "fields": fields}, work)
 
     @cached_property
     def semantic_ids(self) -> SemanticIds | None:

@@ -15,7 +15,7 @@ from h2rec.files import write_text
 CodeArray = npt.NDArray[np.int32]
 
 LARGEST_CODEBOOK = 1 << 20
-"""Codes of a level in a file, at most: a table of vectors is made for them."""
+"""Most codes of a level in a file: each needs a vector."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +51,7 @@ class SemanticIds:
         return len(self.codebook_sizes)
 
     def with_sizes(self, codebook_sizes: Sequence[int]) -> Self:
-        """Return the same codes with other codebook sizes, such as those of the quantizer that made them.
+        """Return the same codes with other codebook sizes.
 
         Raises `SemanticIdError` if a code does not fit.
         """
@@ -100,8 +100,8 @@ class SemanticIds:
             raise SemanticIdError(f"{source}: {len(missing)} items have no codes, the first: {shown}")
         levels = None
         for item, row in codes_by_item.items():
-            whole = isinstance(row, Sequence) and all(type(code) is int for code in row)
-            if not whole or len(row) == 0 or (levels is not None and len(row) != levels):
+            is_integers = isinstance(row, Sequence) and all(type(code) is int for code in row)
+            if not is_integers or len(row) == 0 or (levels is not None and len(row) != levels):
                 expected = "a non-empty list of integers" if levels is None else f"{levels} integers"
                 raise SemanticIdError(f"{source}: item '{item}': expected {expected}, found {row!r}")
             levels = len(row)

@@ -1,4 +1,4 @@
-"""Items that share all their codes: keep them so, tell them apart by a suffix, or move them."""
+"""Items that share all their codes: keep them, add a suffix, or move them to free codes."""
 
 from collections.abc import Iterator
 
@@ -17,7 +17,7 @@ Taken = set[tuple[int, ...]]
 
 def resolve(
     semantic_ids: SemanticIds,
-    how: Collisions,
+    treatment: Collisions,
     quantizer: Quantizer | None = None,
     embeddings: Embeddings | None = None,
 ) -> SemanticIds:
@@ -27,8 +27,8 @@ def resolve(
     ----------
     semantic_ids
         Codes of `N` items.
-    how
-        ``keep`` changes nothing (H2Rec's hash IDs tell such items apart). ``suffix`` adds a level that counts
+    treatment
+        ``keep`` changes nothing (H2Rec's hash IDs separate such items). ``suffix`` adds a level that counts
         the items of a tuple from 0. ``reassign`` leaves a tuple to the item nearest to its reconstruction
         and moves the others to their nearest free tuple.
     quantizer, embeddings
@@ -36,9 +36,9 @@ def resolve(
 
     Raises `SemanticIdError` if ``reassign`` lacks a quantizer or embeddings, or there are fewer tuples than items.
     """
-    if how == "suffix":
+    if treatment == "suffix":
         return add_suffix(semantic_ids)
-    if how == "reassign":
+    if treatment == "reassign":
         if quantizer is None or embeddings is None:
             raise SemanticIdError(
                 "collisions: reassign needs the quantizer and the embeddings, codes from a file have neither",
@@ -70,23 +70,14 @@ def rank_in_group(group: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 def nearest_free(
     quantizer: Quantizer, embedding: Embeddings, codes: CodeArray, taken: Taken
 ) -> tuple[int, ...] | None:
-    """Free tuple whose reconstruction is nearest to an embedding, with as long a prefix kept as can be.
+    """Free tuple whose reconstruction is nearest to an embedding, among those with the longest common prefix.
 
-    Parameters
-    ----------
-    embedding
-        `[m]`.
-    codes
-        The tuple that the quantizer gave it, `[L]`.
-    taken
-        Tuples that are not free.
+    `codes` `[L]` is the tuple that the quantizer gave the embedding `[m]`; tuples in `taken` are not free.
 
-    Returns
-    -------
-    The tuple, or None when every one is taken.
+    Returns None when every tuple is taken.
     """
-    for kept in range(len(codes) - 1, -1, -1):
-        for candidate in _nearest_first(quantizer, embedding, tuple(map(int, codes[:kept])), taken):
+    for length in range(len(codes) - 1, -1, -1):
+        for candidate in _nearest_first(quantizer, embedding, tuple(map(int, codes[:length])), taken):
             if candidate not in taken:
                 return candidate
     return None
@@ -96,11 +87,8 @@ def _nearest_first(
     quantizer: Quantizer, embedding: Embeddings, prefix: tuple[int, ...], taken: Taken
 ) -> Iterator[tuple[int, ...]]:
     """Tuples below a prefix: branches in order of their distance, each walked to its end before the next."""
-    level = len(prefix)
-    size = quantizer.codebook_sizes[level]
-    branches = np.empty((size, level + 1), dtype=np.int32)
-    branches[:, :level] = prefix
-    branches[:, level] = np.arange(size)
+    size = quantizer.codebook_sizes[len(prefix)]
+    branches = np.array([(*prefix, code) for code in range(size)], dtype=np.int32)
     errors = np.square(quantizer.decode(branches) - embedding).sum(axis=1)
     for row in np.argsort(errors, kind="stable").tolist():
         branch = (*prefix, row)

@@ -1,4 +1,4 @@
-"""Checks of embeddings before anything is learned from them, and passes over them in chunks."""
+"""Checks of embeddings, and passes over them in chunks."""
 
 from collections.abc import Iterator, Sequence
 
@@ -24,16 +24,9 @@ def chunks(embeddings: Embeddings) -> Iterator[Embeddings]:
 def check_embeddings(
     embeddings: Embeddings, dimension: int | None = None, item_ids: Sequence[str] | None = None
 ) -> None:
-    """Refuse what no quantizer can work with.
+    """Refuse embeddings that no quantizer can use.
 
-    Parameters
-    ----------
-    embeddings
-        `[n, m]`.
-    dimension
-        The `m` that a fitted quantizer expects.
-    item_ids
-        Names of the rows, for the message.
+    `dimension` is that of a fitted quantizer; `item_ids` name the rows in the message.
 
     Raises `SemanticIdError` for another shape, or a row that holds NaN or infinity.
     """
@@ -70,7 +63,7 @@ def distinct_embeddings(embeddings: Embeddings, enough: int) -> int:
 def check_enough_items(embeddings: Embeddings, codebook_size: int) -> None:
     """Refuse catalogues with fewer distinct embeddings than codes: some codes could never be used.
 
-    Raises `SemanticIdError` telling how many distinct embeddings there are.
+    Raises `SemanticIdError` with the number of distinct embeddings.
     """
     distinct = distinct_embeddings(embeddings, codebook_size)
     if distinct < codebook_size:
@@ -90,7 +83,7 @@ def sample_rows(embeddings: Embeddings, limit: int, seed: int) -> Embeddings:
 
 
 def variance(embeddings: Embeddings) -> float:
-    """Mean squared distance of the rows to their mean: what a quantizer with a single code leaves over."""
+    """Mean squared distance of the rows to their mean: the error of a quantizer with a single code."""
     total = np.zeros(embeddings.shape[1])
     squares = 0.0
     for chunk in chunks(embeddings):

@@ -15,9 +15,8 @@ TOKEN = re.compile(r"<([a-z]+)_([0-9]{1,9})>")
 def read_codes(path: Path, item_ids: Sequence[str] | None = None) -> SemanticIds:
     """Read a file of codes: tokens (``*.index.json``) or integers (``semantic_ids.json``).
 
-    `path`: the file.
-    `item_ids`: items wanted, in order; the file's own order when None. Further items in the file count for the
-    codebook sizes alone: the wanted ones may not use every code.
+    `item_ids`: the items to return, in order; None takes all in the file's order. Codebook sizes come from all items of
+    the file.
 
     Raises `SemanticIdError` for an item without codes or with two, a malformed token, a level out of order, or tuples
     of different length; item and level are named; `DataError` if the file is missing or not JSON.

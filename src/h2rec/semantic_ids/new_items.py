@@ -24,13 +24,10 @@ class NewItems:
 
 
 def outlyingness(quantizer: Quantizer, embeddings: Embeddings) -> Floats:
-    """Share of the fitted catalogue that the codebooks describe better than embeddings `[n, m]`, float64 `[n]`.
-
-    From 0 to 1; 1 is worse than all.
-    """
+    """Share of the fitted catalogue that the codebooks describe better than each embedding, float64 `[n]`."""
     known = np.array(quantizer.error_quantiles)
     errors = quantizer.squared_errors(embeddings).astype(np.float64)
-    # Identical errors (an exactly described catalogue) give a flat stretch; interp needs a rising one.
+    # interp needs rising points; identical errors (an exactly described catalogue) give flat ones.
     rising, first = np.unique(known, return_index=True)
     shares: Floats = np.interp(errors, rising, np.linspace(0, 1, len(known))[first])
     return np.where(errors > known[-1], 1.0, shares)
@@ -42,8 +39,8 @@ def encode_new(
     """Codes of new items `[n, m]` that fit beside those of the catalogue, whose codes do not change.
 
     `existing`: the catalogue's codes, as `tokenize` returned them.
-    `collisions`: as the catalogue was tokenized. ``suffix``: the first suffix free below the item's codes, or the last
-    one where all are taken (the table of suffixes can't grow without training). ``reassign``: the nearest free tuple.
+    `collisions`: as the catalogue was tokenized. ``suffix`` takes the first free suffix of the codes, or the last one
+    where all are taken (suffixes can't grow without training); ``reassign`` the nearest free tuple.
 
     Raises `SemanticIdError` if the existing codes were made otherwise than by this quantizer and treatment, or no
     tuple is free.
@@ -61,16 +58,16 @@ def encode_new(
     taken = set(map(tuple, existing.codes.tolist()))
     rows = []
     for embedding, row in zip(embeddings, codes, strict=True):
-        placed: tuple[int, ...] | None = tuple(row.tolist())
+        chosen: tuple[int, ...] | None = tuple(row.tolist())
         if suffixed:
-            suffixed_rows = [(*row.tolist(), suffix) for suffix in range(existing.codebook_sizes[-1])]
-            placed = next((tried for tried in suffixed_rows if tried not in taken), suffixed_rows[-1])
-        elif placed in taken:
-            placed = nearest_free(quantizer, embedding, row, taken)
-        if placed is None:
+            candidates = [(*row.tolist(), suffix) for suffix in range(existing.codebook_sizes[-1])]
+            chosen = next((c for c in candidates if c not in taken), candidates[-1])
+        elif chosen in taken:
+            chosen = nearest_free(quantizer, embedding, row, taken)
+        if chosen is None:
             raise SemanticIdError(
                 "no tuple of codes is free for a new item", "use collisions: keep or suffix"
             )
-        taken.add(placed)
-        rows.append(placed)
+        taken.add(chosen)
+        rows.append(chosen)
     return NewItems(np.array(rows, dtype=np.int32).reshape(len(rows), -1), shares)

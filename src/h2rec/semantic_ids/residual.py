@@ -1,4 +1,4 @@
-"""Residual arithmetic: a point as a sum of codes, one level after the other. No learning, no files.
+"""Residual arithmetic: a point as a sum of codes, level by level.
 
 Source: residual quantization as in RQ-VAE (Lee et al. 2022) and TIGER (Rajput et al. 2023), section 3.1.
 """
@@ -14,15 +14,14 @@ Codebooks = Sequence[Tensor] | Tensor
 
 def nearest_codes(points: Tensor, codebook: Tensor) -> Tensor:
     """Index of the nearest code of each point `[n, d]` in a codebook `[K, d]`, int64 `[n]`; the lower wins a tie."""
-    # The point's own length is the same for every code, so it can't change which one is nearest.
+    # Without the point's own length, which is the same for every code.
     return torch.addmm(codebook.square().sum(dim=1), points, codebook.T, alpha=-2).argmin(dim=1)
 
 
 def residual_codes(points: Tensor, codebooks: Codebooks) -> Tensor:
-    """Codes of points `[n, d]`, int64 `[n, L]`: each level quantizes what the levels before it left over.
+    """Codes of points `[n, d]`, int64 `[n, L]`: each level quantizes the residual of the levels before.
 
-    Level `l` reads the codebooks up to `l` and no later one, so a prefix of codes never depends on
-    how fine the quantizer is.
+    A level reads no later codebook, so a prefix of codes does not depend on the number of levels.
     """
     residual = points
     codes = []

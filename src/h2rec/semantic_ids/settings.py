@@ -26,7 +26,7 @@ class SemanticIdSettings(Settings):
 
     @property
     def file(self) -> Path | None:
-        """The file that the codes come from, so that no embeddings are needed; None where they are made."""
+        """The file that the codes come from; None where a quantizer makes them."""
         return Path(self.quantizer.name) if self.quantizer.is_file else None
 
     def resolved(self, base: Path) -> Self:

@@ -1,4 +1,4 @@
-"""Quantizers and half-done fits on disk: safetensors for numbers, JSON for the rest, nothing executable."""
+"""Quantizers and unfinished fits on disk: safetensors for numbers, JSON for the rest, nothing executable."""
 
 import logging
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ _LARGEST_DESCRIPTION = 1 << 20
 
 
 class Description(Settings):
-    """What `quantizer.json` says of a quantizer, besides its format."""
+    """Content of `quantizer.json`, without its format."""
 
     quantizer: NamedQuantizer
     """Its name and settings."""
@@ -54,17 +54,17 @@ def save_parts(folder: Path, description: Mapping[str, Any], tensors: Mapping[st
 
 
 def load_parts(folder: Path) -> tuple[Description, dict[str, Tensor]]:
-    """Read what `save_parts` wrote. Sizes are claims until the tensors are held against them (`check_shapes`).
+    """Read what `save_parts` wrote. `check_shapes` checks the sizes that it claims.
 
     Raises `SemanticIdError` if it is of another format, damaged, or holds numbers that are none; `DataError` if the
     description is missing or not JSON.
     """
     path = folder / DESCRIPTION
     values = read_strict_json(path, _LARGEST_DESCRIPTION)
-    if not isinstance(values, dict) or (found := values.pop("format", None)) is None:
+    if not isinstance(values, dict) or (format_number := values.pop("format", None)) is None:
         raise SemanticIdError(f"{path}: not the description of a quantizer")
-    if found != FORMAT:
-        raise SemanticIdError(f"{path}: format {str(found)[:40]}, this version reads {FORMAT}")
+    if format_number != FORMAT:
+        raise SemanticIdError(f"{path}: format {str(format_number)[:40]}, this version reads {FORMAT}")
     try:
         return Description.parse(values, source=str(path)), read_finite_tensors(folder / NUMBERS)
     except ConfigError as error:
@@ -74,27 +74,28 @@ def load_parts(folder: Path) -> tuple[Description, dict[str, Tensor]]:
 
 
 def check_shapes(tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int | None, ...]]) -> None:
-    """Check that tensors of some names are there, in float32 and in these shapes; None stands for any length but 0.
+    """Check that float32 tensors with these names and shapes are there; None stands for any length but 0.
 
     Raises `SemanticIdError` naming the first that is not.
     """
     for name, shape in shapes.items():
         if name not in tensors:
             raise SemanticIdError(f"{NUMBERS}: '{name}' is missing")
-        found = tuple(tensors[name].shape)
-        fits = len(found) == len(shape) and all(
-            have == want if want is not None else have > 0 for want, have in zip(shape, found, strict=True)
+        actual = tuple(tensors[name].shape)
+        fits = len(actual) == len(shape) and all(
+            length > 0 if claim is None else length == claim
+            for length, claim in zip(actual, shape, strict=True)
         )
         if not fits or tensors[name].dtype != torch.float32:
-            claimed = ", ".join("any" if want is None else str(want) for want in shape)
+            claimed = ", ".join("any" if claim is None else str(claim) for claim in shape)
             raise SemanticIdError(
-                f"{NUMBERS}: '{name}' has shape {list(found)} of {tensors[name].dtype}, the quantizer claims "
+                f"{NUMBERS}: '{name}' has shape {list(actual)} of {tensors[name].dtype}, the quantizer claims "
                 f"[{claimed}] of float32"
             )
 
 
 def fit_key(settings: Mapping[str, Any], embeddings: Embeddings, seed: int) -> str:
-    """Return a key that tells one fit from another: settings, data and seed."""
+    """Return a key of settings, data and seed that identifies a fit."""
     return content_key({**settings, "seed": seed, "embeddings": array_hash(embeddings)})
 
 
@@ -105,7 +106,7 @@ class Checkpoint:
     path: Path | None
     """The file."""
     key: str
-    """What tells the fit from any other."""
+    """Identifies the fit."""
 
     def save(self, step: int, tensors: Mapping[str, Tensor]) -> None:
         """Write the state after `step` steps, in one piece or not at all."""
@@ -114,7 +115,7 @@ class Checkpoint:
             _save_tensors(self.path, tensors, metadata | {"hash": _hash_of(metadata, tensors)})
 
     def load(self) -> tuple[int, dict[str, Tensor]] | None:
-        """Read what `save` wrote for the same fit, or None where there is none, or a damaged one."""
+        """Read what `save` wrote for the same fit; None if there is nothing, or it is damaged."""
         if self.path is None or not self.path.exists():
             return None
         try:
@@ -136,6 +137,6 @@ def _hash_of(metadata: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
 
 
 def _save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
-    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:
-        save_file(whole, temporary, metadata=metadata)
+        save_file(contiguous, temporary, metadata=metadata)

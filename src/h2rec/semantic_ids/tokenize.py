@@ -21,7 +21,7 @@ class Tokenized:
     semantic_ids: SemanticIds
     """Codes of every item, in the order of the items."""
     quantizer: Quantizer | None
-    """What made them, to encode new items; None where the codes came from a file."""
+    """The quantizer, which encodes new items; None where the codes came from a file."""
 
 
 def tokenize(
@@ -40,10 +40,6 @@ def tokenize(
         Text embeddings `[N, m]`; may be None when the settings name a file of codes.
     item_ids
         Ids of the `N` items, in the order of the embeddings.
-    settings
-        How.
-    seed
-        The same seed gives the same codes.
     checkpoint
         File that a killed fit continues from. The caller deletes it once the result is stored.
 

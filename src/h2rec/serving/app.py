@@ -1,6 +1,6 @@
 """The application: routes, errors, the gate in front and the explorer's files."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -39,22 +39,21 @@ def create_app(service: Service) -> FastAPI:
     )
     app.state.service = service
     app.include_router(router)
-    app.add_exception_handler(H2RecError, _mistake)
-    app.add_exception_handler(BundleError, _bundle_fault)
-    app.add_exception_handler(StorageError, _not_stored)
+    app.add_exception_handler(H2RecError, _error_answer(422))
+    app.add_exception_handler(BundleError, _error_answer(409))  # on disk; what was served before still is
+    app.add_exception_handler(
+        StorageError, _error_answer(507)
+    )  # the server's own trouble; nothing was changed
     app.add_exception_handler(OverloadedError, _overloaded)
     app.add_exception_handler(RequestValidationError, _not_understood)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_middleware(
-        Gate,
-        settings=service.settings,
-        metrics=service.metrics,
-        overloaded=service.batcher.overloaded,
+        Gate, settings=service.settings, metrics=service.metrics, overloaded=service.batcher.overloaded
     )
     app.mount("/explorer", StaticFiles(directory=EXPLORER), name="explorer")
     app.add_api_route("/", _explorer, include_in_schema=False)
     if service.settings.token is not None:
-        _tell_of_token(app)
+        _declare_token(app)
     return app
 
 
@@ -62,21 +61,12 @@ async def _explorer() -> FileResponse:
     return FileResponse(EXPLORER / "index.html")
 
 
-def _mistake(_: Request, error: Exception) -> Response:
-    assert isinstance(error, H2RecError)
-    return plain({"error": error.message} | ({"hint": error.hint} if error.hint else {}), 422)
+def _error_answer(status: int) -> Callable[[Request, Exception], Response]:
+    def answer(_: Request, error: Exception) -> Response:
+        assert isinstance(error, H2RecError)
+        return plain({"error": error.message} | ({"hint": error.hint} if error.hint else {}), status)
 
-
-def _bundle_fault(_: Request, error: Exception) -> Response:
-    """Tell that the bundle on disk can't be used; what was served before still is."""
-    assert isinstance(error, H2RecError)
-    return plain({"error": error.message} | ({"hint": error.hint} if error.hint else {}), 409)
-
-
-def _not_stored(_: Request, error: Exception) -> Response:
-    """Tell that the server can't write, which is its own trouble; nothing was changed."""
-    assert isinstance(error, H2RecError)
-    return plain({"error": error.message} | ({"hint": error.hint} if error.hint else {}), 507)
+    return answer
 
 
 def _overloaded(request: Request, _: Exception) -> Response:
@@ -89,9 +79,9 @@ def _overloaded(request: Request, _: Exception) -> Response:
 def _not_understood(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     # The values themselves are not repeated: they may be long, or no valid text.
-    found = [f"{'.'.join(map(str, entry['loc']))}: {entry['msg']}" for entry in error.errors()[:5]]
+    messages = [f"{'.'.join(map(str, entry['loc']))}: {entry['msg']}" for entry in error.errors()[:5]]
     status = 400 if any(entry["type"] == "json_invalid" for entry in error.errors()) else 422
-    return plain({"error": "; ".join(found)}, status)
+    return plain({"error": "; ".join(messages)}, status)
 
 
 def _http_error(_: Request, error: Exception) -> Response:
@@ -101,12 +91,12 @@ def _http_error(_: Request, error: Exception) -> Response:
     return answer
 
 
-def _tell_of_token(app: FastAPI) -> None:
+def _declare_token(app: FastAPI) -> None:
     """Say in the OpenAPI document that a bearer token is needed."""
-    made = app.openapi
+    make_document = app.openapi
 
     def with_token() -> dict[str, Any]:
-        document = made()
+        document = make_document()
         schemes = document.setdefault("components", {}).setdefault("securitySchemes", {})
         schemes["bearer"] = {"type": "http", "scheme": "bearer"}
         document["security"] = [{"bearer": []}]

@@ -1,4 +1,4 @@
-"""Questions that arrive together are answered together, and overload is told early."""
+"""Questions that arrive together are answered together; overload is refused early."""
 
 import asyncio
 import time
@@ -29,7 +29,7 @@ class _Request:
     answered: list[Recommendation] = field(default_factory=list)
 
     def next_price(self, most: float) -> float:
-        """Price of what would be answered of it next."""
+        """Price of the piece that is answered next."""
         return sum(self.prices[len(self.answered) : len(self.answered) + self.next_count(most)])
 
     def next_count(self, most: float) -> int:
@@ -92,12 +92,8 @@ class MicroBatcher:
     async def ask(self, queries: list[Query]) -> list[Recommendation]:
         """Answer the questions of one request.
 
-        Raises
-        ------
-        OverloadedError
-            At once, if they would have to wait too long.
-        H2RecError
-            What answering them raised; other requests of the batch are not touched by it.
+        Raises `OverloadedError` at once, if they would have to wait too long. Raises `H2RecError` what answering
+        them raised; other requests of the batch are not touched by it.
         """
         count = len(queries)
         many = count if count > 1 else 0

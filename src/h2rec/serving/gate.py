@@ -39,13 +39,8 @@ class _GoneError(Exception):
 class Gate:
     """Middleware that reads the body whole, within bounds, before anything looks at it.
 
-    Parameters
-    ----------
-    app
-        What stands behind it.
-    overloaded
-        Whether a question would be refused now. Asked before anything is parsed: a refusal has to be cheap,
-        or refusing takes the time that answers need.
+    `app`: what stands behind it. `overloaded`: whether a question would be refused now. Asked before anything is
+    parsed: a refusal has to be cheap, or refusing takes the time that answers need.
     """
 
     def __init__(
@@ -122,7 +117,9 @@ class Gate:
             hosts = [value.decode("latin-1") for key, value in scope["headers"] if key == b"host"] or [""]
             if not all(is_own_name(host, self._names) for host in hosts):
                 return 403, "this server has no such name (--allow-host adds one)"
-        elif not self._is_open(scope["path"]) and not _carries(scope, token):
+        elif not (scope["path"] in OPEN_PATHS or scope["path"].startswith(OPEN_FOLDER)) and not _carries(
+            scope, token
+        ):
             return 401, "a bearer token is needed"
         if is_foreign(scope["headers"], scope["method"], self.settings.allowed_hosts):
             return (
@@ -131,31 +128,28 @@ class Gate:
             )
         return None
 
-    def _is_open(self, path: str) -> bool:
-        return path in OPEN_PATHS or path.startswith(OPEN_FOLDER)
-
     async def _body(self, scope: Scope, receive: Receive) -> bytes | None:
         """Read the whole body; None where it is too large."""
         declared = _header(scope, b"content-length")
         if declared.isdigit() and int(declared) > self.settings.max_body:
             return None
-        parts, size = [], 0
+        chunks, size = [], 0
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise _GoneError
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
+            chunks.append(message.get("body", b""))
+            size += len(chunks[-1])
             if size > self.settings.max_body:
                 return None
             if not message.get("more_body", False):
                 break
-        return b"".join(parts)
+        return b"".join(chunks)
 
 
 def _header(scope: Scope, name: bytes) -> bytes:
-    found: bytes = next((value for key, value in scope["headers"] if key == name), b"")
-    return found
+    first: bytes = next((value for key, value in scope["headers"] if key == name), b"")
+    return first
 
 
 def _carries(scope: Scope, token: str) -> bool:

@@ -20,12 +20,8 @@ def is_own_name(host: str, names: Sequence[str]) -> bool:
 
     A page can give its own name any address (DNS rebinding); it can't make itself an address or `localhost`.
 
-    Parameters
-    ----------
-    host
-        The header's value, with a port or without.
-    names
-        Names that the server goes by beside these, in lower case; ``*`` for all.
+    `host`: the header's value, with a port or without. `names`: names that the server goes by beside these, in
+    lower case; ``*`` for all.
     """
     if "*" in names:
         return True
@@ -44,12 +40,8 @@ def is_foreign(headers: Sequence[tuple[bytes, bytes]], method: str, names: Seque
 
     Following a link to here is not asking.
 
-    Parameters
-    ----------
-    headers, method
-        Of the request.
-    names
-        Hosts whose pages come through a proxy, which may ask under another name.
+    `headers`, `method`: of the request. `names`: hosts whose pages come through a proxy, which may ask under
+    another name.
     """
     given = dict(headers)
     site, mode = given.get(b"sec-fetch-site"), given.get(b"sec-fetch-mode")

@@ -13,7 +13,9 @@ def price(query: Query) -> float:
     The constants are those of a catalogue of 20,000 items.
     """
     filter_, history = query.filter, len(query.history)
-    values = len(filter_.allow or ()) + len(filter_.deny) + sum(len(found) for _, found in filter_.where)
+    values = (
+        len(filter_.allow or ()) + len(filter_.deny) + sum(len(accepted) for _, accepted in filter_.where)
+    )
     searched = 1 + filter_.restricts + values / 3000 + max(0, history - _PLAIN_HISTORY) / 1000
     listed = max(0, query.k - _PLAIN_K) / 250
     explained = query.k * (1 / 30 + history / 6000) if query.explain else 0.0

@@ -9,8 +9,9 @@ import polars as pl
 from fastapi import APIRouter, Query, Request, Response
 
 from h2rec.errors import DataError
-from h2rec.retrieval.answers import as_json, item_as_json
+from h2rec.retrieval.answers import Recommendation, as_json, item_as_json
 from h2rec.retrieval.catalogue import Catalogue
+from h2rec.retrieval.growth import Growth
 from h2rec.serving import schemas
 from h2rec.serving.service import Service
 from h2rec.serving.settings import ServeSettings
@@ -28,10 +29,10 @@ def service_of(request: Request) -> Service:
 
 def plain(values: Any, status: int = 200) -> Response:
     """Answer with JSON in ASCII: an id that is no valid text is echoed and not choked on."""
-    return Response(_text(values), status, media_type="application/json")
+    return Response(json.dumps(values, allow_nan=False), status, media_type="application/json")
 
 
-@router.post("/recommend", response_model=schemas.RecommendAnswer, summary="Recommend items for a history")
+@router.post("/recommend", response_model=Recommendation, summary="Recommend items for a history")
 async def recommend(body: schemas.RecommendBody, request: Request) -> Response:
     """Items to follow a history, nothing of the history among them."""
     service = service_of(request)
@@ -51,7 +52,9 @@ async def recommend_batch(body: schemas.BatchBody, request: Request) -> Response
         _check(query, service.settings)
     answers = await service.batcher.ask([query.query() for query in body.queries])
     # Much to write: beside the loop, and one by one, as the writer holds the interpreter until it is done.
-    text = await asyncio.to_thread(lambda: ", ".join(_text(as_json(answer)) for answer in answers))
+    text = await asyncio.to_thread(
+        lambda: ", ".join(json.dumps(as_json(answer), allow_nan=False) for answer in answers)
+    )
     return Response(f'{{"answers": [{text}]}}', media_type="application/json")
 
 
@@ -80,7 +83,7 @@ def find_items(
     return plain({"items": _listed(catalogue, items)})
 
 
-@router.post("/items", response_model=schemas.GrowthAnswer, summary="Add items without retraining")
+@router.post("/items", response_model=Growth, summary="Add items without retraining")
 async def add_items(body: schemas.ItemsBody, request: Request) -> Response:
     """Place new items by their text and serve them; they survive a restart."""
     service = service_of(request)
@@ -144,19 +147,15 @@ def metrics(request: Request) -> Response:
     return Response(service_of(request).metrics.text(), media_type="text/plain; version=0.0.4")
 
 
-def _text(values: Any) -> str:
-    return json.dumps(values, allow_nan=False)
-
-
 def _check(body: schemas.RecommendBody, settings: ServeSettings) -> None:
     _at_most("history", len(body.history), settings.max_history)
     _at_most("k", body.k, settings.max_k)
     _at_most("filter", body.filter.size(), settings.max_filter)
 
 
-def _at_most(name: str, found: int, most: int) -> None:
-    if found > most:
-        raise DataError(f"{name}: {found} is more than {most}")
+def _at_most(name: str, count: int, most: int) -> None:
+    if count > most:
+        raise DataError(f"{name}: {count} is more than {most}")
 
 
 def _listed(catalogue: Catalogue, items: list[int]) -> list[dict[str, Any]]:

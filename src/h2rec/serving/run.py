@@ -38,13 +38,7 @@ class _Server(uvicorn.Server):
 
 
 def serve(folder: Path, settings: ServeSettings) -> None:
-    """Serve a bundle on a port until SIGTERM or SIGINT.
-
-    Raises
-    ------
-    BundleError
-        If the bundle can't be loaded.
-    """
+    """Serve a bundle on a port until SIGTERM or SIGINT. Raises `BundleError` if the bundle can't be loaded."""
     set_threads(settings.threads)
     service = Service(folder, settings)
     # Requests and answers share the interpreter: neither waits for the other longer than this.

@@ -1,15 +1,16 @@
-"""Bodies of requests and answers, as the OpenAPI document tells them."""
+"""Bodies of requests and answers, as in the OpenAPI document."""
 
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
-from h2rec.retrieval.answers import Query
+from h2rec.retrieval.answers import Query, Recommendation, RecommendedItem
+from h2rec.retrieval.catalogue import Branch
 from h2rec.retrieval.filters import ItemFilter
 
 
 def _whole_as_text(value: Any) -> Any:
-    """Take whole numbers as the texts that the catalogue has; anything else is judged as it is."""
+    """Turn whole numbers into texts, as the catalogue has them; leave anything else alone."""
     return str(value) if type(value) is int else value
 
 
@@ -31,7 +32,7 @@ def _few_fields(value: Any) -> Any:
     return value
 
 
-# Of what is wrong the first is told: a list of a megabyte's mistakes takes minutes and a gigabyte to make.
+# Only the first mistake is reported: all mistakes of a megabyte take minutes and a gigabyte to list.
 FewFields = BeforeValidator(_few_fields)
 ItemIds = Annotated[list[ItemId], Field(fail_fast=True)]
 
@@ -69,8 +70,6 @@ class RecommendBody(_Body):
     """One question."""
 
     model_config = ConfigDict(
-        extra="forbid",
-        use_attribute_docstrings=True,
         json_schema_extra={
             "examples": [
                 {"history": ["i3", "i17"], "k": 5},
@@ -119,8 +118,6 @@ class ItemsBody(_Body):
     """Items to add."""
 
     model_config = ConfigDict(
-        extra="forbid",
-        use_attribute_docstrings=True,
         json_schema_extra={
             "examples": [{"items": [{"item_id": "new1", "fields": {"title": "Gentle shampoo"}}]}]
         },
@@ -137,50 +134,16 @@ class ErrorAnswer(BaseModel):
     hint: str | None = None
 
 
-class SharedAnswer(BaseModel):
-    """An item of the history with leading codes in common."""
-
-    item_id: str
-    levels: int
-
-
-class ExplanationAnswer(BaseModel):
-    """Why an item was recommended."""
-
-    branches: dict[str, float]
-    shared: list[SharedAnswer]
-
-
-class ItemAnswer(BaseModel):
-    """A recommended item."""
-
-    item_id: str
-    score: float
-    head: bool
-    fields: dict[str, str | None]
-    codes: list[int] | None = None
-    explanation: ExplanationAnswer | None = None
-
-
-class RecommendAnswer(BaseModel):
-    """An answer, best item first."""
-
-    items: list[ItemAnswer]
-    unknown: list[str]
-    from_popularity: bool
-    alpha: list[float] | None = None
-
-
 class BatchAnswer(BaseModel):
     """Answers, in the order of the questions."""
 
-    answers: list[RecommendAnswer]
+    answers: list[Recommendation]
 
 
 class SimilarAnswer(BaseModel):
     """Items like an item, most similar first."""
 
-    items: list[ItemAnswer]
+    items: list[RecommendedItem]
 
 
 class ListedItem(BaseModel):
@@ -200,39 +163,13 @@ class ItemsAnswer(BaseModel):
     items: list[ListedItem]
 
 
-class BranchAnswer(BaseModel):
-    """One code below a prefix."""
-
-    code: int
-    items: int
-    head: int
-    examples: list[str]
-
-
 class TreeAnswer(BaseModel):
     """What lies below a prefix of codes."""
 
     prefix: list[int]
     levels: int
-    branches: list[BranchAnswer]
+    branches: list[Branch]
     items: list[ListedItem]
-
-
-class AddedAnswer(BaseModel):
-    """A new item and where it was placed."""
-
-    item_id: str
-    codes: list[int]
-    shared_levels: int
-    outlyingness: float
-
-
-class GrowthAnswer(BaseModel):
-    """What adding items did; it is on disk."""
-
-    added: list[AddedAnswer]
-    existing: list[str]
-    without_text: list[str]
 
 
 class StateAnswer(BaseModel):

@@ -53,10 +53,8 @@ class Service:
     async def reload(self) -> None:
         """Read the bundle again and let it take over; where that fails, the present one goes on serving.
 
-        Raises
-        ------
-        BundleError
-            If it can't be loaded, or another change is being made: a crowd of reloads would follow one another.
+        Raises `BundleError` if it can't be loaded, or another change is being made: a crowd of reloads would follow
+        one another.
         """
         if self._changes.locked():
             raise BundleError("the bundle is just being changed", "ask again when that is done")
@@ -71,10 +69,7 @@ class Service:
     async def add(self, items: pl.DataFrame) -> Growth:
         """Add items durably and serve them; when this returns they are on disk.
 
-        Raises
-        ------
-        DataError, BundleError
-            If nothing can be added; what is served does not change.
+        Raises `DataError` or `BundleError` if nothing can be added; what is served does not change.
         """
         async with self._changes:
             growth = await asyncio.to_thread(self.store.add, self.recommender.bundle, items)

@@ -30,13 +30,10 @@ class BundleStore:
     ``BUNDLE.generations/N``, which appears at once or not at all; the newest is what is served, also after
     a restart. Generations remember which bundle they grew from: after a new training they are passed over.
 
-    Several servers may share a bundle. Each addition goes on top of the newest generation, whoever made it, under a
+    Several servers may share a bundle. Each addition goes on top of the newest generation of any server, under a
     lock that the system drops with the process; without such locks (Windows) a bundle has one server that adds.
 
-    Parameters
-    ----------
-    folder
-        The bundle.
+    `folder`: the bundle.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -67,18 +64,14 @@ class BundleStore:
     def add(self, bundle: Bundle, items: pl.DataFrame) -> Growth:
         """Write a new generation with more items; see `add_items` for what else is raised.
 
+        Raises `BundleError` if the bundle's folder holds another training by now: what grows from the old one would
+        hide it. Raises `StorageError` if the generation can't be written; nothing is left of it then.
+
         Parameters
         ----------
         bundle
             What is served, as `load` gave it. Where another server has added items since, they go on top of what that
             one wrote.
-
-        Raises
-        ------
-        BundleError
-            If the bundle's folder holds another training by now: what grows from the old one would hide it.
-        StorageError
-            If the generation can't be written; nothing is left of it then.
         """
         with self._locked(writing=True):
             if self._origin() != self._origins.get(bundle):
@@ -95,7 +88,7 @@ class BundleStore:
             return growth
 
     def _newest(self) -> Bundle:
-        """Load the newest of what was added to the bundle; a damaged one is told, and the one before it taken."""
+        """Load the newest generation that is whole, with a warning for each damaged one."""
         numbered, grown = self._numbered(), self._grown()
         damaged = [path for path in numbered if _origin_of(path) is None]
         for path in damaged:

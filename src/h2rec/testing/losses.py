@@ -45,7 +45,7 @@ def compared(loss: RankingLoss, scale: float = 1.0) -> ComparedScores:
 
 
 def check_directions(loss: RankingLoss) -> None:
-    """Higher scores of targets lower the loss, those of negatives raise it; negatives equal to the target do not count."""
+    """Higher scores of targets lower the loss, those of negatives raise it; a negative that is the target does not."""
     for scale in (1.0, 80.0):
         scores = compared(loss, scale)
         value = loss(scores)
@@ -73,6 +73,6 @@ def check_mean(loss: RankingLoss) -> None:
         hit = scores.hit[:, scores.hit[0] == place].clone()
         hit[0] = 0
         row = slice(place, place + 1)
-        sides = {"positive": scores.positive[row], "others": scores.others[row]}
-        each.append(loss(replace(scores, **sides, targets=scores.targets[row], hit=hit)))
+        positive, others, targets = scores.positive[row], scores.others[row], scores.targets[row]
+        each.append(loss(replace(scores, positive=positive, others=others, targets=targets, hit=hit)))
     require_close(loss(scores), torch.stack(each).mean(), "the loss is not the mean over the positions")

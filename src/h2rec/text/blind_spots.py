@@ -1,4 +1,4 @@
-"""What an encoder could not read: texts of no known word, and texts that it can't tell apart."""
+"""Texts that an encoder can't read or can't distinguish."""
 
 import logging
 from collections.abc import Sequence
@@ -21,15 +21,10 @@ _SHOWN = 3
 def understood(
     ids: Sequence[str], texts: Sequence[str], vectors: npt.NDArray[np.float32], encoder: TextEncoder
 ) -> npt.NDArray[np.bool_]:
-    """Tell which texts the encoder made something of, and warn of the others, with counts and examples.
+    """Which texts the encoder understood, bool `[n]`; warns of the others, with counts and examples.
 
-    A text is not understood where its vector is zero or none of its words or tokens is known. Warned of are also texts
-    that are mostly unknown, and different texts with one vector.
-
-    `ids` and `texts`: of the items, `[n]`.
-    `vectors`: their embeddings, `[n, m]`.
-
-    Returns bool `[n]`.
+    A text is not understood if its vector is zero, or none of its words or tokens is known. Also warns of texts that
+    are mostly unknown, and of different texts with one vector.
     """
     if len(texts) == 0:
         return np.zeros(0, np.bool_)
@@ -56,11 +51,11 @@ def understood(
             _examples(ids, mostly),
             OTHER_ENCODERS,
         )
-    _tell_of_equals(ids, texts, vectors, known)
+    _warn_of_equal_vectors(ids, texts, vectors, known)
     return known
 
 
-def _tell_of_equals(
+def _warn_of_equal_vectors(
     ids: Sequence[str], texts: Sequence[str], vectors: npt.NDArray[np.float32], known: npt.NDArray[np.bool_]
 ) -> None:
     rows_of: dict[bytes, dict[str, int]] = {}

@@ -1,4 +1,4 @@
-"""Which columns of an item file are text, where the user does not say."""
+"""Which columns of an item file are text, if the user names none."""
 
 import logging
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ logger = logging.getLogger(__name__)
 
 _MOST = 0.95
 _FEWEST_ITEMS = 20
-"""Of fewer items it can't be told whether a column is constant, or an identifier."""
+"""Fewest values that show whether a column is constant, or an identifier."""
 _KINDS = {
     "numbers": r"^[-+]?[$€£¥₹]?\s*[-+]?\d[\d.,' ]*(?:[eE][-+]?\d+)?\s*(?:%|[$€£¥₹]|[A-Z]{3})?$",
     "flags": r"(?i)^(?:true|false|yes|no|y|n|t|f)$",
@@ -21,13 +21,12 @@ _IDENTIFIER = r"^[\w:./-]*\d[\w:./-]*$"
 
 
 def text_fields(items: pl.DataFrame, fields: Sequence[str] | None) -> list[str]:
-    """Return the fields that make an item's text; what is left out of a file's own columns is logged, with the reason.
+    """Return the fields that make an item's text; logs which columns are left out, and why.
 
-    A column counts, not a value: a film that is called 1984 keeps its title. Years are kept, as they say something in
-    words' stead. Where nothing would be left, all is taken.
+    Columns are judged, not values: a film that is called 1984 keeps its title. Years are kept. Where no column would be
+    left, all are taken.
 
-    `items`: the item table: `item_id` and its fields.
-    `fields`: the fields that the user named: they are taken as they are. None leaves the choice to the columns.
+    `fields` that the user names are taken unchanged.
     """
     if fields is not None:
         return list(fields)

@@ -1,4 +1,4 @@
-"""Embeddings of a catalogue, computed once for every text and kept by content."""
+"""Embeddings of a catalogue, computed once for every text and cached by content."""
 
 import logging
 from collections.abc import Sequence
@@ -30,11 +30,11 @@ _TEXTS_A_BLOCK = 1024
 
 @dataclass(frozen=True, eq=False)
 class TextEmbeddings:
-    """What a catalogue's texts became."""
+    """Embeddings of a catalogue's texts."""
 
     vectors: Vectors
-    """float32 `[N, m]`; row `i - 1` belongs to item index `i`. Rows are of unit length, but for items without text,
-    which have the mean of all others, so that they stand out nowhere."""
+    """float32 `[N, m]`; row `i - 1` belongs to item index `i`. Rows have unit length; items without text have the mean
+    of the others."""
     has_text: npt.NDArray[np.bool_]
     """bool `[N]`."""
     encoder: TextEncoder
@@ -56,10 +56,9 @@ def embed(
     items
         The item table: `item_id` and the text fields, in index order.
     cache
-        Where embeddings are kept, by text, so that a broken-off run loses little and a later one nothing; by
-        default `embeddings` in the cache folder.
+        Folder in which embeddings are kept by text, for later runs; by default `embeddings` in the cache folder.
     item_file_index
-        `Dataset.item_file_index`: places the rows of a `.npy` that is in the order of the item file.
+        `Dataset.item_file_index`, for a `.npy` in the order of the item file.
     device
         Where a sentence encoder runs; None takes a GPU where there is one.
 
@@ -99,9 +98,9 @@ def embed(
 
 
 def embed_texts(texts: Sequence[str], encoder: TextEncoder, cache: Path) -> Vectors:
-    """Embed texts, equal ones once, `[n, m]`; those that were embedded before are taken from the cache.
+    """Embed texts, equal ones once, `[n, m]`; vectors of earlier texts come from the cache.
 
-    What a text becomes does not depend on the other texts, so that a kept vector is the one that would be made.
+    An embedding does not depend on the other texts, so a cached vector equals a new one.
     """
     distinct = sorted(set(texts), key=lambda text: (len(text), text))
     if encoder.maker is None:
@@ -111,15 +110,15 @@ def embed_texts(texts: Sequence[str], encoder: TextEncoder, cache: Path) -> Vect
         VectorStore(cache, encoder.maker) as store,
         progress_bar("embedding texts", len(distinct), "texts") as advance,
     ):
-        # The longest first: memory that does not suffice shows at once, and the time left is not underestimated.
+        # The longest first: too little memory shows at once, and the estimate of the time left is not too low.
         for start in reversed(range(0, len(distinct), _TEXTS_A_BLOCK)):
             block = distinct[start : start + _TEXTS_A_BLOCK]
             vectors |= store.find(block)
             fresh = [text for text in block if text not in vectors]
             if fresh:
-                made = dict(zip(fresh, encoder.encode(fresh), strict=True))
-                store.keep(made)
-                vectors |= made
+                embedded = dict(zip(fresh, encoder.encode(fresh), strict=True))
+                store.keep(embedded)
+                vectors |= embedded
             advance(len(block))
     return np.stack([vectors[text] for text in distinct])[_rows(distinct, texts)]
 
@@ -129,13 +128,13 @@ def _rows(distinct: Sequence[str], texts: Sequence[str]) -> list[int]:
     return [row_of[text] for text in texts]
 
 
-def _filled(vectors: Vectors, present: npt.NDArray[np.bool_], what: str) -> Vectors:
+def _filled(vectors: Vectors, present: npt.NDArray[np.bool_], title: str) -> Vectors:
     missing = int(np.count_nonzero(~present))
     if missing == 0:
         return vectors
     if missing == len(vectors):
-        raise DataError(f"no item has an {what}")
-    logger.warning("%s of %s items have no %s and get the mean of the others", missing, len(vectors), what)
+        raise DataError(f"no item has an {title}")
+    logger.warning("%s of %s items have no %s and get the mean of the others", missing, len(vectors), title)
     filled = vectors.copy()
     filled[~present] = vectors[present].mean(axis=0)
     return filled

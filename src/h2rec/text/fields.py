@@ -14,12 +14,9 @@ _SEPARATOR = ". "
 def item_texts(items: pl.DataFrame, fields: Sequence[str] | None = None) -> list[str]:
     """Join every item's fields to one text, as sentences: ``title. categories``, without empty fields and HTML.
 
-    `items`: the item table: `item_id` and the text fields.
-    `fields`: which fields, in which order; None takes all, in the table's order.
+    `fields` names them, in their order; None takes all. The text of an item without any is empty.
 
-    Returns one text an item, `[N]`; empty where an item has none.
-
-    Raises `ConfigError` for a field that the table does not have; the nearest name is told.
+    Raises `ConfigError` for a field that the table does not have, with the nearest name.
     """
     available = [name for name in items.columns if name != "item_id"]
     chosen = available if fields is None else list(fields)
@@ -39,16 +36,16 @@ def item_texts(items: pl.DataFrame, fields: Sequence[str] | None = None) -> list
         for name in chosen
         if items[name].cast(pl.String).str.contains("[<&]").any()
     )
-    parts = (
+    sentences = (
         pl.col(name).str.replace_all(r"\s+", " ").str.strip_chars().str.strip_chars_end(".").replace("", None)
         for name in chosen
     )
-    joined = pl.concat_str(list(parts), separator=_SEPARATOR, ignore_nulls=True)
+    joined = pl.concat_str(list(sentences), separator=_SEPARATOR, ignore_nulls=True)
     return plain.select(joined.fill_null("").alias("text"))["text"].to_list()
 
 
 def has_markup(items: pl.DataFrame, fields: Sequence[str]) -> bool:
-    """Tell whether any of the fields holds HTML, so that its text is not what stands in the file."""
+    """Whether any of the fields holds HTML, so that its text differs from the file."""
     return any(
         plain_text(value) != value
         for name in fields

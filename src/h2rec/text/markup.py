@@ -6,55 +6,11 @@ from html.parser import HTMLParser
 
 _INLINE = {"a", "abbr", "b", "code", "em", "font", "i", "small", "span", "strong", "sub", "sup", "u"}
 _BLOCK = {
-    *(
-        "article",
-        "blockquote",
-        "body",
-        "br",
-        "button",
-        "center",
-        "dd",
-        "div",
-        "dl",
-        "dt",
-        "footer",
-        "form",
-        "h1",
-    ),
-    *(
-        "h2",
-        "h3",
-        "h4",
-        "h5",
-        "h6",
-        "head",
-        "header",
-        "hr",
-        "html",
-        "iframe",
-        "img",
-        "input",
-        "label",
-        "li",
-        "link",
-    ),
-    *(
-        "meta",
-        "nav",
-        "ol",
-        "option",
-        "p",
-        "pre",
-        "script",
-        "section",
-        "select",
-        "style",
-        "svg",
-        "table",
-        "tbody",
-    ),
-    *("td", "th", "thead", "title", "tr", "ul", "video"),
-}
+    "article", "blockquote", "body", "br", "button", "center", "dd", "div", "dl", "dt", "footer", "form", "h1", "h2",
+    "h3", "h4", "h5", "h6", "head", "header", "hr", "html", "iframe", "img", "input", "label", "li", "link", "meta",
+    "nav", "ol", "option", "p", "pre", "script", "section", "select", "style", "svg", "table", "tbody", "td", "th",
+    "thead", "title", "tr", "ul", "video",
+}  # fmt: skip
 _UNSEEN = {"script", "style"}
 _TAG = re.compile(
     rf"<!--|</?(?:{'|'.join(sorted(_INLINE | _BLOCK, key=len, reverse=True))})(?:\s[^<>]*)?/?>", re.I
@@ -64,9 +20,9 @@ _TIMES = 3
 
 
 def plain_text(text: str) -> str:
-    """Strip the tags that HTML knows, drop scripts and styles, and resolve entities, also those that are escaped twice.
+    """Strip HTML tags, drop scripts and styles, and resolve entities, also those that are escaped twice.
 
-    What is no HTML stays as it is: ``a < b``, ``<M>``, ``AT&T``.
+    Everything else stays: ``a < b``, ``<M>``, ``AT&T``.
     """
     for _ in range(_TIMES):
         before = text
@@ -74,7 +30,7 @@ def plain_text(text: str) -> str:
             parser = _Parser()
             parser.feed(text)
             parser.close()
-            text = "".join(parser.parts)
+            text = "".join(parser.pieces)
         text = _ENTITY.sub(lambda entity: html.unescape(entity[0]), text)
         if text == before:
             break
@@ -84,7 +40,7 @@ def plain_text(text: str) -> str:
 class _Parser(HTMLParser):
     def __init__(self) -> None:
         super().__init__(convert_charrefs=False)
-        self.parts: list[str] = []
+        self.pieces: list[str] = []
         self._unseen = 0
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -102,13 +58,13 @@ class _Parser(HTMLParser):
 
     def _tag(self, tag: str) -> None:
         if tag in _BLOCK:
-            self.parts.append(" ")
+            self.pieces.append(" ")
         elif tag not in _INLINE:
-            self.parts.append(self.get_starttag_text() or "")  # no tag of HTML: the writer's own
+            self.pieces.append(self.get_starttag_text() or "")  # no tag of HTML
 
     def handle_data(self, data: str) -> None:
         if not self._unseen:
-            self.parts.append(data)
+            self.pieces.append(data)
 
     def handle_entityref(self, name: str) -> None:
         self.handle_data(f"&{name};")

@@ -1,4 +1,4 @@
-"""Noise of item texts: how much a method hangs on good text is seen by spoiling a share of it."""
+"""Noise of item texts, which shows how much a method depends on good text."""
 
 from typing import Literal
 
@@ -10,7 +10,7 @@ from h2rec.runtime import random_stream
 from h2rec.settings import Settings
 
 NOTHING = -1
-"""Stands for "no text" in the answer of `text_sources`."""
+"""Stands for "no text" in the result of `text_sources`."""
 
 
 class NoiseSettings(Settings):
@@ -20,15 +20,13 @@ class NoiseSettings(Settings):
     """drop: no text at all; swap: the chosen items exchange their texts among themselves; replace: each gets the text
     of any other item, which then occurs twice."""
     share: float = Field(ge=0, le=1)
-    """Share of the catalogue whose text is spoiled; 0 is the text as it is."""
+    """Share of the catalogue whose text is spoiled."""
 
 
 def text_sources(settings: NoiseSettings, item_count: int) -> npt.NDArray[np.int64]:
-    """Tell, for each item, whose text it gets.
+    """Row of the item whose text each item gets, or `NOTHING`, int64 `[N]`.
 
     A greater share spoils the items of a smaller one and more.
-
-    Returns rows of the item table, int64 `[N]`: the item's own, another's, or `NOTHING`.
     """
     stream = random_stream(0, "text noise")
     chosen = stream.permutation(item_count)[: round(settings.share * item_count)]
@@ -36,9 +34,9 @@ def text_sources(settings: NoiseSettings, item_count: int) -> npt.NDArray[np.int
     if settings.kind == "drop":
         sources[chosen] = NOTHING
     elif settings.kind == "swap":
-        # One circle through all chosen items: nobody keeps the own text (but for a single one).
+        # One circle through all chosen items: none keeps its own text, unless it is alone.
         sources[chosen] = np.roll(chosen, 1)
     elif item_count > 1:
-        other = stream.integers(item_count - 1, size=len(chosen))
-        sources[chosen] = other + (other >= chosen)
+        drawn = stream.integers(item_count - 1, size=len(chosen))
+        sources[chosen] = drawn + (drawn >= chosen)
     return sources

@@ -1,4 +1,4 @@
-"""What every text encoder can do."""
+"""The contract of a text encoder."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,35 +14,27 @@ class TextEncoder(Protocol):
     @property
     def name(self) -> str:
         """The name that the configuration uses for it."""
-        ...
 
     @property
     def fingerprint(self) -> str:
         """Changes whenever the same text could be embedded differently."""
-        ...
 
     @property
     def maker(self) -> str | None:
-        """What decides every bit of a text's embedding: the cache is keyed by it; None where a cache would not pay."""
-        ...
+        """Key of everything that decides the bits of an embedding, for the cache; None where a cache would not pay."""
 
     def unknown_share(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """Which share of each text's words or tokens the encoder does not know, `[n]`."""
-        ...
+        """Share of each text's words or tokens that the encoder does not know, `[n]`; 1 for a text without any."""
 
     def fit(self, texts: Sequence[str]) -> Self:
-        """Learn what the encoder must learn from the catalogue's texts; pretrained ones learn nothing."""
-        ...
+        """Learn from the catalogue's texts; pretrained encoders learn nothing."""
 
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Embeddings `[n, m]`, rows of unit length or zeros; a row does not depend on the others, to the last bit."""
-        ...
 
     def save(self, folder: Path) -> None:
-        """Write all that `load` needs into an existing folder: JSON and safetensors, no pickle."""
-        ...
+        """Write everything that `load` needs into an existing folder: JSON and safetensors, no pickle."""
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Read what `save` wrote."""
-        ...
+        """Read what `save` wrote; raises `DataError` if a file is missing or damaged."""

@@ -10,7 +10,7 @@ from h2rec.text.noise import NoiseSettings
 
 
 class TextSettings(Settings):
-    """Which fields are read, and what turns them into vectors."""
+    """Which fields are read, and which encoder embeds them."""
 
     encoder: str = "minilm"
     """minilm, tfidf, any sentence-transformers model (hub name or folder), or a .npy of ready embeddings."""
@@ -22,8 +22,8 @@ class TextSettings(Settings):
     """Spoil a share of the texts before they are embedded (experiments on robustness); null for none."""
 
     @model_serializer(mode="wrap")
-    def _without_no_noise(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # What is not asked for is not told, so that finished work without noise stays under its key.
+    def _leave_out_no_noise(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Finished work without noise keeps its key.
         values: dict[str, Any] = write(self)
         if self.noise is None or not self.noise.share:
             values.pop("noise", None)
@@ -35,7 +35,7 @@ class TextSettings(Settings):
         return self.encoder.lower().endswith(".npy")
 
     def resolved(self, base: Path) -> Self:
-        """Return the settings with the path of a file or model folder taken from `base`."""
+        """Return the settings with the path of a file or model folder relative to `base`."""
         path = base / self.encoder
         if self.precomputed or path.is_dir():
             return self.model_copy(update={"encoder": str(path)})

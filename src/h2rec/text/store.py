@@ -1,4 +1,4 @@
-"""Embeddings that were made before, kept by text: an SQLite file in the cache folder, each with a hash."""
+"""A cache of embeddings by text: an SQLite file in the cache folder, with a hash for each vector."""
 
 import contextlib
 import hashlib
@@ -25,20 +25,11 @@ _TABLE = """CREATE TABLE IF NOT EXISTS vector
 
 
 class VectorStore:
-    """A cache that may be shared, damaged, full or forbidden: it then keeps less, says so, and stops nothing.
+    """A cache that stops nothing when it is shared, damaged, full or forbidden: it then keeps less, and says so.
 
-    SQLite keeps it whole through kills and between processes. What was read is checked against its hash, as a disk
-    may change what lies on it; a row that is damaged counts as absent. Above 4 GB the vectors that were not asked
-    for the longest are given up.
-
-    Parameters
-    ----------
-    folder
-        Where the file is.
-    maker
-        What decides every bit of a vector beside the text.
-    largest
-        Bytes that the file may have.
+    SQLite keeps it consistent through kills and between processes. Vectors are checked against their hashes; a damaged
+    row counts as absent. Above `largest` bytes the vectors that were unused the longest are deleted. `maker` is the
+    encoder's key for everything that decides a vector besides the text.
     """
 
     def __init__(self, folder: Path, maker: str, *, largest: int = _LARGEST_BYTES) -> None:
@@ -48,42 +39,40 @@ class VectorStore:
         self._connection: sqlite3.Connection | None = None
 
     def __enter__(self) -> Self:
-        """Open the file, made again if it is none."""
         try:
             self._open()
         except sqlite3.DatabaseError as error:
-            self._give_up_or_begin_again(error)
+            self._recover(error)
         except OSError as error:
-            self._go_on_without(error)
+            self._disable(error)
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close the file."""
         self._close()
 
     def find(self, texts: Sequence[str]) -> dict[str, Vector]:
-        """Return the vectors of those texts that are kept, `[m]` each."""
+        """Return the cached vectors of texts, `[m]` each."""
         text_of = {self._key(text): text for text in texts}
-        found: dict[str, Vector] = {}
+        vectors: dict[str, Vector] = {}
         damaged = 0
         keys = list(text_of)
         try:
             for start in range(0, len(keys) if self._connection else 0, _KEYS_A_QUESTION):
                 for key, numbers, check in self._ask(keys[start : start + _KEYS_A_QUESTION]):
                     if _hash(key, numbers) == check and len(numbers) % 4 == 0:
-                        found[text_of[key]] = np.frombuffer(numbers, dtype="<f4").astype(np.float32)
+                        vectors[text_of[key]] = np.frombuffer(numbers, dtype="<f4").astype(np.float32)
                     else:
                         damaged += 1
         except sqlite3.DatabaseError as error:
-            self._give_up_or_begin_again(error)
+            self._recover(error)
         if damaged:
             logger.warning("%s: %s embeddings are damaged and are made again", self._path, damaged)
-        if len({len(vector) for vector in found.values()}) > 1:
-            return {}  # of one maker they are of one size
-        return found
+        if len({len(vector) for vector in vectors.values()}) > 1:
+            return {}  # vectors of one maker have one size
+        return vectors
 
     def keep(self, vectors: Mapping[str, Vector]) -> None:
-        """Keep the vectors of texts; at once, so that a run that is killed loses none of them."""
+        """Keep the vectors of texts, at once: a killed run loses none of them."""
         if self._connection is None:
             return
         day = int(time.time()) // _SECONDS_A_DAY
@@ -96,7 +85,7 @@ class VectorStore:
                 self._connection.executemany("INSERT OR REPLACE INTO vector VALUES (?, ?, ?, ?)", rows)
             self._sweep()
         except sqlite3.DatabaseError as error:
-            self._give_up_or_begin_again(error)
+            self._recover(error)
 
     def _open(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -113,7 +102,7 @@ class VectorStore:
         answers = rows.fetchall()
         day = int(time.time()) // _SECONDS_A_DAY
         old = [(day, key) for key, _, _, used in answers if used < day]
-        # A file that can't be written is read all the same.
+        # A file that can't be written can still be read.
         with contextlib.suppress(sqlite3.OperationalError), self._connection:
             self._connection.executemany("UPDATE vector SET day = ? WHERE key = ?", old)
         return ((bytes(key), bytes(numbers), bytes(check)) for key, numbers, check, _ in answers)
@@ -128,20 +117,17 @@ class VectorStore:
         if size - free * page <= self._largest:
             return
         count = self._connection.execute("SELECT count(*) FROM vector").fetchone()[0]
-        with self._connection:  # its room is used again, the file does not grow
+        with self._connection:  # the file reuses the room
             self._connection.execute(
                 "DELETE FROM vector WHERE key IN (SELECT key FROM vector ORDER BY day LIMIT ?)", (count // 2,)
             )
-        logger.info(
-            "%s: larger than %s bytes; the half that was unused the longest is gone",
-            self._path,
-            self._largest,
-        )
+        message = "%s: larger than %s bytes; the half that was unused the longest is gone"
+        logger.info(message, self._path, self._largest)
 
-    def _give_up_or_begin_again(self, error: sqlite3.DatabaseError) -> None:
+    def _recover(self, error: sqlite3.DatabaseError) -> None:
         self._close()
         if isinstance(error, sqlite3.OperationalError):  # locked, full, forbidden
-            self._go_on_without(error)
+            self._disable(error)
             return
         logger.warning("%s is damaged (%s) and is made again", self._path, error)
         try:
@@ -149,15 +135,12 @@ class VectorStore:
                 self._path.with_name(name).unlink(missing_ok=True)
             self._open()
         except (OSError, sqlite3.DatabaseError) as again:
-            self._go_on_without(again)
+            self._disable(again)
 
-    def _go_on_without(self, error: Exception) -> None:
+    def _disable(self, error: Exception) -> None:
         self._close()
-        logger.warning(
-            "embeddings are not kept for later runs: %s: %s; H2REC_CACHE names another cache folder",
-            self._path,
-            error,
-        )
+        message = "embeddings are not kept for later runs: %s: %s; H2REC_CACHE names another cache folder"
+        logger.warning(message, self._path, error)
 
     def _close(self) -> None:
         if self._connection is not None:

@@ -24,21 +24,21 @@ _VARIANT = regex.compile(r"[\ufe0e\ufe0f]")
 def words(text: str) -> list[str]:
     """Split a text into words, lower case, accents of Latin, Greek and Cyrillic letters dropped.
 
-    Scripts without blanks (Chinese, Japanese, Thai, Khmer, ..) give their letters and the pairs of neighbours. Vowel
-    signs stay with their letters. Emoji are words.
+    Scripts without blanks (Chinese, Japanese, Thai, Khmer, ..) give single letters and pairs of neighbours. Vowel signs
+    stay with their letters. Emoji are words.
     """
     if text.isascii():
         return _ASCII.findall(text.lower())
-    found: list[str] = []
+    result: list[str] = []
     for match in _RUN.finditer(_folded(text)):
         run = match[0]
         if match.lastgroup != "unspaced":
-            found.append(run)
+            result.append(run)
             continue
         letters = _CLUSTER.findall(run)
-        found += letters
-        found += [first + second for first, second in pairwise(letters)]
-    return found
+        result += letters
+        result += [first + second for first, second in pairwise(letters)]
+    return result
 
 
 def _folded(text: str) -> str:

@@ -12,16 +12,7 @@ from h2rec.training.settings import TrainSettings
 class TrainingBatches:
     """Draws a model's batches from the training histories.
 
-    Parameters
-    ----------
-    model
-        The model; what it predicts decides what a batch asks.
-    train
-        Training histories; those of less than two interactions give no window.
-    settings
-        Size of the batches.
-    device
-        Where they go.
+    Histories of fewer than two interactions give no window.
     """
 
     def __init__(

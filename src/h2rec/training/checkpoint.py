@@ -28,7 +28,7 @@ _NAME = re.compile(r"epoch-\d{6,}")
 
 @dataclass
 class Progress:
-    """Where a training stands after an epoch."""
+    """State of a training after an epoch."""
 
     epoch: int = 0
     """Epochs done."""

@@ -73,8 +73,8 @@ class Diagnosis:
     def summary(self) -> dict[str, float]:
         """Means over the batches.
 
-        `alpha_entropy` is 1 for equal weights and 0 for a single level; `gradient/TERM` is the norm of a weighted term's
-        gradient; `first_branch_share/head` and `/tail` are the first branch's shares of the target's lead over the
+        `alpha_entropy` is 1 for equal weights and 0 for a single level; `gradient/TERM` is the gradient norm of a
+        weighted term; `first_branch_share/head` and `/tail` are the first branch's shares of the target's lead over the
         negatives (for H2Rec, of the branch of codes).
         """
         means = {name: value / self._counts[name] for name, value in self._sums.items()}

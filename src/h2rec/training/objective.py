@@ -1,4 +1,4 @@
-"""The weighted sum of the loss terms for one batch: where model, negatives and losses meet."""
+"""The weighted sum of the loss terms of one batch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ from h2rec.models.protocol import BranchVectors, SequenceModel, UserStates, pair
 
 @dataclass(frozen=True, eq=False)
 class Terms:
-    """Loss terms by name, and their weights; `total` is what is minimised."""
+    """Loss terms by name, and their weights; training minimises `total`."""
 
     values: dict[str, torch.Tensor]
     weights: dict[str, float]
@@ -86,7 +86,7 @@ class TrainingObjective:
     def _compared(
         self, states: UserStates, targets: torch.Tensor, random: np.random.Generator
     ) -> tuple[BranchVectors, BranchVectors, torch.Tensor, float]:
-        """Scores of the targets and of what they are compared with, a tensor a branch; hits, and log-Q."""
+        """Scores of the targets and of the items compared, a tensor a branch; hits, and log-Q."""
         model = self.model
         if self.loss.whole_catalogue:
             catalogue = torch.arange(1, self.item_count + 1, device=targets.device)

@@ -24,8 +24,8 @@ class TrainSettings(Settings):
     batch_tokens: int = Field(2048, ge=1, json_schema_extra={"search": {"choices": [512, 2048]}})
     """Sequence positions in a batch; padding counts."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """What the backbones compute in while they train: auto is bfloat16 on a GPU that has it, and float32 elsewhere.
-    Weights, scores and losses are float32 always."""
+    """Precision of the backbones in training: auto is bfloat16 on a GPU that has it, float32 elsewhere. Weights, scores
+    and losses are always float32."""
     evaluate_every: int = Field(4, ge=1)
     """Epochs between two validations."""
     evaluate_users: int | None = Field(10_000, ge=1)

@@ -96,7 +96,7 @@ class Trainer:
         self.optimizer = Optimizer(model, settings.learning_rate, LAZY_ROWS, model.learning_rates())
 
     def fit(self) -> TrainingResult:
-        """Train until the epochs are done or validation stops improving; put the best weights into the model.
+        """Train until the epochs are done or validation stops improving; load the best weights into the model.
 
         Raises `H2RecError` if the loss is not a number any more, or the checkpoint belongs to another model.
         """

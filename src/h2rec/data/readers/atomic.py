@@ -12,10 +12,7 @@ _TYPES = ("token", "token_seq", "float", "float_seq")
 def open_atomic(path: Path) -> Table:
     """Open an atomic file; columns go by their names without the type.
 
-    Raises
-    ------
-    DataError
-        If the header is not typed.
+    Raises `DataError` if the header is not typed.
     """
     dialect = Dialect("\t", quoted=False)
     fields, lines = header(path, dialect)

@@ -27,35 +27,21 @@ _QUOTED = re.compile(r'"[^"]*"')
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a file with a separator is written.
-
-    Parameters
-    ----------
-    separator
-        What stands between two fields.
-    quoted
-        Whether quotes hold a field together; else they are letters.
-    lines_before
-        Lines before the header, which are no part of the table.
-    """
+    """How a file with a separator is written."""
 
     separator: str
+    """What stands between two fields."""
     quoted: bool
+    """Whether quotes hold a field together; else they are letters."""
     lines_before: int = 0
+    """Lines before the header, which are no part of the table."""
 
 
 def open_csv(path: Path, separator: str | None = None) -> Table:
     """Open a comma-separated file with a header line; fields may be quoted.
 
-    Parameters
-    ----------
-    separator
-        What stands between fields; None takes the comma, or what the header alone has instead of it.
-
-    Raises
-    ------
-    DataError
-        If the file has no header line, or names a column twice.
+    `separator`: what stands between fields; None takes the comma, or what the header alone has instead of it.
+    Raises `DataError` if the file has no header line, or names a column twice.
     """
     return _open_plain(path, separator, ",")
 
@@ -69,8 +55,8 @@ def open_tsv(path: Path, separator: str | None = None) -> Table:
 
 
 def _open_plain(path: Path, wanted: str | None, usual: str) -> Table:
-    lines_before, first, told = _first_lines(path)
-    separator = wanted or told or _separator_of(path, first, usual)
+    lines_before, first, declared = _first_lines(path)
+    separator = wanted or declared or _separator_of(path, first, usual)
     quoted = separator != "\t" or plainly_quoted(path, separator, first, lines_before + 1)
     if separator == "\t" and quoted:
         logger.info("%s: its fields are quoted, and read so", path)
@@ -83,13 +69,13 @@ def _open_plain(path: Path, wanted: str | None, usual: str) -> Table:
 
 def _first_lines(path: Path) -> tuple[int, str, str | None]:
     """Return the lines before the header, the header's line, and the separator that Excel's line tells."""
-    told = None
+    declared = None
     for number, text in numbered_lines(path):
-        excel = _SEPARATOR_LINE.fullmatch(text) if told is None else None
+        excel = _SEPARATOR_LINE.fullmatch(text) if declared is None else None
         if excel is not None:
-            told = excel[1]
+            declared = excel[1]
         elif text.strip():
-            return number - 1, text, told
+            return number - 1, text, declared
     raise DataError(f"{path}: the file is empty", "the first line must name the columns")
 
 
@@ -107,10 +93,7 @@ def open_delimited(path: Path, names: Sequence[str], header_lines: int, dialect:
 
     Columns without a name are not part of the table.
 
-    Raises
-    ------
-    DataError
-        If a name occurs twice.
+    Raises `DataError` if a name occurs twice.
     """
     columns = tuple(name for name in names if name)
     twice = next((name for name in columns if columns.count(name) > 1), None)
@@ -129,10 +112,7 @@ def open_delimited(path: Path, names: Sequence[str], header_lines: int, dialect:
 def header(path: Path, dialect: Dialect) -> tuple[list[str], int]:
     """Return the fields of the first row that is not blank, and the number of lines up to its end.
 
-    Raises
-    ------
-    DataError
-        If there is no such row.
+    Raises `DataError` if there is no such row.
     """
     for _, last_line, fields in _numbered_fields(path, dialect):
         return fields, last_line
@@ -224,18 +204,18 @@ def _quoted_fields(row: str, separator: str) -> Iterator[str]:
 
 def _numbered_rows(path: Path, dialect: Dialect) -> Iterator[tuple[int, int, str]]:
     """Yield first line, last line and text of every row: a line, or several where a quoted field goes on."""
-    parts: list[str] = []
+    lines: list[str] = []
     first, size, inside = 1, 0, False
     for number, text in numbered_lines(path):
         if number <= dialect.lines_before:
             continue
-        if not parts:
+        if not lines:
             first, size, inside = number, 0, False
-        parts.append(text)
+        lines.append(text)
         size += len(text)
         inside ^= dialect.quoted and text.count('"') % 2 == 1
         if not inside or size > LONGEST_ROW:
-            yield first, number, "".join(parts)
-            parts = []
-    if parts:
-        yield first, first + len(parts) - 1, "".join(parts)
+            yield first, number, "".join(lines)
+            lines = []
+    if lines:
+        yield first, first + len(lines) - 1, "".join(lines)

@@ -1,4 +1,4 @@
-"""The format of a file, told by its name."""
+"""The format of a file, by its name."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -33,22 +33,14 @@ _BEGINNINGS = {
     b"PK\x03\x04": ("a zip archive or an Excel workbook", "unpack it, or save the sheet as CSV"),
     b"PAR1": ("a Parquet file", "let its name end in .parquet"),
 }
-"""First bytes of what is not the text that its name promises, and what to do about it."""
+"""First bytes of files that are not the text that their name promises, and what to do about them."""
 
 
 def open_table(path: Path, *, separator: str | None = None) -> Table:
-    """Open a file in the format that its name tells, `.gz` aside.
+    """Open a file in the format of its name, `.gz` aside.
 
-    Parameters
-    ----------
-    separator
-        What stands between the fields of `.csv` and `.tsv`; None finds it.
-
-    Raises
-    ------
-    DataError
-        If the file is missing or empty, its format is unknown or another one, or its header can't be
-        understood.
+    `separator`: what stands between the fields of `.csv` and `.tsv`; None finds it. Raises `DataError` if the file
+    is missing or empty, its format is unknown or not that of its name, or its header can't be understood.
     """
     if not path.exists():
         raise DataError(f"{path}: no such file")

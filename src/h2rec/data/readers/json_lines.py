@@ -25,10 +25,7 @@ def open_json_lines(path: Path) -> Table:
     Scalars are read as the text that stands in the file (whole floats without `.0`), lists are joined by
     ", ", objects stay JSON, NaN and infinity are null.
 
-    Raises
-    ------
-    DataError
-        If the file is empty or a line is not a JSON object; the line is named.
+    Raises `DataError` if the file is empty or a line is not a JSON object; the line is named.
     """
     columns: dict[str, None] = {}
     lists: set[str] = set()
@@ -50,23 +47,14 @@ def open_json_lines(path: Path) -> Table:
 def json_records(path: Path) -> Iterator[Record]:
     """Yield every object with its line, values as text; blank lines are passed over.
 
-    Raises
-    ------
-    DataError
-        If a line is not a JSON object.
+    Raises `DataError` if a line is not a JSON object.
     """
     for number, values in _objects(path):
         yield number, {key: _text(value) for key, value in values.items()}
 
 
 def json_object(path: Path, number: int, text: str) -> dict[str, Any]:
-    """Parse one line.
-
-    Raises
-    ------
-    DataError
-        If it is not a JSON object.
-    """
+    """Parse one line. Raises `DataError` if it is not a JSON object."""
     try:
         value = _DECODER.decode(text)
         if _SURROGATE.search(text):
@@ -89,7 +77,7 @@ def json_object(path: Path, number: int, text: str) -> dict[str, Any]:
 
 
 class _KeyTwiceError(ValueError):
-    """An object with one key twice, of which JSON's readers keep the last one in silence."""
+    """An object with a key twice; other JSON readers silently keep the last value."""
 
 
 class _Float(float):

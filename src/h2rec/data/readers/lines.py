@@ -19,10 +19,7 @@ def is_gzipped(path: Path) -> bool:
 def open_bytes(path: Path) -> Iterator[IO[bytes]]:
     """Open a file to read its bytes, unpacked where its name ends in .gz.
 
-    Raises
-    ------
-    DataError
-        For a damaged gzip file or one that can't be opened, also while it is read.
+    Raises `DataError` for a damaged gzip file or one that can't be opened, also while it is read.
     """
     try:
         with gzip.open(path) if is_gzipped(path) else path.open("rb") as stream:
@@ -36,11 +33,8 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
 def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Yield every line with its number from 1, line end included, byte order mark removed.
 
-    Raises
-    ------
-    DataError
-        For a byte that is not UTF-8 (the line and column are named), a damaged gzip file, or a file that
-        can't be opened.
+    Raises `DataError` for a byte that is not UTF-8 (the line and column are named), a damaged gzip file, or a file
+    that can't be opened.
     """
     with open_bytes(path) as stream:
         for number, raw in enumerate(stream, start=1):

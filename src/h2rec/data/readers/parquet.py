@@ -16,10 +16,7 @@ _ROWS_AT_ONCE = 100_000
 def open_parquet(path: Path) -> Table:
     """Open a Parquet file; its columns are read as text, and those that can't be are no part of the table.
 
-    Raises
-    ------
-    DataError
-        If it is not a whole Parquet file.
+    Raises `DataError` if it is not a whole Parquet file.
     """
     try:
         schema = scan_parquet(path).collect_schema()

@@ -25,27 +25,19 @@ Places = npt.NDArray[np.intp]
 
 @dataclass(frozen=True, eq=False)
 class _Rows:
-    """Whole rows in a stretch of bytes: where their quotes, separators and line ends are.
-
-    Parameters
-    ----------
-    first_line
-        Number of the line that the stretch begins with.
-    inside
-        Whether a byte stands inside quotes.
-    quotes, separators
-        Places of all of them.
-    line_ends, row_ends
-        Last byte of every line, and of those lines that end outside quotes.
-    """
+    """Whole rows in a stretch of bytes: where their quotes, separators and line ends are."""
 
     first_line: int
+    """Number of the line that the stretch begins with."""
     data: bytes
     inside: npt.NDArray[np.bool_]
+    """Whether a byte stands inside quotes."""
     quotes: Places
     separators: Places
+    """Places of all of them."""
     line_ends: Places
     row_ends: Places
+    """Last byte of every line, and of those lines that end outside quotes."""
 
     def line(self, place: int) -> int:
         return self.first_line + int(np.searchsorted(self.line_ends, place))
@@ -61,16 +53,8 @@ class QuoteCheck:
     quoted field may hold line ends. It swallows rows if each of its lines, quotes taken as letters, is a row
     as the others are: as many fields, and numbers, codes and words in the columns that have such.
 
-    Parameters
-    ----------
-    path
-        The file, for messages.
-    fields
-        Number of columns; None holds rows to the form of quotes alone.
-    header_lines
-        Number of lines up to the header's end.
-    line
-        Number of the first line that it is fed.
+    `path`: the file, for messages. `fields`: number of columns; None holds rows to the form of quotes alone.
+    `header_lines`: number of lines up to the header's end. `line`: number of the first line that it is fed.
     """
 
     def __init__(
@@ -90,19 +74,14 @@ class QuoteCheck:
         """Whether every row with a quote has as many fields as there are columns."""
 
     def feed(self, chunk: bytes) -> None:
-        """Check the next bytes of the file.
-
-        Raises
-        ------
-        DataError
-            For a quote out of place; the line is named.
-        """
+        """Check the next bytes of the file. Raises `DataError` for a quote out of place; the line is named."""
         if not self._begun:
             chunk, self._begun = chunk.removeprefix(b"\xef\xbb\xbf"), True
         data = self._rest + chunk
         if b'"' not in data:
             end = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
-            self._line += _lines_in(data[:end])
+            lines = data[:end]
+            self._line += lines.count(b"\n") + lines.count(b"\r") - lines.count(b"\r\n")
             self._rest = data[end:]
         else:
             self._check(data)
@@ -110,10 +89,7 @@ class QuoteCheck:
     def close(self) -> None:
         """Check what is left at the end of the file.
 
-        Raises
-        ------
-        DataError
-            As `feed`, and for a quote that is still open.
+        Raises `DataError` as `feed`, and for a quote that is still open.
         """
         rest, self._rest, self._ended = self._rest + b"\n", b"", True
         if b'"' in rest:
@@ -172,17 +148,17 @@ class QuoteCheck:
         with_quotes = np.diff(np.searchsorted(rows.quotes, ends), prepend=0) > 0
         self.fits &= bool((cells[with_quotes] == self._fields - 1).all())
         if self._shapes is None:
-            self._shapes = self._shapes_of(rows, outside)
+            self._shapes = self._column_shapes(rows, outside)
         inner = rows.line_ends[rows.inside[rows.line_ends]]
         if not len(inner):
             return
-        of_line = np.diff(np.searchsorted(rows.separators, rows.line_ends), prepend=0)
+        per_line = np.diff(np.searchsorted(rows.separators, rows.line_ends), prepend=0)
         last_lines = np.searchsorted(rows.line_ends, ends)
         for row in np.unique(np.searchsorted(ends, inner)).tolist():
             first = 0 if row == 0 else int(last_lines[row - 1]) + 1
             last = int(last_lines[row])
-            # Most texts are told from rows here, by the separators of their lines alone.
-            if not np.isin(of_line[first : last + 1], (self._fields - 1, 0)).all():
+            # The separators of its lines alone show that most text is no row.
+            if not np.isin(per_line[first : last + 1], (self._fields - 1, 0)).all():
                 continue
             lines = rows.data[rows.row_start(row) : int(ends[row])].splitlines()
             if all(self._is_row(line) for line in (*lines[1:-1], lines[0], lines[-1]) if line.strip()):
@@ -190,18 +166,18 @@ class QuoteCheck:
                 what = f"a quote opens here and closes in line {rows.first_line + last}, and what is between"
                 self._refuse(rows.line(opening), f"{what} looks like rows of the table")
 
-    def _shapes_of(self, rows: _Rows, outside: Places) -> list[int]:
+    def _column_shapes(self, rows: _Rows, outside: Places) -> list[int]:
         """Widest kind of value in each column of the first rows."""
         assert self._fields is not None
-        found = [0] * self._fields
+        shapes = [0] * self._fields
         for row, end in enumerate(rows.row_ends[:_ROWS_LOOKED_AT].tolist()):
             start = rows.row_start(row)
             first, last = np.searchsorted(outside, (start, end))
             cuts = [start - 1, *outside[first:last].tolist(), end]
             if len(cuts) == self._fields + 1 and rows.line(start) > self._header_lines:
                 values = (rows.data[left + 1 : right] for left, right in pairwise(cuts))
-                found = [max(kind, _shape(value)) for kind, value in zip(found, values, strict=True)]
-        return found
+                shapes = [max(kind, _shape(value)) for kind, value in zip(shapes, values, strict=True)]
+        return shapes
 
     def _is_row(self, line: bytes) -> bool:
         values = line.split(bytes([self._separator]))
@@ -228,10 +204,6 @@ def _opening_of(opening: Places, closing: Places, field: int) -> int:
     while field and opening[field] == closing[field - 1] + 1:
         field -= 1
     return int(opening[field])
-
-
-def _lines_in(data: bytes) -> int:
-    return data.count(b"\n") + data.count(b"\r") - data.count(b"\r\n")
 
 
 _SHAPES = tuple(re.compile(form) for form in (rb"", rb"[-+]?[\d.]+(?:[eE][-+]?\d+)?", rb"\S*\d\S*", rb"\S+"))
@@ -269,10 +241,8 @@ class CheckedStream(io.RawIOBase):
 def check_quotes(path: Path, separator: str, fields: int, header_lines: int = 1) -> QuoteCheck:
     """Check a whole file.
 
-    Raises
-    ------
-    DataError
-        For a quote out of place, or one that swallows rows (the line is named), or a file that can't be read.
+    Raises `DataError` for a quote out of place, or one that swallows rows (the line is named), or a file that can't
+    be read.
     """
     check = QuoteCheck(path, separator, fields, header_lines)
     with open_bytes(path) as stream:

@@ -19,50 +19,32 @@ _RECORDS_AT_ONCE = 100_000
 
 @dataclass(frozen=True)
 class Table:
-    """A file that was opened: its columns are known, its rows not yet read.
-
-    Parameters
-    ----------
-    path
-        The file.
-    columns
-        Names of its columns, in order.
-    scan
-        Gives all rows lazily, every column as strings; missing values are null or empty.
-    records
-        Reads the file again slowly, yields every record with its line, and raises a `DataError` that
-        names the line where the file is broken.
-    unit
-        What `records` counts.
-    left_out
-        Columns that are no part of the table, each with the reason.
-    separator
-        What stands between fields, where something does.
-    lists
-        Columns in which some value is a list.
-    """
+    """A file that was opened: its columns are known, its rows not yet read."""
 
     path: Path
+    """The file."""
     columns: tuple[str, ...]
+    """Names of its columns, in order."""
     scan: Callable[[], pl.LazyFrame]
+    """Gives all rows lazily, every column as strings; missing values are null or empty."""
     records: Callable[[], Iterator[Record]]
+    """Reads the file again slowly, yields every record with its line, and raises a `DataError` that names the line
+    where the file is broken."""
     unit: str = "line"
+    """What `records` counts."""
     left_out: tuple[str, ...] = ()
+    """Columns that are no part of the table, each with the reason."""
     separator: str | None = None
+    """What stands between fields, where something does."""
     lists: frozenset[str] = frozenset()
+    """Columns in which some value is a list."""
 
     def place(self, number: int) -> str:
         """Name a line (or row) of the file."""
         return f"{self.path}:{number}" if self.unit == "line" else f"{self.path}, {self.unit} {number}"
 
     def collect(self, frame: pl.LazyFrame) -> pl.DataFrame:
-        """Run a query on this table.
-
-        Raises
-        ------
-        DataError
-            If the file is broken; the line is named.
-        """
+        """Run a query on this table. Raises `DataError` if the file is broken; the line is named."""
         try:
             return frame.collect(engine="streaming")
         except (
@@ -79,10 +61,8 @@ class Table:
     def first(self, column: str, condition: pl.Expr) -> tuple[str, str | None] | None:
         """Find the first row that a condition holds for; a slow pass, for errors only.
 
-        Returns
-        -------
-        place, value
-            Where it is and what `column` holds there, or None where the condition holds nowhere.
+        Returns `place, value`: where it is and what `column` holds there, or None where the condition holds
+        nowhere.
         """
         names = sorted({column, *condition.meta.root_names()})
         records = self.records()
@@ -101,13 +81,7 @@ class Reader(ABC):
     @classmethod
     @abstractmethod
     def open(cls, path: Path) -> Table:
-        """Open a file.
-
-        Raises
-        ------
-        DataError
-            If it can't be understood.
-        """
+        """Open a file. Raises `DataError` if it can't be understood."""
 
 
 def is_missing(value: pl.Expr) -> pl.Expr:

@@ -13,14 +13,16 @@ def has_text(kind: pl.DataType) -> bool:
         return not isinstance(kind.inner, pl.Binary) and has_text(_instance(kind.inner))
     if isinstance(kind, pl.Struct):
         inner = [_instance(field.dtype) for field in kind.fields]
-        return not any(isinstance(one, pl.Binary) for one in inner) and all(map(has_text, inner))
+        return not any(isinstance(inner_kind, pl.Binary) for inner_kind in inner) and all(
+            map(has_text, inner)
+        )
     scalar = isinstance(kind, pl.String | pl.Categorical | pl.Enum | pl.Boolean | pl.Binary | pl.Null)
     return scalar or kind.is_numeric() or (kind.is_temporal() and not isinstance(kind, pl.Duration))
 
 
 def _instance(kind: Any) -> pl.DataType:
-    found: pl.DataType = kind() if isinstance(kind, type) else kind
-    return found
+    instance: pl.DataType = kind() if isinstance(kind, type) else kind
+    return instance
 
 
 def as_text(value: pl.Expr, kind: pl.DataType) -> pl.Expr:
@@ -39,10 +41,10 @@ def as_text(value: pl.Expr, kind: pl.DataType) -> pl.Expr:
     if isinstance(kind, pl.Struct):
         return value.struct.json_encode()
     if kind.is_float():
-        whole = (value == value.round()) & (value.abs() < _LARGEST_WHOLE_FLOAT)
+        is_whole = (value == value.round()) & (value.abs() < _LARGEST_WHOLE_FLOAT)
         numbers = value.fill_nan(None)
         return (
-            pl.when(whole)
+            pl.when(is_whole)
             .then(numbers.cast(pl.Int64, strict=False).cast(pl.String))
             .otherwise(numbers.cast(pl.String))
         )

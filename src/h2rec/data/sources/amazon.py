@@ -28,10 +28,7 @@ LineParser = Callable[[Path, int, str], Fields]
 def python_literal(path: Path, number: int, text: str) -> Fields:
     """Parse a line of the 2014 meta files, which hold Python literals; nothing in it is executed.
 
-    Raises
-    ------
-    DataError
-        If it is not the literal of a dict; the line is named.
+    Raises `DataError` if it is not the literal of a dict; the line is named.
     """
     try:
         value = ast.literal_eval(text)
@@ -44,38 +41,27 @@ def python_literal(path: Path, number: int, text: str) -> Fields:
 
 @dataclass(frozen=True)
 class Edition:
-    """Where one edition keeps its files, and what it calls things.
-
-    Parameters
-    ----------
-    year
-        2014, 2018 or 2023.
-    home
-        Page with the terms of use.
-    reviews, meta
-        Addresses with ``{}`` for the category.
-    user, item, rating, time
-        Keys in a review.
-    brand, categories
-        Keys in an item's meta data.
-    parse
-        Reads a line of meta data.
-    names
-        The categories as the addresses write them.
-    """
+    """Where one edition keeps its files, and what it calls things."""
 
     year: int
+    """2014, 2018 or 2023."""
     home: str
+    """Page with the terms of use."""
     reviews: str
     meta: str
-    user: str
-    item: str
-    rating: str
-    time: str
-    brand: str
-    categories: str
-    parse: LineParser
+    """Addresses with ``{}`` for the category."""
     names: str
+    """The categories as the addresses write them."""
+    user: str = "reviewerID"
+    item: str = "asin"
+    rating: str = "overall"
+    time: str = "unixReviewTime"
+    """Keys in a review."""
+    brand: str = "brand"
+    categories: str = "categories"
+    """Keys in an item's meta data."""
+    parse: LineParser = json_object
+    """Reads a line of meta data."""
 
 
 _EDITIONS = (
@@ -84,12 +70,6 @@ _EDITIONS = (
         home="https://cseweb.ucsd.edu/~jmcauley/datasets/amazon/links.html",
         reviews="https://snap.stanford.edu/data/amazon/productGraph/categoryFiles/reviews_{}.json.gz",
         meta="https://snap.stanford.edu/data/amazon/productGraph/categoryFiles/meta_{}.json.gz",
-        user="reviewerID",
-        item="asin",
-        rating="overall",
-        time="unixReviewTime",
-        brand="brand",
-        categories="categories",
         parse=python_literal,
         names="""Amazon_Instant_Video Apps_for_Android Automotive Baby Beauty Books CDs_and_Vinyl
         Cell_Phones_and_Accessories Clothing_Shoes_and_Jewelry Digital_Music Electronics
@@ -102,13 +82,7 @@ _EDITIONS = (
         home="https://cseweb.ucsd.edu/~jmcauley/datasets/amazon_v2/",
         reviews="https://datarepo.eng.ucsd.edu/mcauley_group/data/amazon_v2/categoryFiles/{}.json.gz",
         meta="https://datarepo.eng.ucsd.edu/mcauley_group/data/amazon_v2/metaFiles2/meta_{}.json.gz",
-        user="reviewerID",
-        item="asin",
-        rating="overall",
-        time="unixReviewTime",
-        brand="brand",
         categories="category",
-        parse=json_object,
         names="""AMAZON_FASHION All_Beauty Appliances Arts_Crafts_and_Sewing Automotive Books CDs_and_Vinyl
         Cell_Phones_and_Accessories Clothing_Shoes_and_Jewelry Digital_Music Electronics
         Gift_Cards Grocery_and_Gourmet_Food Home_and_Kitchen Industrial_and_Scientific
@@ -126,8 +100,6 @@ _EDITIONS = (
         rating="rating",
         time="timestamp",
         brand="store",
-        categories="categories",
-        parse=json_object,
         names="""All_Beauty Amazon_Fashion Appliances Arts_Crafts_and_Sewing Automotive Baby_Products
         Beauty_and_Personal_Care Books CDs_and_Vinyl Cell_Phones_and_Accessories
         Clothing_Shoes_and_Jewelry Digital_Music Electronics Gift_Cards Grocery_and_Gourmet_Food
@@ -143,10 +115,7 @@ _EDITIONS = (
 def convert_reviews(reviews: Path, edition: Edition, path: Path) -> Path:
     """Write user, item, rating and time of every review to Parquet, streaming.
 
-    Raises
-    ------
-    DataError
-        If a line is not a JSON object; the line is named.
+    Raises `DataError` if a line is not a JSON object; the line is named.
     """
     columns = dict.fromkeys(("user_id", "item_id", "rating", "timestamp"), pa.string())
     keys = (edition.user, edition.item, edition.rating, edition.time)
@@ -156,10 +125,7 @@ def convert_reviews(reviews: Path, edition: Edition, path: Path) -> Path:
 def convert_meta(meta: Path, edition: Edition, path: Path) -> Path:
     """Write id, title, brand, categories and description of every item to Parquet, streaming.
 
-    Raises
-    ------
-    DataError
-        If a line can't be parsed; the line is named.
+    Raises `DataError` if a line can't be parsed; the line is named.
     """
     columns = dict.fromkeys(("item_id", "title", "brand", "categories", "description"), pa.string())
     return write_rows(path, columns, _items(meta, edition))

@@ -20,17 +20,9 @@ def download(url: str, path: Path, *, md5: str | None = None, attempts: int = 3)
 
     What was received of a broken download is kept beside the target as `.part` and continued.
 
-    Parameters
-    ----------
-    md5
-        Published checksum, checked also for a file that was put there by hand.
-    attempts
-        Tries, each going on from what is there.
-
-    Raises
-    ------
-    DataError
-        If the file can't be had or its checksum is wrong; the hint tells how to put it there by hand.
+    `md5`: published checksum, checked also for a file that was put there by hand. `attempts`: tries, each going on
+    from what is there. Raises `DataError` if the file can't be had or its checksum is wrong; the hint tells how to
+    put it there by hand.
     """
     if not path.exists():
         part = path.with_name(path.name + ".part")
@@ -90,10 +82,10 @@ def _check(file: Path, url: str, md5: str | None, target: Path) -> None:
     if md5 is None:
         return
     with file.open("rb") as stream:
-        found = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-    if found != md5:
+        checksum = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    if checksum != md5:
         file.unlink()
-        raise DataError(f"{url}: the checksum is {found}, published is {md5}", _by_hand(url, target))
+        raise DataError(f"{url}: the checksum is {checksum}, published is {md5}", _by_hand(url, target))
 
 
 def _by_hand(url: str, path: Path) -> str:

@@ -23,8 +23,8 @@ _COLOURS = ("red", "blue", "white", "grey", "oak", "steel", "glass", "copper")
 def _build(folder: Path) -> FetchedSource:
     """Write users who stay within a theme for a while, and items whose popularity falls like one over the rank.
 
-    What follows an item is told in part by its theme and kind (which its title names), in part by its own number
-    (which it does not): codes and identities both have something to find.
+    The next item depends on the theme and kind (which the title names) and on the item's own number (which it does
+    not), so that codes and identities both have something to learn.
     """
     stream = random_stream(0, "made shop")
     kinds = [(theme, kind) for theme, *own in _THEMES for kind in own]

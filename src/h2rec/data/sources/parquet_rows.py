@@ -16,10 +16,7 @@ _ROWS_A_BLOCK = 50_000
 def write_rows(path: Path, columns: dict[str, pa.DataType], rows: Iterable[tuple[Any, ...]]) -> Path:
     """Write rows, atomically and never more than a block of them in memory.
 
-    Parameters
-    ----------
-    columns
-        Names and Arrow types, in the order of the rows' values.
+    `columns`: names and Arrow types, in the order of the rows' values.
     """
     schema = pa.schema(list(columns.items()))
     iterator: Iterator[tuple[Any, ...]] = iter(rows)

@@ -24,16 +24,8 @@ def list_sources() -> list[Source]:
 def fetch(name: str, folder: Path | None = None) -> FetchedSource:
     """Download and convert a named data set, unless that is done already.
 
-    Parameters
-    ----------
-    folder
-        Where its files go; by default `datasets/NAME` in the cache folder.
-
-    Raises
-    ------
-    DataError
-        If the name is unknown, or the data can't be had; the address and the place for a file got by
-        hand are told.
+    `folder`: where its files go; by default `datasets/NAME` in the cache folder. Raises `DataError` if the name is
+    unknown, or the data can't be fetched; the message says where to put a file by hand.
     """
     source = _SOURCES.get(name)
     if source is None:

@@ -14,7 +14,7 @@ __all__ = ["BACKBONES", "Backbone", "Sizes", "make_backbone"]
 def make_backbone(
     settings: "EncoderSettings", layers: int | None = None, dropout: float | None = None
 ) -> Backbone:
-    """Return a new backbone of a model's settings, with layers and dropout of its own where they are given."""
+    """Return a new backbone; `layers` and `dropout` override the model's."""
     sizes = Sizes(
         dim=settings.dim,
         layers=settings.layers if layers is None else layers,

@@ -24,7 +24,7 @@ BACKBONES: Registry[type["Backbone"]] = Registry(
 
 
 class BackboneSettings(Settings):
-    """A backbone's name; one with settings of its own has a subclass."""
+    """A backbone's name; backbones with further settings have a subclass."""
 
     name: str
     """sasrec, bert4rec, gru4rec, or one of another package."""

@@ -1,7 +1,7 @@
 """HID + SID in one vector, without alignment: added, or concatenated.
 
-The hybrids that fuse early: whatever tail items borrow through shared codes and head items know by their hash ID
-goes through one backbone (the H2Rec paper's "collaborative overwhelming" is about these).
+The hybrids that fuse early: shared codes and hash IDs go through one backbone (the case of "collaborative overwhelming"
+in the H2Rec paper).
 """
 
 from typing import Literal, Self
@@ -52,7 +52,7 @@ class IdsBesideCodes(IdsAndCodes):
     def __init__(self, semantic_ids: SemanticIds, dim: int) -> None:
         super().__init__(semantic_ids, dim)
         self.merge = nn.Linear(2 * dim, dim, bias=False)
-        # From the plain sum on: a random map would undo what a warm start put into both halves.
+        # Starts as the plain sum: a random map would destroy the warm start of both halves.
         with torch.no_grad():
             self.merge.weight.copy_(torch.eye(dim).repeat(1, 2))
 

@@ -1,4 +1,4 @@
-"""LLM-ESR: two views of a sequence, and what similar users do as a teacher.
+"""LLM-ESR: two views of a sequence, and similar users as a teacher.
 
 Liu et al., "LLM-ESR: Large Language Models Enhancement for Long-tailed Sequential Recommendation", NeurIPS 2024
 (arXiv 2405.20646). The semantic view enters as frozen text embeddings through an adapter, the collaborative view as
@@ -6,12 +6,11 @@ hash IDs that start from a PCA of the text (section 3.2). Each view reads the ot
 vectors of both views are concatenated, and so are the items'. A user's vector is drawn to the mean of those of
 similar users, found by the text of their histories (section 3.3, retrieval-augmented self-distillation).
 
-Where this departs from the authors' code: users and items meet in one cosine over both views (`temperature: null`
-takes their inner product); 16 sequences of a batch are distilled, not all; a view is kept beside what it
-reads from the other (theirs is replaced; of 12 searches none chose that); all positions are trained in one pass, so the
-cross-attention is causal wherever the backbone is (theirs sees the whole input, which predicts one item only); and
-similar users are found by the mean text embedding of their histories instead of an embedding of a prompt that lists
-them.
+Differences from the authors' code: scores are one cosine over both views (`temperature: null` takes their inner
+product); 16 sequences of a batch are distilled, not all; a view is added to what it reads from the other (theirs is
+replaced; none of 12 searches chose that); all positions are trained in one pass, with a causal cross-attention if the
+backbone is causal (theirs sees the whole input, and predicts one item); similar users have similar mean text embeddings
+of their histories (theirs embed a prompt that lists them).
 """
 
 from collections.abc import Sequence
@@ -157,7 +156,7 @@ class LlmEsr(SequenceModel):
         steps = torch.arange(hid.shape[1], device=hid.device)
         position = self.positions(places_from_end(lengths, steps, self.positions.num_embeddings))
         hid, text = hid + position, text + position
-        # The one view asks, the other answers: the answer is made of the view it stands for (equation 4).
+        # Each view is queried by the other; the result is made of the queried view (equation 4).
         new_hid = self.ids_read_text(text, hid, lengths)
         new_text = self.text_reads_ids(hid, text, lengths)
         return hid + new_hid, text + new_text
@@ -236,8 +235,7 @@ class ViewCrossAttention(nn.Module):
 def similar_users(train: Histories, text: npt.NDArray[np.float32], count: int) -> IntArray:
     """Find the users whose histories read most alike.
 
-    Histories are compared by the cosine of their mean text embeddings. Distances are made and reduced in chunks:
-    memory grows with the number of users, not with its square.
+    Histories are compared by the cosine of their mean text embeddings, in chunks: memory is linear in the users.
 
     `text`: text embeddings by item index, at least `[N + 1, m]`, padding first.
     `count`: similar users to find for each.

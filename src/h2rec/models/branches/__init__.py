@@ -1,4 +1,4 @@
-"""Branches: what an item is, how a history of such items is read, and how both are scored. One file a kind."""
+"""Branches: how items are represented, histories are read, and both are scored. One file a kind."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Semantic IDs: code vectors of every level, fused by what the user's intent asks for (the SID branch of the paper)."""
+"""Semantic IDs: code vectors of every level, fused by the user's intent (the SID branch of the paper)."""
 
 from collections.abc import Sequence
 from typing import Self
@@ -60,18 +60,9 @@ class CodesBranch(Branch):
         return BranchRead((intent.read_alpha[..., None] * user[:, None]).flatten(1), state)
 
     def masked(self, sequences: Sequences, alpha: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
-        """Encode sequences with one granularity masked at all positions (masked sequence granularity).
+        """User states ``u~^S`` `[B, d]` with one `level` `[B]` of each sequence masked (masked sequence granularity).
 
-        Parameters
-        ----------
-        sequences
-            Sequences `[B, T]`, one position read in each.
-        alpha
-            Weights of the levels at every position, `[B, T, L]`; the view keeps them.
-        level
-            The level to mask in each sequence, int64 `[B]`.
-
-        Returns the masked user state ``u~^S``, `[B, d]`.
+        One position of each sequence is read. `alpha` `[B, T, L]`, the weights of the levels, does not change.
         """
         hidden = torch.arange(self.table.levels, device=level.device) == level[:, None]  # [B, L]
         rows = torch.where(hidden[:, None], self.table.mask_rows, self.table.rows(sequences.items))
@@ -113,10 +104,7 @@ class CodesBranch(Branch):
 
 
 def reasons_by_codes(codes: CodeArray, items: Sequence[int], history: Sequence[int]) -> list[list[Reason]]:
-    """For each item, those of a history that share most leading codes with it, latest first among equals.
-
-    `codes`: `[N, L]`; items are given by index, from 1.
-    """
+    """For each item, those of a history that share most leading codes with it, latest first among equals."""
     reasons: list[list[Reason]] = [[] for _ in items]
     distinct = list(dict.fromkeys(reversed(history)))
     if not distinct or not items:

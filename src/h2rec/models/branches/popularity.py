@@ -16,7 +16,7 @@ from h2rec.models.settings import BranchModelSettings
 
 
 class PopularitySettings(BranchSettings):
-    """What popularity weighs, and what it counts."""
+    """Weight of popularity, and the interactions that it counts."""
 
     window: float | None = Field(
         None, gt=0, le=1, json_schema_extra={"search": {"choices": [None, 0.1, 0.2, 0.4]}}

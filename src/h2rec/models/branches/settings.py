@@ -6,7 +6,7 @@ from h2rec.settings import Settings
 
 
 class BranchSettings(Settings):
-    """One branch of a model; what is null is the model's own."""
+    """One branch of a model; null takes the model's value."""
 
     kind: str
     """ids, codes, prefixes or popularity; of the tables alone: ids_and_codes, ids_and_text, code_sum, hashed_prefixes,

@@ -1,1 +1,1 @@
-"""Ties: what joins branches. Fusion and cross-attention inside the model; alignment and masking as losses."""
+"""Ties between branches. Fusion and cross-attention inside the model; alignment and masking as losses."""

@@ -23,14 +23,7 @@ EVERY = 4
 class Alignment:
     """Multi-positive InfoNCE between the code sums and the hash IDs of a batch's distinct targets, symmetric.
 
-    Parameters
-    ----------
-    codes, ids
-        The branches that are aligned.
-    settings
-        The ties'.
-    features
-        Codes, counts and training histories: the only source of co-occurrence.
+    The training histories in `features` are the only source of co-occurrence.
     """
 
     name = "alignment"

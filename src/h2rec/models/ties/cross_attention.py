@@ -1,4 +1,4 @@
-"""Multi-granularity cross-attention: an item's hash ID asks its own codes (H2Rec, MCA)."""
+"""Multi-granularity cross-attention: an item's hash ID reads its own codes (H2Rec, MCA)."""
 
 import torch
 from torch import nn
@@ -25,19 +25,7 @@ class MultiGranularityCrossAttention(nn.Module):
     def forward(
         self, hid: torch.Tensor, rows: torch.Tensor, alpha: torch.Tensor, table: CodeTable
     ) -> torch.Tensor:
-        """Read the codes of each position.
-
-        Parameters
-        ----------
-        hid
-            Queries `h_t`, `[B, T, d]`.
-        rows
-            Code rows of each position, `[B, T, L]`.
-        alpha
-            Level weights, `[B, T, L]`.
-
-        Returns ``MCA(h_t; {alpha_l e_t^l})``, `[B, T, d]`.
-        """
+        """``MCA(h_t; {alpha_l e_t^l})``, `[B, T, d]`, for hash IDs `[B, T, d]`, code rows and weights `[B, T, L]`."""
         # [B, T, 1, d] x [B, T, L, d] -> [B, T, L]; alpha scales key and value alike:
         # k_l = W_k (alpha_l e_l) = alpha_l (W_k e_l).
         key = F.embedding(rows, self.key(table.vectors))
@@ -50,14 +38,7 @@ class MultiGranularityCrossAttention(nn.Module):
 class CrossAttentionTie(nn.Module):
     """Lets a branch of hash IDs read the codes of a branch of codes.
 
-    Parameters
-    ----------
-    dim
-        Hidden size d.
-    table
-        The code vectors, which belong to the branch of codes.
-    keeps_identity
-        Whether the hash ID stays beside what it reads (``x^H = h + MCA(h; ..)``).
+    `keeps_identity`: whether the hash ID is added to what it reads (``x^H = h + MCA(h; ..)``).
     """
 
     def __init__(self, dim: int, table: CodeTable, *, keeps_identity: bool) -> None:
@@ -68,7 +49,7 @@ class CrossAttentionTie(nn.Module):
         self.norms: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def forward(self, hid: torch.Tensor, intent: Intent) -> torch.Tensor:
-        """What the encoder reads, `[B, T, d]`, for hash IDs `[B, T, d]`; keeps the mean norms of both parts."""
+        """Input of the encoder, `[B, T, d]`, for hash IDs `[B, T, d]`; stores the mean norms of both terms."""
         codes_read: torch.Tensor = self.attention(hid, intent.rows, intent.alpha, self._table[0])
         self.norms = (hid.detach().norm(dim=-1).mean(), codes_read.detach().norm(dim=-1).mean())
         return hid + codes_read if self.keeps_identity else codes_read

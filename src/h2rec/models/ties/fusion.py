@@ -1,4 +1,4 @@
-"""The fusion network: how much of each granularity the user's intent asks for (H2Rec, multi-granularity fusion)."""
+"""The fusion network: weights of the granularities by the user's intent (H2Rec, multi-granularity fusion)."""
 
 import torch
 from torch import nn
@@ -10,8 +10,8 @@ from h2rec.models.ties.settings import FusionName, IntentName
 class FusionNetwork(nn.Module):
     """``alpha = softmax(MLP([e^1; ..; e^L]))`` over the levels.
 
-    The first layer is linear in the concatenated code vectors, so it is applied to the tables once and
-    summed over an item's codes, instead of to every token.
+    The first layer is linear in the concatenated code vectors: it is applied once to the tables and summed over the
+    codes of an item, not to every token.
 
     `fusion`: ``adaptive``: alpha from an item. ``equal``: fixed and equal. ``mean_history``: from the mean of the
     history.
@@ -26,7 +26,7 @@ class FusionNetwork(nn.Module):
         self.bias = nn.Parameter(torch.zeros(dim))
         self.out = nn.Linear(dim, levels)
         nn.init.normal_(self.level_weights, std=(levels * dim) ** -0.5)
-        # Equal weights at first: the network departs from the plain mean only where that pays.
+        # Starts at equal weights, the plain mean.
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
@@ -79,6 +79,6 @@ def at_visible(features: torch.Tensor, items: torch.Tensor, mask_item: int) -> t
     """Features `[B, T, d]` of each position's own item or, at a masked one, of the last visible item before it."""
     steps = torch.arange(items.shape[1], device=items.device)
     visible = torch.where(items != mask_item, steps, -1).cummax(1).values
-    # Where nothing precedes a masked first item, its own (mask) features say just that.
+    # A masked first item has nothing before it, and keeps its own (mask) features.
     visible = torch.where(visible < 0, steps, visible)
     return features.gather(1, visible[..., None].expand_as(features))

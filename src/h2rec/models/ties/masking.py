@@ -15,11 +15,7 @@ EVERY = 8
 
 
 class Masking:
-    """InfoNCE between the states of a batch's users and those of their masked views.
-
-    `branch` and `name`: the branch of codes, and its name.
-    `settings`: the ties'.
-    """
+    """InfoNCE between the states of a batch's users and those of their masked views."""
 
     name = "masking"
 

@@ -1,4 +1,4 @@
-"""Settings of what joins branches: fusion, cross-attention, alignment, masking (H2Rec's own parts)."""
+"""Settings of ties between branches: fusion, cross-attention, alignment, masking (H2Rec's own parts)."""
 
 from typing import Literal
 
@@ -19,12 +19,12 @@ class AlignmentSettings(Settings):
     shared_levels: int = Field(3, ge=1)
     """p: items that share at least this many levels, or all where there are fewer, are positives of each other."""
     rule: Literal["prefix", "any"] = "prefix"
-    """What sharing p levels means: the first p, or any p."""
+    """Whether the shared levels are the first p, or any p."""
     window: int = Field(1, ge=0)
     """w: items within this many positions of one training sequence are positives; 0 turns that off."""
     spare_head: float | None = Field(None, gt=0)
     """Beyond the paper: an item with c training interactions takes ``s / (s + c)`` of the term's gradient into its hash
-    ID, so that codes guide the tail's and leave what the head's have learned; null lets all of it through."""
+    ID, so that codes guide the tail more than the head; null passes all of it."""
 
 
 class MaskingSettings(Settings):
@@ -37,15 +37,15 @@ class MaskingSettings(Settings):
 
 
 class TieSettings(Settings):
-    """What joins the branches of codes and of hash IDs, where a model has both."""
+    """Ties between the branches of codes and of hash IDs, if a model has both."""
 
     intent: IntentName = "causal"
     """Read alpha at each position (trains all positions), or once from the last item (the paper)."""
     fusion: FusionName = "adaptive"
     """alpha from the item (adaptive), fixed and equal (without fusion), or from the mean of the history."""
     cross_attention: CrossAttentionName = "residual"
-    """Hash IDs read their items' codes: and stay beside what they read (residual), are replaced by it (plain), or do
-    not read (none)."""
+    """Hash IDs read their items' codes: the result is added to them (residual), replaces them (plain), or is not used
+    (none)."""
     temperature: float = Field(0.2, gt=0)
     """tau of the contrastive losses, over items and over users."""
     every_batch: bool = False

@@ -48,33 +48,21 @@ def write_warm_files(dataset: Dataset, withheld: Bools, folder: Path) -> None:
 
 @dataclass(frozen=True, eq=False)
 class ColdCases:
-    """Cases whose target was withheld, in the indices of the grown catalogue.
-
-    Parameters
-    ----------
-    items
-        The withheld items, `[M]` rows of the item table; the grown catalogue lists them behind the known ones.
-    cases
-        Histories of known items (withheld ones are left out of them) and withheld targets.
-    """
+    """Cases whose target was withheld, in the indices of the grown catalogue."""
 
     items: pl.DataFrame
+    """The withheld items, `[M]` rows of the item table; the grown catalogue lists them behind the known ones."""
     cases: Holdout
+    """Histories of known items (withheld ones are left out of them) and withheld targets."""
 
 
-def cold_cases(whole: Dataset, warm: Dataset, withheld: Bools) -> ColdCases:
-    """Find the test cases of the whole data set whose target is withheld.
-
-    Raises
-    ------
-    DataError
-        If there is none.
-    """
-    test = split(whole, "leave_one_out").test
-    cold = whole.items.filter(pl.Series(withheld[1:]))
+def cold_cases(full: Dataset, warm: Dataset, withheld: Bools) -> ColdCases:
+    """Find the test cases of the whole data set whose target is withheld. Raises `DataError` if there is none."""
+    test = split(full, "leave_one_out").test
+    cold = full.items.filter(pl.Series(withheld[1:]))
     # From an index of the whole catalogue to one of the grown: known items first, withheld ones behind them.
-    index = np.zeros(whole.item_count + 1, dtype=np.int32)
-    index[1:] = [warm.item_index.get(item, 0) for item in whole.items["item_id"]]
+    index = np.zeros(full.item_count + 1, dtype=np.int32)
+    index[1:] = [warm.item_index.get(item, 0) for item in full.items["item_id"]]
     index[withheld] = warm.item_count + 1 + np.arange(cold.height)
     rows = np.flatnonzero(withheld[test.targets])
     histories = test.histories.select(rows)
@@ -83,8 +71,8 @@ def cold_cases(whole: Dataset, warm: Dataset, withheld: Bools) -> ColdCases:
     owner = np.repeat(np.arange(len(histories)), histories.lengths)
     lengths = np.bincount(owner[known], minlength=len(histories))
     kept = Histories(offsets_of(lengths), index[items[known]])
-    told = np.flatnonzero(lengths > 0)
-    if len(told) == 0:
+    usable = np.flatnonzero(lengths > 0)
+    if len(usable) == 0:
         raise DataError("no test user's target is withheld: raise --share")
-    targets = index[test.targets[rows]][told]
-    return ColdCases(cold, Holdout(test.users[rows][told], kept.select(told), targets))
+    targets = index[test.targets[rows]][usable]
+    return ColdCases(cold, Holdout(test.users[rows][usable], kept.select(usable), targets))

@@ -1,4 +1,4 @@
-"""Extreme cold start: items that training never saw, ranked by what their text and codes tell."""
+"""Extreme cold start: items that training never saw, ranked by their text and codes."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -41,7 +41,7 @@ from h2rec.text.fields import item_texts
 logger = logging.getLogger(__name__)
 
 TESTED = "H2Rec, HID of the code group"
-"""What `h2rec add-items` does, and what all other ways are tested against."""
+"""The method of `h2rec add-items`; all others are tested against it."""
 METRICS = ("hit@10", "ndcg@10", "hit@100", "hit@500")
 SCOPES = {"all": "among all items", "cold": "among cold items"}
 
@@ -63,7 +63,7 @@ def cold_start(
     seeds: Sequence[int] = (0, 1, 2),
     stages: Path | None = None,
 ) -> dict[str, Any]:
-    """Withhold items, train without them, and rank them by every way there is; finished trainings are reused.
+    """Withhold items, train without them, and rank them by every method; finished trainings are reused.
 
     Parameters
     ----------
@@ -96,21 +96,21 @@ def cold_start(
         )
     if config.data.split != "leave_one_out":
         raise ConfigError("cold start needs data.split: leave_one_out")
-    models = _compared(config.model)
+    models = _models(config.model)
     if config.text.noise is not None and config.text.noise.share:
         raise ConfigError("cold start takes texts as they are", "leave text.noise out")
     claim_names(out, ("cold_start.json",), _is_cold_start)  # the log is opened by then
-    whole = Pipeline(config, out / "whole", stages or out / "stages").begin()
+    full = Pipeline(config, out / "whole", stages or out / "stages").begin()
     # What is text is decided on the whole catalogue, not anew on what is left of it.
-    config = config.model_copy(update={"text": config.text.model_copy(update={"fields": whole.text_fields})})
-    has_text = np.array([bool(text) for text in item_texts(whole.dataset.items, config.text.fields)])
+    config = config.model_copy(update={"text": config.text.model_copy(update={"fields": full.text_fields})})
+    has_text = np.array([bool(text) for text in item_texts(full.dataset.items, config.text.fields)])
     if not has_text.any():
         raise DataError("no item has a text, by which items that are withheld would be placed")
-    withheld = withheld_items(whole.dataset, has_text, share, EVALUATION_SEED)
-    warm = whole.store.run(
+    withheld = withheld_items(full.dataset, has_text, share, EVALUATION_SEED)
+    warm = full.store.run(
         "warm_data",
-        {"data": whole.data_stage.key, "share": share, "fields": config.text.fields},
-        lambda folder: write_warm_files(whole.dataset, withheld, folder),
+        {"data": full.data_stage.key, "share": share, "fields": config.text.fields},
+        lambda folder: write_warm_files(full.dataset, withheld, folder),
     )
     kept = {name: getattr(config.data, name) for name in ("head_share", "popularity_groups")}
     files = {"interactions": warm.folder / "interactions.parquet", "items": warm.folder / "items.parquet"}
@@ -120,17 +120,17 @@ def cold_start(
         train = config.train.model_copy(update={"seed": seed})
         for name, model in models.items():
             changed = config.model_copy(update={"data": data, "train": train, "model": model})
-            pipeline = Pipeline(changed, out / f"{name.lower()}-{seed}", whole.store.root)
-            cold = cold_cases(whole.dataset, pipeline.dataset, withheld)
-            new = _described(pipeline, cold)
-            for way, scorer in _ways(name, pipeline, new, first=seed == seeds[0]):
+            pipeline = Pipeline(changed, out / f"{name.lower()}-{seed}", full.store.root)
+            cold = cold_cases(full.dataset, pipeline.dataset, withheld)
+            new = _embed_withheld(pipeline, cold)
+            for method, scorer in _methods(name, pipeline, new, first=seed == seeds[0]):
                 known = pipeline.dataset.item_count
-                ranks.setdefault(way, []).append(_ranks(scorer, cold.cases, known, whole.repeats.rule))
-    found = {
+                ranks.setdefault(method, []).append(_ranks(scorer, cold.cases, known, full.repeats.rule))
+    results = {
         "data": config.data.name,
         "tested": TESTED,
         "metrics": list(METRICS),
-        "repeats": whole.repeats.rule,
+        "repeats": full.repeats.rule,
         "records": list(_records(ranks)),
         "withheld_items": cold.items.height,
         "known_items": pipeline.dataset.item_count,
@@ -138,33 +138,30 @@ def cold_start(
         "shared_levels": np.bincount(new.groups.levels, minlength=new.ids.levels + 1).tolist(),
         "provenance": provenance(seeds[0]) | {"seeds": list(seeds), "share": share},
     }
-    write_json(out / "cold_start.json", found)
-    return found
+    write_json(out / "cold_start.json", results)
+    return results
 
 
-def _compared(settings: ModelSettings) -> dict[str, ModelSettings]:
+def _models(settings: ModelSettings) -> dict[str, ModelSettings]:
     """The model with codes and hash IDs, and its branches of hash IDs alone."""
     if not {"codes", "ids"} <= set(settings.kinds.values()):
         raise ConfigError(
             "model: cold start is of a model with a branch of codes and one of hash IDs",
             "take the preset h2rec",
         )
-    return {"H2Rec": settings, "SASRec": settings.only_branches(_named(settings, "ids"))}
+    return {"H2Rec": settings, "SASRec": settings.only_branches(_branches(settings, "ids"))}
 
 
-def _named(settings: ModelSettings, kind: str) -> list[str]:
-    return [name for name, of_branch in settings.kinds.items() if of_branch == kind]
+def _branches(settings: ModelSettings, kind: str) -> list[str]:
+    return [name for name, branch_kind in settings.kinds.items() if branch_kind == kind]
 
 
 def claim(out: Path) -> None:
     """Refuse a folder in which the experiment would overwrite what h2rec did not write.
 
-    Raises
-    ------
-    H2RecError
-        Naming what is there.
+    Raises `H2RecError`, naming what is there.
     """
-    # Not the log, which is written on and never over: the command has it before the experiment asks again.
+    # Not the log: it is only appended to, and the command has opened it already.
     claim_names(out, ("cold_start.json",), _is_cold_start)
 
 
@@ -172,7 +169,7 @@ def _is_cold_start(out: Path) -> bool:
     return is_run_folder(out / "whole")
 
 
-def _described(pipeline: Pipeline, cold: ColdCases) -> WithheldItems:
+def _embed_withheld(pipeline: Pipeline, cold: ColdCases) -> WithheldItems:
     embeddings, ids, stage = pipeline.embeddings, pipeline.semantic_ids, pipeline.semantic_id_stage
     if embeddings is None or ids is None or stage is None:
         raise ConfigError("withheld items are placed by their text, and the items have none")
@@ -183,19 +180,21 @@ def _described(pipeline: Pipeline, cold: ColdCases) -> WithheldItems:
     return WithheldItems(vectors, SemanticIds(np.concatenate([ids.codes, codes]), ids.codebook_sizes), groups)
 
 
-def _ways(name: str, pipeline: Pipeline, new: WithheldItems, *, first: bool) -> Iterator[tuple[str, Scorer]]:
-    """Every way to score a catalogue with new items; those without training once only."""
+def _methods(
+    name: str, pipeline: Pipeline, new: WithheldItems, *, first: bool
+) -> Iterator[tuple[str, Scorer]]:
+    """Every method to score a catalogue with new items; those without training only once."""
     settings, embeddings = pipeline.model_settings, pipeline.embeddings
     assert embeddings is not None
     grown = grown_model(pipeline.model, settings, new.ids, NewItems(new.groups))
-    ids = _named(settings, "ids")[0]
+    ids = _branches(settings, "ids")[0]
     known = embeddings.vectors[embeddings.has_text]
     by_text = text_vectors(known, hash_ids(grown, ids).embedding_dim, new=new.vectors)
     # A scorer keeps the item vectors as they are when it is made, so one model serves all of them by turns.
     yield f"{name}, HID of the code group", CatalogueScorer(grown)
     if name == "H2Rec":
-        # Whatever codes weigh beside hash IDs, which may be nothing: alone they have an order.
-        codes = _named(settings, "codes")[0]
+        # With weight 1: beside hash IDs the codes may weigh nothing.
+        codes = _branches(settings, "codes")[0]
         weighed = settings.with_weights({codes: 1.0})
         alone = grown_model(pipeline.model, weighed, new.ids, NewItems(new.groups))
         place = alone.branch_names.index(codes)
@@ -212,30 +211,32 @@ def _ways(name: str, pipeline: Pipeline, new: WithheldItems, *, first: bool) -> 
             TextNeighbours(np.concatenate([embeddings.vectors, new.vectors])),
         )
         yield "popularity", SameForAll(np.concatenate([counts, none]))
-        of_group = new.groups.mean_of(counts[:, None].astype(np.float32))[:, 0]
-        yield "popularity of the code group", SameForAll(np.concatenate([counts, of_group]))
+        group_means = new.groups.mean_of(counts[:, None].astype(np.float32))[:, 0]
+        yield "popularity of the code group", SameForAll(np.concatenate([counts, group_means]))
 
 
 def _ranks(scorer: Scorer, cases: Holdout, known: int, rule: RepeatRule) -> pl.DataFrame:
     settings = EvaluateSettings(protocols=[FULL], repeats=rule)
     among_cold = np.arange(scorer.item_count + 1) > known
-    found = {
+    by_scope = {
         "all": rank(scorer, cases, settings).by_protocol[FULL],
         "cold": rank(Restricted(scorer, among_cold), cases, settings).by_protocol[FULL],
     }
     frame = {"user": np.asarray(cases.users), "target": np.asarray(cases.targets)}
-    return pl.DataFrame(frame | {f"rank_{scope}": ranks for scope, ranks in found.items()})
+    return pl.DataFrame(frame | {f"rank_{scope}": ranks for scope, ranks in by_scope.items()})
 
 
 def _records(ranks: Mapping[str, Sequence[pl.DataFrame]]) -> Iterator[dict[str, Any]]:
     # What is tested comes last, as in the tables of suites.
-    ordered = {way: ranks[way] for way in sorted(ranks, key=lambda way: (way == TESTED, way))}
+    ordered = {
+        method: ranks[method] for method in sorted(ranks, key=lambda method: (method == TESTED, method))
+    }
     for scope, title in SCOPES.items():
         frame = compare_models(ordered, TESTED, METRICS, protocol=scope, family=("metric",))
         tests = tests_against(frame)
         for metric in METRICS:
             column = []
-            for way, frames in ordered.items():
+            for method, frames in ordered.items():
                 values = [per_case(f[f"rank_{scope}"].to_numpy(), metric).mean() for f in frames]
                 column.append(
                     {
@@ -243,9 +244,9 @@ def _records(ranks: Mapping[str, Sequence[pl.DataFrame]]) -> Iterator[dict[str, 
                         "protocol": title,
                         "slice": "overall",
                         "metric": metric,
-                        "model": way,
+                        "model": method,
                         **over_seeds(values),
-                        **tests.get(f"overall/{metric}/{way}", {}),
+                        **tests.get(f"overall/{metric}/{method}", {}),
                     }
                 )
             mark_places(column)

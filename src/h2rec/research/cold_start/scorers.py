@@ -32,15 +32,10 @@ class OneBranch:
 
 @dataclass(frozen=True, eq=False)
 class TextNeighbours:
-    """Cosine of an item's text with the mean text of the history; nothing is trained.
-
-    Parameters
-    ----------
-    vectors
-        Text embeddings of all items, `[N, m]`.
-    """
+    """Cosine of an item's text with the mean text of the history; nothing is trained."""
 
     vectors: Vectors
+    """Text embeddings of all items, `[N, m]`."""
 
     @property
     def item_count(self) -> int:
@@ -57,15 +52,10 @@ class TextNeighbours:
 
 @dataclass(frozen=True, eq=False)
 class SameForAll:
-    """One list for everybody.
-
-    Parameters
-    ----------
-    scores
-        `[N]`.
-    """
+    """One list for everybody."""
 
     scores: npt.NDArray[np.float64]
+    """`[N]`."""
 
     @property
     def item_count(self) -> int:

@@ -93,10 +93,7 @@ def _parts(value: Any) -> Iterable[tuple[str, Settings]]:
 def read_space(path: Path) -> SearchSpace:
     """Read ranges from a YAML file: ``train.learning_rate: {low: 1.0e-4, high: 1.0e-2, log: true}``.
 
-    Raises
-    ------
-    ConfigError
-        If it is no such file, or a range is not one.
+    Raises `ConfigError` if it is no such file, or a range is not one.
     """
     return {
         key: Range.parse(_mapping(path, key, value), source=f"{path}: {key}")
@@ -105,13 +102,7 @@ def read_space(path: Path) -> SearchSpace:
 
 
 def value_at(config: RunConfig, key: str) -> Any:
-    """Value of a dotted key.
-
-    Raises
-    ------
-    ConfigError
-        If the configuration has no such key.
-    """
+    """Value of a dotted key. Raises `ConfigError` if the configuration has no such key."""
     node: Any = config.model_dump(mode="json")
     for part in key.split("."):
         if not isinstance(node, dict) or part not in node:
@@ -128,10 +119,7 @@ def all_values(values: Mapping[str, Any], space: SearchSpace) -> dict[str, Any]:
 def with_values(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
     """Return the configuration with some dotted keys set, validated anew.
 
-    Raises
-    ------
-    ConfigError
-        If a value does not fit its key.
+    Raises `ConfigError` if a value does not fit its key.
     """
     plain = config.model_dump(mode="json")
     for key, value in values.items():
@@ -140,7 +128,7 @@ def with_values(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
         for section in sections:
             node = node[section]
         node[last] = value
-    return RunConfig.whole(plain, source="search")
+    return RunConfig.parse_resolved(plain, source="search")
 
 
 def _mapping(path: Path, key: str, value: Any) -> dict[str, Any]:

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 STARTUP_TRIALS = 4
 """Trials drawn at random before the sampler learns from what it saw."""
 ATTEMPTS = 10
-"""Draws for one trial; the last may be one that was tried before, where there is little to choose from."""
+"""Draws for one trial; the last may repeat settings, where there is little to choose from."""
 WHOLE_TRIALS = 3
 """Trials that are trained to their end whatever they show; later ones stop where the median of the others is better."""
 SPARED_SHARE = 1 / 3
@@ -34,28 +34,19 @@ SPARED_SHARE = 1 / 3
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """One training of a search.
-
-    Parameters
-    ----------
-    settings
-        The searched keys and their values.
-    value
-        Best validation value; None where the training failed or was stopped.
-    best_epoch, seconds
-        Epoch of that value, and seconds of training.
-    stopped_after
-        Epoch after which the training was stopped because other trials were better there, or None.
-    error
-        What went wrong, or None.
-    """
+    """One training of a search."""
 
     settings: dict[str, Any]
+    """The searched keys and their values."""
     value: float | None
+    """Best validation value; None where the training failed or was stopped."""
     best_epoch: int | None = None
     seconds: float = 0.0
+    """Epoch of that value, and seconds of training."""
     stopped_after: int | None = None
+    """Epoch after which the training was stopped because other trials were better there, or None."""
     error: str | None = None
+    """What went wrong, or None."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +151,7 @@ def _run_trial(
         settings = {key: _suggest(trial, key, space) for key in space}
         if attempt == ATTEMPTS - 1 or settings not in [record.settings for record in records]:
             break
-        # What was tried already is no trial.
+        # Settings that were tried already are no new trial.
         study.tell(trial, state=optuna.trial.TrialState.FAIL)
     tried = with_values(config, all_values(settings, space))
     # What a training had shown before it was killed counts as if it had not been.
@@ -179,7 +170,7 @@ def _run_trial(
         value = pipeline.validation_value()
         training = read_json(pipeline.train_stage.folder / "training.json")
         for entry in training["log"]:
-            # A training that was finished before told nobody.
+            # A training that was finished before reported nothing.
             if "valid" in entry and entry["epoch"] not in shown:
                 trial.report(entry["valid"][config.train.select], entry["epoch"])
         record = TrialRecord(settings, value, training["best_epoch"], training["seconds"])
@@ -206,7 +197,7 @@ def _suggest(trial: "optuna.Trial", key: str, space: SearchSpace) -> Any:
     assert among.low is not None
     assert among.high is not None
     value = trial.suggest_float(key, among.low, among.high, log=among.log)
-    # What is tried is what a person would write.
+    # Values as a person would write them.
     return float(f"{value:.3g}")
 
 
@@ -243,10 +234,7 @@ def _records(study: "optuna.Study") -> list[TrialRecord]:
 def claim(out: Path) -> None:
     """Refuse a folder in which a search would overwrite what h2rec did not write.
 
-    Raises
-    ------
-    H2RecError
-        Naming what is there.
+    Raises `H2RecError`, naming what is there.
     """
     claim_names(out, ("search.json", "study.db", "trials.json", "best.yaml"), _is_search)
 

@@ -1,4 +1,4 @@
-"""What a suite's finished runs say: means and tests over seeds, and what lies beside them."""
+"""Results of a suite's finished runs: means and tests over seeds, and details of each row."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,8 +24,12 @@ logger = logging.getLogger(__name__)
 Runs = Mapping[Job, Record]
 """Finished runs and their metrics."""
 
+ROW_TABLES = (
+    "groups", "weighted_head", "exposure", "blend", "intent", "shares", "diagnosis", "codes", "curves",
+)  # fmt: skip
+"""Lists of records by data set and row."""
 SIGNS = ("alpha_entropy", "mca_to_hid_norm", "positives_per_item")
-"""What a training's log tells of the ways in which two branches fail."""
+"""Entries of a training's log that show how two branches fail."""
 
 
 def evidence(suite: Suite) -> Record:
@@ -46,7 +50,7 @@ def evidence(suite: Suite) -> Record:
     """
     runs = {job: read_json(job.folder / "metrics.json") for job in suite.finished()}
     settings = suite.settings
-    found: Record = {
+    results: Record = {
         "suite": suite.name,
         "title": settings.title,
         "tested": settings.tested,
@@ -59,35 +63,27 @@ def evidence(suite: Suite) -> Record:
             name: {"model": row.model, "key": row.key, "value": row.value}
             for name, row in settings.rows.items()
         },
-        "groups": [],
-        "weighted_head": [],
-        "exposure": [],
-        "blend": [],
-        "intent": [],
-        "shares": [],
-        "diagnosis": [],
-        "codes": [],
-        "curves": [],
+        **{name: [] for name in ROW_TABLES},
     }
     for data in settings.data:
-        of_data = {job: metrics for job, metrics in runs.items() if job.data == data}
-        if not of_data:
+        data_runs = {job: metrics for job, metrics in runs.items() if job.data == data}
+        if not data_runs:
             continue
-        first = next(iter(of_data.values()))
-        found["data"][data] = {name: first["data"].get(name) for name in ("users", "items", "interactions")}
-        found["repeats"][data] = first["repeats"]
+        first = next(iter(data_runs.values()))
+        results["data"][data] = {name: first["data"].get(name) for name in ("users", "items", "interactions")}
+        results["repeats"][data] = first["repeats"]
         # All runs of a data set report alike; a sample of 100 has no Hit@500.
         for protocol, blocks in first["test"].items():
             if reported := [metric for metric in settings.metrics if metric in blocks["overall"]]:
                 place = {"data": data, "protocol": protocol}
-                found["records"] += [place | r for r in _records(suite, of_data, protocol, reported)]
-                found["contrasts"] += [place | r for r in _contrasts(suite, of_data, protocol, reported)]
+                results["records"] += [place | r for r in _records(suite, data_runs, protocol, reported)]
+                results["contrasts"] += [place | r for r in _contrasts(suite, data_runs, protocol, reported)]
         for row in settings.rows:
-            of_row = {job: metrics for job, metrics in of_data.items() if job.model == row}
-            for table, record in _beside(suite, of_row) if of_row else ():
-                found[table].append({"data": data, "model": row} | record)
-    found |= {
-        "tuned": {data: [row for where, row in suite.searched if where == data] for data in found["data"]},
+            row_runs = {job: metrics for job, metrics in data_runs.items() if job.model == row}
+            for table, record in _row_records(suite, row_runs) if row_runs else ():
+                results[table].append({"data": data, "model": row} | record)
+    results |= {
+        "tuned": {data: [row for where, row in suite.searched if where == data] for data in results["data"]},
         "cost": _cost(suite, runs),
         "failures": [
             {"data": job.data, "model": job.model, "seed": job.seed, "error": error}
@@ -95,8 +91,8 @@ def evidence(suite: Suite) -> Record:
         ],
         "provenance": _provenance(runs),
     }
-    write_results(suite.out / RESULTS_FILE, found)
-    return found
+    write_results(suite.out / RESULTS_FILE, results)
+    return results
 
 
 def _records(suite: Suite, runs: Runs, protocol: str, reported: list[str]) -> Iterator[Record]:
@@ -105,9 +101,7 @@ def _records(suite: Suite, runs: Runs, protocol: str, reported: list[str]) -> It
     for part, metric in product(SLICES, reported):
         column = []
         for name in names:
-            values = [
-                of_run["test"][protocol][part][metric] for job, of_run in runs.items() if job.model == name
-            ]
+            values = [run["test"][protocol][part][metric] for job, run in runs.items() if job.model == name]
             place = {"slice": part, "metric": metric, "model": name}
             column.append(place | over_seeds(values) | tests.get(f"{part}/{metric}/{name}", {}))
         mark_places(column)
@@ -119,8 +113,8 @@ def _contrasts(suite: Suite, runs: Runs, protocol: str, reported: list[str]) -> 
     present = {job.model for job in runs}
     for model, planned in suite.settings.contrasts.items():
         others = [name for name in planned if name in present]
-        of_pair = {job: metrics for job, metrics in runs.items() if job.model in (model, *others)}
-        tests = _tests(suite, model, [*others, model], of_pair, protocol=protocol, reported=reported)
+        compared = {job: metrics for job, metrics in runs.items() if job.model in (model, *others)}
+        tests = _tests(suite, model, [*others, model], compared, protocol=protocol, reported=reported)
         for other, part, metric in product(others, SLICES, reported):
             if test := tests.get(f"{part}/{metric}/{other}"):
                 yield {"slice": part, "metric": metric, "model": model, "other": other, **test}
@@ -153,37 +147,37 @@ def _tests(
         write_json(folder / "tests.json", tests_against(frame))
 
     stage = StageStore(suite.stages).run("tests", depends, work)
-    found: dict[str, Record] = read_json(stage.folder / "tests.json")
-    return found
+    tests: dict[str, Record] = read_json(stage.folder / "tests.json")
+    return tests
 
 
-def _beside(suite: Suite, runs: Runs) -> Iterator[tuple[str, Record]]:
+def _row_records(suite: Suite, runs: Runs) -> Iterator[tuple[str, Record]]:
     """Records of one row on one data set, each with the name of its list."""
     all_metrics, names = list(runs.values()), suite.settings.metrics
     for protocol, blocks in all_metrics[0]["test"].items():
         same = [metrics["test"][protocol] for metrics in all_metrics]
         for number, group in enumerate(blocks["groups"]):
-            told = {name: group[name] for name in ("kind", "name", "cases", "apart") if name in group}
+            labels = {name: group[name] for name in ("kind", "name", "cases", "apart") if name in group}
             means = _means([block["groups"][number] for block in same], names)
-            yield "groups", {"protocol": protocol, **told, **means}
+            yield "groups", {"protocol": protocol, **labels, **means}
         means = _means([block["head_by_popularity"] for block in same], names)
         yield "weighted_head", {"protocol": protocol, **means}
         if protocol == "full" and "exposure" in blocks:
             yield "exposure", _means([block["exposure"] for block in same], list(blocks["exposure"]))
     if blends := [metrics["blend"]["weights"] for metrics in all_metrics if "blend" in metrics]:
         yield "blend", {"weights": {name: [b.get(name, 0.0) for b in blends] for name in blends[0]}}
-    if alphas := _written(runs, "intent.json"):
+    if alphas := _read_each(runs, "intent.json"):
         yield (
             "intent",
             {"alpha": {part: np.mean([a[part] for a in alphas], axis=0).tolist() for part in alphas[0]}},
         )
-    if shares := _written(runs, "shares.json"):
+    if shares := _read_each(runs, "shares.json"):
         yield "shares", mean_shares(shares)
     trainings = [_training(suite, metrics) for metrics in all_metrics]
     last = [training["log"][-1] for training in trainings if training["log"]]
     if signs := [epoch for epoch in last if SIGNS[0] in epoch]:
         yield "diagnosis", _means(signs, SIGNS)
-    for audit in _written(runs, "audit.json")[:1]:
+    for audit in _read_each(runs, "audit.json")[:1]:
         facts = ("level", "codebook_size", "used", "perplexity")
         levels = [{name: level[name] for name in facts} for level in audit["levels"]]
         yield "codes", {"levels": levels, "colliding_share": audit["collisions"]["rate"]}
@@ -210,8 +204,8 @@ def _means(blocks: Sequence[Record], names: Sequence[str]) -> Record:
     return {name: float(np.mean(known)) if known else None for name, known in values.items()}
 
 
-def _written(runs: Runs, name: str) -> list[Record]:
-    """What a file of the runs' folders says, of those that have one that says something."""
+def _read_each(runs: Runs, name: str) -> list[Record]:
+    """Content of a file in each run's folder, where it exists and is not null."""
     paths = [job.folder / name for job in runs]
     return [content for path in paths if path.exists() and (content := read_json(path)) is not None]
 
@@ -221,13 +215,13 @@ def mean_shares(shares: Sequence[Record]) -> Record:
 
     Popularity is a branch of those seeds alone whose validation gave it a weight: others' scores have none of it.
     """
-    branches = list(dict.fromkeys(branch for of_run in shares for branch in of_run["branches"]))
-    told: Record = {"branches": branches, "by_rank": {}, "by_popularity": {}}
+    branches = list(dict.fromkeys(branch for run in shares for branch in run["branches"]))
+    means: Record = {"branches": branches, "by_rank": {}, "by_popularity": {}}
     for kind in ("by_rank", "by_popularity"):
-        for name in dict.fromkeys(name for of_run in shares for name in of_run[kind]):
+        for name in dict.fromkeys(name for run in shares for name in run[kind]):
             own = [dict(zip(s["branches"], s[kind][name], strict=True)) for s in shares if name in s[kind]]
-            told[kind][name] = [float(np.mean([s.get(branch, 0.0) for s in own])) for branch in branches]
-    return told
+            means[kind][name] = [float(np.mean([s.get(branch, 0.0) for s in own])) for branch in branches]
+    return means
 
 
 def _training(suite: Suite, metrics: Record) -> Record:
@@ -235,15 +229,15 @@ def _training(suite: Suite, metrics: Record) -> Record:
     try:
         if folder.exists():
             read_stage(folder)
-            found: Record = read_json(folder / "training.json")
-            return found
+            training: Record = read_json(folder / "training.json")
+            return training
     except DataError as error:
         logger.warning("curves and signs of a training are left out: %s; run the suite again", error.message)
     return {"log": [], "selected_by": None}
 
 
 def _cost(suite: Suite, runs: Runs) -> Record:
-    """CPU hours of all stages that the runs stand on, whoever made them; what rows share counts for the first one."""
+    """CPU hours of all stages that the runs use; a stage that rows share counts for the first of them."""
     seconds = dict.fromkeys(suite.settings.rows, 0.0)
     counted = set()
     for job, metrics in runs.items():
@@ -261,23 +255,23 @@ def _cost(suite: Suite, runs: Runs) -> Record:
 
 
 def _provenance(runs: Runs) -> Record:
-    """What the runs have in common or not: each fact as the list of its different values.
+    """Distinct values of each fact about the stages that decide the figures.
 
-    Of the stages that decide the figures, that is, not of the command that collected them: a stage may be another's.
+    They describe how the stages were made, not the command that collected them.
     """
     origins = [metrics["provenance"] for metrics in runs.values()]
-    made = [
+    stages = [
         origin["made"][name]
         for origin in origins
         for name in ("train", "blend", "evaluate")
         if name in origin["made"]
     ]
-    dates = sorted(stage["date"] for stage in made)
-    machines = {tuple(stage["machine"].items()) for stage in made}
+    dates = sorted(stage["date"] for stage in stages)
+    machines = {tuple(stage["machine"].items()) for stage in stages}
     return {
-        "commands": sorted({stage["command"] for stage in made}),
-        "commits": sorted({str(stage["commit"]) for stage in made}),
-        "h2rec": sorted({stage["h2rec"] for stage in made}),
+        "commands": sorted({stage["command"] for stage in stages}),
+        "commits": sorted({str(stage["commit"]) for stage in stages}),
+        "h2rec": sorted({stage["h2rec"] for stage in stages}),
         "seeds": sorted({origin["seed"] for origin in origins}),
         "machines": [dict(facts) for facts in sorted(machines, key=str)],
         "first": dates[0] if dates else None,

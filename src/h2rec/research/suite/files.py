@@ -21,21 +21,18 @@ Values = dict[str, Any]
 
 def shipped_suites() -> dict[str, str]:
     """Names of the suites that come with the package, and the first comment line of each."""
-    found = {}
+    titles = {}
     for path in sorted(SHIPPED.glob("*.yaml")):
         first = path.read_text(encoding="utf-8").partition("\n")[0]
         if path.stem != "base":
-            found[path.stem] = first.lstrip("# ")
-    return found
+            titles[path.stem] = first.lstrip("# ")
+    return titles
 
 
 def suite_path(suite: str) -> Path:
     """Path of a suite's file, given its path or the name of a shipped one.
 
-    Raises
-    ------
-    ConfigError
-        If there is neither such a file nor such a name.
+    Raises `ConfigError` if there is neither such a file nor such a name.
     """
     if (SHIPPED / f"{suite}.yaml").is_file():
         return SHIPPED / f"{suite}.yaml"
@@ -50,17 +47,14 @@ def suite_path(suite: str) -> Path:
 def read_suite(path: Path, data: Sequence[str] = ()) -> Values:
     """Read a suite's file and what it extends; relative paths become absolute.
 
+    Raises `ConfigError` if a file can't be read, extends itself, or a data set can't be found or is named twice.
+
     Parameters
     ----------
     data
         Data sets instead of the suite's own: ``NAME`` (a folder of `H2REC_DATASETS`, or a named public data set),
         ``CONFIG.yaml`` or ``NAME=CONFIG.yaml`` (the keys of a run's configuration, but for its preset and the name of
         its model, which are the rows').
-
-    Raises
-    ------
-    ConfigError
-        If a file can't be read, extends itself, or a data set can't be found or is named twice.
     """
     values = _extended(path, ())
     models = values.get("models", {})
@@ -68,7 +62,7 @@ def read_suite(path: Path, data: Sequence[str] = ()) -> Values:
     values["models"] = {name: row for name, row in models.items() if row is not None}
     _leave_out(values, list(models), dropped)
     if data:
-        named = [_named(option) for option in data]
+        named = [_data_option(option) for option in data]
         values["data"] = dict(named)
         if len(values["data"]) < len(named):
             raise ConfigError(
@@ -77,8 +71,8 @@ def read_suite(path: Path, data: Sequence[str] = ()) -> Values:
             )
     else:
         values["data"] = {
-            name: located(name) if of_data is None else of_data
-            for name, of_data in values.get("data", {}).items()
+            name: located(name) if config is None else config
+            for name, config in values.get("data", {}).items()
         }
         if not values["data"]:
             raise ConfigError(
@@ -141,8 +135,8 @@ def _leave_out(values: Values, models: Sequence[str], dropped: set[str]) -> None
     def is_left(name: Any) -> bool:
         # A row of a sweep has its model's name in front, which may begin like another one's.
         swept = values.get("sweep") and isinstance(name, str)
-        found = (m for m in longest_first if name == m or (swept and name.startswith(f"{m}, ")))
-        return next(found, None) not in dropped
+        matches = (m for m in longest_first if name == m or (swept and name.startswith(f"{m}, ")))
+        return next(matches, None) not in dropped
 
     for part in ("contrasts", "tuned_as", "skip"):
         if isinstance(asked := values.get(part), Mapping):
@@ -157,7 +151,7 @@ def _leave_out(values: Values, models: Sequence[str], dropped: set[str]) -> None
         values["unswept"] = list(filter(is_left, unswept))
 
 
-def _named(option: str) -> tuple[str, Values]:
+def _data_option(option: str) -> tuple[str, Values]:
     name, equals, file = option.rpartition("=")
     if not equals and Path(option).suffix not in (".yaml", ".yml"):
         return option, located(option)
@@ -167,7 +161,7 @@ def _named(option: str) -> tuple[str, Values]:
 
 
 def _without_model(values: Values) -> Values:
-    """Leave out which model a run's configuration is of: a suite's rows say that."""
+    """Drop a configuration's preset and model name: a suite's rows set them."""
     kept = {key: value for key, value in values.items() if key != "preset"}
     if isinstance(model := kept.get("model"), Mapping):
         kept["model"] = {key: value for key, value in model.items() if key != "name"}
@@ -177,10 +171,7 @@ def _without_model(values: Values) -> Values:
 def located(name: str) -> Values:
     """Find a data set by its name: in the folder that `H2REC_DATASETS` names, else among the named public ones.
 
-    Raises
-    ------
-    ConfigError
-        If it is at neither place.
+    Raises `ConfigError` if it is at neither place.
     """
     folder = os.environ.get(DATASETS_VARIABLE)
     files = Path(folder).expanduser().resolve() / name / name if folder else Path(name)
@@ -218,9 +209,9 @@ def read_tuned(folder: Path, data: str, row: str) -> Values:
     return read_yaml(path) if path.exists() else {}
 
 
-def merged(*parts: Mapping[str, Any]) -> Values:
+def merged(*layers: Mapping[str, Any]) -> Values:
     """Merge nested mappings, as presets are: the later one wins."""
-    result: Values = reduce(merge, parts, {})
+    result: Values = reduce(merge, layers, {})
     return result
 
 
@@ -234,10 +225,10 @@ def nested(key: str, value: Any) -> Values:
 
 def flat(values: Mapping[str, Any], above: str = "") -> Values:
     """Return the values of nested mappings by dotted key."""
-    found: Values = {}
+    flattened: Values = {}
     for key, value in values.items():
-        found |= flat(value, f"{above}{key}.") if isinstance(value, Mapping) else {f"{above}{key}": value}
-    return found
+        flattened |= flat(value, f"{above}{key}.") if isinstance(value, Mapping) else {f"{above}{key}": value}
+    return flattened
 
 
 _PATHS = (

@@ -8,19 +8,16 @@ from markupsafe import Markup
 from h2rec.errors import MissingExtraError
 from h2rec.files import write_text
 from h2rec.research.suite import tables
-from h2rec.research.suite.tables import Found
+from h2rec.research.suite.tables import Results
 from h2rec.templates import page_templates
 
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def write_suite_report(path: Path, found: Found) -> None:
-    """Write the report of what `evidence` found (the content of a `results.parquet`).
+def write_suite_report(path: Path, results: Results) -> None:
+    """Write the report of the results of `evidence`.
 
-    Raises
-    ------
-    MissingExtraError
-        If plotly, which draws the plots, is not installed.
+    Raises `MissingExtraError` if plotly, which draws the plots, is not installed.
     """
     try:
         from plotly.offline import get_plotlyjs
@@ -29,19 +26,19 @@ def write_suite_report(path: Path, found: Found) -> None:
     environment = page_templates("h2rec.research.suite")
     # Rows stand in the suite's order, which sorted keys would lose.
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
-    blocks, first = tables.blocks_of(found), next(iter(found["data"]), None)
+    blocks, first = tables.blocks_of(results), next(iter(results["data"]), None)
     page = environment.get_template("suite.html.j2").render(
-        found=found,
-        lead=tables.lead_metric(found["metrics"]),
+        results=results,
+        lead=tables.lead_metric(results["metrics"]),
         protocols=list(dict.fromkeys(protocol for _, protocol in blocks)),
-        verdicts=list(tables.standing(found)),
-        selected=list(dict.fromkeys(c["selected_by"] for c in found["curves"] if c["selected_by"])),
-        comparisons=[tables.comparison(found, *block) for block in blocks],
-        contrasts=[shown for block in blocks if (shown := tables.contrasts(found, *block))],
-        exposures=[shown for data in found["data"] if (shown := tables.exposure(found, data))],
-        heads=[tables.weighted_head(found, *block) for block in blocks],
-        swept=list(dict.fromkeys(row["key"] for row in found["rows"].values() if row["key"])),
-        parameters={c["model"]: c["parameters"] for c in found["curves"] if c["data"] == first},
+        verdicts=list(tables.standing(results)),
+        selected=list(dict.fromkeys(c["selected_by"] for c in results["curves"] if c["selected_by"])),
+        comparisons=[tables.comparison(results, *block) for block in blocks],
+        contrasts=[shown for block in blocks if (shown := tables.contrasts(results, *block))],
+        exposures=[shown for data in results["data"] if (shown := tables.exposure(results, data))],
+        heads=[tables.weighted_head(results, *block) for block in blocks],
+        swept=list(dict.fromkeys(row["key"] for row in results["rows"].values() if row["key"])),
+        parameters={c["model"]: c["parameters"] for c in results["curves"] if c["data"] == first},
         style=_part("suite.css"),
         script=_part("suite.js"),
         plotly=Markup(get_plotlyjs()),
@@ -49,10 +46,10 @@ def write_suite_report(path: Path, found: Found) -> None:
     write_text(path, page)
 
 
-def write_index(path: Path, all_found: Sequence[Found]) -> None:
-    """Write a page of what several suites say in sentences, with links to their reports in folders of their names."""
+def write_index(path: Path, all_results: Sequence[Results]) -> None:
+    """Write a page with the verdicts of several suites and links to their reports."""
     page = page_templates("h2rec.research.suite").get_template("index.html.j2")
-    suites = [{**found, "sentences": list(tables.verdicts(found))} for found in all_found]
+    suites = [{**results, "sentences": list(tables.verdicts(results))} for results in all_results]
     write_text(path, page.render(suites=suites, style=_part("suite.css")))
 
 

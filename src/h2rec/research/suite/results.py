@@ -1,4 +1,4 @@
-"""What a suite found, in one Parquet file: a row a figure, and beside them what is told once."""
+"""Results of a suite in one Parquet file, a row a figure; facts that hold once are in the first row."""
 
 import json
 from collections import Counter
@@ -16,20 +16,24 @@ RESULTS_FILE = "results.parquet"
 """Name of the file in a suite's folder."""
 
 
-def write_results(path: Path, found: Mapping[str, Any]) -> None:
-    """Write what `evidence` found, a row a record of its lists of records, which the column ``table`` names.
+def write_results(path: Path, results: Mapping[str, Any]) -> None:
+    """Write the results of `evidence`, a row a record of its lists of records, which the column ``table`` names.
 
     Texts and numbers that many records have are columns of their own; all else of a record is JSON in the column
     ``facts``, and so is, in the first row, whatever is no list of records.
     """
-    tables = {name: part for name, part in found.items() if _is_table(part)}
+    tables = {
+        name: part
+        for name, part in results.items()
+        if isinstance(part, list) and part and isinstance(part[0], dict)
+    }
     records = [record for part in tables.values() for record in part]
     held = Counter(name for record in records for name in record)
     columns = [
         name for name, count in held.items() if count >= len(records) / 10 and _is_plain(name, records)
     ]
     rows: list[Mapping[str, Any]] = [
-        {"table": "suite", "facts": _json({name: found[name] for name in found if name not in tables})}
+        {"table": "suite", "facts": _json({name: results[name] for name in results if name not in tables})}
     ]
     for table, part in tables.items():
         for record in part:
@@ -44,25 +48,18 @@ def write_results(path: Path, found: Mapping[str, Any]) -> None:
 def read_results(path: Path) -> dict[str, Any]:
     """Read what `write_results` wrote, equal to what it was given.
 
-    Raises
-    ------
-    DataError
-        If the file is missing or not a suite's results.
+    Raises `DataError` if the file is missing or not a suite's results.
     """
     try:
         first, *rows = read_parquet(path).iter_rows(named=True)
-        found: dict[str, Any] = json.loads(first["facts"])
+        results: dict[str, Any] = json.loads(first["facts"])
         for row in rows:
             facts = json.loads(row.pop("facts") or "{}")
             plain = {name: value for name, value in row.items() if value is not None}
-            found.setdefault(plain.pop("table"), []).append(plain | facts)
+            results.setdefault(plain.pop("table"), []).append(plain | facts)
     except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
         raise DataError(f"{path}: not the results of a suite ({error})") from None
-    return found
-
-
-def _is_table(part: Any) -> bool:
-    return isinstance(part, list) and bool(part) and isinstance(part[0], dict)
+    return results
 
 
 def _is_plain(name: str, records: Sequence[Mapping[str, Any]]) -> bool:

@@ -1,4 +1,4 @@
-"""One run of a suite: carried out, told where it failed, and known by what its figures were made with."""
+"""One run of a suite: how it is carried out, how failures are recorded, and which settings made its figures."""
 
 import logging
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 HASHES = "hashes.json"
 """Hashes of the files that tables are made of, written last: a run without them is not finished."""
 FAILURE = "failure.json"
-_TOLD = ("metrics.json", "ranks.parquet", "head.json", "audit.json", "intent.json", "shares.json")
+_HASHED = ("metrics.json", "ranks.parquet", "head.json", "audit.json", "intent.json", "shares.json")
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +36,7 @@ class Job:
 
 
 def carry_out(job: Job, stages: Path, threads: int) -> None:
-    """Do all that a run has to do."""
+    """Carry out a run of a suite."""
     pipeline = Pipeline(with_threads(job.config, threads), job.folder, stages)
     (job.folder / HASHES).unlink(missing_ok=True)  # until all is there again
     pipeline.evaluated()
@@ -54,32 +54,32 @@ def with_threads(config: RunConfig, threads: int) -> RunConfig:
 
 
 def write_hashes(folder: Path) -> None:
-    """Write the hashes of what tables are made of: from now on the run counts."""
-    there = [name for name in _TOLD if (folder / name).exists()]
+    """Write the hashes of the files that tables are made of: from now on the run counts."""
+    there = [name for name in _HASHED if (folder / name).exists()]
     write_json(folder / HASHES, {name: file_hash(folder / name) for name in there})
 
 
 def write_failure(job: Job, error: BaseException) -> str:
-    """Tell of a run that failed, write it down, and return what is told."""
+    """Log and record that a run failed; return the message."""
     # A full disk or a folder that can't be written to is nothing that a traceback explains.
     expected = isinstance(error, H2RecError | OSError)
-    told = str(error) if expected else f"{type(error).__name__}: {error}"
-    write_json(job.folder / FAILURE, {"error": told, "settings": job.config.key})
+    message = str(error) if expected else f"{type(error).__name__}: {error}"
+    write_json(job.folder / FAILURE, {"error": message, "settings": job.config.key})
     trace = None if expected else error
-    logger.error("%s, %s, seed %d failed: %s", job.data, job.model, job.seed, told, exc_info=trace)
-    return told
+    logger.error("%s, %s, seed %d failed: %s", job.data, job.model, job.seed, message, exc_info=trace)
+    return message
 
 
 def failure_of(job: Job) -> str | None:
     """What went wrong when a run was last tried with these settings; None where nothing did."""
     path = job.folder / FAILURE
-    told = read_json(path) if path.exists() else {}
-    ours = told.get("settings", job.config.key) == job.config.key
-    return str(told["error"]) if ours and "error" in told else None
+    failure = read_json(path) if path.exists() else {}
+    ours = failure.get("settings", job.config.key) == job.config.key
+    return str(failure["error"]) if ours and "error" in failure else None
 
 
 class Figures:
-    """Knows what the figures of runs were made with; asked again it reads only what was written since."""
+    """Knows which settings made the figures of runs; reads again only what was written since."""
 
     def __init__(self) -> None:
         self._fingerprints: dict[str, dict[str, Any] | None] = {}
@@ -88,11 +88,8 @@ class Figures:
     def made_with(self, job: Job) -> str | None:
         """Key of the settings that a run's figures were made with.
 
-        Returns
-        -------
-        str or None
-            ``job.config.key`` where the figures are the ones that are asked for; None where a run is not finished, or
-            its files are not as they were written.
+        Returns `str or None`: ``job.config.key`` where the figures are the ones that are asked for; None where a
+        run is not finished, or its files are not as they were written.
         """
         hashes = job.folder / HASHES
         if not hashes.exists():
@@ -115,7 +112,7 @@ class Figures:
         return key
 
     def _are_of_these_data(self, data: DataSettings, origin: Mapping[str, Any]) -> bool:
-        """Whether figures are of what the data files hold now; so taken where these are not at hand."""
+        """Whether figures were made of the present data files; assumed where these can't be read."""
         known = data.model_dump_json()
         if known not in self._fingerprints:
             try:

@@ -102,9 +102,9 @@ class SuiteSettings(Settings):
     @model_validator(mode="before")
     @classmethod
     def _all_are_tuned_as_one(cls, values: Any) -> Any:
-        whole = values.get("tuned_as") if isinstance(values, Mapping) else None
-        if isinstance(whole, str) and isinstance(values.get("models"), Mapping):
-            return {**values, "tuned_as": {row: whole for row in values["models"] if row != whole}}
+        shared = values.get("tuned_as") if isinstance(values, Mapping) else None
+        if isinstance(shared, str) and isinstance(values.get("models"), Mapping):
+            return {**values, "tuned_as": {row: shared for row in values["models"] if row != shared}}
         return values
 
     @model_validator(mode="after")
@@ -136,15 +136,15 @@ class SuiteSettings(Settings):
     @property
     def rows(self) -> dict[str, Row]:
         """Rows of the tables by name: the models, or with a sweep one for each model, key and value."""
-        found = {}
+        rows = {}
         for name, values in self.models.items():
             if not self.sweep or name in self.unswept:
-                found[name] = Row(values, name)
+                rows[name] = Row(values, name)
                 continue
             for key, swept in self.sweep.items():
-                of_key = self._short(key)
-                found |= {f"{name}, {of_key} {value}": Row(values, name, key, value) for value in swept}
-        return found
+                label = self._short(key)
+                rows |= {f"{name}, {label} {value}": Row(values, name, key, value) for value in swept}
+        return rows
 
     def _short(self, key: str) -> str:
         """The end of a swept key, where no other one ends alike."""

@@ -63,7 +63,7 @@ class Suite:
         self.searched: list[tuple[str, str]] = []
         """Data sets and rows that have settings in `tuned`."""
         self._figures = Figures()
-        self.jobs = list(self._jobs())
+        self.jobs = list(self._make_jobs())
         self._check()
 
     @classmethod
@@ -97,27 +97,27 @@ class Suite:
             raise ConfigError("--set train.seed: a suite trains with seeds of its own", "give --seeds 0,1,2")
         return cls(settings, out, stages, path.stem, tuned=tuned, overrides=asked)
 
-    def _jobs(self) -> Iterator[Job]:
+    def _make_jobs(self) -> Iterator[Job]:
         # Seed by seed: a suite that is stopped early has whole tables of fewer seeds.
-        found = {
+        tuned = {
             (data, name): self._tuned(data, name, row)
             for data in self.settings.data
             for name, row in self.settings.rows.items()
         }
-        self.searched = [place for place, values in found.items() if values]
-        if self.tuned is not None and not any(found.values()):
+        self.searched = [place for place, values in tuned.items() if values]
+        if self.tuned is not None and not any(tuned.values()):
             raise ConfigError(f"{self.tuned}: holds no tuned settings of a row of this suite, DATA/ROW.yaml")
         for seed in self.settings.seeds:
-            for data, of_data in self.settings.data.items():
+            for data, data_values in self.settings.data.items():
                 for name, row in self.settings.rows.items():
                     if row.model in self.settings.skip.get(data, []):
                         continue
                     # What a row takes from another one is where it stands; its own keys are what it differs by.
-                    parts = [row.values, found[data, name]]
+                    layers = [row.values, tuned[data, name]]
                     if not self.settings.tuned_as.keys().isdisjoint((name, row.model)):
-                        parts.reverse()
-                    parts += [self.overrides, row.swept, {"train": {"seed": seed}}]
-                    values = merged(self.settings.base, of_data, *parts)
+                        layers.reverse()
+                    layers += [self.overrides, row.swept, {"train": {"seed": seed}}]
+                    values = merged(self.settings.base, data_values, *layers)
                     config = RunConfig.parse(values, source=f"{data}, {name}").resolved(Path.cwd())
                     folder = self.out / "runs" / data / _file_name(name) / f"seed-{seed}"
                     yield Job(data, name, seed, config, folder)
@@ -162,15 +162,15 @@ class Suite:
             if folder.exists() and not folder.is_dir():
                 raise ConfigError(f"{folder}: is no folder")
         claim_names(self.out, (RESULTS_FILE, "report.html"), _is_suite)
-        for told, place in (
+        for clash, place in (
             ("lie in one folder", _file_name),
             ("have one file of tuned settings", lambda row: tuned_file(Path(), "", row).name),
         ):
-            of_place: dict[str, str] = {}
+            taken: dict[str, str] = {}
             for name in self.settings.rows:
-                other = of_place.setdefault(place(name), name)
+                other = taken.setdefault(place(name), name)
                 if other != name:
-                    raise ConfigError(f"rows '{other}' and '{name}' would {told}: name them otherwise")
+                    raise ConfigError(f"rows '{other}' and '{name}' would {clash}: name them otherwise")
 
     def _tuned(self, data: str, name: str, row: Row) -> Values:
         """What was searched for a row; where a sweep's row has nothing of its own, for the model that is swept."""
@@ -183,6 +183,8 @@ class Suite:
         self, jobs: int = 1, *, cores: Sequence[int] | None = None, only: Sequence[str] = ()
     ) -> dict[Job, str]:
         """Carry out all runs that are not finished; a run that fails does not stop the others.
+
+        Raises `ConfigError` if there is no such row or core, or no file of a data set's interactions or items.
 
         Parameters
         ----------
@@ -197,11 +199,6 @@ class Suite:
         -------
         dict
             The failed runs and what went wrong.
-
-        Raises
-        ------
-        ConfigError
-            If there is no such row or core, or no file of a data set's interactions or items.
         """
         chosen = self.chosen(only)
         wanted = _shared_last([job for job in chosen if self._figures.made_with(job) != job.config.key])
@@ -223,13 +220,7 @@ class Suite:
         return failures
 
     def chosen(self, only: Sequence[str]) -> list[Job]:
-        """Return the runs of some rows, all if none is named.
-
-        Raises
-        ------
-        ConfigError
-            If there is no such row.
-        """
+        """Return the runs of some rows, all if none is named. Raises `ConfigError` if there is no such row."""
         unknown = [name for name in only if name not in self.settings.rows]
         if unknown:
             raise ConfigError(f"no row '{unknown[0]}'", f"there are: {', '.join(self.settings.rows)}")

@@ -1,4 +1,4 @@
-"""What a suite found as tables and sentences, whoever shows them: the terminal, a report or the documents."""
+"""Results of a suite as tables and sentences, for the terminal, the report and the documents."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ from typing import Any
 from h2rec.research.columns import Record
 from h2rec.run.tables import SLICES
 
-Found = Mapping[str, Any]
+Results = Mapping[str, Any]
 
 LEVEL = 0.05
 """Corrected p-values below this are marked."""
 MANY_TIMES = 9
-"""Gains from here on, over rows that find next to nothing, are not told in percent."""
+"""Larger gains, over rows that find next to nothing, are not shown in percent."""
 EXPOSURE_NAMES = {
     "coverage": "catalogue shown",
     "tail_share": "tail's share of places",
@@ -28,13 +28,13 @@ class Cell:
 
     text: str
     small: str = ""
-    """Told in small print."""
+    """Small print."""
     place: int | None = None
     """1 is the best of its column, 2 the second."""
     sign: int = 0
-    """Where both corrected tests tell two rows apart: 1 if the tested row is the better one, else -1."""
+    """1 or -1 where both corrected tests find the tested row better or worse."""
     note: str = ""
-    """What else there is to tell."""
+    """Tooltip."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,10 @@ class Table:
     @property
     def groups(self) -> list[tuple[str, int]]:
         """Groups of the columns, and how many columns each has; none where no column is in a group."""
-        found = [
+        groups = [
             (group, len(list(columns))) for group, columns in groupby(group for group, _ in self.columns)
         ]
-        return [] if found == [("", len(self.columns))] else found
+        return [] if groups == [("", len(self.columns))] else groups
 
 
 def number(value: float | None, digits: int = 4) -> str:
@@ -96,30 +96,30 @@ def _sign(record: Record) -> int:
 
 
 def _test(record: Record) -> str:
-    told = {"difference": "difference {:+.5f}", "low": "[{:+.5f},", "high": "{:+.5f}],"}
-    told |= {"p_bootstrap": "p {:.4f} (bootstrap),", "p_t": "{:.4f} (t),", "effect_size": "d_z {:+.3f}"}
-    known = [text.format(record[name]) for name, text in told.items() if record.get(name) is not None]
+    forms = {"difference": "difference {:+.5f}", "low": "[{:+.5f},", "high": "{:+.5f}],"}
+    forms |= {"p_bootstrap": "p {:.4f} (bootstrap),", "p_t": "{:.4f} (t),", "effect_size": "d_z {:+.3f}"}
+    known = [text.format(record[name]) for name, text in forms.items() if record.get(name) is not None]
     return " ".join([f"{record['relative']:+.2%},", *known])
 
 
-def blocks_of(found: Found) -> list[tuple[str, str]]:
-    """Data sets and protocols that figures are there for."""
-    return list(dict.fromkeys((r["data"], r["protocol"]) for r in found["records"]))
+def blocks_of(results: Results) -> list[tuple[str, str]]:
+    """Data sets and protocols that have figures."""
+    return list(dict.fromkeys((r["data"], r["protocol"]) for r in results["records"]))
 
 
-def column_of(found: Found, data: str, protocol: str, part: str, metric: str) -> dict[str, Record]:
+def column_of(results: Results, data: str, protocol: str, part: str, metric: str) -> dict[str, Record]:
     """Records of one column of the tables by row."""
     wanted = (data, protocol, part, metric)
     return {
         r["model"]: r
-        for r in found["records"]
+        for r in results["records"]
         if (r["data"], r["protocol"], r["slice"], r["metric"]) == wanted
     }
 
 
-def means_of(found: Found, data: str, protocol: str, part: str, metric: str) -> dict[str, float]:
+def means_of(results: Results, data: str, protocol: str, part: str, metric: str) -> dict[str, float]:
     """Means of one column by row, of rows that have one."""
-    column = column_of(found, data, protocol, part, metric)
+    column = column_of(results, data, protocol, part, metric)
     return {name: r["mean"] for name, r in column.items() if r["mean"] is not None}
 
 
@@ -128,20 +128,20 @@ def lead_metric(metrics: Sequence[str]) -> str:
     return next((name for name in metrics if name.startswith("ndcg")), metrics[0])
 
 
-def told_metrics(found: Found, protocol: str) -> list[str]:
-    """Metrics that sentences speak of in a protocol.
+def headline_metrics(results: Results, protocol: str) -> list[str]:
+    """Metrics that sentences of a protocol mention.
 
     They are the one that selected the models, if it is of this protocol and reported, and `lead_metric`.
     """
-    reported = list(dict.fromkeys(r["metric"] for r in found["records"] if r["protocol"] == protocol))
-    selected = [str(curve["selected_by"]).split(".") for curve in found["curves"]]
-    of_protocol = [by[-1] for by in selected if by[0] == protocol and by[-1] in reported]
-    return list(dict.fromkeys([*of_protocol, lead_metric(reported)]))
+    reported = list(dict.fromkeys(r["metric"] for r in results["records"] if r["protocol"] == protocol))
+    selected = [str(curve["selected_by"]).split(".") for curve in results["curves"]]
+    selectors = [by[-1] for by in selected if by[0] == protocol and by[-1] in reported]
+    return list(dict.fromkeys([*selectors, lead_metric(reported)]))
 
 
-def comparison(found: Found, data: str, protocol: str) -> Table:
+def comparison(results: Results, data: str, protocol: str) -> Table:
     """All figures of one data set and protocol, a row a model."""
-    records = [r for r in found["records"] if (r["data"], r["protocol"]) == (data, protocol)]
+    records = [r for r in results["records"] if (r["data"], r["protocol"]) == (data, protocol)]
     cells = {(r["model"], r["slice"], r["metric"]): r for r in records}
     columns = list(dict.fromkeys((r["slice"], r["metric"]) for r in records))
     names = dict.fromkeys(r["model"] for r in records)
@@ -150,12 +150,12 @@ def comparison(found: Found, data: str, protocol: str) -> Table:
     return Table(["row"], columns, rows, data, protocol, seeds)
 
 
-def contrasts(found: Found, data: str, protocol: str) -> Table | None:
+def contrasts(results: Results, data: str, protocol: str) -> Table | None:
     """Gains of the suite's further comparisons, by row and other row; None where there are none.
 
     A slice of fewer than two cases has no tests.
     """
-    pairs = contrast_rows(found, data, protocol)
+    pairs = contrast_rows(results, data, protocol)
     if not pairs:
         return None
     columns = list(next(iter(pairs.values())))
@@ -164,24 +164,24 @@ def contrasts(found: Found, data: str, protocol: str) -> Table | None:
 
 
 def contrast_rows(
-    found: Found, data: str, protocol: str
+    results: Results, data: str, protocol: str
 ) -> dict[tuple[str, str], dict[tuple[str, str], Record]]:
     """Further comparisons of a data set and protocol: by row and other row, then by slice and metric."""
     rows: dict[tuple[str, str], dict[tuple[str, str], Record]] = {}
-    for record in found.get("contrasts", []):
+    for record in results.get("contrasts", []):
         if (record["data"], record["protocol"]) == (data, protocol):
             cells = rows.setdefault((record["model"], record["other"]), {})
             cells[record["slice"], record["metric"]] = record
     return rows
 
 
-def exposure(found: Found, data: str) -> Table | None:
+def exposure(results: Results, data: str) -> Table | None:
     """Who gets shown, beside what the tail gains in the leading metric; None where it was not measured."""
-    shown = {e["model"]: e for e in found["exposure"] if e["data"] == data}
+    shown = {e["model"]: e for e in results["exposure"] if e["data"] == data}
     if not shown:
         return None
-    lead = lead_metric(found["metrics"])
-    tail = means_of(found, data, "full", "tail", lead)
+    lead = lead_metric(results["metrics"])
+    tail = means_of(results, data, "full", "tail", lead)
     names = [name for name in next(iter(shown.values())) if name not in ("data", "model")]
     rows = []
     for model, record in shown.items():
@@ -192,24 +192,24 @@ def exposure(found: Found, data: str) -> Table | None:
     return Table(["row"], [("", head) for head in (f"tail {lead}", *heads)], rows, data)
 
 
-def weighted_head(found: Found, data: str, protocol: str) -> Table:
+def weighted_head(results: Results, data: str, protocol: str) -> Table:
     """The head by cases, weighted by popularity, and what a row loses there against the best one."""
-    own = [w for w in found["weighted_head"] if (w["data"], w["protocol"]) == (data, protocol)]
-    metrics = [name for name in found["metrics"] if own and name in own[0]]
+    own = [w for w in results["weighted_head"] if (w["data"], w["protocol"]) == (data, protocol)]
+    metrics = [name for name in results["metrics"] if own and name in own[0]]
     rows: dict[str, list[Cell]] = {w["model"]: [] for w in own}
     for metric in metrics:
-        head = means_of(found, data, protocol, "head", metric)
+        head = means_of(results, data, protocol, "head", metric)
         best = max((w[metric] or 0.0 for w in own), default=0.0)
         for w in own:
             loss = w[metric] / best - 1 if best and w[metric] is not None else None
-            told = number(head.get(w["model"])), number(w[metric]), percent(loss)
-            rows[w["model"]] += map(Cell, told)
+            texts = number(head.get(w["model"])), number(w[metric]), percent(loss)
+            rows[w["model"]] += map(Cell, texts)
     columns = [("", head) for metric in metrics for head in (f"head {metric}", "weighted", "loss")]
     return Table(["row"], columns, [((model,), cells) for model, cells in rows.items()], data, protocol)
 
 
-def standing(found: Found) -> Iterator[Record]:
-    """Where the tested row stands, by data set, protocol, metric (see `told_metrics`) and slice.
+def standing(results: Results) -> Iterator[Record]:
+    """Where the tested row stands, by data set, protocol, metric (see `headline_metrics`) and slice.
 
     Yields
     ------
@@ -218,11 +218,11 @@ def standing(found: Found) -> Iterator[Record]:
         ``gain`` over it, ``p`` (the larger corrected one), ``effect`` (d_z) and ``tone``: good or bad where the
         difference is significant, else empty.
     """
-    for data, protocol in blocks_of(found):
-        for metric, part in product(told_metrics(found, protocol), SLICES):
-            column = column_of(found, data, protocol, part, metric)
-            others = means_of(found, data, protocol, part, metric)
-            mean = others.pop(found["tested"], None)
+    for data, protocol in blocks_of(results):
+        for metric, part in product(headline_metrics(results, protocol), SLICES):
+            column = column_of(results, data, protocol, part, metric)
+            others = means_of(results, data, protocol, part, metric)
+            mean = others.pop(results["tested"], None)
             if mean is None or not others:
                 continue
             rival = max(others, key=others.__getitem__)
@@ -233,7 +233,7 @@ def standing(found: Found) -> Iterator[Record]:
                 "protocol": protocol,
                 "metric": metric,
                 "slice": part,
-                "place": column[found["tested"]]["place"],
+                "place": column[results["tested"]]["place"],
                 "rows": len(others) + 1,
                 "mean": mean,
                 "rival": rival,
@@ -245,18 +245,18 @@ def standing(found: Found) -> Iterator[Record]:
             }
 
 
-def verdicts(found: Found) -> Iterator[str]:
+def verdicts(results: Results) -> Iterator[str]:
     """One sentence for each entry of `standing`."""
-    for s in standing(found):
+    for s in standing(results):
         place = "best" if s["place"] == 1 else f"number {s['place']} of {s['rows']}"
         sentence = (
-            f"{s['data']}, {s['protocol']}, {s['slice']}: {found['tested']} is {place} in {s['metric']}"
+            f"{s['data']}, {s['protocol']}, {s['slice']}: {results['tested']} is {place} in {s['metric']}"
         )
         if s["gain"] is None or s["p"] is None:
             yield sentence
             continue
         p = "p < 0.001" if s["p"] < 0.001 else f"p = {s['p']:.3f}"
-        told = p if s["tone"] else f"{p}, not significant"
+        detail = p if s["tone"] else f"{p}, not significant"
         if s["effect"] is not None:
-            told += f", d {s['effect']:+.3f}"
-        yield f"{sentence}, {s['gain']:+.1%} against {s['rival']} ({told})"
+            detail += f", d {s['effect']:+.3f}"
+        yield f"{sentence}, {s['gain']:+.1%} against {s['rival']} ({detail})"

@@ -8,25 +8,25 @@ from rich.table import Table
 from h2rec.research.suite.tables import (
     LEVEL,
     Cell,
-    Found,
+    Results,
     column_of,
     comparison,
     contrasts,
     gain,
+    headline_metrics,
     lead_metric,
-    told_metrics,
 )
 from h2rec.run.tables import SLICES
 
 
-def comparison_table(found: Found, data: str, protocol: str) -> Table:
+def comparison_table(results: Results, data: str, protocol: str) -> Table:
     """Table of one data set and protocol, a block a slice, a row a model.
 
     Bold is the best mean of its column and slice, underlined the second; ``+`` or ``-`` tells that the tested row
     is better or worse than this one, corrected p < 0.05 in both tests. The last column is the tested row's gain
     over this one in the leading metric, and its effect size d_z.
     """
-    shown, tested = comparison(found, data, protocol), found["tested"]
+    shown, tested = comparison(results, data, protocol), results["tested"]
     table = _table(
         f"{data}, test, {protocol}, {shown.seeds} seeds, all against {tested}",
         "[bold]bold[/]: best of its column and items, [underline]underlined[/]: second; "
@@ -39,24 +39,24 @@ def comparison_table(found: Found, data: str, protocol: str) -> Table:
     for name in (*metrics, f"gain, {lead}"):
         table.add_column(name, justify="right")
     for part in dict.fromkeys(group for group, _ in shown.columns):
-        records = column_of(found, data, protocol, part, lead)
+        records = column_of(results, data, protocol, part, lead)
         for place, ((name,), cells) in enumerate(shown.rows):
             own = [
                 _marked(cell) for (group, _), cell in zip(shown.columns, cells, strict=True) if group == part
             ]
             effect = records[name].get("effect_size")
-            told = gain(records[name]).text.strip("–") + ("" if effect is None else f", d {effect:+.3f}")
+            gain_text = gain(records[name]).text.strip("–") + ("" if effect is None else f", d {effect:+.3f}")
             last = place == len(shown.rows) - 1
-            table.add_row("" if place else part, escape(name), *own, told, end_section=last)
+            table.add_row("" if place else part, escape(name), *own, gain_text, end_section=last)
     return table
 
 
-def contrast_table(found: Found, data: str, protocol: str) -> Table | None:
-    """Gains of the suite's further comparisons in `told_metrics`, a row each; a star where significant.
+def contrast_table(results: Results, data: str, protocol: str) -> Table | None:
+    """Gains of the suite's further comparisons in `headline_metrics`, a row each; a star where significant.
 
     None where there are none.
     """
-    shown = contrasts(found, data, protocol)
+    shown = contrasts(results, data, protocol)
     if shown is None:
         return None
     table = _table(
@@ -65,13 +65,15 @@ def contrast_table(found: Found, data: str, protocol: str) -> Table | None:
     )
     for name in shown.names:
         table.add_column(name)
-    columns = [column for column in product(SLICES, told_metrics(found, protocol)) if column in shown.columns]
+    columns = [
+        column for column in product(SLICES, headline_metrics(results, protocol)) if column in shown.columns
+    ]
     for column in columns:
         table.add_column(" ".join(column), justify="right")
     for names, cells in shown.rows:
         by_column = dict(zip(shown.columns, cells, strict=True))
-        told = [cell.text + (" *" if cell.sign else "  ") for cell in map(by_column.__getitem__, columns)]
-        table.add_row(*map(escape, names), *told)
+        texts = [cell.text + (" *" if cell.sign else "  ") for cell in map(by_column.__getitem__, columns)]
+        table.add_row(*map(escape, names), *texts)
     return table
 
 

@@ -33,6 +33,9 @@ def tune_suite(
     A search lies in ``search/DATA/ROW`` below the suite's folder and goes on where it was stopped; what it finds is
     written to ``tuned/DATA/ROW.yaml``, the searched keys alone, as `Suite.load` takes them.
 
+    Returns data sets and rows whose search failed, and what went wrong. Raises `ConfigError` if there is no such
+    row, or a folder of `also` holds nothing of the rows, or a file can't be read.
+
     Parameters
     ----------
     trials
@@ -44,16 +47,6 @@ def tune_suite(
     also
         Settings for a row's next trials after the first one: folders of settings by row, ``ROW.yaml``, such as what was
         found on another data set, or files of settings for all rows alike.
-
-    Raises
-    ------
-    ConfigError
-        If there is no such row, or a folder of `also` holds nothing of the rows, or a file can't be read.
-
-    Returns
-    -------
-    dict
-        Data sets and rows whose search failed, and what went wrong.
     """
     wanted = [job for job in suite.chosen(only) if _is_searched(job, suite)]
     for known in also:
@@ -96,9 +89,9 @@ def _search(  # noqa: PLR0917 - handed to a pool
 ) -> float:
     folder = tuned_file(out / "search", job.data, job.model).with_suffix("")
     tried = [settings for known in also if (settings := _known(known, job.model))]
-    found = tune(with_threads(job.config, threads), trials, folder, also=tried, stages=stages)
-    write_text(tuned_file(out / "tuned", job.data, job.model), _as_yaml(job, found))
-    return found.value
+    result = tune(with_threads(job.config, threads), trials, folder, also=tried, stages=stages)
+    write_text(tuned_file(out / "tuned", job.data, job.model), _as_yaml(job, result))
+    return result.value
 
 
 def _known(path: Path, row: str) -> Values:
@@ -106,12 +99,12 @@ def _known(path: Path, row: str) -> Values:
     return flat(read_yaml(path) if path.is_file() else read_tuned(path.parent, path.name, row))
 
 
-def _as_yaml(job: Job, found: TuningResult) -> str:
+def _as_yaml(job: Job, result: TuningResult) -> str:
     space = default_space(job.config)
     keys = [name for key, among in space.items() for name in (key, *among.also)]
-    values: Values = merged(*(nested(key, value_at(found.best, key)) for key in keys))
+    values: Values = merged(*(nested(key, value_at(result.best, key)) for key in keys))
     comment = (
-        f"# {job.model} on {job.data}: best of {len(found.trials)} trials, "
-        f"validation {found.best.train.select} {found.value:.4f}\n"
+        f"# {job.model} on {job.data}: best of {len(result.trials)} trials, "
+        f"validation {result.best.train.select} {result.value:.4f}\n"
     )
     return comment + yaml.safe_dump(values, sort_keys=False)

@@ -18,12 +18,12 @@ __all__ = ["Audit", "audit"]
 
 @dataclass(frozen=True)
 class Audit:
-    """What an audit found; parts that need embeddings, a quantizer or texts are empty or None without them."""
+    """Result of an audit; parts that need embeddings, a quantizer or texts are empty or None without them."""
 
     levels: tuple[LevelUse, ...]
     """Use of every level's codes."""
     errors: tuple[DepthError, ...]
-    """What the codes leave over of the embeddings, by depth."""
+    """Share of the embeddings that the codes leave over, by depth."""
     stable: float | None
     """Share of the items whose codes come back when their reconstruction is encoded again."""
     collisions: CollisionCount
@@ -36,20 +36,20 @@ class Audit:
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the tree below its first level, as plain JSON values."""
-        counted = self.collisions
+        collisions = self.collisions
         return {
-            "items": counted.items,
+            "items": collisions.items,
             "levels": [{**asdict(level), "utilisation": level.utilisation} for level in self.levels],
             "error_by_depth": [asdict(error) for error in self.errors],
             "stable": self.stable,
             "collisions": {
-                "rate": counted.rate,
-                "distinct_tuples": counted.distinct_tuples,
-                "colliding_items": counted.colliding,
-                "avoidable_items": counted.avoidable,
-                "unavoidable_items": counted.unavoidable,
-                "same_words_items": counted.same_words,
-                "largest": [asdict(group) for group in counted.largest],
+                "rate": collisions.rate,
+                "distinct_tuples": collisions.distinct_tuples,
+                "colliding_items": collisions.colliding,
+                "avoidable_items": collisions.avoidable,
+                "unavoidable_items": collisions.unavoidable,
+                "same_words_items": collisions.same_words,
+                "largest": [asdict(group) for group in collisions.largest],
             },
             "neighbours": [asdict(check) for check in self.neighbours],
             "branches": [
@@ -84,9 +84,9 @@ def audit(
 
     Raises `SemanticIdError` if the parts do not fit together.
     """
-    for name, part in (("embeddings", embeddings), ("texts", texts), ("item ids", item_ids)):
-        if part is not None and len(part) != len(semantic_ids):
-            raise SemanticIdError(f"{len(part)} {name} do not fit the codes of {len(semantic_ids)} items")
+    for name, rows in (("embeddings", embeddings), ("texts", texts), ("item ids", item_ids)):
+        if rows is not None and len(rows) != len(semantic_ids):
+            raise SemanticIdError(f"{len(rows)} {name} do not fit the codes of {len(semantic_ids)} items")
     if embeddings is not None:
         check_embeddings(embeddings, None if quantizer is None else quantizer.dimension, item_ids)
     if quantizer is not None:

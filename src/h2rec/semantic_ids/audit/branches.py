@@ -76,7 +76,7 @@ class _Words:
         """Words frequent in the rows and rarer in the branch above, most typical first."""
         inside = self.shares(rows)
         # The word's part in the divergence of this branch from the one above: frequent here, rarer there.
-        # Below the surface all items of a branch may have the same words; then the frequent ones must do.
+        # Where all items of a branch have the same words, the frequent ones remain.
         score = inside * (np.log(np.maximum(inside, 1e-9) / np.maximum(above, 1e-9)) + 0.05)
         best = np.argsort(-score, kind="stable")[:WORDS]
         return tuple(self.words[best[score[best] > 0]].tolist())
@@ -121,7 +121,7 @@ def code_tree(
     everything = words.shares(rows)
     themes = []
     for number in range(int(numbers.max(initial=-1)) + 1):
-        inside = np.concatenate([part for part, n in zip(members, numbers, strict=True) if n == number])
+        inside = np.concatenate([rows for rows, n in zip(members, numbers, strict=True) if n == number])
         themes.append(Theme(words.typical(inside, everything), len(inside)))
     numbered = (replace(root, theme=int(n)) for root, n in zip(roots, numbers, strict=True))
     return tuple(numbered), tuple(themes)

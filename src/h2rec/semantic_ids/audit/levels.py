@@ -40,14 +40,14 @@ class LevelUse:
 
 def level_use(semantic_ids: SemanticIds) -> list[LevelUse]:
     """Measure every level, coarse first."""
-    found = []
+    levels = []
     for index, group in enumerate(semantic_ids.prefix_groups()):
         size = semantic_ids.codebook_sizes[index]
         loads = np.bincount(semantic_ids.codes[:, index], minlength=size)
         shares = loads[loads > 0] / max(1, len(semantic_ids))
         entropy = max(0.0, float(-(shares * np.log2(shares)).sum()))
         fullest = np.argsort(-loads, kind="stable")[:SHOWN_CODES]
-        found.append(
+        levels.append(
             LevelUse(
                 level=index + 1,
                 codebook_size=size,
@@ -59,20 +59,20 @@ def level_use(semantic_ids: SemanticIds) -> list[LevelUse]:
                 loads=tuple(loads.tolist()),
             )
         )
-    return found
+    return levels
 
 
 @dataclass(frozen=True)
 class DepthError:
-    """What the first `depth` levels leave over, as shares of the embeddings' variance."""
+    """Errors after the first `depth` levels, as shares of the embeddings' variance."""
 
     depth: int
     """Levels read."""
     reconstruction: float | None
     """Mean squared error of the quantizer's reconstruction; None without a quantizer."""
     spread: float
-    """Mean squared distance of the items to the mean of those with the same first codes: what the best possible
-    decoder of these codes would leave over in this catalogue."""
+    """Mean squared distance of the items to the mean of those with the same first codes: the error of the best possible
+    decoder of these codes."""
 
 
 def error_by_depth(
@@ -82,15 +82,15 @@ def error_by_depth(
     total = max(variance(embeddings), float(np.finfo(np.float32).tiny))
     levels = semantic_ids.levels if quantizer is None else len(quantizer.codebook_sizes)
     squares = sum(float(np.square(chunk, dtype=np.float64).sum()) for chunk in chunks(embeddings))
-    found = []
+    by_depth = []
     for depth, group in zip(range(1, levels + 1), semantic_ids.prefix_groups(), strict=False):
         error = None
         if quantizer is not None:
             errors = quantizer.squared_errors(embeddings, semantic_ids.codes[:, :depth])
             error = float(errors.mean(dtype=np.float64)) / total
         left_over = (squares - _squares_of_means(embeddings, group)) / len(embeddings)
-        found.append(DepthError(depth, error, max(0.0, left_over) / total))
-    return found
+        by_depth.append(DepthError(depth, error, max(0.0, left_over) / total))
+    return by_depth
 
 
 def stable_share(semantic_ids: SemanticIds, quantizer: Quantizer) -> float:

@@ -35,9 +35,10 @@ def check_neighbours(semantic_ids: SemanticIds, embeddings: Embeddings) -> list[
     count = len(semantic_ids)
     if count < 2:
         return []
-    one = stream.integers(count, size=PAIRS)
-    random_cosines = np.sort(_cosines(embeddings, one, (one + stream.integers(1, count, size=PAIRS)) % count))
-    found = [NeighbourCheck(0, PAIRS, float(random_cosines.mean()), 0.5)]
+    first = stream.integers(count, size=PAIRS)
+    second = (first + stream.integers(1, count, size=PAIRS)) % count
+    random_cosines = np.sort(_cosines(embeddings, first, second))
+    checks = [NeighbourCheck(0, PAIRS, float(random_cosines.mean()), 0.5)]
     for depth, group in enumerate(semantic_ids.prefix_groups(), start=1):
         pairs = _pairs_within(group, stream)
         if pairs is None:
@@ -45,29 +46,29 @@ def check_neighbours(semantic_ids: SemanticIds, embeddings: Embeddings) -> list[
         cosines = _cosines(embeddings, *pairs)
         below, up_to = (np.searchsorted(random_cosines, cosines, side) for side in ("left", "right"))
         closer = float((below + up_to).mean()) / (2 * PAIRS)
-        found.append(NeighbourCheck(depth, len(cosines), float(cosines.mean()), closer))
-    return found
+        checks.append(NeighbourCheck(depth, len(cosines), float(cosines.mean()), closer))
+    return checks
 
 
-def _cosines(embeddings: Embeddings, one: Rows, other: Rows) -> npt.NDArray[np.float64]:
+def _cosines(embeddings: Embeddings, first: Rows, second: Rows) -> npt.NDArray[np.float64]:
     """Cosines of pairs of rows, `[n]`."""
-    left, right = np.asarray(embeddings[one]), np.asarray(embeddings[other])
+    left, right = np.asarray(embeddings[first]), np.asarray(embeddings[second])
     lengths = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
     products: npt.NDArray[np.float64] = (left * right).sum(axis=1, dtype=np.float64)
-    cosines: npt.NDArray[np.float64] = products / np.maximum(lengths, np.finfo(np.float32).tiny)
-    return cosines
+    products /= np.maximum(lengths, np.finfo(np.float32).tiny)
+    return products
 
 
 def _pairs_within(group: Rows, stream: np.random.Generator) -> tuple[Rows, Rows] | None:
-    """Random pairs of different rows of a group; every row with company is equally likely to be the first."""
+    """Random pairs of different rows of a group; every row of a group of two or more is equally likely to be first."""
     order = np.argsort(group, kind="stable")
     sizes = np.bincount(group)
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
     in_company = np.flatnonzero(sizes[group] > 1)
     if len(in_company) == 0:
         return None
-    one = stream.choice(in_company, size=PAIRS)
-    size = sizes[group[one]]
+    first = stream.choice(in_company, size=PAIRS)
+    size = sizes[group[first]]
     step = 1 + (stream.random(PAIRS) * (size - 1)).astype(np.int64)
-    other = order[starts[group[one]] + (rank_in_group(group)[one] + step) % size]
-    return one, other
+    second = order[starts[group[first]] + (rank_in_group(group)[first] + step) % size]
+    return first, second

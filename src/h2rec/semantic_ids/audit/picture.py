@@ -15,16 +15,16 @@ WIDTH, HEIGHT = 1400, 900
 HEADING = 20
 LINE = 13
 CHARACTER, BOLD_CHARACTER = 6.3, 7.6
-"""Widths of a character of a tile's and of a theme's label, in pixels, on the safe side."""
+"""Widths of a character of a tile's and of a theme's label, in pixels, rounded up."""
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A first-level branch on the treemap: where, its children's rectangles, and the lines that fit in it."""
+    """A first-level branch on the treemap: its frame, its children's rectangles, and the lines that fit in it."""
 
     branch: Branch
     frame: Rectangle
-    parts: tuple[Rectangle, ...]
+    children: tuple[Rectangle, ...]
     lines: tuple[str, ...]
 
 
@@ -38,15 +38,15 @@ class Region:
     tiles: tuple[Tile, ...]
 
 
-def write_html(path: Path, found: Audit, title: str) -> None:
+def write_html(path: Path, audit: Audit, title: str) -> None:
     """Write the audit as a page; item texts are escaped."""
     environment = page_templates("h2rec.semantic_ids.audit")
     page = environment.get_template("audit.html.j2").render(
         title=title,
-        sentences=sentences(found),
-        tables=figures(found),
-        regions=regions(found.branches, found.themes),
-        loads=[(level, load_curve(level.loads)) for level in found.levels],
+        sentences=sentences(audit),
+        tables=figures(audit),
+        regions=regions(audit.branches, audit.themes),
+        loads=[(level, load_curve(level.loads)) for level in audit.levels],
         width=WIDTH,
         height=HEIGHT,
     )
@@ -87,8 +87,8 @@ def _tile(branch: Branch, frame: Rectangle) -> Tile:
     if branch.items > shown and weights:
         weights.append(float(branch.items - shown))
     room = max(0, int((frame.height - 4) // LINE))
-    wanted = [*branch.words, f"{branch.items:,} items"] if room > len(branch.words) else [*branch.words]
-    lines = tuple(line for word in wanted[:room] if (line := _fitting(word, frame.width - 6)))
+    labels = [*branch.words, f"{branch.items:,} items"] if room > len(branch.words) else [*branch.words]
+    lines = tuple(line for label in labels[:room] if (line := _fitting(label, frame.width - 6)))
     return Tile(branch, frame, tuple(squarify(weights, frame)), lines)
 
 

@@ -1,4 +1,4 @@
-"""Items that share their whole tuple, and whether a quantizer could have told them apart."""
+"""Items that share their whole tuple, and whether a quantizer could have separated them."""
 
 import re
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ SAME_EMBEDDING = 1e-5
 """Squared distance over squared length up to which embeddings count as the same: encoders round."""
 SHOWN_GROUPS = 10
 COMPARED_CONTENTS = 2000
-"""Embeddings of one tuple that are compared with each other up to rounding; of more, any difference counts."""
+"""Most embeddings of a tuple that are compared up to rounding; among more, any difference counts."""
 SHOWN_ITEMS = 6
 
 
@@ -44,8 +44,8 @@ class CollisionCount:
     colliding: int
     """Items that share their tuple with another."""
     unavoidable: int | None
-    """Those that share it only with items of the same content, which no quantizer can tell apart; None when neither
-    texts nor embeddings are known."""
+    """Those that share it only with items of the same content, which no quantizer can separate; None without texts and
+    embeddings."""
     same_words: int | None
     """Of the others, those that share it only with items of the same words in another order; None without texts."""
     largest: tuple[SharedTuple, ...]
@@ -53,7 +53,7 @@ class CollisionCount:
 
     @property
     def avoidable(self) -> int | None:
-        """Items that share their tuple with one of another content: collisions that the quantizer made."""
+        """Items that share their tuple with one of another content: collisions due to the quantizer."""
         return None if self.unavoidable is None else self.colliding - self.unavoidable
 
     @property
@@ -68,10 +68,9 @@ def count_collisions(
     texts: Sequence[str] | None = None,
     item_ids: Sequence[str] | None = None,
 ) -> CollisionCount:
-    """Count collisions, told apart by content where texts `[N]` or embeddings `[N, m]` are given.
+    """Count collisions; texts `[N]` or embeddings `[N, m]` show which items have the same content.
 
-    Texts that differ only in case or white space are the same, and so are items of (all but) equal
-    embeddings.
+    Texts that differ only in case or white space are the same content, and so are nearly equal embeddings.
     """
     group, size = semantic_ids.tuple_groups()
     colliding = np.flatnonzero(size > 1)
@@ -88,7 +87,7 @@ def count_collisions(
         elif texts is not None and len({_words(texts[row]) for row in rows}) == 1:
             same_words += len(rows)
         shared.append((rows, distinct))
-    # Tuples that the quantizer could have split come first among those of the same size.
+    # Among tuples of the same size, those that the quantizer could have split come first.
     shared.sort(key=lambda entry: (-len(entry[0]), -(entry[1] or 0)))
     largest = tuple(
         SharedTuple(
@@ -123,8 +122,8 @@ def _words(text: str) -> tuple[str, ...]:
 def _distinct_contents(
     rows: npt.NDArray[np.int64], embeddings: Embeddings | None, texts: Sequence[str] | None
 ) -> int:
-    # Items of one text are one content, and so are those of one embedding up to rounding. A group may hold a whole
-    # catalogue, whose pairs are too many: what is the same to the letter goes first.
+    # Items with the same text, or with the same embedding up to rounding, are one content. A group may be a whole
+    # catalogue, with too many pairs to compare: equal texts and equal vectors are merged first.
     if texts is not None:
         rows = np.array([*{" ".join(texts[row].casefold().split()): row for row in rows.tolist()}.values()])
     if embeddings is None:

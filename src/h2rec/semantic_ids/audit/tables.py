@@ -15,7 +15,7 @@ SHOWN_BRANCHES = 10
 
 @dataclass(frozen=True)
 class Figures:
-    """A table: its heads, those of columns of text (the others hold numbers), rows, and a note."""
+    """A table: heads, rows, heads of the columns that hold text (the others hold numbers), and a note."""
 
     title: str
     heads: tuple[str, ...]
@@ -24,20 +24,20 @@ class Figures:
     note: str = ""
 
 
-def audit_tables(found: Audit) -> Group:
-    """Everything that was found, for a terminal."""
+def audit_tables(audit: Audit) -> Group:
+    """The whole audit for a terminal."""
     largest = [
         (str(branch.codes[0]), f"{branch.items:,}", ", ".join(branch.words))
-        for branch in found.branches[:SHOWN_BRANCHES]
+        for branch in audit.branches[:SHOWN_BRANCHES]
     ]
-    title = f"largest of {len(found.branches)} branches of the first level"
+    title = f"largest of {len(audit.branches)} branches of the first level"
     branches = Figures(title, ("code", "items", "typical words"), largest, ("typical words",))
-    tables = [_on_terminal(table) for table in (*figures(found), branches) if table.rows]
-    return Group(*map(Text, sentences(found)), *tables)
+    tables = [_on_terminal(table) for table in (*figures(audit), branches) if table.rows]
+    return Group(*map(Text, sentences(audit)), *tables)
 
 
-def figures(found: Audit) -> list[Figures]:
-    """All tables that there is anything to say in, but for the tree."""
+def figures(audit: Audit) -> list[Figures]:
+    """All tables that have rows, except the tree."""
     use = Figures(
         "use of the codes",
         ("level", "codes", "used", "perplexity", "entropy, bits", "prefixes", "fullest codes (items)"),
@@ -51,7 +51,7 @@ def figures(found: Audit) -> list[Figures]:
                 f"{level.prefixes:,}",
                 ", ".join(f"{code} ({items:,})" for code, items in level.fullest),
             )
-            for level in found.levels
+            for level in audit.levels
         ],
         ("fullest codes (items)",),
     )
@@ -64,7 +64,7 @@ def figures(found: Audit) -> list[Figures]:
                 "-" if error.reconstruction is None else f"{error.reconstruction:.4f}",
                 f"{error.spread:.4f}",
             )
-            for error in found.errors
+            for error in audit.errors
         ],
         note="Spread: what the best possible decoder of these codes would leave over.",
     )
@@ -77,7 +77,7 @@ def figures(found: Audit) -> list[Figures]:
                 f"{check.similarity:.3f}",
                 f"{check.closer_than_random:.1%}",
             )
-            for check in found.neighbours
+            for check in audit.neighbours
         ],
     )
     largest = Figures(
@@ -91,7 +91,7 @@ def figures(found: Audit) -> list[Figures]:
                 " | ".join(dict.fromkeys(name or "(no text)" for name in group.titles or group.item_ids))
                 + (" | .." if group.items > len(group.titles or group.item_ids) else ""),
             )
-            for group in found.collisions.largest
+            for group in audit.collisions.largest
         ],
         ("codes", "titles"),
         note="Contents: how many different ones the items have.",
@@ -99,10 +99,10 @@ def figures(found: Audit) -> list[Figures]:
     return [table for table in (use, errors, neighbours, largest) if table.rows]
 
 
-def sentences(found: Audit) -> list[str]:
-    """What is said without a table."""
-    stable = f"{found.stable or 0:.1%} of the items keep their codes when they are decoded and encoded again."
-    return [_collisions(found.collisions), *([] if found.stable is None else [stable])]
+def sentences(audit: Audit) -> list[str]:
+    """The results that are sentences."""
+    stable = f"{audit.stable or 0:.1%} of the items keep their codes when they are decoded and encoded again."
+    return [_collisions(audit.collisions), *([] if audit.stable is None else [stable])]
 
 
 def _collisions(counted: CollisionCount) -> str:

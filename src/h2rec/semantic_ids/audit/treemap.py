@@ -1,4 +1,4 @@
-"""Treemap layout: rectangles whose areas are given numbers, as near to squares as they go."""
+"""Treemap layout: nearly square rectangles with given areas."""
 
 from collections.abc import Sequence
 from itertools import accumulate
@@ -21,16 +21,16 @@ def squarify(weights: Sequence[float], frame: Rectangle) -> list[Rectangle]:
     """
     scale = frame.width * frame.height / sum(weights) if weights else 0.0
     areas = [weight * scale for weight in weights]
-    placed: list[Rectangle] = []
+    rectangles: list[Rectangle] = []
     while areas:
         side = min(frame.width, frame.height)
         count = 1
         while count < len(areas) and _worst(areas[: count + 1], side) <= _worst(areas[:count], side):
             count += 1
         row, areas = areas[:count], areas[count:]
-        rectangles, frame = _place(row, frame)
-        placed.extend(rectangles)
-    return placed
+        placed, frame = _place(row, frame)
+        rectangles.extend(placed)
+    return rectangles
 
 
 def _worst(row: list[float], side: float) -> float:
@@ -40,18 +40,18 @@ def _worst(row: list[float], side: float) -> float:
 
 
 def _place(row: list[float], frame: Rectangle) -> tuple[list[Rectangle], Rectangle]:
-    """Lay a row of areas along the frame's shorter side; return it and what is left of the frame."""
+    """Lay a row of areas along the frame's shorter side; return it and the rest of the frame."""
     if frame.height > frame.width:
-        placed, left = _place(row, _turned(frame))
-        return [_turned(tile) for tile in placed], _turned(left)
+        tiles, rest = _place(row, _turned(frame))
+        return [_turned(tile) for tile in tiles], _turned(rest)
     thickness = sum(row) / frame.height
-    placed = [
+    tiles = [
         Rectangle(frame.x, frame.y + (end - area) / thickness, thickness, area / thickness)
         for area, end in zip(row, accumulate(row), strict=True)
     ]
-    rest = max(frame.width - thickness, 1e-9)
-    return placed, Rectangle(frame.x + thickness, frame.y, rest, frame.height)
+    width = max(frame.width - thickness, 1e-9)
+    return tiles, Rectangle(frame.x + thickness, frame.y, width, frame.height)
 
 
-def _turned(one: Rectangle) -> Rectangle:
-    return Rectangle(one.y, one.x, one.height, one.width)
+def _turned(frame: Rectangle) -> Rectangle:
+    return Rectangle(frame.y, frame.x, frame.height, frame.width)

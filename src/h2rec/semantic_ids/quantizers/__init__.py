@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from h2rec.errors import ConfigError, SemanticIdError
 from h2rec.semantic_ids.quantizers.registry import QUANTIZERS
 
-if TYPE_CHECKING:  # who names a quantizer in settings loads none
+if TYPE_CHECKING:  # settings that name a quantizer load none
     from h2rec.semantic_ids.quantizers.protocol import Quantizer
     from h2rec.semantic_ids.settings import SemanticIdSettings
 
@@ -32,13 +32,15 @@ def load_quantizer(folder: Path) -> "Quantizer":
     """
     from h2rec.semantic_ids.storage import load_parts
 
-    told, tensors = load_parts(folder)
+    description, tensors = load_parts(folder)
+    settings = description.quantizer
     try:
-        made = QUANTIZERS.get(told.quantizer.name)(told.quantizer, told.levels, told.codebook_size)
-        made.restore(tensors)
+        kind = QUANTIZERS.get(settings.name)
+        quantizer = kind(settings, description.levels, description.codebook_size)
+        quantizer.restore(tensors)
     except (ConfigError, SemanticIdError) as error:
         raise SemanticIdError(f"{folder}: {error.message}", error.hint) from None
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:  # of another package
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:  # from another package
         raise SemanticIdError(f"{folder}: damaged numbers of a quantizer ({error!r})") from None
-    made.error_quantiles = tuple(told.error_quantiles)
-    return made
+    quantizer.error_quantiles = tuple(description.error_quantiles)
+    return quantizer

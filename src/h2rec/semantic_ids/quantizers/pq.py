@@ -1,7 +1,6 @@
 """Product quantization (PQ) and its rotated form (OPQ): one codebook for each slice of the embedding.
 
-The levels of a product quantizer stand side by side; they do not run from coarse to fine. Fitted with
-faiss; encoding and decoding need no faiss, so a fitted quantizer can be used where it is not installed.
+Its levels are no order from coarse to fine. Fitting needs faiss; encoding and decoding do not.
 """
 
 from collections.abc import Mapping
@@ -24,10 +23,9 @@ SAMPLE = 200_000
 
 
 class ProductQuantizer(Quantizer):
-    """PQ or, by the name ``opq``, OPQ, which rotates the embeddings first so that slices carry like shares of variance.
+    """PQ or, by the name ``opq``, OPQ, which first rotates the embeddings so that slices have similar variance.
 
-    `K` is a power of two and `L` divides the embeddings' dimensions. Fitting is one call into faiss and takes
-    seconds: a killed fit starts anew and writes no checkpoint.
+    `K` is a power of two and `L` divides the dimensions. Fitting takes seconds: a killed fit starts anew.
     """
 
     def __init__(self, settings: QuantizerSettings, levels: int, codebook_size: int) -> None:
@@ -41,10 +39,6 @@ class ProductQuantizer(Quantizer):
         return len(self.mean)
 
     def learn(self, embeddings: Embeddings, seed: int, checkpoint: Checkpoint) -> None:
-        """Learn the rotation and the codebooks; the checkpoint is not used.
-
-        Raises `MissingExtraError` if faiss is not installed; `SemanticIdError` if the sizes do not fit the embeddings.
-        """
         name, dimension = self.settings.name, embeddings.shape[1]
         if self.codebook_size & (self.codebook_size - 1):
             raise SemanticIdError(
@@ -60,13 +54,13 @@ class ProductQuantizer(Quantizer):
         except ModuleNotFoundError:
             raise MissingExtraError("fitting a product quantizer", "faiss") from None
 
-        def slices() -> Any:
-            made = faiss.ProductQuantizer(dimension, self.levels, self.codebook_size.bit_length() - 1)
-            made.cp.niter = 25
-            made.cp.seed = fit_seed
-            made.cp.min_points_per_centroid = 1
-            made.cp.max_points_per_centroid = SAMPLE
-            return made
+        def new_quantizer() -> Any:
+            quantizer = faiss.ProductQuantizer(dimension, self.levels, self.codebook_size.bit_length() - 1)
+            quantizer.cp.niter = 25
+            quantizer.cp.seed = fit_seed
+            quantizer.cp.min_points_per_centroid = 1
+            quantizer.cp.max_points_per_centroid = SAMPLE
+            return quantizer
 
         points = sample_rows(embeddings, max(SAMPLE, self.codebook_size), seed)
         mean = points.mean(axis=0)
@@ -76,23 +70,23 @@ class ProductQuantizer(Quantizer):
         if name == "opq":
             matrix = faiss.OPQMatrix(dimension, self.levels)
             matrix.niter = 25
-            matrix.pq = slices()
+            matrix.pq = new_quantizer()
             matrix.train(points)
             rotation = faiss.vector_to_array(matrix.A).reshape(dimension, dimension).copy()
-        quantizer = slices()
+        quantizer = new_quantizer()
         quantizer.train(np.ascontiguousarray(points @ rotation.T))
         centroids = faiss.vector_to_array(quantizer.centroids).copy()
         self.codebooks = torch.from_numpy(centroids).view(self.levels, self.codebook_size, -1)
         self.mean, self.rotation = torch.from_numpy(mean), torch.from_numpy(rotation)
 
     def encode_points(self, points: Tensor) -> Tensor:
-        # Codes may lie so close that a rounding in float32, which differs between one item and many, decides.
+        # In float64: float32 rounds one item and many differently, which would decide between close codes.
         rotated = (points - self.mean.double()) @ self.rotation.double().T
         slices = zip(rotated.chunk(self.levels, dim=1), self.codebooks.double(), strict=True)
-        return torch.stack([nearest_codes(part, codebook) for part, codebook in slices], dim=1)
+        return torch.stack([nearest_codes(columns, codebook) for columns, codebook in slices], dim=1)
 
     def decode_codes(self, codes: Tensor) -> Tensor:
-        """See `Quantizer.decode_codes`; further slices are at their mean."""
+        # Slices without a code are at their mean.
         rotated = torch.zeros(len(codes), self.dimension)
         width = self.codebooks.shape[2]
         for level, column in enumerate(codes.unbind(dim=1)):

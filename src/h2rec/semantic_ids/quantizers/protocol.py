@@ -1,4 +1,4 @@
-"""What every quantizer can do, and what all do alike."""
+"""The contract of a quantizer, and what all have in common."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -25,11 +25,8 @@ from h2rec.semantic_ids.storage import Checkpoint, fit_key, save_parts
 class Quantizer(ABC):
     """Maps text embeddings to code tuples and back.
 
-    A fitted quantizer is frozen: `encode` of new items never changes the codes of old ones. A subclass says what it
-    learns, how points become codes and back, and which tensors it is; the rest is here.
-
-    `settings`: its own settings.
-    `levels` and `codebook_size`: `L` and `K`.
+    A fitted quantizer is frozen: `encode` of new items never changes the codes of old ones. A subclass defines what it
+    learns, how points become codes and back, and its tensors. `levels` and `codebook_size` are `L` and `K`.
     """
 
     settings_class: ClassVar[type[QuantizerSettings]] = QuantizerSettings
@@ -54,7 +51,7 @@ class Quantizer(ABC):
 
     @abstractmethod
     def learn(self, embeddings: Embeddings, seed: int, checkpoint: Checkpoint) -> None:
-        """Learn from embeddings `[N, m]` that were checked; they may be mapped from disk."""
+        """Learn from checked embeddings `[N, m]`; they may be mapped from disk."""
 
     @abstractmethod
     def encode_points(self, points: Tensor) -> Tensor:
@@ -66,27 +63,20 @@ class Quantizer(ABC):
 
     @abstractmethod
     def tensors(self) -> Mapping[str, Tensor]:
-        """What it has learned, by name."""
+        """Everything learned, by name."""
 
     @abstractmethod
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take over what `tensors` gave.
+        """Load what `tensors` returned.
 
         Raises `SemanticIdError` if they do not fit its sizes.
         """
 
     def fit(self, embeddings: Embeddings, *, seed: int = 0, checkpoint: Path | None = None) -> Self:
-        """Learn codebooks from embeddings `[N, m]`; the same seed gives the same codebooks.
+        """Learn codebooks from embeddings `[N, m]`, which may be mapped from disk.
 
-        Parameters
-        ----------
-        embeddings
-            `[N, m]`, in memory or mapped from disk.
-        seed
-            Start of every random stream.
-        checkpoint
-            File that a killed fit continues from, with the same result as an unbroken one on a CPU. A
-            checkpoint of other settings, another seed or other embeddings is not used.
+        The same seed gives the same codebooks. A killed fit continues from its `checkpoint` file, on a CPU with the
+        result of an unbroken one. Checkpoints of other settings, seeds or embeddings are ignored.
 
         Raises `SemanticIdError` for NaN rows, fewer distinct embeddings than codes, or a wrong shape.
         """
@@ -115,8 +105,7 @@ class Quantizer(ABC):
         Raises `SemanticIdError` for a code out of range.
         """
         SemanticIds(codes, self.codebook_sizes[: codes.shape[1]])
-        points: Embeddings = self.decode_codes(torch.from_numpy(codes.astype(np.int64))).numpy()
-        return points
+        return self.decode_codes(torch.from_numpy(codes.astype(np.int64))).numpy()
 
     def squared_errors(self, embeddings: Embeddings, codes: CodeArray | None = None) -> Embeddings:
         """Squared distance of each embedding to its reconstruction, `[n]`; codes may be prefixes `[n, p]`."""

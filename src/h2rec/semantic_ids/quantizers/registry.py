@@ -25,7 +25,7 @@ QUANTIZERS: Registry[type["Quantizer"]] = Registry(
 
 
 class QuantizerSettings(Settings):
-    """A quantizer's name; one with settings of its own has a subclass."""
+    """A quantizer's name; quantizers with further settings have a subclass."""
 
     name: str
     """rqvae, rqkmeans, pq, opq, one of another package, or a file of codes: PATH.index.json or PATH.json."""

@@ -1,4 +1,4 @@
-"""Residual k-means: cluster the embeddings, then what is left over, level by level."""
+"""Residual k-means: cluster the embeddings, then the residuals, level by level."""
 
 from collections.abc import Mapping
 
@@ -17,7 +17,7 @@ from h2rec.semantic_ids.storage import Checkpoint, check_shapes
 SAMPLE = 200_000
 """Most items that codebooks are learned from; every item is encoded."""
 LENGTH_POWER = 2.0
-"""After the first level a residual counts its length to minus this power: more tells near twins apart."""
+"""After the first level a residual is weighted by its length to minus this power; higher separates near twins."""
 
 
 class RQKMeans(Quantizer):
@@ -32,7 +32,6 @@ class RQKMeans(Quantizer):
         return self.codebooks.shape[2]
 
     def learn(self, embeddings: Embeddings, seed: int, checkpoint: Checkpoint) -> None:
-        """Learn one codebook after the other, then fit all to each other."""
         points = torch.from_numpy(sample_rows(embeddings, max(SAMPLE, self.codebook_size), seed))
         residual = points.clone()
         codebooks = torch.zeros(self.levels, self.codebook_size, residual.shape[1])

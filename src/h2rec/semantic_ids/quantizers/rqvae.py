@@ -41,7 +41,6 @@ class RQVAE(Quantizer):
         return len(self.network.mean)
 
     def learn(self, embeddings: Embeddings, seed: int, checkpoint: Checkpoint) -> None:
-        """Start from PCA and k-means, then train."""
         latent = min(LATENT, *embeddings.shape)
         network = RQVAENetwork(embeddings.shape[1], latent, self.levels, self.codebook_size)
         start(network, embeddings, seed)
@@ -59,7 +58,7 @@ class RQVAE(Quantizer):
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         check_shapes(tensors, {"mean": (None,), "codebooks": (self.levels, self.codebook_size, None)})
-        with torch.device("meta"):  # takes no memory for what is claimed
+        with torch.device("meta"):  # claimed sizes take no memory
             network = RQVAENetwork(
                 len(tensors["mean"]), tensors["codebooks"].shape[2], self.levels, self.codebook_size
             )

@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 CHECKPOINT_SECONDS = 5.0
 
 EPOCH_ITEMS = 50_000
-"""Most items seen in one pass; larger catalogues show another random part in every pass."""
+"""Most items in one pass; larger catalogues use another random sample in every pass."""
 BATCH_SIZE = 256
 """Items per gradient step."""
 LEARNING_RATE = 2e-3
@@ -32,27 +32,16 @@ CODEBOOK_WEIGHT = 0.2
 COMMITMENT_WEIGHT = 0.1
 """Weight that pulls residuals to the code they chose."""
 REVIVE_BELOW = 0.05
-"""A code used in an epoch less than this share of the even load is dead and moves to a residual."""
+"""A code used less than this share of the even load in an epoch is dead and moves to a residual."""
 FEWEST_TO_REVIVE = 32
-"""Items that dead codes are placed on, at least: the few that an epoch may end with would draw all to one place."""
+"""Fewest items of a batch that dead codes are placed on; the last batch of an epoch may be smaller."""
 
 
 class Fitting:
     """One fit of an RQ-VAE, from a started network to a trained one.
 
-    Its whole state is the network, the optimizer and the epoch number: random choices come from streams named by
-    the epoch, so that a resumed fit sees what the unbroken one would have.
-
-    Parameters
-    ----------
-    network
-        Started by `rqvae_start.start`.
-    epochs
-        Passes over the catalogue.
-    seed
-        Start of every random stream.
-    checkpoint
-        Where the state is kept.
+    Its state is the network, started by `rqvae_start.start`, the optimizer and the epoch number. Random streams are
+    named by the epoch, so that a resumed fit equals an unbroken one.
     """
 
     def __init__(self, network: RQVAENetwork, epochs: int, seed: int, checkpoint: Checkpoint) -> None:
@@ -68,7 +57,7 @@ class Fitting:
     def run(self, embeddings: Embeddings) -> None:
         """Train for all epochs, or for those that the checkpoint leaves."""
         first = self._resume()
-        saved = -math.inf  # the first epoch is kept at once: a folder that can't be written to shows early
+        saved = -math.inf  # save after the first epoch: a folder that can't be written to shows early
         seen = min(len(embeddings), EPOCH_ITEMS)
         per_epoch = -(-seen // BATCH_SIZE)
         with progress_bar("RQ-VAE", self.epochs, "epochs") as advance:
@@ -81,7 +70,7 @@ class Fitting:
                     error += self._step(batch, share) * len(batch) / seen
                     if number == 0 or len(batch) >= FEWEST_TO_REVIVE:
                         revived_from = batch
-                # The last fifth is left to settle: a code moved there would have no time to fit in.
+                # No code moves in the last fifth: it would have no time to settle.
                 if epoch + 1 < 0.8 * self.epochs:
                     self._revive(revived_from, epoch)
                 advance(1, note=f"error {error:.4f}")
@@ -126,7 +115,7 @@ class Fitting:
             rows = torch.from_numpy(stream.integers(len(batch), size=int(dead[level].sum())))
             codebook[dead[level]] = residual[rows]
             state = self.optimizer.state[self.network.codebooks]
-            # Momentum of the dead code would drag the revived one away.
+            # The momentum of the dead code would drag the revived one away.
             state["exp_avg"][level][dead[level]] = 0
             state["exp_avg_sq"][level][dead[level]] = 0
             residual = residual - codebook[codes]
@@ -138,18 +127,18 @@ class Fitting:
         return state
 
     def _resume(self) -> int:
-        found = self.checkpoint.load()
-        if found is None:
+        saved = self.checkpoint.load()
+        if saved is None:
             return 0
-        epoch, state = found
+        epoch, state = saved
         network: dict[str, Tensor] = {}
         entries: dict[int, dict[str, Tensor]] = {}
         for name, value in state.items():
-            part, _, rest = name.partition(".")
-            if part == "network":
-                network[rest] = value
+            owner, _, key = name.partition(".")
+            if owner == "network":
+                network[key] = value
             else:
-                index, field = rest.split(".")
+                index, field = key.split(".")
                 entries.setdefault(int(index), {})[field] = value
         self.network.load_state_dict(network)
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": entries})

@@ -12,14 +12,14 @@ HIDDEN = 512
 
 
 class Pass(NamedTuple):
-    """What one pass over a batch gives the losses."""
+    """Result of one pass over a batch, for the losses."""
 
     reconstruction: Tensor
     """`[B, m]`."""
     residuals: Tensor
-    """What each level had to quantize, `[B, L, d]`, with gradients to the encoder."""
+    """Input of each level, `[B, L, d]`, with gradients to the encoder."""
     chosen: Tensor
-    """The codes' vectors that it chose, `[B, L, d]`, with gradients to the codebooks."""
+    """Vectors of the chosen codes, `[B, L, d]`, with gradients to the codebooks."""
     codes: Tensor
     """int64 `[B, L]`."""
 
@@ -27,8 +27,7 @@ class Pass(NamedTuple):
 class LinearWithCorrection(nn.Module):
     """A linear map plus a small MLP that starts at zero.
 
-    With the linear part set to the principal components, an untrained RQ-VAE is exactly residual k-means
-    behind a PCA: training starts from there and improves on it.
+    With the linear part set to the principal components, an untrained RQ-VAE is exactly residual k-means after a PCA.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -43,15 +42,13 @@ class LinearWithCorrection(nn.Module):
 
     def forward(self, points: Tensor) -> Tensor:
         """Map `[n, inputs]` to `[n, outputs]`."""
-        mapped: Tensor = self.linear(points) + self.correction(points)
-        return mapped
+        return self.linear(points) + self.correction(points)  # type: ignore[no-any-return]
 
 
 class RQVAENetwork(nn.Module):
-    """Encoder, `L` codebooks `[K, d]` and decoder, with the scaling of the embeddings built in.
+    """Encoder, `L` codebooks `[K, d]` and decoder, with the scaling of the embeddings `[n, m]` built in.
 
-    `dimension` and `latent`: sizes of the embeddings `m` and of the codes' vectors `d`.
-    `levels` and `codebook_size`: `L` and `K`.
+    `dimension` is `m`, `latent` `d`, `levels` `L` and `codebook_size` `K`.
     """
 
     mean: Tensor
@@ -84,8 +81,7 @@ class RQVAENetwork(nn.Module):
 
     def decode(self, codes: Tensor) -> Tensor:
         """Embeddings `[n, m]` of codes `[n, p]`."""
-        decoded: Tensor = self.decoder(sum_of_codes(codes, self.codebooks)) / self.scale + self.mean
-        return decoded
+        return self.decoder(sum_of_codes(codes, self.codebooks)) / self.scale + self.mean  # type: ignore[no-any-return]
 
     def forward(self, points: Tensor) -> Pass:
         """Encode, quantize and decode standardized embeddings `[B, m]`."""
@@ -93,14 +89,14 @@ class RQVAENetwork(nn.Module):
         residual, residuals, chosen, codes = latent, [], [], []
         for codebook in self.codebooks:
             code = nearest_codes(residual.detach(), codebook.detach())
-            # Its gradient is summed in a fixed order whatever the threads; that of plain indexing need not be.
+            # Not plain indexing: the order in which its gradient is summed may depend on the threads.
             vector = nn.functional.embedding(code, codebook)
             residuals.append(residual)
             chosen.append(vector)
             codes.append(code)
-            # A level's own vector is fixed for the next one, so that each codebook fits its own residuals.
+            # Detached for the next level, so that each codebook fits its own residuals.
             residual = residual - vector.detach()
         total = torch.stack(chosen, dim=1)
-        # Straight through: codebooks and encoder take the decoder's gradient as it is (van den Oord et al. 2017).
+        # Straight through: codebooks and encoder get the decoder's gradient unchanged (van den Oord et al. 2017).
         quantized = total.sum(dim=1) + (latent - latent.detach())
         return Pass(self.decoder(quantized), torch.stack(residuals, 1), total, torch.stack(codes, 1))

@@ -1,4 +1,4 @@
-"""What RQ-VAE starts from: a PCA, and k-means of the residuals."""
+"""The start of RQ-VAE: a PCA, and k-means of the residuals."""
 
 import numpy as np
 import torch
@@ -37,9 +37,11 @@ def start(network: RQVAENetwork, embeddings: Embeddings, seed: int) -> None:
 
 def principal_components(embeddings: Embeddings, dimensions: int, seed: int) -> tuple[Tensor, Tensor]:
     """Mean `[m]` and the leading principal directions `[dimensions, m]` of a sample of embeddings."""
-    from sklearn.decomposition import PCA  # who reads a fitted one needs none
+    from sklearn.decomposition import PCA  # imported late: reading a quantizer needs none
 
     solver = "covariance_eigh" if len(embeddings) > 2 * embeddings.shape[1] else "full"
     pca = PCA(dimensions, svd_solver=solver).fit(sample_rows(embeddings, PCA_SAMPLE, seed))
-    mean, directions = (np.ascontiguousarray(part, dtype=np.float32) for part in (pca.mean_, pca.components_))
+    mean, directions = (
+        np.ascontiguousarray(array, dtype=np.float32) for array in (pca.mean_, pca.components_)
+    )
     return torch.from_numpy(mean), torch.from_numpy(directions)

@@ -1,4 +1,4 @@
-"""Text encoders, one a file, and the way back from a saved one."""
+"""Text encoders, one a file: made from settings, or loaded from a folder."""
 
 from pathlib import Path
 

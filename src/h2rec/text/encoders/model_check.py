@@ -1,9 +1,8 @@
-"""What of a sentence-transformers model its loader gets to see: known modules and plain data, nothing that can run.
+"""Checks of a sentence-transformers model before it is loaded: known modules and plain data, nothing that can run.
 
-A model's folder may come from anywhere: inside a bundle, from the hub. Loaders of models are large, follow names in
-configurations to classes, files and repositories, and read pickles where they find nothing better; each release does it
-in another way. So nothing is left to them: what is not known to be harmless is refused here, and the loader is given a
-folder of its own that holds what was looked through and nothing else.
+A model's folder may come from anywhere. Loaders follow names in configurations to classes, files and repositories, and
+may read pickles; every release differs. So anything that is not known to be harmless is refused here, and the loader
+gets a clean folder with the checked files alone.
 """
 
 import json
@@ -25,65 +24,42 @@ _MODULES = {
     "Normalize": ("models", "models.Normalize", "base.modules.normalize"),
     "Dense": ("models", "models.Dense", "base.modules.dense"),
 }
-"""Classes of modules and where the releases of sentence-transformers keep them. Others nest modules or read pickles."""
+"""Accepted modules, and their places in releases of sentence-transformers. Others nest modules or read pickles."""
 _CLASSES = {f"sentence_transformers.{place}.{name}" for name, places in _MODULES.items() for place in places}
 _ACTIVATIONS = {
     f"torch.nn.modules.activation.{name}" for name in ("GELU", "ReLU", "SiLU", "Sigmoid", "Tanh")
 } | {"torch.nn.modules.linear.Identity"}
 _MODEL_TYPES = {
-    *(
-        "albert",
-        "bert",
-        "camembert",
-        "deberta",
-        "deberta-v2",
-        "distilbert",
-        "electra",
-        "gemma3_text",
-        "modernbert",
-    ),
-    *("mpnet", "qwen2", "qwen3", "roberta", "xlm-roberta"),
-}
-"""Architectures that read texts alone, and in whose configurations no other model is named."""
+    "albert", "bert", "camembert", "deberta", "deberta-v2", "distilbert", "electra", "gemma3_text", "modernbert",
+    "mpnet", "qwen2", "qwen3", "roberta", "xlm-roberta",
+}  # fmt: skip
+"""Architectures of text alone, whose configurations name no other model."""
 _TOKENIZERS = {
-    *(
-        "Albert",
-        "Bert",
-        "Camembert",
-        "Deberta",
-        "DebertaV2",
-        "DistilBert",
-        "Electra",
-        "Gemma",
-        "MPNet",
-        "Qwen2",
-    ),
-    *("Roberta", "XLMRoberta"),
-}
+    "Albert", "Bert", "Camembert", "Deberta", "DebertaV2", "DistilBert", "Electra", "Gemma", "MPNet", "Qwen2",
+    "Roberta", "XLMRoberta",
+}  # fmt: skip
 _TOKENIZER_CLASSES = {
     "PreTrainedTokenizerFast",
     "TokenizersBackend",
     *(f"{name}Tokenizer{fast}" for name in _TOKENIZERS for fast in ("", "Fast")),
 }
 _SENTENCE_KEYS = {
-    *("max_seq_length", "do_lower_case", "transformer_task", "modality_config", "module_output_name"),
-    "unpad_inputs",
-}
+    "max_seq_length", "do_lower_case", "transformer_task", "modality_config", "module_output_name", "unpad_inputs",
+}  # fmt: skip
 _OWN_CODE = ("auto_map", "custom_pipelines", "trust_remote_code")
 _OTHER_PLACES = (
-    *("transformers_weights", "base_model_name_or_path", "quantization_config", "backbone", "peft_config"),
-    "adapter_path",
-)
+    "transformers_weights", "base_model_name_or_path", "quantization_config", "backbone", "peft_config", "adapter_path",
+)  # fmt: skip
 _PLAIN_ATTENTION = (None, "eager", "sdpa")
 _LEFT_OUT = re.compile(r"(_file|_files|name_or_path|chat_template)$")
-"""Keys that name files and repositories of the machine where the model was made, and templates, which are programs."""
+"""Keys that name files and repositories elsewhere, and templates, which are programs."""
 _SUFFIXES = (".json", ".txt", ".model", ".safetensors")
 _READ = (
-    *("modules.json", "config.json", "config_sentence_transformers.json", "sentence_*_config.json"),
-    *("model*.safetensors", "model.safetensors.index.json", "tokenizer.json", "tokenizer_config.json"),
-    *("special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt", "*.model"),
-)
-"""Names of the files that the loader may read; adapters, processors, templates and all others it never sees."""
+    "modules.json", "config.json", "config_sentence_transformers.json", "sentence_*_config.json", "model*.safetensors",
+    "model.safetensors.index.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+    "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt", "*.model",
+)  # fmt: skip
+"""Files that the loader may read; it never sees adapters, processors, templates or others."""
 _PICKLES = (b"\x80", b"PK", b"\x93NUMPY", b"\x1f\x8b", b"BZh", b"\xfd7zXZ")
 _PLAIN_NAME = re.compile(r"\w[\w.-]*")
 
@@ -91,13 +67,13 @@ _PLAIN_NAME = re.compile(r"\w[\w.-]*")
 def model_files(folder: Path) -> list[Path]:
     """Return the files of a model that its loader may read: settings, vocabularies and safetensors, sorted.
 
-    Those of the folder itself and of its modules, not what lies deeper or beside them (other runtimes, pickles).
+    Those of the folder itself and of its modules, nothing deeper or beside them.
     """
     folders = {folder, *(folder / module["path"] for module in _modules(folder))}
     return sorted(
         path
-        for part in folders
-        for path in (part.iterdir() if part.is_dir() else ())
+        for parent in folders
+        for path in (parent.iterdir() if parent.is_dir() else ())
         if path.is_file() and any(fnmatchcase(path.name, pattern) for pattern in _READ)
     )
 
@@ -110,17 +86,17 @@ def check_model(name: str, folder: Path) -> None:
     if not (folder / "config.json").is_file():
         raise ConfigError(f"text.encoder: {folder} is no sentence-transformers model (it has no config.json)")
     for module in _modules(folder):
-        part = folder / module["path"]
+        module_folder = folder / module["path"]
         if module["type"].endswith((".Transformer", ".Dense")):
-            _check_weights(name, part)
+            _check_weights(name, module_folder)
         if module["type"].endswith(".Dense"):
-            activation = _config(part / "config.json").get("activation_function")
+            activation = _config(module_folder / "config.json").get("activation_function")
             if activation not in _ACTIVATIONS:
                 raise _refused(
                     name, f"the activation {str(activation)[:80]!r} of a Dense layer is not one of torch's"
                 )
         if module["type"].endswith(".Transformer"):
-            _check_transformer(name, part)
+            _check_transformer(name, module_folder)
     for path in model_files(folder):
         if path.name in ("config.json", "tokenizer_config.json"):
             _check_keys(name, path.name, _config(path))
@@ -132,7 +108,7 @@ def check_model(name: str, folder: Path) -> None:
 def check_foreign(name: str, folder: Path) -> None:
     """Refuse a foreign model's folder, such as one in a bundle, that holds anything but plain data.
 
-    Nothing of it would be read. But who put it there wanted that it is, or lost a part that counts.
+    Such files would not be read, but they show that the folder was tampered with, or that the model needs them.
 
     Raises `ConfigError` for a file that could hold a pickle or code, or a link.
     """
@@ -143,9 +119,9 @@ def check_foreign(name: str, folder: Path) -> None:
 
 @contextmanager
 def clean_copy(folder: Path) -> Iterator[Path]:
-    """Yield a folder that holds only `model_files`, their configurations without names of other places."""
-    with tempfile.TemporaryDirectory(prefix="h2rec-model-") as made:
-        clean = Path(made)
+    """Yield a folder with only `model_files`, whose configurations name nothing outside."""
+    with tempfile.TemporaryDirectory(prefix="h2rec-model-") as temporary:
+        clean = Path(temporary)
         for path in model_files(folder):
             target = clean / path.relative_to(folder)
             target.parent.mkdir(exist_ok=True)
@@ -189,10 +165,9 @@ def _check_transformer(name: str, folder: Path) -> None:
     if config.get("model_type") not in _MODEL_TYPES:
         kinds = ", ".join(sorted(_MODEL_TYPES))
         raise _refused(name, f"its architecture {str(config.get('model_type'))[:80]!r} is none of {kinds}")
-    if tokenizer.get("tokenizer_class") not in (None, *_TOKENIZER_CLASSES):
-        raise _refused(name, f"its tokenizer {str(tokenizer['tokenizer_class'])[:80]!r} is not a known one")
-    if config.get("tokenizer_class") not in (None, *_TOKENIZER_CLASSES):
-        raise _refused(name, f"its tokenizer {str(config['tokenizer_class'])[:80]!r} is not a known one")
+    for values in (tokenizer, config):
+        if (kind := values.get("tokenizer_class")) not in (None, *_TOKENIZER_CLASSES):
+            raise _refused(name, f"its tokenizer {str(kind)[:80]!r} is not a known one")
     for path in folder.glob("sentence_*_config.json"):
         own = _config(path)
         if unknown := set(own) - _SENTENCE_KEYS:
@@ -207,30 +182,28 @@ def _check_transformer(name: str, folder: Path) -> None:
 
 def _check_keys(name: str, file: str, value: Any) -> None:
     if isinstance(value, list):
-        for part in value:
-            _check_keys(name, file, part)
+        for entry in value:
+            _check_keys(name, file, entry)
     if not isinstance(value, dict):
         return
-    for key, part in value.items():
-        if key in _OWN_CODE and part:
+    for key, entry in value.items():
+        if key in _OWN_CODE and entry:
             raise _refused(name, f"{file} brings code of its own, which is never run ('{key}')")
         attention = "attn_implementation" in key or "experts_implementation" in key
-        if (key in _OTHER_PLACES and part) or (attention and part not in _PLAIN_ATTENTION):
+        if (key in _OTHER_PLACES and entry) or (attention and entry not in _PLAIN_ATTENTION):
             raise _refused(name, f"{file} names something outside of its folder ('{key}')")
-        _check_keys(name, file, part)
+        _check_keys(name, file, entry)
 
 
 def _check_weights(name: str, folder: Path) -> None:
     index = folder / "model.safetensors.index.json"
     if index.is_file():
-        parts = _config(index).get("weight_map")
-        for part in set(map(str, parts.values())) if isinstance(parts, dict) else {""}:
-            if not (
-                _PLAIN_NAME.fullmatch(part) and part.endswith(".safetensors") and (folder / part).is_file()
-            ):
-                raise _refused(
-                    name, f"{index.name} names {part[:80]!r}, which is no safetensors file beside it"
-                )
+        files = _config(index).get("weight_map")
+        for file in set(map(str, files.values())) if isinstance(files, dict) else {""}:
+            plain = _PLAIN_NAME.fullmatch(file) and file.endswith(".safetensors")
+            if not plain or not (folder / file).is_file():
+                reason = f"{index.name} names {file[:80]!r}, which is no safetensors file beside it"
+                raise _refused(name, reason)
     elif not (folder / "model.safetensors").is_file():
         hint = "other weight files are pickles, which can run code; save the model again with safetensors"
         raise ConfigError(f"text.encoder: the model '{name}' has no safetensors weights in {folder}", hint)

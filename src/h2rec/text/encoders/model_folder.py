@@ -17,9 +17,7 @@ _OTHER_RUNTIMES = ("onnx/*", "openvino/*")
 
 
 def model_folder(name: str) -> Path:
-    """Find a model's files, fetching them from the hub where they are neither in a wheel nor a folder.
-
-    `name`: `minilm`, a folder, or a name on the hub.
+    """Find the files of `minilm`, of a folder, or of a name on the hub, and fetch them if necessary.
 
     Raises `MissingExtraError` if the hub's client is not installed; `ConfigError` if the model can't be had, or is
     refused by `check_model`.
@@ -35,7 +33,7 @@ def model_folder(name: str) -> Path:
 
 
 def model_fingerprint(folder: Path) -> str:
-    """Hash what decides the embeddings: weights, tokenizer and pooling."""
+    """Hash the weights, tokenizer and pooling of a model, which decide its embeddings."""
     deciding = [
         path
         for path in model_files(folder)
@@ -55,17 +53,17 @@ def _from_hub(name: str) -> Path:
         from huggingface_hub.errors import HfHubHTTPError, HFValidationError
     except ImportError:
         raise MissingExtraError(f"text.encoder '{name}'", "minilm") from None
-    fetched = functools.partial(
+    fetch = functools.partial(
         snapshot_download, name, allow_patterns=list(_FILES), ignore_patterns=list(_OTHER_RUNTIMES)
     )
     try:
         try:
-            kept = Path(fetched(local_files_only=True))
-            if any(kept.glob("*.safetensors")):
-                return kept
+            local = Path(fetch(local_files_only=True))
+            if any(local.glob("*.safetensors")):
+                return local
         except FileNotFoundError:
             pass
-        return Path(fetched())
+        return Path(fetch())
     except HFValidationError:
         reason = "no such folder, and not a name on the model hub"
     except (HfHubHTTPError, OSError, ValueError, RuntimeError) as error:

@@ -20,61 +20,36 @@ Rows = npt.NDArray[np.integer]
 
 
 class PrecomputedEncoder:
-    """Stands where embeddings came ready-made; it can't embed anything itself.
+    """Stands for ready-made embeddings; it can't embed anything itself, and `encode` raises `ConfigError`.
 
-    `file`: name of the file that they came from.
-    `fingerprint`: hash of the embeddings.
+    `name` is that of the file, `fingerprint` the hash of the embeddings.
     """
 
-    def __init__(self, file: str, fingerprint: str) -> None:
-        self.file = file
-        self._fingerprint = fingerprint
+    maker: str | None = None
 
-    @property
-    def name(self) -> str:
-        """The name that the configuration uses for it."""
-        return self.file
-
-    @property
-    def fingerprint(self) -> str:
-        """Hash of the embeddings."""
-        return self._fingerprint
-
-    @property
-    def maker(self) -> None:
-        """Nothing: they are there."""
-        return
+    def __init__(self, name: str, fingerprint: str) -> None:
+        self.name = name
+        self.fingerprint = fingerprint
 
     def unknown_share(self, texts: Sequence[str]) -> Vectors:
-        """Nothing is known of any text, `[n]`."""
         return np.ones(len(texts), np.float32)
 
     def fit(self, texts: Sequence[str]) -> Self:
-        """Learn nothing."""
         del texts
         return self
 
     def encode(self, texts: Sequence[str]) -> NoReturn:
-        """Refuse.
-
-        Raises `ConfigError` always: there is no model to embed new text with.
-        """
         raise ConfigError(
-            f"{len(texts)} texts can't be embedded: the embeddings came ready-made from {self.file}",
+            f"{len(texts)} texts can't be embedded: the embeddings came ready-made from {self.name}",
             "train with text.encoder: minilm (or another model) to add items from their text",
         )
 
     def save(self, folder: Path) -> None:
-        """Write `encoder.json`."""
-        description = {"kind": "precomputed", "file": self.file, "fingerprint": self._fingerprint}
+        description = {"kind": "precomputed", "file": self.name, "fingerprint": self.fingerprint}
         write_json(folder / "encoder.json", description)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Read what `save` wrote.
-
-        Raises `DataError` if the file is missing or damaged.
-        """
         description = read_json(folder / "encoder.json")
         try:
             return cls(str(description["file"]), str(description["fingerprint"]))
@@ -85,19 +60,16 @@ class PrecomputedEncoder:
 def read_precomputed(
     path: Path, item_ids: Sequence[str], item_file_index: Rows | None = None
 ) -> tuple[Vectors, npt.NDArray[np.bool_], PrecomputedEncoder]:
-    """Read ready embeddings and bring them into index order, rows scaled to unit length.
+    """Read ready embeddings in index order, with rows scaled to unit length.
 
-    Rows go by id where a list of ids stands beside the file (`NAME.ids.txt`, an id a line, or
-    `NAME.ids.json`, a list); else they are in the order of the item file.
-
-    `item_ids`: the catalogue's ids in index order, `[N]`.
-    `item_file_index`: for every row of the item file the index (1..N) of its item, 0 for none. Without it the rows
-    must be the catalogue's.
+    Rows are matched by id if there is a list of ids beside the file (`NAME.ids.txt`, one a line, or `NAME.ids.json`).
+    Otherwise they are in the order of the item file: `item_file_index` has the index (1..N) of each row's item, 0 for
+    none. Without it the rows must be those of the catalogue, `item_ids` `[N]`.
 
     Returns
     -------
     vectors, has_vector, encoder
-        float32 `[N, m]`, zeros where there is no row for an item; bool `[N]`; what stands for the encoder.
+        float32 `[N, m]`, zeros for items without a row; bool `[N]`; the encoder's substitute.
 
     Raises `DataError` for a file that is missing, damaged, holds objects (a pickle), NaN or infinity, or has another
     number of rows than there are items or ids.
@@ -115,10 +87,10 @@ def read_precomputed(
         raise DataError(f"{path}: row {sources[broken[0]] + 1} (item '{item}') holds NaN or infinity")
     lengths = np.linalg.norm(chosen, axis=1)
     vectors = np.zeros((len(item_ids), chosen.shape[1]), np.float32)
-    some = lengths > 0
-    vectors[targets[some]] = chosen[some] / lengths[some, None]
+    nonzero = lengths > 0
+    vectors[targets[nonzero]] = chosen[nonzero] / lengths[nonzero, None]
     has_vector = np.zeros(len(item_ids), dtype=np.bool_)
-    has_vector[targets[some]] = True
+    has_vector[targets[nonzero]] = True
     return vectors, has_vector, PrecomputedEncoder(path.name, array_hash(vectors)[:16])
 
 
@@ -147,13 +119,10 @@ def _read_ids(path: Path) -> list[str] | None:
         values = read_json(as_json)
         if not isinstance(values, list):
             raise DataError(f"{as_json}: expected a list of item ids, found {json.dumps(values)[:40]}")
-        wrong = next(
-            (value for value in values if type(value) not in (str, int) or not str(value).strip()), None
-        )
-        if wrong is not None or None in values:
-            raise DataError(
-                f"{as_json}: {json.dumps(wrong)[:40]} is no item id", "give a list of texts or whole numbers"
-            )
+        wrong = [value for value in values if type(value) not in (str, int) or not str(value).strip()]
+        if wrong:
+            hint = "give a list of texts or whole numbers"
+            raise DataError(f"{as_json}: {json.dumps(wrong[0])[:40]} is no item id", hint)
         return [str(value).strip() for value in values]
     if as_text.exists():
         try:
@@ -187,13 +156,8 @@ def _rows_by_id(
     if len(pairs) < len(ids):
         items = set(item_ids)
         without = next(item for item in ids if item not in items)
-        logger.warning(
-            "%s: %s of %s ids are no item of the data, such as %r",
-            path,
-            len(ids) - len(pairs),
-            len(ids),
-            without,
-        )
+        message = "%s: %s of %s ids are no item of the data, such as %r"
+        logger.warning(message, path, len(ids) - len(pairs), len(ids), without)
     sources, targets = np.array(pairs, dtype=np.int64).T
     return sources, targets
 

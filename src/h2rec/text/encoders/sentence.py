@@ -23,38 +23,29 @@ _TOKENS_A_BATCH = 512
 
 
 class SentenceEncoder:
-    """A pretrained sentence encoder; nothing is loaded before it is needed.
+    """A pretrained sentence encoder: `minilm`, the folder of a model, or a name on the hub. Loaded on first use.
 
-    `name`: `minilm`, the folder of a model, or a name on the hub.
-    `device`: where it runs; None takes a GPU where there is one.
+    Without a device it runs on a GPU if there is one.
     """
 
     def __init__(self, name: str, *, device: str | None = None) -> None:
-        self._name = name
+        self.name = name
         self.device = device
-
-    @property
-    def name(self) -> str:
-        """The name that the configuration uses for it."""
-        return self._name
 
     @cached_property
     def folder(self) -> Path:
         """Where the model's files are."""
-        return model_folder(self._name)
+        return model_folder(self.name)
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of weights, tokenizer and pooling."""
         return content_key({"model": model_fingerprint(self.folder)})
 
     def fit(self, texts: Sequence[str]) -> Self:
-        """Learn nothing: the model is pretrained."""
         del texts
         return self
 
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """Embeddings `[n, m]`, rows of unit length."""
         if len(texts) == 0:
             return self.encode([""])[:0]
         counts = self._token_counts(texts)
@@ -62,45 +53,39 @@ class SentenceEncoder:
         with _fast_matrix_products(self._model.device):
             for tokens in np.unique(counts)[::-1]:
                 rows = np.flatnonzero(counts == tokens)
-                # Always as many tokens together as others of this length have: kernels, and with them the order of
-                # sums, go by shape. So a text is embedded to the same bits in any company, and nothing is padding.
+                # Batches of one length always have the same shape, as kernels and their order of sums depend on it:
+                # so a text has the same embedding in any company, to the bit. Nothing is padding.
                 size = max(1, _TOKENS_A_BATCH // int(tokens))
                 for start in range(0, len(rows), size):
                     batch = rows[start : start + size].tolist()
                     filled = batch + batch[-1:] * (size - len(batch))
-                    made = self._model.encode(
+                    embedded = self._model.encode(
                         [texts[row] for row in filled],
                         batch_size=size,
                         normalize_embeddings=True,
                         show_progress_bar=False,
                     )
-                    vectors |= zip(batch, np.asarray(made, dtype=np.float32), strict=False)
+                    vectors |= zip(batch, np.asarray(embedded, dtype=np.float32), strict=False)
         return np.stack([vectors[row] for row in range(len(texts))])
 
     @property
     def maker(self) -> str:
-        """Model, size of batches, libraries, and the place where it runs: all that decides bits."""
         from importlib.metadata import version
 
         device = self._model.device
-        place = (
-            torch.cuda.get_device_name(device)
-            if device.type == "cuda"
-            else torch.backends.cpu.get_cpu_capability()
-        )
+        on_cuda = device.type == "cuda"
+        place = torch.cuda.get_device_name(device) if on_cuda else torch.backends.cpu.get_cpu_capability()
+        files = [path for path in model_files(self.folder) if path.suffix != ".safetensors"]
         return content_key(
             {
                 "fingerprint": self.fingerprint,
-                "files": [
-                    file_hash(path) for path in model_files(self.folder) if path.suffix != ".safetensors"
-                ],
+                "files": [file_hash(path) for path in files],
                 "libraries": [version(name) for name in ("torch", "transformers", "sentence-transformers")],
                 "place": [device.type, place, platform.machine(), torch.get_num_threads()],
             }
         )
 
     def unknown_share(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """Share of each text's tokens that the model's vocabulary does not have, `[n]`; 1 for a text without tokens."""
         tokenizer = self._model.tokenizer
         unknown = tokenizer.unk_token_id
         marks = set(tokenizer.all_special_ids) - {unknown}
@@ -119,20 +104,19 @@ class SentenceEncoder:
             return []
         limit = self._model.max_seq_length
         cut = {} if limit is None else {"truncation": True, "max_length": limit}
-        found: list[list[int]] = self._model.tokenizer([text.strip() for text in texts], **cut)["input_ids"]
-        return found
+        encoded = self._model.tokenizer([text.strip() for text in texts], **cut)
+        return encoded["input_ids"]  # type: ignore[no-any-return]
 
     def save(self, folder: Path) -> None:
         """Write `encoder.json`; the files of any model but MiniLM are copied beside it.
 
-        Of MiniLM only the name and the fingerprint are kept: 90 MB in every bundle would buy nothing, and `load`
-        takes no other weights than these. Any other model travels along: a bundle may come from a stranger, so
-        what it says is never looked up, neither on the hub nor in a folder.
+        For MiniLM the name and the fingerprint suffice, which saves 90 MB in every bundle. A bundle may come from a
+        stranger, so other models are never looked up by name, neither on the hub nor in a folder.
         """
-        own = self._name != MINILM
+        own = self.name != MINILM
         description = {
             "kind": "sentence_transformers",
-            "model": None if own else self._name,
+            "model": None if own else self.name,
             "fingerprint": self.fingerprint,
         }
         if own:
@@ -175,22 +159,22 @@ class SentenceEncoder:
     def _model(self) -> Any:
         if self._expected is not None and self._expected != self.fingerprint:
             raise ConfigError(
-                f"the text encoder '{self._name}' in {self.folder} is not the one that was trained with",
+                f"the text encoder '{self.name}' in {self.folder} is not the one that was trained with",
                 "install the same version of the model, or train again",
             )
         try:
             from sentence_transformers import SentenceTransformer
             from transformers.utils import logging as transformers_logging
         except ImportError:
-            raise MissingExtraError(f"text.encoder '{self._name}'", "minilm") from None
-        # A bar of a fraction of a second, which would show even without a terminal.
+            raise MissingExtraError(f"text.encoder '{self.name}'", "minilm") from None
+        # Its bar would show even without a terminal.
         transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # no annotations there
         try:
             with clean_copy(self.folder) as folder:
                 model = SentenceTransformer(str(folder), device=self.device, local_files_only=True)
         except Exception as error:  # readers of damaged files raise what they like
             reason = str(error).strip().partition("\n")[0] or type(error).__name__
-            raise ConfigError(f"text.encoder: the model '{self._name}' can't be loaded ({reason})") from None
+            raise ConfigError(f"text.encoder: the model '{self.name}' can't be loaded ({reason})") from None
         return model.eval()
 
 
@@ -198,9 +182,9 @@ class SentenceEncoder:
 def _fast_matrix_products(device: torch.device) -> Iterator[None]:
     """Route float32 products on a CPU to oneDNN while the block runs.
 
-    At this precision setting torch takes oneDNN instead of MKL, which is about twice as fast on AVX-512
-    machines of other makers and computes in full float32 unless the CPU has AMX, whence the check. The
-    fused attention of torch is slow on top of oneDNN; the plain one is not.
+    With this precision setting torch takes oneDNN instead of MKL, about twice as fast on AVX-512 machines that are not
+    Intel's. It computes in full float32 unless the CPU has AMX, hence the check. The fused attention of torch is slow
+    with oneDNN; the plain one is not.
     """
     if device.type != "cpu" or torch.cpu._is_amx_tile_supported():
         yield

@@ -20,12 +20,13 @@ _SEED = 0
 
 
 class TfidfEncoder:
-    """Latent semantic analysis of the catalogue's words.
+    """Latent semantic analysis of the catalogue's words; a text without any word seen in `fit` is embedded as zeros.
 
-    A text none of whose words was seen in `fit` is embedded as zeros.
-
-    `dim`: size of the embedding; less where the catalogue has fewer texts or words.
+    The embedding has fewer than `dim` dimensions if the catalogue has fewer texts or words.
     """
+
+    name = "tfidf"
+    maker: str | None = None  # encoding is faster than reading a cache
 
     def __init__(self, dim: int) -> None:
         self.dim = dim
@@ -34,13 +35,7 @@ class TfidfEncoder:
         self.components = np.empty((0, 0), np.float32)
 
     @property
-    def name(self) -> str:
-        """The name that the configuration uses for it."""
-        return "tfidf"
-
-    @property
     def fingerprint(self) -> str:
-        """Hash of everything learnt."""
         return content_key(
             {
                 "kind": "tfidf",
@@ -50,18 +45,11 @@ class TfidfEncoder:
             }
         )
 
-    @property
-    def maker(self) -> None:
-        """Nothing: to encode is faster than to read."""
-        return
-
     def unknown_share(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """Share of each text's words that the catalogue did not have, `[n]`; 1 for a text without words."""
         known = set(self._fitted_words())
-        found = [words_of(text) for text in texts]
-        return np.array(
-            [sum(word not in known for word in row) / len(row) if row else 1 for row in found], np.float32
-        )
+        words = [words_of(text) for text in texts]
+        shares = [sum(word not in known for word in row) / len(row) if row else 1 for row in words]
+        return np.array(shares, np.float32)
 
     def fit(self, texts: Sequence[str]) -> Self:
         """Learn words, their weights and the main directions.
@@ -80,7 +68,6 @@ class TfidfEncoder:
         return self
 
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """Embeddings `[n, m]`, rows of unit length, or zeros where no word is known."""
         if len(texts) == 0:
             return np.zeros((0, len(self.components)), np.float32)
         vectors: npt.NDArray[np.float32] = (
@@ -92,16 +79,11 @@ class TfidfEncoder:
         return unit
 
     def save(self, folder: Path) -> None:
-        """Write `encoder.json` (with the words) and `encoder.safetensors`."""
         write_json(folder / "encoder.json", {"kind": "tfidf", "dim": self.dim, "words": self._fitted_words()})
         save_file({"idf": self.idf, "components": self.components}, folder / "encoder.safetensors")
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Read what `save` wrote.
-
-        Raises `DataError` if a file is missing, damaged, or does not fit the other.
-        """
         description = read_json(folder / "encoder.json")
         path = folder / "encoder.safetensors"
         try:
@@ -133,10 +115,9 @@ def _main_directions(weights: Any, dim: int) -> npt.NDArray[np.float32]:
     if weights.shape[1] == 1:
         return np.ones((1, 1), np.float32)  # scikit-learn wants two words or more
     decomposition = TruncatedSVD(min(dim, *weights.shape), random_state=_SEED).fit(weights)
-    # safetensors writes the bytes as they lie, whatever the order of the axes.
+    # safetensors writes bytes in memory order, whatever the order of the axes.
     return np.ascontiguousarray(decomposition.components_, dtype=np.float32)
 
 
 def _vectorizer(words: list[str] | None = None) -> Any:
-    # Words of one letter count: they tell sizes and models apart.
     return TfidfVectorizer(sublinear_tf=True, analyzer=words_of, vocabulary=words, dtype=np.float32)

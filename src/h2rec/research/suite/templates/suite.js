@@ -1,8 +1,8 @@
 "use strict";
 // Draws the plots of a suite's report from the evidence that the page carries.
-const found = JSON.parse(document.getElementById("evidence").textContent);
-const rows = Object.keys(found.rows);
-const tested = found.tested;
+const results = JSON.parse(document.getElementById("evidence").textContent);
+const rows = Object.keys(results.rows);
+const tested = results.tested;
 const PALETTE = ["#0d9488", "#d97706", "#7c3aed", "#db2777", "#65a30d", "#0891b2", "#9f1239", "#a16207", "#475569", "#16a34a", "#c2410c", "#6d28d9"];
 const ACCENT = "#1d4ed8";
 const others = rows.filter((row) => row !== tested);
@@ -16,7 +16,7 @@ const sorted = (values) => [...values].sort((a, b) => a - b);
 const present = (names) => rows.filter((row) => names.includes(row));
 
 function record(row, part, metric = chosen.metric) {
-  return found.records.find((r) => r.data === chosen.data && r.protocol === chosen.protocol && r.model === row && r.slice === part && r.metric === metric);
+  return results.records.find((r) => r.data === chosen.data && r.protocol === chosen.protocol && r.model === row && r.slice === part && r.metric === metric);
 }
 
 function layout(extra, height = 420) {
@@ -85,7 +85,7 @@ function lead(count) {
 }
 
 function groups(kind) {
-  return found.groups.filter((g) => g.data === chosen.data && g.protocol === chosen.protocol && g.kind === kind && g[chosen.metric] != null);
+  return results.groups.filter((g) => g.data === chosen.data && g.protocol === chosen.protocol && g.kind === kind && g[chosen.metric] != null);
 }
 
 function popularity() {
@@ -128,15 +128,15 @@ function gains() {
 }
 
 function sweeps() {
-  const keys = [...new Set(rows.map((row) => found.rows[row].key).filter((key) => key))];
+  const keys = [...new Set(rows.map((row) => results.rows[row].key).filter((key) => key))];
   keys.forEach((key, place) => {
-    const own = rows.filter((row) => found.rows[row].key === key);
-    const models = [...new Set(own.map((row) => found.rows[row].model))];
+    const own = rows.filter((row) => results.rows[row].key === key);
+    const models = [...new Set(own.map((row) => results.rows[row].model))];
     // The order of the sweep, whatever of it the first model has.
-    const values = [...new Set(own.map((row) => String(found.rows[row].value)))];
+    const values = [...new Set(own.map((row) => String(results.rows[row].value)))];
     const traces = [];
     SLICES.forEach((part, panel) => models.forEach((model, number) => {
-      const points = own.filter((row) => found.rows[row].model === model).map((row) => [found.rows[row].value, record(row, part)]).filter(([, r]) => r && r.mean != null);
+      const points = own.filter((row) => results.rows[row].model === model).map((row) => [results.rows[row].value, record(row, part)]).filter(([, r]) => r && r.mean != null);
       const line = models.length > 1 ? PALETTE[number % PALETTE.length] : ACCENT;
       traces.push({ type: "scatter", mode: "lines+markers", name: model, legendgroup: model, showlegend: panel === 0 && models.length > 1, x: points.map(([v]) => String(v)), y: points.map(([, r]) => r.mean), xaxis: panel ? `x${panel + 1}` : "x", yaxis: panel ? `y${panel + 1}` : "y",
         line: { color: line, width: 2.2 }, error_y: { array: points.map(([, r]) => r.spread || 0), thickness: 1, width: 3, color: line }, hovertemplate: `${model}, ${part}<br>%{x}: %{y:.4f}<extra></extra>` });
@@ -153,7 +153,7 @@ function sweeps() {
 }
 
 function exposure() {
-  const own = found.exposure.filter((e) => e.data === chosen.data);
+  const own = results.exposure.filter((e) => e.data === chosen.data);
   const name = own.length ? Object.keys(own[0]).find((key) => key.startsWith("tail_share@")) : undefined;
   const points = name ? own.map((e) => ({ row: e.model, x: e[name], y: (record(e.model, "tail") || {}).mean })) : [];
   scatter("exposure", points, `tail's share of places @${(name || "@").split("@")[1]}`, `tail ${chosen.metric}`, true);
@@ -171,7 +171,7 @@ function sharing() {
 }
 
 function alpha() {
-  const own = found.intent.filter((i) => i.data === chosen.data);
+  const own = results.intent.filter((i) => i.data === chosen.data);
   const traces = [];
   ["last_head", "last_tail"].forEach((part) => {
     const with_part = own.filter((i) => i.alpha[part]);
@@ -183,7 +183,7 @@ function alpha() {
 }
 
 function shares(id, kind, label) { // rows of one branch have nothing to share
-  const own = found.shares.filter((s) => s.data === chosen.data && Object.keys(s[kind]).length);
+  const own = results.shares.filter((s) => s.data === chosen.data && Object.keys(s[kind]).length);
   const names = [...new Set(own.flatMap((s) => s.branches))];
   draw(id, names.map((branch, number) => {
     const x = [[], []], y = [];
@@ -195,7 +195,7 @@ function shares(id, kind, label) { // rows of one branch have nothing to share
 function codes() {
   // Rows on the same codes are one bar.
   const distinct = new Map();
-  found.codes.filter((c) => c.data === chosen.data).forEach((c) => {
+  results.codes.filter((c) => c.data === chosen.data).forEach((c) => {
     const key = JSON.stringify(c.levels);
     distinct.set(key, [...(distinct.get(key) || []), c]);
   });
@@ -212,7 +212,7 @@ function codes() {
 }
 
 function curves(id, part, title) {
-  const own = found.curves.filter((c) => c.data === chosen.data && c[part].length > 1);
+  const own = results.curves.filter((c) => c.data === chosen.data && c[part].length > 1);
   const visible = lead(5), seen = new Set();
   draw(id, own.map((c) => {
     const first = !seen.has(c.model);
