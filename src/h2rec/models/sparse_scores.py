@@ -1,5 +1,6 @@
 """Scores that only some items have: what counts say of a user's latest items."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -38,6 +39,12 @@ class SparseScores:
         place = torch.searchsorted(keys, asked).clamp(max=len(keys) - 1)
         return torch.where(keys[place] == asked, self.values[place], 0.0)
 
+    def select(self, rows: torch.Tensor) -> "SparseScores":
+        """Scores of some of the users, int64 `[m]` ascending, who are numbered anew."""
+        place = torch.searchsorted(rows, self.rows).clamp(max=max(0, len(rows) - 1))
+        kept = rows[place] == self.rows if len(rows) else torch.zeros_like(self.rows, dtype=torch.bool)
+        return SparseScores(place[kept], self.items[kept], self.values[kept])
+
     def lists(self, user_count: int) -> torch.Tensor:
         """The items of each user, int64 `[n, c]`, filled up with 0."""
         counts = torch.bincount(self.rows, minlength=user_count)
@@ -54,6 +61,15 @@ def summed(rows: torch.Tensor, items: torch.Tensor, values: torch.Tensor) -> Spa
     keys, place = torch.unique(rows * width + items, return_inverse=True)
     total = values.new_zeros(len(keys)).index_add_(0, place, values)
     return SparseScores(keys // width, keys % width, total)
+
+
+def total(scores: Iterable[SparseScores]) -> SparseScores | None:
+    """The sum of the scores of several branches; None of none."""
+    branches = list(scores)
+    if not branches:
+        return None
+    rows, items, values = zip(*((b.rows, b.items, b.values) for b in branches), strict=True)
+    return summed(torch.cat(rows), torch.cat(items), torch.cat(values))
 
 
 def ragged(offsets: torch.Tensor, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from h2rec.data.histories import Histories
 from h2rec.evaluation.topk import row_item_pairs, top_items
+from h2rec.models.sparse_scores import SparseScores
 from h2rec.retrieval.approximate import ApproximateSearch, HnswSettings, IvfSettings
 from h2rec.retrieval.scoring import ItemScorer
 from h2rec.settings import Settings
@@ -82,16 +83,23 @@ class ItemIndex:
             self._approximate = ApproximateSearch(vectors, chosen, users)
 
     def search(
-        self, users: torch.Tensor, k: int, exclude: Histories | None = None, allowed: BoolArray | None = None
+        self,
+        users: torch.Tensor,
+        k: int,
+        exclude: Histories | None = None,
+        allowed: BoolArray | None = None,
+        counted: SparseScores | None = None,
     ) -> TopItems:
         """List the best items of each user, best first; equal scores by item index.
 
         `users`: user vectors `[n, D]`. `k`: length of a list. `exclude`: items that may not be listed, a row for
         each user. `allowed`: bool `[N + 1]`: the items that may be listed, for all of these users; None for all.
+        `counted`: scores beside those of the vectors, none negative: an item that is not among the best by its vector
+        can only be listed for them, so that both lists together hold all candidates.
         Returns `items, values`: int64 and float32 `[n, k]`; where items run out, item 0 with score minus infinity.
         """
         if self._approximate is None:
-            return self._scan(users, k, exclude, allowed)
+            return self._scan(users, k, exclude, allowed, counted)
         if allowed is not None and np.count_nonzero(allowed) <= self._scan_up_to:
             few = torch.from_numpy(np.flatnonzero(allowed))
             candidates = few[few > 0].expand(len(users), -1)
@@ -99,22 +107,38 @@ class ItemIndex:
             longest = 0 if exclude is None else int(exclude.lengths.max(initial=0))
             wanted = min(k + longest, self.scorer.item_count)
             candidates = torch.from_numpy(self._approximate.search(users.numpy(), wanted, allowed))
-        return self._best_of(users, candidates, k, exclude)
+            if counted is not None:
+                followers = counted.lists(len(users))
+                if allowed is not None:
+                    followers = followers.masked_fill(torch.from_numpy(~allowed)[followers], 0)
+                candidates = torch.cat([candidates, followers], dim=1)
+        return self._best_of(users, candidates, k, exclude, counted)
 
     def _scan(
-        self, users: torch.Tensor, k: int, exclude: Histories | None, allowed: BoolArray | None
+        self,
+        users: torch.Tensor,
+        k: int,
+        exclude: Histories | None,
+        allowed: BoolArray | None,
+        counted: SparseScores | None,
     ) -> TopItems:
         closed = None if allowed is None else torch.from_numpy(~allowed)
         batches = []
         for start in range(0, len(users), _USERS_AT_ONCE):
             rows = np.arange(start, min(start + _USERS_AT_ONCE, len(users)))
             banned = None if exclude is None else row_item_pairs(exclude.select(rows))
-            batches.append(self._scan_chunks(users[start : start + _USERS_AT_ONCE], k, banned, closed))
+            more = None if counted is None else counted.select(torch.from_numpy(rows))
+            batches.append(self._scan_chunks(users[start : start + _USERS_AT_ONCE], k, banned, closed, more))
         return torch.cat([items for items, _ in batches]), torch.cat([values for _, values in batches])
 
     @torch.inference_mode()
     def _scan_chunks(
-        self, users: torch.Tensor, k: int, banned: TopItems | None, closed: torch.Tensor | None
+        self,
+        users: torch.Tensor,
+        k: int,
+        banned: TopItems | None,
+        closed: torch.Tensor | None,
+        counted: SparseScores | None,
     ) -> TopItems:
         """List the best of each part of the catalogue, and the best of those."""
         best = []
@@ -122,6 +146,9 @@ class ItemIndex:
             real, stop = scores[:, 1:], first + scores.shape[1] - 1
             if first == 0:
                 real[:, 0] = -torch.inf  # the padding item
+            if counted is not None:
+                inside = (counted.items >= first) & (counted.items < stop)
+                real[counted.rows[inside], counted.items[inside] - first] += counted.values[inside]
             if closed is not None:
                 real.masked_fill_(closed[first:stop], -torch.inf)
             if banned is not None:
@@ -138,12 +165,21 @@ class ItemIndex:
         return torch.nn.functional.pad(items, (1, 0)).gather(1, places), values
 
     def _best_of(
-        self, users: torch.Tensor, candidates: torch.Tensor, k: int, exclude: Histories | None
+        self,
+        users: torch.Tensor,
+        candidates: torch.Tensor,
+        k: int,
+        exclude: Histories | None,
+        counted: SparseScores | None,
     ) -> TopItems:
         """Score candidates `[n, c]` exactly and list the best; candidate 0 stands for none."""
         # In index order, so that equal scores come by index; column 0 is passed over by `top_items`.
         padded = torch.nn.functional.pad(candidates.sort(dim=1).values, (1, 0))
-        scores = self.scorer.chosen(users, padded).masked_fill(padded == 0, -torch.inf)
+        padded[:, 1:].masked_fill_(padded[:, 1:] == padded[:, :-1], 0)  # what both lists have
+        scores = self.scorer.chosen(users, padded)
+        if counted is not None:
+            scores = scores + counted.of(padded)
+        scores = scores.masked_fill(padded == 0, -torch.inf)
         if exclude is not None:
             for row, history in enumerate(exclude):
                 listed = torch.isin(padded[row], torch.from_numpy(np.asarray(history, dtype=np.int64)))

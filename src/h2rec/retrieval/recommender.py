@@ -10,6 +10,7 @@ import torch
 from h2rec.data.histories import Histories
 from h2rec.errors import BundleError
 from h2rec.evaluation.topk import top_items
+from h2rec.models.sparse_scores import SparseScores, total
 from h2rec.retrieval.answers import Query, Recommendation, RecommendedItem, as_json, checked_k
 from h2rec.retrieval.bundle import Bundle
 from h2rec.retrieval.catalogue import Catalogue
@@ -187,11 +188,12 @@ class Recommender:
             if filter_.restricts:
                 allowed = allowed_items(filter_, self.catalogue.fields, self.catalogue.index)
             vectors = users.vectors[rows] if personal else None
-            items, values = self._search(vectors, len(rows), k, seen, allowed)
+            counted = total(sparse.select(torch.tensor(rows)) for sparse in users.counted.values())
+            items, values = self._search(vectors, len(rows), k, seen, allowed, counted)
             tails = None
             if tail_share is not None:
                 tail = ~self.catalogue.head if allowed is None else allowed & ~self.catalogue.head
-                tails = self._search(vectors, len(rows), k, seen, tail)
+                tails = self._search(vectors, len(rows), k, seen, tail, counted)
             for place, row in enumerate(rows):
                 best = items[place, : queries[row].k], values[place, : queries[row].k]
                 if tails is not None and tail_share is not None:
@@ -219,10 +221,11 @@ class Recommender:
         k: int,
         seen: Histories | None,
         allowed: BoolArray | None,
+        counted: SparseScores | None,
     ) -> TopItems:
         """Search by user vectors, or for the most popular items where there are none."""
         if vectors is not None:
-            return self.index.search(vectors, k, seen, allowed)
+            return self.index.search(vectors, k, seen, allowed, counted)
         scores = self._popularity
         if allowed is not None:
             scores = scores.masked_fill(torch.from_numpy(~allowed), -torch.inf)
@@ -243,6 +246,9 @@ class Recommender:
         if query.explain and history:
             model, ids = self.bundle.model, self.catalogue.item_ids
             branch_scores = self._scorer.branches(users.vectors[row : row + 1], items[None])
+            for name, sparse in users.counted.items():
+                own = sparse.select(torch.tensor([row]))
+                branch_scores[model.branch_names.index(name)] = own.of(items[None])
             given = [
                 dict(zip(model.branch_names, scores, strict=True))
                 for scores in torch.cat(branch_scores).T.tolist()

@@ -4,7 +4,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,8 @@ from torch import nn
 from h2rec.batching.sequences import history_batch
 from h2rec.data.histories import Histories
 from h2rec.models.protocol import SequenceModel
+from h2rec.models.scorer import counted
+from h2rec.models.sparse_scores import SparseScores
 
 Run = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, ...]]
 
@@ -33,6 +35,8 @@ class EncodedUsers:
     """User vectors `[n, D]`, all branches side by side."""
     alpha: torch.Tensor | None
     """Weights of the levels at the last position, `[n, L]`; None for a model without codes."""
+    counted: dict[str, SparseScores] = field(default_factory=dict)
+    """Weighted scores of the branches that have no vectors, by name."""
 
     @property
     def usable(self) -> torch.Tensor:
@@ -81,7 +85,8 @@ class UserEncoder:
         model, rows = self._model, np.arange(len(histories))
         with torch.inference_mode():
             outputs = self._run(*history_batch(histories, rows, model.max_length, model.mask_item))
-        return EncodedUsers(outputs[0], outputs[1] if len(outputs) > 1 else None)
+        sparse = counted(model, histories) if model.recent_items else {}
+        return EncodedUsers(outputs[0], outputs[1] if len(outputs) > 1 else None, sparse)
 
 
 def _frozen(plain: LastState) -> Run | None:

@@ -28,6 +28,8 @@ SCALE = 1000.0
 class TransitionsSettings(BranchSettings):
     """What counts as a transition."""
 
+    weight: float = Field(1.0, ge=0)
+    """Weight of its score in the sum, chosen on validation."""
     backward: float = Field(0.7, ge=0, le=1)
     """How much it counts that an item came before another one; 0 counts in the order of time alone."""
     popularity_power: float = Field(0.5, ge=0, le=1)
