@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import torch
 
+from h2rec.data.histories import Histories
 from h2rec.models.build import build_model
 from h2rec.models.features import ItemFeatures
 from h2rec.models.settings import ModelSettings, parse_model
@@ -66,7 +67,10 @@ def make_bundle(
         part.save(parts / name)
     counts = np.concatenate([[0], np.arange(count, 0, -1)])
     chosen = made_settings(preset, **model)
-    network = build_model(chosen, ItemFeatures(count, ids, vectors, train_counts=counts), seed=seed)
+    walks = [[(start + 7 * step) % count + 1 for step in range(5)] for start in range(0, count, 3)]
+    train = Histories.from_lists(walks)
+    known = ItemFeatures(count, ids, vectors, train_counts=counts, train=train)
+    network = build_model(chosen, known, seed=seed)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():  # a zero start would hide what a weight does
         for name, weight in network.named_parameters():

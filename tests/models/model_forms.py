@@ -5,6 +5,8 @@ KINDS = {
     "ids": {},
     "codes": {},
     "prefixes": {},
+    "transitions": {},
+    "code_transitions": {"levels": 1},
     "popularity": {"window": 0.5},
     "ids_and_codes": {"join": "concat"},
     "ids_and_text": {},

@@ -39,8 +39,8 @@ def transition_table(
 ) -> TransitionTable:
     """Count transitions between groups of items and normalise them.
 
-    ``t(a -> b) = c(a, b) / (n_a * pop_b^e)``: `c` counts that an item of `b` followed one of `a`, ``n_a`` is its row sum
-    and ``pop_b`` the training interactions of `b`.
+    ``t(a -> b) = c(a, b) / (n_a * pop_b^e)``: `c` counts that an item of `b` followed one of `a`, ``n_a`` is its row
+    sum and ``pop_b`` the training interactions of `b`.
 
     Parameters
     ----------

@@ -1,6 +1,7 @@
 """Recommendations for any history, new users included, from a bundle."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -10,7 +11,7 @@ import torch
 from h2rec.data.histories import Histories
 from h2rec.errors import BundleError
 from h2rec.evaluation.topk import top_items
-from h2rec.models.sparse_scores import SparseScores, total
+from h2rec.models.sparse_scores import total
 from h2rec.retrieval.answers import Query, Recommendation, RecommendedItem, as_json, checked_k
 from h2rec.retrieval.bundle import Bundle
 from h2rec.retrieval.catalogue import Catalogue
@@ -187,13 +188,15 @@ class Recommender:
             allowed = None
             if filter_.restricts:
                 allowed = allowed_items(filter_, self.catalogue.fields, self.catalogue.index)
-            vectors = users.vectors[rows] if personal else None
             counted = total(sparse.select(torch.tensor(rows)) for sparse in users.counted.values())
-            items, values = self._search(vectors, len(rows), k, seen, allowed, counted)
+            search = partial(self.index.search, users.vectors[rows], k, seen, counted=counted)
+            if not personal:
+                search = partial(self._popular, len(rows), k)
+            items, values = search(allowed=allowed)
             tails = None
             if tail_share is not None:
                 tail = ~self.catalogue.head if allowed is None else allowed & ~self.catalogue.head
-                tails = self._search(vectors, len(rows), k, seen, tail, counted)
+                tails = search(allowed=tail)
             for place, row in enumerate(rows):
                 best = items[place, : queries[row].k], values[place, : queries[row].k]
                 if tails is not None and tail_share is not None:
@@ -214,18 +217,8 @@ class Recommender:
         ]
         return torch.cat(chunks)
 
-    def _search(
-        self,
-        vectors: torch.Tensor | None,
-        count: int,
-        k: int,
-        seen: Histories | None,
-        allowed: BoolArray | None,
-        counted: SparseScores | None,
-    ) -> TopItems:
-        """Search by user vectors, or for the most popular items where there are none."""
-        if vectors is not None:
-            return self.index.search(vectors, k, seen, allowed, counted)
+    def _popular(self, count: int, k: int, *, allowed: BoolArray | None) -> TopItems:
+        """The most popular items, for users of whom nothing is known."""
         scores = self._popularity
         if allowed is not None:
             scores = scores.masked_fill(torch.from_numpy(~allowed), -torch.inf)

@@ -38,7 +38,7 @@ def check_branch(values: Mapping[str, Any] | str, *, learns: bool = True) -> Non
 def check_weight(values: Mapping[str, Any]) -> None:
     """A branch's weight scales its score, and touches no other."""
     scores = []
-    for weight in (0.5, -1.5):
+    for weight in (0.5, 1.5):
         own = {**values, "weight": weight}
         settings = parsed({"branches": {"own": own, "beside": {"kind": "ids"}}})
         model = random_model(settings, small_catalogue())
@@ -46,7 +46,11 @@ def check_weight(values: Mapping[str, Any]) -> None:
         require(model.branch_weights == (weight, 1.0), message)
         with torch.no_grad():
             vectors = model.item_vectors(torch.arange(1, model.item_count + 1))
-            scores.append(branch_scores(encode(model, [[3, 7, 9]]).vectors, vectors))
+            dense = branch_scores(encode(model, [[3, 7, 9]]).vectors, vectors)
+            counted = model.counted(torch.tensor([[9, 7, 3]])).values()
+            items = torch.arange(1, model.item_count + 1)[None]
+            own_scores = dense[0] + sum(sparse.of(items) for sparse in counted)
+            scores.append((own_scores, dense[1]))
     (half, beside), (scaled, still) = scores
-    require_close(scaled, -3 * half, "three times the weight, the other way, is not three times the score")
+    require_close(scaled, 3 * half, "three times the weight is not three times the score")
     require(torch.equal(beside, still), "the weight of a branch changes another branch's score")

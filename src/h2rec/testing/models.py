@@ -130,7 +130,16 @@ def check_scores(model: SequenceModel) -> None:
     with torch.no_grad():
         vectors = model.item_vectors(torch.arange(model.item_count + 1))
         sides = scorer.user_vectors(train, rows).split([v.shape[1] for v in vectors], dim=1)
-        expected = branch_scores(sides, vectors)
+        expected = list(branch_scores(sides, vectors))
+    for name, sparse in scorer.counted(train, rows).items():
+        place = model.branch_names.index(name)
+        require(bool((sparse.values >= 0).all()), f"branch '{name}' counts a negative score")
+        everything = torch.arange(model.item_count + 1).expand(len(rows), -1)
+        dense = sparse.add_to(torch.zeros_like(expected[place]))
+        require_close(
+            sparse.of(everything), dense, f"counted scores of '{name}' are not those that are looked up"
+        )
+        sparse.add_to(expected[place])
     by_branch = scorer.branch_scores(train, rows)
     for name, scores, product in zip(model.branch_names, by_branch, expected, strict=True):
         require_close(scores, product, f"branch_items of '{name}' score otherwise than its vectors")

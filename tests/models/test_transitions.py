@@ -1,0 +1,128 @@
+"""Transitions: counts by hand, from training histories alone; scores of items and of prefixes by the formula."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from model_forms import branches
+
+from h2rec.batching import transitions as counting
+from h2rec.batching.transitions import transition_table
+from h2rec.data.histories import Histories
+from h2rec.errors import ConfigError
+from h2rec.models.branches import transitions
+from h2rec.models.scorer import CatalogueScorer, counted
+from h2rec.models.sparse_scores import SparseScores
+from h2rec.testing import check_branch
+
+TRAIN = Histories.from_lists([[1, 2, 3], [1, 2], [4], [], [2, 2]])
+
+
+def as_dict(table):
+    return {
+        (group, int(table.successors[entry])): float(table.values[entry])
+        for group in range(len(table.offsets) - 1)
+        for entry in range(table.offsets[group], table.offsets[group + 1])
+    }
+
+
+def test_counts_by_hand():
+    forward = as_dict(transition_table(TRAIN, np.arange(5), backward=0.0, popularity_power=0.0))
+    # 1 2 twice, 1 3 two steps apart, 2 3 once, 2 2 once.
+    assert forward == pytest.approx({(1, 2): 2 / 2.6, (1, 3): 0.6 / 2.6, (2, 3): 1 / 2, (2, 2): 1 / 2})
+    both = as_dict(transition_table(TRAIN, np.arange(5), backward=0.5, popularity_power=1.0))
+    # 2 is met four times in training, 1 twice; what came before counts half.
+    assert both[2, 1] == pytest.approx(2 * 0.5 / (1 + 1.5 + 1) / 2)
+    assert both[2, 2] == pytest.approx(1.5 / 3.5 / 4)
+
+
+def test_groups_are_counted_together_and_no_group_is_counted():
+    groups = np.array([0, 1, 2, 1, 0])
+    table = as_dict(transition_table(TRAIN, groups, backward=0.0, popularity_power=0.0))
+    assert table == pytest.approx({(1, 2): 2 / 2.6, (1, 1): 0.6 / 2.6, (2, 1): 1 / 2, (2, 2): 1 / 2})
+
+
+def test_only_the_strongest_successors_are_kept(monkeypatch):
+    monkeypatch.setattr(counting, "MOST_SUCCESSORS", 1)
+    table = as_dict(transition_table(TRAIN, np.arange(5), backward=0.0, popularity_power=0.0))
+    assert set(table) == {(1, 2), (2, 2)}  # of equals the first
+
+
+def test_nothing_is_counted_of_histories_without_pairs():
+    table = transition_table(
+        Histories.from_lists([[1], []]), np.arange(3), backward=0.7, popularity_power=0.5
+    )
+    assert (table.offsets.tolist(), len(table.values)) == ([0, 0, 0, 0], 0)
+
+
+@pytest.mark.parametrize("kind", ["transitions", "code_transitions"])
+def test_every_promise_of_a_branch(kind):
+    check_branch(kind)
+
+
+def by_hand(table, recent, weight):
+    """``weight * log(1 + s * sum_m q^m t(i_m -> j))``, as a mapping of groups."""
+    sums = {}
+    for place, group in enumerate(recent):
+        for (first, second), value in table.items():
+            if first == group:
+                sums[second] = sums.get(second, 0.0) + transitions.RECENT_DECAY**place * value
+    return {group: weight * math.log1p(transitions.SCALE * value) for group, value in sums.items()}
+
+
+def test_scores_of_items_by_the_formula(build, features):
+    model = build(**branches(own={"kind": "transitions", "weight": 0.8}))
+    table = as_dict(transition_table(features.train, np.arange(41), backward=0.7, popularity_power=0.5))
+    for history in ([7], features.train[0].tolist(), [40, 1, 40, 2, 3, 5, 9]):
+        expected = np.zeros(41)
+        for item, value in by_hand(table, history[::-1][:5], 0.8).items():
+            expected[item] = value
+        scores = CatalogueScorer(model).score(Histories.from_lists([history]), np.array([0]))[0]
+        assert scores.numpy() == pytest.approx(expected, abs=1e-4)
+
+
+def test_scores_of_prefixes_are_those_of_their_items(build, features):
+    model = build(**branches(own={"kind": "code_transitions", "levels": 1}))
+    first_codes = features.semantic_ids.codes[:, 0]
+    groups = np.concatenate([[0], first_codes + 1])
+    table = as_dict(transition_table(features.train, groups, backward=0.7, popularity_power=0.5))
+    history = features.train[0].tolist()
+    expected = np.zeros(41)
+    for group, value in by_hand(table, [groups[item] for item in history[::-1][:5]], 1.0).items():
+        expected[groups == group] = value
+    scores = CatalogueScorer(model).score(Histories.from_lists([history]), np.array([0]))[0]
+    assert scores.numpy() == pytest.approx(expected, abs=1e-4)
+    assert (scores > 0).sum() > 0
+
+
+def test_an_empty_history_scores_nothing(build):
+    model = build(**branches("transitions"))
+    sparse = counted(model, Histories.from_lists([[], [3]]))["transitions"]
+    assert (sparse.rows == 1).all()
+
+
+def test_codes_are_needed_for_prefixes_alone(build, features):
+    bare = replace(features, semantic_ids=None)
+    assert build(bare, **branches("transitions")).recent_items == 5
+    with pytest.raises(ConfigError, match="needs semantic IDs"):
+        build(bare, **branches("code_transitions"))
+
+
+@pytest.mark.parametrize("values", [{"weight": -0.1}, {"backward": 1.1}, {"popularity_power": -1}])
+def test_settings_that_mean_nothing_are_refused(build, values):
+    with pytest.raises(ConfigError, match=next(iter(values))):
+        build(**branches(own={"kind": "transitions", **values}))
+
+
+def test_sparse_scores_are_selected_looked_up_and_listed():
+    dense = torch.tensor([[0, 2.0, 0, 1], [0, 0, 0, 0], [0, 0, 5, 0]])
+    rows, items = dense.nonzero().T
+    sparse = SparseScores(rows, items, dense[rows, items])
+    assert torch.equal(sparse.add_to(torch.zeros(3, 4)), dense)
+    assert torch.equal(sparse.of(torch.arange(4).expand(3, 4)), dense)
+    assert sparse.lists(3).tolist() == [[1, 3], [0, 0], [2, 0]]
+    for chosen in ([0, 2], [1], [2], []):
+        few = sparse.select(torch.tensor(chosen, dtype=torch.int64))
+        assert torch.equal(few.add_to(torch.zeros(len(chosen), 4)), dense[chosen])
