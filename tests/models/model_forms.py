@@ -6,7 +6,7 @@ KINDS = {
     "codes": {},
     "prefixes": {},
     "transitions": {},
-    "code_transitions": {"levels": 1},
+    "code_transitions": {},
     "popularity": {"window": 0.5},
     "ids_and_codes": {"join": "concat"},
     "ids_and_text": {},

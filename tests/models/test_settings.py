@@ -122,18 +122,20 @@ def test_weights_go_by_name():
 
 
 @pytest.mark.parametrize(
-    ("form", "fixed"),
+    ("kinds", "groups"),
     [
-        (TWO, {"ids"}),
-        (branches("codes", "prefixes", "ids"), {"ids"}),
-        (branches("ids", "popularity"), {"ids", "popularity"}),
-        (branches("codes", "ids", "popularity"), {"ids", "popularity"}),
-        (branches("popularity"), {"popularity"}),
+        (("codes", "ids"), (("codes",),)),
+        (("codes", "prefixes", "ids"), (("codes", "prefixes"),)),
+        (("ids", "popularity"), ()),
+        (("transitions", "codes", "ids", "popularity"), (("codes",), ("transitions",))),
+        (("ids", "transitions", "code_transitions"), (("transitions", "code_transitions"),)),
+        (("transitions", "code_transitions"), (("code_transitions",),)),
+        (("popularity",), ()),
     ],
-    ids=lambda value: str(value) if isinstance(value, dict) else "-".join(sorted(value)),
+    ids=str,
 )
-def test_all_but_the_last_trained_branch_are_weighed_on_validation(form, fixed):
-    assert parse(**form).fixed_weights == fixed
+def test_all_but_the_last_trained_branch_are_weighed_on_validation(kinds, groups):
+    assert parse(**branches(*kinds)).weighed_branches == groups
 
 
 def test_settings_tell_which_branches_learn_and_which_is_popularity():

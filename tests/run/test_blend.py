@@ -35,9 +35,11 @@ CASES = Holdout(
 )
 COUNTS = np.append(0, RANDOM.integers(1, 30, ITEMS))
 WEIGHTS = [0.0, 0.4, 2.0]
+TRAIN = Histories.from_lists([(1 + RANDOM.choice(ITEMS, 6)).tolist() for _ in range(30)])
 RULES = ("allowed", "excluded")
 POPULARITY = {"popularity": {"kind": "popularity", "weight": 0.0}}
 MODELS = ["h2rec_two_branches", "h2rec", "two_hid", "three_hid"]
+COUNTED = {name: {"kind": name, "weight": 1.0} for name in ("transitions", "code_transitions")}
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +56,7 @@ def configured(preset="h2rec_two_branches", **branches):
 
 def made(settings, weights=None):
     settings = settings.with_weights(weights or {})
-    return build_model(settings, ItemFeatures(ITEMS, CODES, train_counts=COUNTS), seed=0).eval()
+    return build_model(settings, ItemFeatures(ITEMS, CODES, train_counts=COUNTS, train=TRAIN), seed=0).eval()
 
 
 def fitted(settings, *, select="full.overall.mrr", repeats="excluded"):
@@ -84,6 +86,20 @@ def test_the_weights_are_the_best_of_all_combinations_as_the_evaluation_measures
     assert found["value"] == pytest.approx(max(values), abs=1e-12)
     assert found["value_as_configured"] == pytest.approx(values[-1], abs=1e-12)
     assert measured(made(settings, found["weights"]), select) == pytest.approx(max(values), abs=1e-12)
+
+
+def test_counted_branches_are_weighed_after_the_trained_ones_which_are_weighed_again():
+    settings = configured(**COUNTED)
+    found = fitted(settings)
+    assert (found["weights"]["ids"], found["tried"]) == (1.0, 1 + 3 + 9 + 3)
+    assert found["value"] == pytest.approx(measured(made(settings, found["weights"]), "full.overall.mrr"))
+    # No weight of a single branch is better, the others as they are.
+    for name in ("codes", *COUNTED):
+        values = [
+            measured(made(settings, found["weights"] | {name: weight}), "full.overall.mrr")
+            for weight in WEIGHTS
+        ]
+        assert max(values) == pytest.approx(found["value"], abs=1e-12) or name in COUNTED
 
 
 def test_the_last_trained_branch_is_the_measure_wherever_popularity_stands():

@@ -120,7 +120,7 @@ def fit_weights(
     # In turns: all combinations of all branches would be too many. The first group once more, beside the others.
     groups = configured.weighed_branches
     for turn, names in enumerate([*groups, *groups[:1]] if len(groups) > 1 else groups):
-        tried = [configured.weights if turn == 0 else best, *_combinations(best, names)]
+        tried = [configured.weights if turn == 0 else best, *_combinations(best, configured.weights, names)]
         measured = values(tried)
         place = int(np.argmax([slice_values[part] for slice_values in measured]))
         best, best_values, count = tried[place], measured[place], count + len(tried) - 1
@@ -154,10 +154,10 @@ def _in_the_sum(configured: ModelSettings) -> Weights:
     return configured.weights | ({_last_trained(configured): 1.0} if configured.is_trained else {})
 
 
-def _combinations(weights: Weights, names: Sequence[str]) -> Iterator[Weights]:
+def _combinations(weights: Weights, configured: Weights, names: Sequence[str]) -> Iterator[Weights]:
     """All combinations of weights of some branches, beside the given ones of the others."""
-    # A branch that weighs nothing has not been trained.
-    grids = [WEIGHTS if weights[name] else (0.0,) for name in names]
+    # A branch that is configured to weigh nothing has not been trained.
+    grids = [WEIGHTS if configured[name] else (0.0,) for name in names]
     for chosen in product(*grids):
         yield weights | dict(zip(names, chosen, strict=True))
 

@@ -23,24 +23,19 @@ RECENT_DECAY = 0.7
 """q: the m-th latest item counts ``q^m``, m from 0."""
 SCALE = 1000.0
 """s of ``log(1 + s * sum)``."""
+BACKWARD = 0.7
+"""b: how much it counts that an item came before another one."""
+POPULARITY_POWER = 0.5
+"""e: successors are divided by their popularity to this power; 0 favours the head, 1 the tail."""
+LEVELS = 2
+"""Items that share this many leading codes are counted together by `CodeTransitionsBranch`."""
 
 
 class TransitionsSettings(BranchSettings):
-    """What counts as a transition."""
+    """What counts weigh."""
 
     weight: float = Field(1.0, ge=0)
     """Weight of its score in the sum, chosen on validation."""
-    backward: float = Field(0.7, ge=0, le=1)
-    """How much it counts that an item came before another one; 0 counts in the order of time alone."""
-    popularity_power: float = Field(0.5, ge=0, le=1)
-    """Successors are divided by their popularity to this power: 0 favours the head, 1 the tail."""
-
-
-class CodeTransitionsSettings(TransitionsSettings):
-    """Between which prefixes transitions are counted."""
-
-    levels: int = Field(2, ge=1)
-    """Items that share this many leading codes are one."""
 
 
 class TransitionsBranch(Branch):
@@ -66,7 +61,7 @@ class TransitionsBranch(Branch):
     @classmethod
     def build(cls, settings: BranchSettings, model: BranchModelSettings, features: ItemFeatures) -> Self:
         """See `Branch.build`."""
-        return cls(settings, counted_or_stored(settings, features, np.arange(features.item_count + 1)))
+        return cls(settings, counted_or_stored(features, np.arange(features.item_count + 1)))
 
     def forward(self, sequences: Sequences, intent: Intent | None) -> BranchRead:
         """No columns."""
@@ -102,7 +97,6 @@ class TransitionsBranch(Branch):
 class CodeTransitionsBranch(TransitionsBranch):
     """Transitions between prefixes of codes: where an item has no successors of its own, its region has."""
 
-    settings_class: ClassVar[type[BranchSettings]] = CodeTransitionsSettings
     reads_codes = True
     nodes: torch.Tensor
     members: torch.Tensor
@@ -119,14 +113,13 @@ class CodeTransitionsBranch(TransitionsBranch):
     @classmethod
     def build(cls, settings: BranchSettings, model: BranchModelSettings, features: ItemFeatures) -> Self:
         """See `Branch.build`."""
-        assert isinstance(settings, CodeTransitionsSettings)
         codes = features.require_codes("a branch of code transitions").codes
-        depth = min(settings.levels, codes.shape[1])
+        depth = min(LEVELS, codes.shape[1])
         # One level more, as the tree of prefixes leaves out the last one: numbers stay when the catalogue grows.
         padded = np.concatenate([codes[:, :depth], codes[:, :1]], axis=1)
         rows, _ = prefix_nodes(padded)
         nodes = np.concatenate([[0], rows[:, depth - 1]])
-        return cls(settings, counted_or_stored(settings, features, nodes), nodes)
+        return cls(settings, counted_or_stored(features, nodes), nodes)
 
     def groups(self, items: torch.Tensor) -> torch.Tensor:
         """The prefix of each item."""
@@ -146,7 +139,7 @@ class CodeTransitionsBranch(TransitionsBranch):
         self.offsets = torch.cat([smaller.offsets, smaller.offsets[-1:].expand(max(0, more))])
 
 
-def counted_or_stored(settings: BranchSettings, features: ItemFeatures, groups: IntArray) -> TransitionTable:
+def counted_or_stored(features: ItemFeatures, groups: IntArray) -> TransitionTable:
     """Count the training histories; of weights that are loaded later, take what is stored."""
     if "offsets" in features.stored:
         stored = (features.stored[name].numpy() for name in ("offsets", "successors", "values"))
@@ -156,7 +149,4 @@ def counted_or_stored(settings: BranchSettings, features: ItemFeatures, groups: 
         return TransitionTable(
             np.zeros(int(groups.max(initial=0)) + 2, np.int64), empty, empty.astype(np.float32)
         )
-    assert isinstance(settings, TransitionsSettings)
-    return transition_table(
-        features.train, groups, backward=settings.backward, popularity_power=settings.popularity_power
-    )
+    return transition_table(features.train, groups, backward=BACKWARD, popularity_power=POPULARITY_POWER)
