@@ -1,11 +1,13 @@
 """A suite of two rows on a small shop."""
 
-from collections.abc import Callable, Iterator, Mapping
+import pickle
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from h2rec.research.workers import _on_cores
 from made_shop import write_shop
 
 
@@ -37,12 +39,18 @@ def rewritten(path: Path, **changes: Any) -> Path:
 
 
 def one_by_one(
-    work: Callable[..., Any], tasks: Mapping[Any, tuple[Any, ...]], jobs: int, **_: object
+    work: Callable[..., Any],
+    tasks: Mapping[Any, tuple[Any, ...]],
+    jobs: int,
+    *,
+    cores: Sequence[int] | None = None,
 ) -> Iterator[tuple[Any, Any]]:
     """Do what `side_by_side` does in this process, for tests that are about something else."""
-    for task, arguments in tasks.items():
-        try:
-            outcome = work(*arguments)
-        except Exception as error:
-            outcome = error
-        yield task, outcome
+    with _on_cores(cores):
+        for task, handed in tasks.items():
+            called, arguments = pickle.loads(pickle.dumps((work, handed)))
+            try:
+                outcome = called(*arguments)
+            except Exception as error:
+                outcome = error
+            yield task, outcome

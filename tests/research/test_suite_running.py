@@ -1,8 +1,6 @@
 """Suites at work: killed, interrupted, failing, resumed, and what of it counts."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -11,12 +9,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-import failing_runs
 from h2rec.cli.main import main
-from h2rec.errors import ConfigError
+from h2rec.errors import ConfigError, MissingExtraError
 from h2rec.research.suite.evidence import evidence
 from h2rec.research.suite.results import RESULTS_FILE, read_results
-from h2rec.research.suite.runs import write_hashes
+from h2rec.research.suite.runs import carry_out, write_hashes
 from h2rec.research.suite.suite import Suite
 from h2rec.run.config import key_of_settings
 from made_suite import one_by_one, rewritten
@@ -43,86 +40,72 @@ def test_tables_of_an_unfinished_suite(tiny, tmp_path):
     evidence(tiny)
 
 
-def started(suite_file, out, run):
-    """`h2rec compare` in a session of its own, in which a function of `failing_runs` carries the runs out."""
-    script = (
-        "import signal, failing_runs, h2rec.research.suite.suite as suite; from h2rec.cli.main import main; "
-        "signal.signal(signal.SIGINT, signal.default_int_handler); "  # whoever starts the tests may ignore it
-        f"suite.carry_out = failing_runs.{run}; "
-        f"main(['compare', {str(suite_file)!r}, '--out', {str(out)!r}])"
-    )
-    words = [sys.executable, "-c", script]
-    folder = Path(__file__).parents[1]
-    process = subprocess.Popen(words, cwd=folder, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    until = time.monotonic() + 240
-    while not list(out.glob("runs/*/*/*/begun")) and time.monotonic() < until:
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.05)
-    return process
-
-
 def test_a_killed_suite_goes_on_where_it_was_and_leaves_nobody_at_work(
     suite_file, small, tmp_path, in_this_process
 ):
     out = tmp_path / "out"
-    process = started(suite_file, out, "stop_at_h2rec")
-    workers = children(process.pid)
-    assert workers
+    script = (
+        "import unending_runs, h2rec.research.suite.suite as suite; from h2rec.cli.main import main; "
+        "suite.carry_out = unending_runs.stop_at_h2rec; "
+        f"main(['compare', {str(suite_file)!r}, '--out', {str(out)!r}])"
+    )
+    words = [sys.executable, "-c", script]
+    process = subprocess.Popen(words, cwd=Path(__file__).parents[1], stderr=subprocess.PIPE, text=True)
+    until = time.monotonic() + 240
+    while not (begun := list(out.glob("runs/*/*/*/begun"))) or not begun[0].read_text().endswith("\n"):
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < until
+        time.sleep(0.05)
     process.kill()
-    process.wait()
-    until = time.monotonic() + 60
-    while any(Path(f"/proc/{worker}").exists() for worker in workers):
+    process.communicate()
+    while Path(f"/proc/{begun[0].read_text().strip()}").exists():
         assert time.monotonic() < until
         time.sleep(0.05)
     suite = Suite.load(suite_file, out)
-    done = [job.folder / "hashes.json" for job in suite.finished()]
-    assert [path.parent.parent.name for path in done] == ["weak"]
+    (done,) = suite.finished()
+    assert done.model == "weak"
     assert evidence(suite)["records"]
-    before = done[0].stat().st_mtime_ns
+    before = (done.folder / "hashes.json").stat().st_mtime_ns
     assert suite.run() == {}
-    assert done[0].stat().st_mtime_ns == before
+    assert (done.folder / "hashes.json").stat().st_mtime_ns == before
     unbroken = Suite.load(small / "small.yaml", small / "out")
     assert evidence(suite)["records"] == evidence(unbroken)["records"]
 
 
-def test_an_interrupted_suite_stops_at_once(suite_file, tmp_path):
-    weak = yaml.safe_load(suite_file.read_text())["models"]["weak"]
-    rewritten(suite_file, models={"slow": weak}, seeds=[0, 1])
-    out = tmp_path / "out"
-    process = started(suite_file, out, "run")
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: all of them are told
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "the same command goes on" in said
-    # Nobody took up what was still to be done.
-    assert len(list(out.glob("runs/*/*/*/begun"))) == 1
+def interrupted(*_):
+    raise KeyboardInterrupt
 
 
-def children(process):
-    """Living processes that a process started."""
-    found = []
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = status.read_text().rpartition(")")[2].split()
-        except OSError:  # it ended meanwhile
-            continue
-        if int(fields[1]) == process and fields[0] != "Z":
-            found.append(int(status.parent.name))
-    return found
+def test_of_an_interrupted_suite_it_is_told_how_it_goes_on(
+    suite_file, tmp_path, monkeypatch, capsys, in_this_process
+):
+    monkeypatch.setattr("h2rec.research.suite.suite.carry_out", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        main(["compare", str(suite_file), "--out", str(tmp_path / "out")])
+    assert ended.value.code == 130
+    assert "the same command goes on" in capsys.readouterr().err
 
 
-def test_a_run_that_fails_or_is_killed_does_not_stop_the_others_and_only_what_is_asked_for_runs(
-    suite_file, tmp_path, monkeypatch
+def failing(job, *arguments):
+    """Carry a run out, unless its row is one that ends badly."""
+    if job.model == "odd":
+        raise ValueError("nobody expected this")
+    if job.model == "bare":
+        raise MissingExtraError("tune", "tune")
+    carry_out(job, *arguments)
+
+
+def test_a_failing_run_does_not_stop_the_others_and_only_what_is_asked_for_runs(
+    suite_file, tmp_path, monkeypatch, in_this_process
 ):
     models = yaml.safe_load(suite_file.read_text())["models"]
     weak, broken = models["weak"], models["H2Rec"] | {"semantic_ids": {"quantizer": "gone.index.json"}}
-    rows = {"killed": weak, "odd": weak, "bare": weak, "broken": broken, "fine": weak, "idle": weak}
+    rows = {"odd": weak, "bare": weak, "broken": broken, "fine": weak, "idle": weak}
     suite = Suite.load(rewritten(suite_file, models=rows), tmp_path / "out")
-    monkeypatch.setattr("h2rec.research.suite.suite.carry_out", failing_runs.run)
-    failures = suite.run(jobs=2, cores=[0], only=[name for name in rows if name != "idle"])
+    monkeypatch.setattr("h2rec.research.suite.suite.carry_out", failing)
+    failures = suite.run(cores=[0], only=[name for name in rows if name != "idle"])
     failures = {job.model: error for job, error in failures.items()}
-    assert set(failures) == {"killed", "odd", "bare", "broken"}
-    assert "its process was killed" in failures["killed"]
+    assert set(failures) == {"odd", "bare", "broken"}
     assert failures["odd"] == "ValueError: nobody expected this"
     # What to do about it is told, wherever it was found out.
     assert "pip install 'h2rec[tune]'" in failures["bare"]
