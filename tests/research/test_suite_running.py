@@ -146,9 +146,7 @@ def test_figures_of_another_key_are_not_taken_whatever_settings_lie_beside_them(
     assert key_of_settings(written | {"preset": "another"}) == job.config.key
 
 
-def test_figures_made_with_other_settings_are_left_out(
-    finished_suite, tmp_path, capsys, in_this_process
-):
+def test_figures_made_with_other_settings_are_left_out(finished_suite, tmp_path, capsys, in_this_process):
     out = tmp_path / "out"
     changed = ["train.learning_rate=0.02"]
     suite = Suite.load(finished_suite, out, overrides=changed)

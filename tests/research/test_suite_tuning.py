@@ -13,7 +13,9 @@ from h2rec.research.suite.tuning import tune_suite
 from made_suite import rewritten
 
 
-def test_every_trained_row_is_searched_and_compare_takes_what_was_found(suite_file, tmp_path, in_this_process):
+def test_every_trained_row_is_searched_and_compare_takes_what_was_found(
+    suite_file, tmp_path, in_this_process
+):
     popular = {"preset": "pop"}
     models = yaml.safe_load(suite_file.read_text())["models"] | {"Pop, recent": popular}
     rewritten(suite_file, models=models, seeds=[0, 1])
