@@ -8,7 +8,6 @@ from h2rec.retrieval.onnx_export import export_user_encoder, padded
 from h2rec.retrieval.users import UserEncoder
 from made_bundles import make_bundle
 
-
 POPULARITY = {"popularity": {"kind": "popularity", "weight": 0.3}}
 """Beside all branches of H2Rec."""
 
