@@ -12,7 +12,7 @@ demo: $(VENV)/.installed
 	$(BIN)/h2rec quickstart --out runs/quickstart
 
 test: check
-	$(ONE_THREAD) $(BIN)/python -m pytest -n $(WORKERS)
+	$(ONE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -1,10 +1,13 @@
 """A suite of two rows on a small shop."""
 
+import pickle
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from h2rec.research.workers import _on_cores
 from made_shop import write_shop
 
 
@@ -33,3 +36,21 @@ def rewritten(path: Path, **changes: Any) -> Path:
     values = yaml.safe_load(path.read_text()) | changes
     path.write_text(yaml.safe_dump(values, sort_keys=False))
     return path
+
+
+def one_by_one(
+    work: Callable[..., Any],
+    tasks: Mapping[Any, tuple[Any, ...]],
+    jobs: int,
+    *,
+    cores: Sequence[int] | None = None,
+) -> Iterator[tuple[Any, Any]]:
+    """Do what `side_by_side` does in this process, for tests that are about something else."""
+    with _on_cores(cores):
+        for task, handed in tasks.items():
+            called, arguments = pickle.loads(pickle.dumps((work, handed)))
+            try:
+                outcome = called(*arguments)
+            except Exception as error:
+                outcome = error
+            yield task, outcome

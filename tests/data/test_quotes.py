@@ -148,7 +148,7 @@ def strictly_quoted(text: str, separator: str) -> bool:
     return state != "inside"
 
 
-@settings(max_examples=400, deadline=None, derandomize=True)
+@settings(max_examples=200, deadline=None, derandomize=True)
 @given(text=st.text(alphabet='a,"\n\r', max_size=30), size=st.integers(1, 12))
 def test_the_fast_check_agrees_with_the_rule_letter_by_letter(tmp_path_factory, text, size):
     check = QuoteCheck(tmp_path_factory.getbasetemp() / "a.csv", ",", None)
@@ -163,7 +163,7 @@ def test_the_fast_check_agrees_with_the_rule_letter_by_letter(tmp_path_factory, 
     assert passes == strictly_quoted(text, ",")
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(
     rows=st.lists(
         st.tuples(st.text(alphabet='a ,"\n', min_size=1, max_size=6), st.text(alphabet='b"\n;', max_size=6)),

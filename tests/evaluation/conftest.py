@@ -1,6 +1,5 @@
 """A scorer with fixed scores, and random cases with ties, repeated items and targets in the history."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -25,9 +24,6 @@ class TableScorer:
     def score(self, histories: Histories, rows: IntArray) -> torch.Tensor:
         return self.table[torch.from_numpy(rows)]
 
-
-# ranx would spend a minute on compiling what runs for milliseconds here; numba reads this at its import.
-os.environ.setdefault("NUMBA_DISABLE_JIT", "1")
 
 Cases = tuple[TableScorer, Holdout]
 

@@ -1,7 +1,5 @@
 """The contract tests see parts that break the contract: a plug-in's author reads one plain sentence."""
 
-import subprocess
-import sys
 from typing import Literal
 
 import pytest
@@ -450,8 +448,3 @@ def test_a_branchs_settings_class_is_its_own(register):
     register(BRANCHES, Decayed)
     with pytest.raises(ConfigError, match=r"model\.branches\.own: unknown key 'decai', did you mean 'decay'"):
         check_branch({"kind": "mine", "decai": 0.2})
-
-
-def test_the_checks_need_no_test_framework():
-    code = "import sys, h2rec.testing; sys.exit('pytest' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -5,6 +5,7 @@ import json
 import os
 import random
 import shutil
+import sys
 from itertools import product
 
 import pytest
@@ -15,7 +16,34 @@ from h2rec.research.suite.report import write_suite_report
 from h2rec.research.suite.suite import Suite
 from h2rec.research.suite.tables import blocks_of, column_of
 from h2rec.run.tables import SLICES
-from made_suite import write_suite
+from made_suite import one_by_one, write_suite
+
+ROOMS_WITH_WORKERS = ("h2rec.research.suite.suite", "h2rec.research.suite.tuning")
+
+
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """Suites and searches run in this process: a worker of their own takes seconds to begin."""
+    for room in ROOMS_WITH_WORKERS:
+        monkeypatch.setattr(f"{room}.side_by_side", one_by_one)
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory):
+    """The folder of a small suite that is finished: its file is `small.yaml`, its runs and stages are in `out`."""
+    folder = tmp_path_factory.mktemp("small")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(f"{ROOMS_WITH_WORKERS[0]}.side_by_side", one_by_one)
+        patch.setattr(sys, "argv", ["h2rec", "compare", "first"])
+        assert Suite.load(write_suite(folder), folder / "out").run() == {}
+    return folder
+
+
+@pytest.fixture
+def finished_suite(small, tmp_path):
+    """The file of a suite that is finished, with all its folder a copy that a test may change."""
+    shutil.copytree(small, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "small.yaml"
 
 
 @pytest.fixture
@@ -42,6 +70,7 @@ def tiny(tmp_path_factory, tiny_cache):
     with pytest.MonkeyPatch.context() as patch, (folder / "tiny.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         patch.setenv("H2REC_CACHE", str(tiny_cache))
+        patch.setattr(f"{ROOMS_WITH_WORKERS[0]}.side_by_side", one_by_one)
         assert Suite.load("tiny", folder / "tiny").run(jobs=1) == {}
         shutil.copytree(folder / "tiny", own / "tiny")
     return Suite.load("tiny", own / "tiny")

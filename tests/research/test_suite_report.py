@@ -61,14 +61,18 @@ def test_sentences_lead_with_the_metric_that_selected_where_it_is_reported(found
     assert told == [("full", "hit@10"), ("full", "ndcg@10"), ("sampled100", "ndcg@10")]
 
 
-@pytest.mark.parametrize("width", [1280, 390])
-def test_a_browser_draws_it_offline_and_follows_the_choices(page, wide, width):
-    with opened(page, width) as (tab, problems):
+WIDTH = "document.documentElement.scrollWidth"
+
+
+def test_a_browser_draws_it_offline_and_follows_the_choices(page, wide):
+    with opened(page, 390) as (tab, problems):
         tab.wait_for_selector("body[data-drawn]")
         is_drawn = "all => all.map(f => [f.dataset.plot, f.querySelectorAll('.main-svg').length > 0])"
         drawn = tab.eval_on_selector_all(".plot:not([hidden])", is_drawn)
         assert dict(drawn) == dict.fromkeys(PLOTS, True)
-        assert tab.evaluate("document.documentElement.scrollWidth") <= width
+        assert tab.evaluate(WIDTH) <= 390
+        tab.set_viewport_size({"width": 1280, "height": 900})
+        assert tab.evaluate(WIDTH) <= 1280
         marks = "[...document.querySelectorAll('#seesaw .point')].length"
         assert tab.evaluate(marks) == len(wide["rows"])
         assert tab.locator("h3:visible", has_text="made-shop, full").count() == 1

@@ -1,8 +1,6 @@
 """Suites at work: killed, interrupted, failing, resumed, and what of it counts."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -11,16 +9,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-import failing_runs
 from h2rec.cli.main import main
-from h2rec.errors import ConfigError
+from h2rec.errors import ConfigError, MissingExtraError
 from h2rec.research.suite.evidence import evidence
 from h2rec.research.suite.results import RESULTS_FILE, read_results
-from h2rec.research.suite.runs import write_hashes
+from h2rec.research.suite.runs import carry_out, write_hashes
 from h2rec.research.suite.suite import Suite
-from h2rec.research.workers import side_by_side
 from h2rec.run.config import key_of_settings
-from made_suite import rewritten
+from made_suite import one_by_one, rewritten
 
 
 def test_the_command_prints_tables_of_what_is_finished(tiny, capsys):
@@ -44,90 +40,89 @@ def test_tables_of_an_unfinished_suite(tiny, tmp_path):
     evidence(tiny)
 
 
-def test_a_killed_suite_goes_on_where_it_was_and_leaves_nobody_at_work(tiny, tmp_path):
-    out = tmp_path / "out"
-    cache = {"H2REC_CACHE": str(tiny.out.parent / "cache")}
-    words = [sys.executable, "-m", "h2rec", "-q", "compare", "tiny", "--out", str(out)]
-    started = subprocess.Popen(words, env=os.environ | cache, stdout=subprocess.DEVNULL)
-    until = time.monotonic() + 240
-    while len(list(out.glob("runs/*/*/*/hashes.json"))) < 3 and time.monotonic() < until:
-        time.sleep(0.02)
-    workers = children(started.pid)
-    assert workers
-    started.kill()
-    started.wait()
-    while any(Path(f"/proc/{worker}").exists() for worker in workers):
-        assert time.monotonic() < until
-        time.sleep(0.05)
-    suite = Suite.load("tiny", out)
-    assert 3 <= len(suite.finished()) < 12
-    assert evidence(suite)["records"]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("H2REC_CACHE", cache["H2REC_CACHE"])
-        assert suite.run() == {}
-    assert evidence(suite)["records"] == evidence(tiny)["records"]
-
-
-def test_an_interrupted_suite_stops_at_once(suite_file, tmp_path):
-    weak = yaml.safe_load(suite_file.read_text())["models"]["weak"]
-    rewritten(suite_file, models={"slow": weak}, seeds=[0, 1, 2])
+def test_a_killed_suite_goes_on_where_it_was_and_leaves_nobody_at_work(
+    suite_file, small, tmp_path, in_this_process
+):
     out = tmp_path / "out"
     script = (
-        "import signal, failing_runs, h2rec.research.suite.suite as suite; from h2rec.cli.main import main; "
-        "signal.signal(signal.SIGINT, signal.default_int_handler); "  # whoever starts the tests may ignore it
-        "suite.carry_out = failing_runs.run; "
-        f"main(['compare', {str(suite_file)!r}, '--out', {str(out)!r}, '--jobs', '2'])"
+        "import unending_runs, h2rec.research.suite.suite as suite; from h2rec.cli.main import main; "
+        "suite.carry_out = unending_runs.stop_at_h2rec; "
+        f"main(['compare', {str(suite_file)!r}, '--out', {str(out)!r}])"
     )
-    started = subprocess.Popen(
-        [sys.executable, "-c", script],
-        cwd=Path(__file__).parents[1],
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    until = time.monotonic() + 120
-    while len(list(out.glob("runs/*/*/*/begun"))) < 2 and time.monotonic() < until:
+    words = [sys.executable, "-c", script]
+    process = subprocess.Popen(words, cwd=Path(__file__).parents[1], stderr=subprocess.PIPE, text=True)
+    until = time.monotonic() + 240
+    while not (begun := list(out.glob("runs/*/*/*/begun"))) or not begun[0].read_text().endswith("\n"):
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < until
         time.sleep(0.05)
-    os.killpg(started.pid, signal.SIGINT)  # as a terminal does: all of them are told
-    _, said = started.communicate(timeout=60)
-    assert started.returncode == 130
-    assert "the same command goes on" in said
-    # Nobody took up what was still to be done.
-    assert len(list(out.glob("runs/*/*/*/begun"))) == 2
+    process.kill()
+    process.communicate()
+    while Path(f"/proc/{begun[0].read_text().strip()}").exists():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    suite = Suite.load(suite_file, out)
+    (done,) = suite.finished()
+    assert done.model == "weak"
+    assert evidence(suite)["records"]
+    before = (done.folder / "hashes.json").stat().st_mtime_ns
+    assert suite.run() == {}
+    assert (done.folder / "hashes.json").stat().st_mtime_ns == before
+    unbroken = Suite.load(small / "small.yaml", small / "out")
+    assert evidence(suite)["records"] == evidence(unbroken)["records"]
 
 
-def children(process):
-    """Living processes that a process started."""
-    found = []
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = status.read_text().rpartition(")")[2].split()
-        except OSError:  # it ended meanwhile
-            continue
-        if int(fields[1]) == process and fields[0] != "Z":
-            found.append(int(status.parent.name))
-    return found
+def interrupted(*_):
+    raise KeyboardInterrupt
 
 
-def test_a_failing_run_does_not_stop_the_others_and_only_what_is_asked_for_runs(suite_file, tmp_path):
+def test_of_an_interrupted_suite_it_is_told_how_it_goes_on(
+    suite_file, tmp_path, monkeypatch, capsys, in_this_process
+):
+    monkeypatch.setattr("h2rec.research.suite.suite.carry_out", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        main(["compare", str(suite_file), "--out", str(tmp_path / "out")])
+    assert ended.value.code == 130
+    assert "the same command goes on" in capsys.readouterr().err
+
+
+def failing(job, *arguments):
+    """Carry a run out, unless its row is one that ends badly."""
+    if job.model == "odd":
+        raise ValueError("nobody expected this")
+    if job.model == "bare":
+        raise MissingExtraError("tune", "tune")
+    carry_out(job, *arguments)
+
+
+def test_a_failing_run_does_not_stop_the_others_and_only_what_is_asked_for_runs(
+    suite_file, tmp_path, monkeypatch, in_this_process
+):
     models = yaml.safe_load(suite_file.read_text())["models"]
-    broken = models["H2Rec"] | {"semantic_ids": {"quantizer": "gone.index.json"}}
-    changed = {"broken": broken, "fine": models["weak"], "idle": models["weak"]}
-    suite = Suite.load(rewritten(suite_file, models=changed), tmp_path / "out")
-    failures = suite.run(cores=[0], only=["broken", "fine"])
-    assert [job.model for job in failures] == ["broken"]
+    weak, broken = models["weak"], models["H2Rec"] | {"semantic_ids": {"quantizer": "gone.index.json"}}
+    rows = {"odd": weak, "bare": weak, "broken": broken, "fine": weak, "idle": weak}
+    suite = Suite.load(rewritten(suite_file, models=rows), tmp_path / "out")
+    monkeypatch.setattr("h2rec.research.suite.suite.carry_out", failing)
+    failures = suite.run(cores=[0], only=[name for name in rows if name != "idle"])
+    failures = {job.model: error for job, error in failures.items()}
+    assert set(failures) == {"odd", "bare", "broken"}
+    assert failures["odd"] == "ValueError: nobody expected this"
+    # What to do about it is told, wherever it was found out.
+    assert "pip install 'h2rec[tune]'" in failures["bare"]
     assert [job.model for job in suite.finished()] == ["fine"]
+    assert {job.model for job in suite.failed()} == set(failures)
     found = evidence(suite)
-    assert [record["model"] for record in found["failures"]] == ["broken"]
+    assert {record["model"] for record in found["failures"]} == set(failures)
     assert found["provenance"]["machines"][0]["cores"] == 1
+    # With other settings they may do better.
+    assert Suite.load(suite_file, tmp_path / "out", overrides=["model.dropout=0.2"]).failed() == {}
     with pytest.raises(ConfigError, match="no row 'strong'"):
         suite.run(only=["strong"])
 
 
-def test_figures_of_another_key_are_not_taken_whatever_settings_lie_beside_them(suite_file, tmp_path):
-    suite = Suite.load(suite_file, tmp_path / "out")
-    assert suite.run(only=["weak"]) == {}
-    (job,) = suite.finished()
+def test_figures_of_another_key_are_not_taken_whatever_settings_lie_beside_them(finished_suite, tmp_path):
+    suite = Suite.load(finished_suite, tmp_path / "out")
+    job = suite.finished()[0]
     config, metrics = job.folder / "config.yaml", job.folder / "metrics.json"
     written, figures = yaml.safe_load(config.read_text()), json.loads(metrics.read_text())
     assert figures["provenance"]["settings"] == key_of_settings(written) == job.config.key
@@ -137,7 +132,7 @@ def test_figures_of_another_key_are_not_taken_whatever_settings_lie_beside_them(
         figures["provenance"]["settings"] = key
         metrics.write_text(json.dumps(figures))
         write_hashes(job.folder)
-        return suite.finished()
+        return [other for other in suite.finished() if other is job]
 
     # The file may be of a later run that did not come to its end: the figures' own key counts.
     assert finished(written, "another") == []
@@ -151,42 +146,24 @@ def test_figures_of_another_key_are_not_taken_whatever_settings_lie_beside_them(
     assert key_of_settings(written | {"preset": "another"}) == job.config.key
 
 
-def test_a_process_that_is_killed_or_fails_oddly_does_not_stop_the_others(suite_file, tmp_path, monkeypatch):
-    weak = yaml.safe_load(suite_file.read_text())["models"]["weak"]
-    rows = {"killed": weak, "odd": weak, "bare": weak, "one": weak, "two": weak}
-    suite = Suite.load(rewritten(suite_file, models=rows), tmp_path / "out")
-    monkeypatch.setattr("h2rec.research.suite.suite.carry_out", failing_runs.run)
-    failures = {job.model: error for job, error in suite.run(jobs=2).items()}
-    assert set(failures) == {"killed", "odd", "bare"}
-    assert "its process was killed" in failures["killed"]
-    assert failures["odd"] == "ValueError: nobody expected this"
-    # What to do about it is told, wherever it was found out.
-    assert "pip install 'h2rec[tune]'" in failures["bare"]
-    assert {job.model for job in suite.finished()} == {"one", "two"}
-    assert {job.model for job in suite.failed()} == {"killed", "odd", "bare"}
-    # With other settings they may do better.
-    assert Suite.load(suite_file, tmp_path / "out", overrides=["model.dropout=0.2"]).failed() == {}
-
-
-def test_figures_made_with_other_settings_are_left_out(suite_file, tmp_path, capsys):
+def test_figures_made_with_other_settings_are_left_out(finished_suite, tmp_path, capsys, in_this_process):
     out = tmp_path / "out"
-    assert Suite.load(suite_file, out).run() == {}
     changed = ["train.learning_rate=0.02"]
-    suite = Suite.load(suite_file, out, overrides=changed)
+    suite = Suite.load(finished_suite, out, overrides=changed)
     assert suite.finished() == []
     assert {job.model for job in suite.stale()} == {"weak", "H2Rec"}
     assert suite.run(only=["weak"]) == {}
     with pytest.raises(SystemExit):
-        main(["compare", str(suite_file), "--out", str(out), "--tables", "--set", changed[0]])
+        main(["compare", str(finished_suite), "--out", str(out), "--tables", "--set", changed[0]])
     assert {r["model"] for r in read_results(out / RESULTS_FILE)["records"]} == {"weak"}
     assert "left out, made with other settings: 1 runs" in capsys.readouterr().out
     # Nor are figures of what the files held once; where they are not at hand, nobody can tell.
     (tmp_path / "interactions.csv").write_text((tmp_path / "interactions.csv").read_text() + "u0,i1,99\n")
-    of_more = Suite.load(suite_file, out, overrides=changed)
+    of_more = Suite.load(finished_suite, out, overrides=changed)
     assert of_more.finished() == []
     assert {job.model for job in of_more.stale()} == {"weak", "H2Rec"}
     (tmp_path / "interactions.csv").unlink()
-    assert {job.model for job in Suite.load(suite_file, out, overrides=changed).finished()} == {"weak"}
+    assert {job.model for job in Suite.load(finished_suite, out, overrides=changed).finished()} == {"weak"}
     # Where files lie, and how many threads work on them, makes no other experiment.
     elsewhere = suite.jobs[0].config
     assert elsewhere.data.interactions is not None
@@ -197,15 +174,14 @@ def test_figures_made_with_other_settings_are_left_out(suite_file, tmp_path, cap
 
 
 def test_a_figure_comes_from_the_command_that_trained_and_costs_what_that_cost(
-    suite_file, tmp_path, monkeypatch
+    finished_suite, tmp_path, monkeypatch, in_this_process
 ):
-    stages = tmp_path / "stages"
-    monkeypatch.setattr(sys, "argv", ["h2rec", "compare", "first"])
-    assert Suite.load(suite_file, tmp_path / "one", stages=stages).run() == {}
+    first = Suite.load(finished_suite, tmp_path / "out")
+    stages = first.stages
     monkeypatch.setattr(sys, "argv", ["h2rec", "compare", "second"])
-    again = Suite.load(suite_file, tmp_path / "other", stages=stages)
+    again = Suite.load(finished_suite, tmp_path / "other", stages=stages)
     assert again.run() == {}
-    first, other = evidence(Suite.load(suite_file, tmp_path / "one", stages=stages)), evidence(again)
+    first, other = evidence(first), evidence(again)
     assert other["provenance"]["commands"] == ["h2rec compare first"]
     assert other["cost"] == first["cost"]
     shared = {
@@ -223,28 +199,29 @@ def test_a_figure_comes_from_the_command_that_trained_and_costs_what_that_cost(
 
 
 def test_what_is_done_is_not_opened_again_and_rows_of_one_training_come_last(
-    suite_file, tmp_path, monkeypatch
+    finished_suite, tmp_path, monkeypatch
 ):
+    suite_file, stages = finished_suite, tmp_path / "out" / "stages"
     models = yaml.safe_load(suite_file.read_text())["models"]
     ranked = models["H2Rec"] | {"model": {"branches": {"popularity": {"kind": "popularity", "weight": 0.3}}}}
     rewritten(suite_file, models={"H2Rec": models["H2Rec"], "H2Rec, ranked": ranked, "weak": models["weak"]})
-    suite = Suite.load(suite_file, tmp_path / "out")
+    suite = Suite.load(suite_file, tmp_path / "other", stages=stages)
     begun = []
     monkeypatch.setattr(
         "h2rec.research.suite.suite.side_by_side",
         lambda work, tasks, jobs, cores: (
-            begun.append([job.model for job in tasks]) or side_by_side(work, tasks, jobs)
+            begun.append([job.model for job in tasks]) or one_by_one(work, tasks, jobs)
         ),
     )
     assert suite.run() == {}
     assert len(list(suite.stages.glob("train-*"))) == 2
     assert suite.run() == {}
-    (tmp_path / "out/runs/shop/weak/seed-0/shares.json").unlink()
-    assert Suite.load(suite_file, tmp_path / "out").run() == {}
+    (tmp_path / "other/runs/shop/weak/seed-0/shares.json").unlink()
+    assert Suite.load(suite_file, tmp_path / "other", stages=stages).run() == {}
     assert begun == [["H2Rec", "weak", "H2Rec, ranked"], [], ["weak"]]
 
 
-def test_a_protocol_that_has_none_of_the_metrics_gets_no_table(suite_file, tmp_path):
+def test_a_protocol_that_has_none_of_the_metrics_gets_no_table(suite_file, tmp_path, in_this_process):
     weak = yaml.safe_load(suite_file.read_text())["models"]["weak"]
     values = {"models": {"weak": weak, "Pop": {"preset": "pop"}}, "metrics": ["recall@50"]}
     rewritten(suite_file, **values)
@@ -253,7 +230,9 @@ def test_a_protocol_that_has_none_of_the_metrics_gets_no_table(suite_file, tmp_p
     assert {(r["protocol"], r["metric"]) for r in evidence(suite)["records"]} == {("full", "hit@50")}
 
 
-def test_several_suites_share_their_stages_and_an_index(suite_file, tmp_path, capsys, monkeypatch):
+def test_several_suites_share_their_stages_and_an_index(
+    suite_file, tmp_path, capsys, monkeypatch, in_this_process
+):
     monkeypatch.chdir(tmp_path)
     other = tmp_path / "other.yaml"
     other.write_text(

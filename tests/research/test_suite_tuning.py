@@ -13,12 +13,14 @@ from h2rec.research.suite.tuning import tune_suite
 from made_suite import rewritten
 
 
-def test_every_trained_row_is_searched_and_compare_takes_what_was_found(suite_file, tmp_path, monkeypatch):
+def test_every_trained_row_is_searched_and_compare_takes_what_was_found(
+    suite_file, tmp_path, in_this_process
+):
     popular = {"preset": "pop"}
     models = yaml.safe_load(suite_file.read_text())["models"] | {"Pop, recent": popular}
     rewritten(suite_file, models=models, seeds=[0, 1])
     out = tmp_path / "tune"
-    command = ["tune-suite", str(suite_file), "--out", str(out), "--trials", "2", "--jobs", "2"]
+    command = ["tune-suite", str(suite_file), "--out", str(out), "--trials", "2"]
     with pytest.raises(SystemExit) as ended:
         main(command)
     assert ended.value.code == 0
@@ -81,7 +83,7 @@ def test_a_row_may_take_what_was_searched_for_another_one(suite_file, tmp_path):
     assert Suite.load(child, tmp_path).settings.tuned_as == {}
 
 
-def test_a_search_tries_what_was_found_elsewhere(suite_file, tmp_path):
+def test_a_search_tries_what_was_found_elsewhere(suite_file, tmp_path, in_this_process):
     elsewhere = tmp_path / "tuned" / "other"
     elsewhere.mkdir(parents=True)
     (elsewhere / "weak.yaml").write_text("{model: {dropout: 0.25}, train: {learning_rate: 0.005, epochs: 7}}")

@@ -25,18 +25,25 @@ import json, sys
 from h2rec import Recommender
 recommender = Recommender.load(sys.argv[1])
 answer = recommender.recommend(["i1", "i5"], k=3)
-print(json.dumps({"items": len(answer.items), "modules": sorted(sys.modules)}))
+modules = sorted(sys.modules)
+import h2rec.testing
+framework = "pytest" in sys.modules
+print(json.dumps({"items": len(answer.items), "modules": modules, "framework": framework}))
 """
 
 
 @pytest.fixture(scope="module")
 def read(tmp_path_factory):
-    """What a process has loaded that read a bundle and was asked for items."""
+    """What a process has loaded that read a bundle and was asked for items, and then loaded the checks of parts."""
     bundle = make_bundle(tmp_path_factory.mktemp("light") / "bundle")
     words = [sys.executable, "-c", READ, str(bundle)]
     ended = subprocess.run(words, env=dict(os.environ), capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     return json.loads(ended.stdout)
+
+
+def test_the_checks_of_parts_need_no_test_framework(read):
+    assert not read["framework"]
 
 
 @pytest.mark.parametrize("room", ROOMS)

@@ -159,13 +159,21 @@ def written(folder, kind):
     return config
 
 
-@pytest.fixture(scope="module", params=MODELS_OF_OTHERS)
-def run(request, package, tmp_path_factory):
-    folder = tmp_path_factory.mktemp(request.param)
-    pipeline = Pipeline(RunConfig.load(written(folder, request.param)), folder / "out")
-    pipeline.evaluated()
-    pipeline.bundled()
-    return request.param, pipeline
+@pytest.fixture(scope="module")
+def runs(package, tmp_path_factory):
+    """A finished run with each part."""
+    found = {}
+    for kind in MODELS_OF_OTHERS:
+        folder = tmp_path_factory.mktemp(kind)
+        found[kind] = Pipeline(RunConfig.load(written(folder, kind)), folder / "out")
+        found[kind].evaluated()
+        found[kind].bundled()
+    return found
+
+
+@pytest.fixture(params=MODELS_OF_OTHERS)
+def run(request, runs):
+    return request.param, runs[request.param]
 
 
 def test_it_is_trained_and_measured_by_what_its_settings_say(run):
@@ -242,18 +250,26 @@ def test_a_sum_of_branches_with_it_takes_new_items(run, tmp_path):
     assert len(answer.items) == ITEMS - 1
 
 
-def test_another_process_reads_its_bundle_once_it_knows_the_module(run, package):
-    _, pipeline = run
-    words = ["recommend", str(pipeline.out / "bundle"), "--history", "i1,i5", "--k", "3"]
-    path = os.pathsep.join([str(package), os.environ.get("PYTHONPATH", "")])
-    known = os.environ | {"PYTHONPATH": path}
-    said = [
-        subprocess.run(
-            [sys.executable, "-m", "h2rec", *words], env=env, capture_output=True, text=True, check=False
-        )
-        for env in (known, known | {"H2REC_PLUGINS": "parts_of_others"})
-    ]
-    assert [ended.returncode for ended in said] == [2, 0], said
-    assert "unknown" in said[0].stderr
-    assert "Traceback" not in said[0].stderr
-    assert "number" in said[1].stdout
+ANSWER = """
+import os, sys
+from h2rec.cli.main import main
+for plugins in ("", "parts_of_others"):
+    os.environ["H2REC_PLUGINS"] = plugins
+    for bundle in sys.argv[1:]:
+        try:
+            main(["recommend", bundle, "--history", "i1,i5", "--k", "3"])
+        except SystemExit as ended:
+            print("ended:", ended.code)
+"""
+
+
+def test_another_process_reads_its_bundle_once_it_knows_the_module(runs, package):
+    bundles = [str(pipeline.out / "bundle") for pipeline in runs.values()]
+    known = os.environ | {"PYTHONPATH": os.pathsep.join([str(package), os.environ.get("PYTHONPATH", "")])}
+    words = [sys.executable, "-c", ANSWER, *bundles]
+    said = subprocess.run(words, env=known, capture_output=True, text=True, check=True)
+    answers = said.stdout.split("ended: ")
+    assert [answer[0] for answer in answers[1:]] == ["2"] * 3 + ["0"] * 3
+    assert ["number" in answer for answer in answers[:-1]] == [False] * 3 + [True] * 3
+    assert said.stderr.count("unknown") == 3
+    assert "Traceback" not in said.stderr

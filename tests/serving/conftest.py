@@ -1,4 +1,6 @@
 import shutil
+from contextlib import ExitStack
+from functools import cache
 
 import pytest
 from fastapi.testclient import TestClient
@@ -20,21 +22,23 @@ def bundle_folder(made_bundle, tmp_path):
     return shutil.copytree(made_bundle, tmp_path / "bundle")
 
 
+def started(stack, folder, settings):
+    app = create_app(Service(folder, ServeSettings.parse(settings)))
+    return stack.enter_context(TestClient(app, "http://localhost:8000", raise_server_exceptions=False))
+
+
 @pytest.fixture
 def make_client(bundle_folder):
     """A client of a server with given settings."""
-    opened = []
+    with ExitStack() as stack:
+        yield lambda **settings: started(stack, bundle_folder, settings)
 
-    def make(**settings):
-        app = create_app(Service(bundle_folder, ServeSettings.parse(settings)))
-        client = TestClient(app, "http://localhost:8000", raise_server_exceptions=False)
-        client.__enter__()
-        opened.append(client)
-        return client
 
-    yield make
-    for client in opened:
-        client.__exit__(None, None, None)
+@pytest.fixture(scope="session")
+def shared_client(made_bundle):
+    """The same for tests that leave the bundle as it is: one server for all that ask for the same settings."""
+    with ExitStack() as stack:
+        yield cache(lambda **settings: started(stack, made_bundle, settings))
 
 
 @pytest.fixture

@@ -12,6 +12,11 @@ NEW = {"items": [{"item_id": "new1", "fields": {"title": "gentle shampoo dry"}}]
 JSON = {"content-type": "application/json"}
 
 
+@pytest.fixture
+def client(shared_client):
+    return shared_client()
+
+
 @pytest.mark.parametrize(
     "host", ["localhost", "localhost:8000", "127.0.0.1:8000", "[::1]:8000", "192.168.1.5", "shop.localhost:1"]
 )
@@ -65,8 +70,8 @@ def test_names_can_be_allowed(make_client):
     ids=str,
 )
 @pytest.mark.parametrize("token", [None, "secret"])
-def test_pages_of_other_origins_change_nothing(make_client, headers, token):
-    client = make_client(token=token)
+def test_pages_of_other_origins_change_nothing(shared_client, headers, token):
+    client = shared_client(token=token)
     entitled = {} if token is None else {"authorization": f"Bearer {token}"}
     for path, body in (("/reload", b""), ("/items", NEW), ("/recommend", {"history": []})):
         given = {"content": body} if isinstance(body, bytes) else {"json": body}
@@ -94,15 +99,15 @@ def test_a_body_is_json_by_its_content_type(client, kind):
 
 
 @pytest.mark.parametrize("scheme", ["Bearer ", "bearer ", "BEARER  "])
-def test_the_scheme_of_a_token_has_no_case(make_client, scheme):
-    client = make_client(token="secret")
+def test_the_scheme_of_a_token_has_no_case(shared_client, scheme):
+    client = shared_client(token="secret")
     assert client.get("/metrics", headers={"authorization": f"{scheme}secret"}).status_code == 200
     for wrong in (f"{scheme}Secret", f"{scheme}", f"{scheme}secret secret", "Basic secret"):
         assert client.get("/metrics", headers={"authorization": wrong}).status_code == 401
 
 
-def test_a_refusal_does_not_wait_for_the_body(make_client):
-    answer = make_client(token="secret").post("/items", json=NEW)
+def test_a_refusal_does_not_wait_for_the_body(shared_client):
+    answer = shared_client(token="secret").post("/items", json=NEW)
     assert (answer.status_code, answer.headers["connection"]) == (401, "close")
 
 

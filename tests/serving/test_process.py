@@ -68,7 +68,7 @@ def serve():
             served.end()
 
 
-def test_kill_nine_loses_nothing_and_added_items_survive(bundle_folder, serve):
+def test_kill_nine_loses_nothing_and_a_reload_under_load_no_request(bundle_folder, serve, tmp_path):
     served = serve(bundle_folder)
     assert served.ask("POST", "/items", NEW)[0] == 200
     before = served.ask("POST", "/recommend", QUESTION)
@@ -86,6 +86,7 @@ def test_kill_nine_loses_nothing_and_added_items_survive(bundle_folder, serve):
     assert again.ask("POST", "/recommend", QUESTION) == before
     assert again.ask("POST", "/recommend", QUESTION.replace("i3", "new1")) == with_new
     assert again.ask("POST", "/items", NEW.replace("new1", "new3"))[0] == 200
+    reload_under_load(again, bundle_folder, make_bundle(tmp_path / "other", seed=7))
     assert again.end(signal.SIGTERM) == -signal.SIGTERM
 
 
@@ -98,9 +99,8 @@ def suppressed(served, body):
         served.ask("POST", "/items", body)
 
 
-def test_reload_under_load_loses_no_request(bundle_folder, serve, tmp_path):
-    served = serve(bundle_folder)
-    other = make_bundle(tmp_path / "other", seed=7)
+def reload_under_load(served, folder, other):
+    """Put another bundle in the place of the one that is served, and have it read while users ask."""
     first = ids(served.ask("POST", "/recommend", QUESTION))
     answers, stop = [], threading.Event()
 
@@ -111,8 +111,8 @@ def test_reload_under_load_loses_no_request(bundle_folder, serve, tmp_path):
     users = [threading.Thread(target=user) for _ in range(4)]
     for thread in users:
         thread.start()
-    shutil.rmtree(bundle_folder)
-    shutil.copytree(other, bundle_folder)
+    shutil.rmtree(folder)
+    shutil.copytree(other, folder)
     for _ in range(3):
         time.sleep(0.1)
         assert served.ask("POST", "/reload", "{}")[0] == 200

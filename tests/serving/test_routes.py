@@ -5,8 +5,13 @@ import pytest
 from h2rec.retrieval.recommender import Recommender
 
 
-def test_the_server_answers_as_the_recommender_does(client, bundle_folder):
-    recommender = Recommender.load(bundle_folder)
+@pytest.fixture
+def client(shared_client):
+    return shared_client()
+
+
+def test_the_server_answers_as_the_recommender_does(client, made_bundle):
+    recommender = Recommender.load(made_bundle)
     answer = client.post("/recommend", json={"history": ["i3", "zzz", "i17"], "k": 4, "explain": True})
     assert answer.status_code == 200
     expected = recommender.recommend(["i3", "zzz", "i17"], 4, explain=True)
@@ -82,8 +87,8 @@ def test_similar_items_items_and_codes(client):
     ],
     ids=str,
 )
-def test_mistakes_are_told(make_client, body, told):
-    client = make_client(max_k=20, max_history=30, max_filter=40)
+def test_mistakes_are_told(shared_client, body, told):
+    client = shared_client(max_k=20, max_history=30, max_filter=40)
     answer = client.post("/recommend", json=body)
     assert answer.status_code == 422
     assert told in answer.json()["error"]
@@ -132,7 +137,8 @@ def test_a_token_is_asked_for_where_there_is_one(make_client):
     assert client.get("/openapi.json").json()["security"] == [{"bearer": []}]
 
 
-def test_health_and_readiness(client):
+def test_health_and_readiness(make_client):
+    client = make_client()
     assert client.get("/healthz").json() == {"status": "ok", "items": 60, "bundle": "bundle"}
     assert client.get("/readyz").status_code == 200
     client.app.state.service.stopping = True
@@ -140,7 +146,8 @@ def test_health_and_readiness(client):
     assert client.get("/healthz").status_code == 200
 
 
-def test_metrics_count_what_happened(client):
+def test_metrics_count_what_happened(make_client):
+    client = make_client()
     client.post("/recommend", json={"history": ["i3", "zzz"], "k": 4})
     client.post("/recommend", json={"history": [], "k": 2})
     client.post("/recommend", json={"history": 1})
@@ -154,7 +161,8 @@ def test_metrics_count_what_happened(client):
     assert 'h2rec_request_seconds_count{route="/recommend"} 3.0' in text
 
 
-def test_the_openapi_document_has_examples_that_work(client):
+def test_the_openapi_document_has_examples_that_work(make_client):
+    client = make_client()
     document = client.get("/openapi.json").json()
     for path in (
         "/recommend",

@@ -3,6 +3,7 @@
 import multiprocessing
 import sqlite3
 from collections.abc import Sequence
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import numpy as np
@@ -166,19 +167,22 @@ def test_a_cache_that_can_not_be_written_is_a_warning(tmp_path, monkeypatch, cap
     assert "H2REC_CACHE names another cache folder" in caplog.text
 
 
-def _fill(folder: Path, start: int) -> None:
+def _fill(folder: Path, start: int, begun: Event | None = None) -> None:
+    if begun is not None:
+        begun.set()
     for number in range(start, start + 40):
         embed_texts([f"a{number % 50}"], Letters(), folder)
 
 
 def test_processes_share_the_cache(tmp_path):
     context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=_fill, args=(tmp_path, start)) for start in (0, 20)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-        assert worker.exitcode == 0
+    begun = context.Event()
+    worker = context.Process(target=_fill, args=(tmp_path, 0, begun))
+    worker.start()
+    assert begun.wait(120)
+    _fill(tmp_path, 20)
+    worker.join()
+    assert worker.exitcode == 0
     again = Letters()
     embed_texts([f"a{number}" for number in range(50)], again, tmp_path)
     assert again.asked == []

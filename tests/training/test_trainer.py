@@ -11,6 +11,7 @@ from h2rec.errors import ConfigError, H2RecError
 from h2rec.files import atomic_folder
 from h2rec.losses.settings import LossSettings
 from h2rec.models import MODELS
+from h2rec.models.baselines import hashed_prefixes
 from h2rec.models.build import build_model
 from h2rec.models.features import ItemFeatures
 from h2rec.models.scorer import CatalogueScorer
@@ -26,12 +27,18 @@ from h2rec.training.settings import TrainSettings
 from h2rec.training.trainer import Trainer
 
 ITEMS = 30
+ROWS = 500  # of hashed prefixes
 RANDOM = np.random.default_rng(0)
 # Every user walks the ring of items: the next item is always the present one plus one.
 RING = Histories.from_lists([[(start + step) % ITEMS + 1 for step in range(8)] for start in range(ITEMS)])
 CODES = SemanticIds(RANDOM.integers(0, 5, (ITEMS, 3)).astype(np.int32), (5, 5, 5))
 TEXT = RANDOM.normal(size=(ITEMS, 24)).astype(np.float32)
 FEATURES = ItemFeatures(ITEMS, CODES, TEXT, train_counts=RING.counts(ITEMS), train=RING)
+
+
+@pytest.fixture(autouse=True)
+def small_tables(monkeypatch):
+    monkeypatch.setattr(hashed_prefixes, "ROWS", ROWS)
 
 
 def sums(*kinds, **values):
@@ -42,7 +49,8 @@ IDS, TWO, THREE = sums("ids"), sums("codes", "ids"), sums("codes", "prefixes", "
 LAST = {**TWO, "ties": {"intent": "last"}}
 PRESETS = {name: preset_values(name)["model"] for name in preset_names()}
 TRAINED = {name: values for name, values in PRESETS.items() if not name.startswith("pop")}
-STOPPED = [*TRAINED.values(), THREE, LAST, {**TWO, "backbone": "bert4rec"}, {**THREE, "backbone": "gru4rec"}]
+# Each has something of its own that a stopped training has to bring back: parts of the optimizer, masks, ties, tables.
+STOPPED = ("h2rec", "paper", "llm_esr", "pg_sid", "spm_sid", "sasrec_text", "bert4rec", "gru4rec")
 
 
 def name_of(values):
@@ -62,15 +70,18 @@ def trainer(values, tmp_path=None, *, loss=None, validate=None, **train):
 
 
 def test_a_training_in_bfloat16_learns_and_leaves_float32():
-    made = trainer(TWO, epochs=30, precision="bfloat16")
+    made = trainer(TWO, epochs=20, precision="bfloat16")
     made.fit()
     assert float((ranks_of_the_next_on_the_ring(made.model) <= 3).float().mean()) > 0.9
     assert {tensor.dtype for tensor in weights_of(made.model).values() if tensor.is_floating_point()} == {
         torch.float32
     }
-    exact = trainer(TWO, epochs=30, precision="float32")
-    exact.fit()
-    assert not same_weights(weights_of(made.model), weights_of(exact.model))
+    once = []
+    for precision in ("bfloat16", "float32"):
+        made = trainer(TWO, epochs=1, precision=precision)
+        made.fit()
+        once.append(weights_of(made.model))
+    assert not same_weights(*once)
 
 
 def same_weights(left, right):
@@ -83,28 +94,11 @@ def ranks_of_the_next_on_the_ring(model):
     return (scores[:, 1:] >= scores.gather(1, expected[:, None])).sum(1).float()
 
 
-@pytest.mark.parametrize(
-    ("values", "first"),
-    [
-        (IDS, 1),
-        (TWO, 1),
-        (THREE, 1),
-        (LAST, 1),
-        ({**TWO, "backbone": "gru4rec"}, 1),
-        (sums("codes"), 3),
-        # A cloze sees a third of the targets, and the end of a history only now and then.
-        ({**IDS, "backbone": "bert4rec"}, 3),
-        ({**TWO, "backbone": "bert4rec"}, 3),
-    ],
-    ids=str,
-)
-def test_what_follows_what_on_the_ring_is_learned(values, first):
-    cloze = values.get("backbone") == "bert4rec"
-    made = trainer(values, epochs=240 if cloze else 30, batch_tokens=128 if cloze else 64)
+def test_what_follows_what_on_the_ring_is_learned():
+    """Of a sum of two branches, and to the first place; the contract tests see that every part learns."""
+    made = trainer(TWO, epochs=30)
     made.fit()
-    # Codes alone can't tell apart items that share a tuple; chance would put a tenth among the first three.
-    known = float((ranks_of_the_next_on_the_ring(made.model) <= first).float().mean())
-    assert known > (0.7 if cloze else 0.85)
+    assert float((ranks_of_the_next_on_the_ring(made.model) <= 1).float().mean()) > 0.85
 
 
 @pytest.mark.parametrize(("values", "windows"), [(IDS, 30), (TWO, 30), (LAST, 210)])
@@ -126,16 +120,11 @@ def test_a_cloze_batch_holds_the_last_item_too():
 
 @pytest.mark.parametrize(
     ("ranking", "joint", "shared"),
-    [
-        ("sampled_softmax", 0.5, True),
-        ("sampled_softmax", 0.0, True),
-        ("bpr", 1.0, False),
-        ("bpr", 0.5, False),
-    ],
+    [("sampled_softmax", 0.0, True), ("bpr", 0.5, False)],
 )
 def test_every_share_of_the_joint_loss_learns_the_ring(ranking, joint, shared):
     loss = {"ranking": ranking, "joint": joint, "negatives": {"count": 20, "shared": shared}}
-    made = trainer({**TWO, "temperature": None}, loss=loss, epochs=45)
+    made = trainer({**TWO, "temperature": None}, loss=loss, epochs=25)
     made.fit()
     assert float((ranks_of_the_next_on_the_ring(made.model) <= 3).float().mean()) > 0.9
 
@@ -156,13 +145,12 @@ def in_the_middle_of_an_epoch(made, epochs):
 
 @pytest.mark.parametrize(
     ("values", "lazy"),
-    [*((values, False) for values in STOPPED), (IDS, True), (THREE, True), (PRESETS["llm_esr"], True)],
+    [*((PRESETS[name], False) for name in STOPPED), (THREE, True), (PRESETS["llm_esr"], True)],
     ids=lambda v: name_of(v) if isinstance(v, dict) else str(v),
 )
 def test_a_stopped_training_ends_with_the_same_bytes(values, lazy, tmp_path, monkeypatch):
-    if lazy:
-        monkeypatch.setattr(training, "LAZY_ROWS", 10)
-    settings = {"epochs": 3}
+    monkeypatch.setattr(training, "LAZY_ROWS", 10 if lazy else ROWS - 1)
+    settings = {"epochs": 3, "batch_tokens": 256 if values == PRESETS["paper"] else 64}
     whole = trainer(values, **settings)
     assert len(whole.optimizer.optimizers) == (2 if lazy else 1 + ("hashed_prefixes" in str(values)))
     unbroken = whole.fit()
