@@ -212,7 +212,7 @@ def test_a_bad_range_is_named(tmp_path, text, message):
 def test_the_default_space_fits_every_preset(of_preset, name):
     config = of_preset(name)
     space = default_space(config)
-    assert space
+    assert bool(space) == (name != "transitions")  # which has nothing to search
     for key, among in space.items():
         ends = among.choices or [among.low, among.high]
         for value in ends:
@@ -220,6 +220,11 @@ def test_the_default_space_fits_every_preset(of_preset, name):
             assert len(given) == 1 + len(among.also)
             changed = with_values(config, given)
             assert {name: value_at(changed, name) for name in given} == given
+
+
+def test_where_there_is_nothing_to_search_the_search_says_so(of_preset, tmp_path):
+    with pytest.raises(ConfigError, match="transitions has no setting to search"):
+        tune(of_preset("transitions"), 1, tmp_path)
 
 
 def test_the_control_is_searched_over_what_branches_may_have_of_their_own_as_h2rec_is(of_preset):

@@ -48,7 +48,7 @@ def sums(*kinds, **values):
 IDS, TWO, THREE = sums("ids"), sums("codes", "ids"), sums("codes", "prefixes", "ids")
 LAST = {**TWO, "ties": {"intent": "last"}}
 PRESETS = {name: preset_values(name)["model"] for name in preset_names()}
-TRAINED = {name: values for name, values in PRESETS.items() if not name.startswith("pop")}
+TRAINED = {name: values for name, values in PRESETS.items() if not name.startswith(("pop", "transitions"))}
 # Each has something of its own that a stopped training has to bring back: parts of the optimizer, masks, ties, tables.
 STOPPED = ("h2rec", "paper", "llm_esr", "pg_sid", "spm_sid", "sasrec_text", "bert4rec", "gru4rec")
 

@@ -98,6 +98,8 @@ def tune(
     if trials < 1:
         raise ConfigError(f"--trials: {trials}, at least one is needed")
     space = default_space(config) if space is None else space
+    if not space:
+        raise ConfigError(f"the preset {config.preset} has no setting to search", "name ranges with --space")
     start = {key: value_at(config, key) for key in space}
     claim(out)
     out.mkdir(parents=True, exist_ok=True)
