@@ -143,7 +143,7 @@ def test_another_format_version_is_refused(copied, version):
         Bundle.load(copied)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"format_version": 2}', "\xff"])
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"format_version": 3}', "\xff"])
 def test_a_manifest_that_is_none_is_refused(copied, text):
     (copied / "manifest.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(BundleError):

@@ -17,7 +17,7 @@ from h2rec.semantic_ids.settings import Collisions
 from h2rec.settings import Settings
 from h2rec.untrusted import RIGHT_TO_READ, read_strict_json
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 MANIFEST = "manifest.json"
 LARGEST_MANIFEST = 4 << 20
 _MOST_FILES = 1000
