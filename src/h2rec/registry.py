@@ -98,7 +98,8 @@ class Registry(Generic[Part]):
     def _hint(self, name: str) -> str:
         near = difflib.get_close_matches(name, self.names(), n=1)
         known = f"known are: {', '.join(self.names())}"
-        return f"did you mean '{near[0]}'? {known}" if near else known
+        own = f"did you mean '{near[0]}'? {known}" if near else known
+        return f"{own}. A part of another package needs its module under `plugins` or in {PLUGINS}"
 
     def _load(self, point: EntryPoint) -> Part:
         try:
@@ -148,7 +149,7 @@ def import_plugins(modules: Iterable[str], *, source: str = "plugins") -> None:
             _started.discard(module)
             raise ConfigError(
                 f"{source}: the module '{module}' can't be imported ({type(error).__name__}: {error})",
-                "install it, or put its folder into PYTHONPATH",
+                "install it, or put its folder into PYTHONPATH" if isinstance(error, ImportError) else None,
             ) from error
 
 

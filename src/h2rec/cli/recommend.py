@@ -108,6 +108,11 @@ def _print_answer(recommender: Recommender, answer: Recommendation, as_json_: bo
     if answer.from_popularity:
         Console(stderr=True).print("the history is empty: these are the most popular items")
     result_console().print(recommendation_table(answer))
+    for shown in answer.items:
+        shared = shown.explanation.shared if shown.explanation else []
+        if shared:
+            reasons = ", ".join(f"{reason.levels} with {reason.item_id}" for reason in shared)
+            result_console().print(f"{shown.item_id} shares leading codes: {reasons}", markup=False)
     if answer.alpha is not None:
         levels = ", ".join(f"{weight:.2f}" for weight in answer.alpha)
         result_console().print(f"weights of the code levels, coarse to fine: {levels}")

@@ -134,9 +134,16 @@ def key_of_settings(values: Mapping[str, Any]) -> str:
 
 
 def _modules(values: Mapping[str, Any]) -> list[str]:
-    """Names of the modules to import; anything else is left to the validation."""
-    named = values.get("plugins")
-    return [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
+    """Names of the modules to import.
+
+    They come before the validation, which needs the parts that they register.
+    """
+    names = values.get("plugins") or []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ConfigError(
+            f"plugins: expected a list of modules, found {names!r}", "write plugins: [my_parts]"
+        )
+    return names
 
 
 def _names_of_files(value: Any) -> Any:

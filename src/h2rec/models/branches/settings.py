@@ -12,7 +12,7 @@ class BranchSettings(Settings):
     """ids, codes, prefixes or popularity; of the tables alone: ids_and_codes, ids_and_text, code_sum, hashed_prefixes,
     code_pieces; or one of another package."""
     weight: float = 1.0
-    """Weight of its score in the sum; of all branches but the last sequence branch it is chosen on validation."""
+    """Weight of its score in the sum; of all trained branches but the last it is chosen on validation."""
     layers: int | None = Field(None, ge=1)
     """Layers of its backbone."""
     dropout: float | None = Field(None, ge=0, lt=1)
