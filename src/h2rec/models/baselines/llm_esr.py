@@ -8,7 +8,7 @@ similar users, found by the text of their histories (section 3.3, retrieval-augm
 
 Differences from the authors' code: scores are one cosine over both views (`temperature: null` takes their inner
 product); 16 sequences of a batch are distilled, not all; a view is added to what it reads from the other (theirs is
-replaced; none of 12 searches chose that); all positions are trained in one pass, with a causal cross-attention if the
+replaced; no kept search chose that); all positions are trained in one pass, with a causal cross-attention if the
 backbone is causal (theirs sees the whole input, and predicts one item); similar users have similar mean text embeddings
 of their histories (theirs embed a prompt that lists them).
 """
@@ -52,7 +52,7 @@ CROSS_HEADS = 2
 SEQUENCES = 16
 """Most sequences of a batch that are distilled; each costs the teacher `SIMILAR_USERS` forward passes."""
 SIMILAR_USERS = 10
-"""Users whose mean is the teacher, as in the authors' code."""
+"""Users whose mean is the teacher."""
 
 
 class LlmEsrSettings(EncoderSettings):
