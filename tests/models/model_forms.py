@@ -1,6 +1,6 @@
 """Sections `model` that between them hold every kind of branch, backbone and tie."""
 
-BACKBONES = ["sasrec", "bert4rec", "gru4rec"]
+BACKBONES = ["sasrec", "convolution", "bsarec", "esasrec", "bert4rec", "gru4rec"]
 KINDS = {
     "ids": {},
     "codes": {},

@@ -15,6 +15,9 @@ BACKBONES: Registry[type["Backbone"]] = Registry(
     "h2rec.backbones",
     {
         "sasrec": "h2rec.models.backbones.transformer:SASRecBackbone",
+        "convolution": "h2rec.models.backbones.convolution:ConvolutionBackbone",
+        "bsarec": "h2rec.models.backbones.bsarec:BSARecBackbone",
+        "esasrec": "h2rec.models.backbones.esasrec:ESASRecBackbone",
         "bert4rec": "h2rec.models.backbones.transformer:BERT4RecBackbone",
         "gru4rec": "h2rec.models.backbones.gru:GRUBackbone",
     },
@@ -27,7 +30,8 @@ class BackboneSettings(Settings):
     """A backbone's name; backbones with further settings have a subclass."""
 
     name: str
-    """sasrec, bert4rec, gru4rec, or one of another package."""
+    """sasrec, convolution (SASRec with a convolution beside attention), bsarec, esasrec, bert4rec, gru4rec, or one of
+    another package."""
 
 
 NamedBackbone = Annotated[

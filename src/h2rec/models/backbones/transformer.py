@@ -5,6 +5,8 @@ SASRec: Kang and McAuley, ICDM 2018 (arXiv 1808.09781). BERT4Rec: Sun et al., CI
 without warm-up.
 """
 
+from typing import ClassVar
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -15,8 +17,47 @@ from h2rec.models.backbones.protocol import Backbone, Sizes
 from h2rec.models.backbones.registry import BackboneSettings
 
 
+class Block(nn.Module):
+    """Attention and a feed-forward network, each behind a layer normalisation and beside a residual.
+
+    `B` batch, `T` steps, `d` hidden size.
+    """
+
+    def __init__(self, dim: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.attention_norm = nn.LayerNorm(dim)
+        self.query_key_value = nn.Linear(dim, 3 * dim)
+        self.attention_out = nn.Linear(dim, dim)
+        self.feed_forward_norm = nn.LayerNorm(dim)
+        self.feed_forward = self.make_feed_forward(dim)
+        self.dropout = Dropout(dropout)
+
+    @staticmethod
+    def make_feed_forward(dim: int) -> nn.Module:
+        """Make the network of each position, `[.., d]` to `[.., d]`."""
+        return nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
+
+    def forward(self, x: torch.Tensor, visible: torch.Tensor | None, causal: bool) -> torch.Tensor:
+        """Map `[B, T, d]` to `[B, T, d]`; `visible` is the mask of attention where it is not causal."""
+        x = x + self.dropout(self.mix(self.attention_norm(x), visible, causal))
+        return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))  # type: ignore[no-any-return]
+
+    def mix(self, x: torch.Tensor, visible: torch.Tensor | None, causal: bool) -> torch.Tensor:
+        """What positions read of each other: attention."""
+        batch, steps, dim = x.shape
+        # [B, T, 3d] -> 3 x [B, heads, T, d / heads]
+        split = self.query_key_value(x).view(batch, steps, 3, self.heads, dim // self.heads)
+        query, key, value = split.permute(2, 0, 3, 1, 4)
+        read = F.scaled_dot_product_attention(query, key, value, attn_mask=visible, is_causal=causal)
+        return self.attention_out(read.transpose(1, 2).reshape(batch, steps, dim))  # type: ignore[no-any-return]
+
+
 class TransformerBackbone(Backbone):
-    """Positions, dropout and self-attention blocks."""
+    """Positions, dropout and blocks of self-attention."""
+
+    block: ClassVar[type[Block]]
+    """The block that layers are made of."""
 
     def __init__(self, sizes: Sizes, settings: BackboneSettings) -> None:
         super().__init__(sizes, settings)
@@ -25,7 +66,7 @@ class TransformerBackbone(Backbone):
         self.entry_norm = nn.LayerNorm(sizes.dim)
         self.dropout = Dropout(sizes.dropout)
         self.blocks = nn.ModuleList(
-            _Block(sizes.dim, sizes.heads, sizes.dropout) for _ in range(sizes.layers)
+            type(self).block(sizes.dim, sizes.heads, sizes.dropout) for _ in range(sizes.layers)
         )
         self.exit_norm = nn.LayerNorm(sizes.dim)
 
@@ -45,10 +86,13 @@ class TransformerBackbone(Backbone):
 class SASRecBackbone(TransformerBackbone):
     """Causal: each position is read from what comes before it."""
 
+    block = Block
+
 
 class BERT4RecBackbone(TransformerBackbone):
     """Bidirectional: masked items are read from both sides."""
 
+    block = Block
     objective = "cloze"
     causal = False
 
@@ -59,26 +103,3 @@ def places_from_end(lengths: torch.Tensor, steps: torch.Tensor, most: int) -> to
     Counting from the end, the next item is always predicted at the same position. Padding has the last step's.
     """
     return (most - lengths[:, None] + steps).clamp(max=most - 1)
-
-
-class _Block(nn.Module):
-    def __init__(self, dim: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.heads = heads
-        self.attention_norm = nn.LayerNorm(dim)
-        self.query_key_value = nn.Linear(dim, 3 * dim)
-        self.attention_out = nn.Linear(dim, dim)
-        self.feed_forward_norm = nn.LayerNorm(dim)
-        self.feed_forward = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
-        self.dropout = Dropout(dropout)
-
-    def forward(self, x: torch.Tensor, visible: torch.Tensor | None, causal: bool) -> torch.Tensor:
-        batch, steps, dim = x.shape
-        # [B, T, 3d] -> 3 x [B, heads, T, d / heads]
-        split = self.query_key_value(self.attention_norm(x)).view(
-            batch, steps, 3, self.heads, dim // self.heads
-        )
-        query, key, value = split.permute(2, 0, 3, 1, 4)
-        read = F.scaled_dot_product_attention(query, key, value, attn_mask=visible, is_causal=causal)
-        x = x + self.dropout(self.attention_out(read.transpose(1, 2).reshape(batch, steps, dim)))
-        return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))  # type: ignore[no-any-return]
