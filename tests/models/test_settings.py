@@ -122,20 +122,20 @@ def test_weights_go_by_name():
 
 
 @pytest.mark.parametrize(
-    ("kinds", "groups"),
+    ("kinds", "weighed"),
     [
-        (("codes", "ids"), (("codes",),)),
-        (("codes", "prefixes", "ids"), (("codes", "prefixes"),)),
+        (("codes", "ids"), ("codes",)),
+        (("codes", "prefixes", "ids"), ("codes", "prefixes")),
         (("ids", "popularity"), ()),
-        (("transitions", "codes", "ids", "popularity"), (("codes",), ("transitions",))),
-        (("ids", "transitions", "code_transitions"), (("transitions", "code_transitions"),)),
-        (("transitions", "code_transitions"), (("code_transitions",),)),
+        (("transitions", "codes", "ids", "popularity"), ("codes", "transitions")),
+        (("ids", "transitions", "code_transitions"), ("transitions", "code_transitions")),
+        (("transitions", "code_transitions"), ("code_transitions",)),
         (("popularity",), ()),
     ],
     ids=str,
 )
-def test_all_but_the_last_trained_branch_are_weighed_on_validation(kinds, groups):
-    assert parse(**branches(*kinds)).weighed_branches == groups
+def test_all_but_the_last_trained_branch_are_weighed_on_validation(kinds, weighed):
+    assert parse(**branches(*kinds)).weighed_branches == weighed
 
 
 def test_settings_tell_which_branches_learn_and_which_is_popularity():

@@ -45,7 +45,6 @@ COUNTED = {name: {"kind": name, "weight": 1.0} for name in ("transitions", "code
 @pytest.fixture(autouse=True)
 def few_weights(monkeypatch):
     monkeypatch.setattr(blend, "WEIGHTS", WEIGHTS)
-    monkeypatch.setattr(blend, "POPULARITY_WEIGHTS", [0.0, 1.5])
 
 
 def configured(preset="h2rec_two_branches", **branches):
@@ -60,8 +59,7 @@ def made(settings, weights=None):
 
 
 def fitted(settings, *, select="full.overall.mrr", repeats="excluded"):
-    weighed = {settings.popularity_branch: 1.0} if settings.popularity_branch else {}
-    return fit_weights(made(settings, weighed), settings, CASES, select=select, head=HEAD, repeats=repeats)
+    return fit_weights(made(settings), settings, CASES, select=select, head=HEAD, repeats=repeats)
 
 
 def measured(model, select, repeats="excluded"):
@@ -88,18 +86,17 @@ def test_the_weights_are_the_best_of_all_combinations_as_the_evaluation_measures
     assert measured(made(settings, found["weights"]), select) == pytest.approx(max(values), abs=1e-12)
 
 
-def test_counted_branches_are_weighed_after_the_trained_ones_which_are_weighed_again():
+def test_more_branches_than_two_are_weighed_in_pairs_and_each_pair_twice():
     settings = configured(**COUNTED)
     found = fitted(settings)
-    assert (found["weights"]["ids"], found["tried"]) == (1.0, 1 + 3 + 9 + 3)
-    assert found["value"] == pytest.approx(measured(made(settings, found["weights"]), "full.overall.mrr"))
-    # No weight of a single branch is better, the others as they are.
-    for name in ("codes", *COUNTED):
-        values = [
-            measured(made(settings, found["weights"] | {name: weight}), "full.overall.mrr")
-            for weight in WEIGHTS
-        ]
-        assert max(values) == pytest.approx(found["value"], abs=1e-12) or name in COUNTED
+    # The pair of codes and transitions, code transitions alone, and both again.
+    assert (found["weights"]["ids"], found["tried"]) == (1.0, 1 + 9 + 3 + 9 + 3)
+    best = measured(made(settings, found["weights"]), "full.overall.mrr")
+    assert found["value"] == pytest.approx(best, abs=1e-12)
+    # Whichever branch had its turn last: no other weight of it is better.
+    for weight in WEIGHTS:
+        other = found["weights"] | {"code_transitions": weight}
+        assert measured(made(settings, other), "full.overall.mrr") <= best + 1e-12
 
 
 def test_the_last_trained_branch_is_the_measure_wherever_popularity_stands():
@@ -132,66 +129,14 @@ def test_models_of_several_branches_are_weighed_unless_told_otherwise(preset):
     assert not has_choice(configured(preset, **POPULARITY), BlendSettings(fit=False))
 
 
-@pytest.mark.parametrize(
-    ("settings", "beside"),
-    [
-        (configured(codes=None), True),
-        (configured("sasrec"), True),
-        (configured("spm_sid"), True),
-        (configured("pop"), False),
-    ],
-    ids=["codes", "sasrec", "spm_sid", "pop"],
-)
-def test_one_branch_has_nothing_to_weigh_unless_popularity_stands_beside_it(settings, beside):
-    assert not has_choice(settings, BlendSettings())
-    if beside:
-        both = settings.model_copy(
-            update={"branches": settings.branches | configured("pop", **POPULARITY).branches}
-        )
-        assert has_choice(both, BlendSettings())
-        assert not has_choice(both, BlendSettings(fit=False))
-        assert not has_choice(both.with_weights({"popularity": 0.3}), BlendSettings())
+@pytest.mark.parametrize("preset", ["sasrec", "spm_sid", "pop"])
+def test_one_branch_has_nothing_to_weigh_beside_popularity(preset):
+    assert not has_choice(configured(preset), BlendSettings())
+    assert not has_choice(configured(preset, **POPULARITY), BlendSettings())
 
 
 def test_a_model_that_names_no_branches_has_nothing_to_weigh():
     assert not has_choice(parse_model({"name": "llm_esr"}), BlendSettings())
-
-
-@pytest.mark.parametrize("tolerance", [0.0, 0.5])
-@pytest.mark.parametrize(("preset", "other"), [("h2rec_two_branches", "codes"), ("two_hid", "first")])
-def test_popularity_shares_the_gain_out_between_head_and_tail(preset, other, tolerance, monkeypatch):
-    monkeypatch.setattr(blend, "TOLERANCE", tolerance)
-    monkeypatch.setattr(blend, "WEIGHTS", [0.4])
-    monkeypatch.setattr(blend, "POPULARITY_WEIGHTS", [-3.0, -0.5, 0.0, 0.5, 3.0])
-    settings = configured(preset, **POPULARITY)
-    found = fitted(settings)
-
-    def by_part(weights):
-        ranked = made(settings, weights)
-        return {part: measured(ranked, f"full.{part}.mrr") for part in ("overall", "head", "tail")}
-
-    alone = by_part({other: 1e-12, "popularity": 0.0})
-    tried = {
-        weight: by_part({other: found["weights"][other], "popularity": weight})
-        for weight in (-3.0, -0.5, 0.0, 0.5, 3.0)
-    }
-    enough = max(one["overall"] for one in tried.values()) * (1 - tolerance)
-    least = {
-        weight: min(one[part] / alone[part] for part in ("head", "tail"))
-        for weight, one in tried.items()
-        if one["overall"] >= enough
-    }
-    best = max(least, key=least.get)
-    assert found["weights"]["popularity"] == best
-    assert found["value"] == pytest.approx(tried[best]["overall"], abs=1e-9)
-    assert found["balance"]["last_alone"] == pytest.approx(alone, abs=1e-9)
-    assert found["balance"]["final"] == pytest.approx(tried[best], abs=1e-9)
-
-
-def test_where_one_slice_is_asked_for_popularity_has_no_say():
-    found = fitted(configured(**POPULARITY), select="full.tail.mrr")
-    assert found["weights"]["popularity"] == 0.0
-    assert "balance" not in found
 
 
 @pytest.mark.parametrize("preset", MODELS)
@@ -213,14 +158,13 @@ def shop(tmp_path_factory):
     changes = [
         "train.epochs=1",
         "model.branches.codes.weight=1000",
-        "model.branches.popularity={kind: popularity, weight: 0.0}",
+        "model.branches.popularity={kind: popularity, weight: 1.5}",
         select,
     ]
     return RunConfig.load(write_shop(folder, users=60), changes), folder / "stages"
 
 
-def test_a_run_is_evaluated_and_bundled_with_the_weights_that_validation_chose(shop, tmp_path, monkeypatch):
-    monkeypatch.setattr(blend, "_most_even", lambda alone, found: len(found) - 1)
+def test_a_run_is_evaluated_and_bundled_with_the_weights_that_validation_chose(shop, tmp_path):
     config, stages = shop
     pipeline = Pipeline(config, tmp_path / "run", stages)
     metrics = pipeline.evaluated()

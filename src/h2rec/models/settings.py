@@ -71,18 +71,17 @@ class ModelSettings(Settings):
         return ()
 
     @property
-    def weighed_branches(self) -> tuple[tuple[str, ...], ...]:
-        """Branches whose weights are chosen on validation, in groups that are chosen together.
+    def weighed_branches(self) -> tuple[str, ...]:
+        """Branches whose weights are chosen on validation.
 
         The last trained branch is the measure of all others; without one, the first counted branch is.
         """
-        trained = self.trained_branches
-        groups = trained[:-1], self.counted_branches if trained else self.counted_branches[1:]
-        return tuple(group for group in groups if group)
+        trained, counted = self.trained_branches, self.counted_branches
+        return (*trained[:-1], *counted) if trained else counted[1:]
 
     @property
     def popularity_branch(self) -> str | None:
-        """The branch of popularity, which shifts gains between head and tail; None without one."""
+        """The branch of popularity, which moves places between head and tail; None without one."""
         return None
 
     def with_weights(self, weights: Mapping[str, float]) -> Self:

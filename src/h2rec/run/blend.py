@@ -29,30 +29,24 @@ Weights = dict[str, float]
 SCORES_IN_CACHE = 2**17
 """Scores of a branch that are added up and compared at once on a CPU: half a megabyte."""
 WEIGHTS = (0.0, 0.15, 0.3, 0.5, 0.8, 1.2)
-"""Weights to try for every trained branch but the last, beside those that are configured."""
-POPULARITY_WEIGHTS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.45)
-"""Weights to try for a branch of popularity that weighs nothing so far."""
-TOLERANCE = 0.005
-"""Largest share of the best value that balancing head and tail may cost."""
+"""Weights to try for every branch but the measure of all others, beside those that are configured."""
+TOGETHER = 2
+"""Branches whose weights are tried in all combinations; all combinations of all branches would be too many."""
+ROUNDS = 2
+"""Times that every branch has its turn where there are more of them."""
 
 
 class BlendSettings(Settings):
     """How the branches' weights are chosen once the branches are trained."""
 
     fit: bool = True
-    """Choose the weights of all trained branches but the last on validation, by the metric that selects the epoch, and
-    that of a branch of popularity that weighs 0 so far; false keeps those in `model.branches`."""
+    """Choose the weights of all branches but one on validation, by the metric that selects the epoch; false keeps those
+    in `model.branches`."""
 
 
 def has_choice(settings: ModelSettings, blend: BlendSettings) -> bool:
     """Whether a model has branches whose weights can be chosen."""
-    return blend.fit and bool(settings.weighed_branches or _open_popularity(settings))
-
-
-def _open_popularity(settings: ModelSettings) -> str | None:
-    """The branch of popularity whose weight is to be chosen: one beside trained branches that weighs nothing so far."""
-    name = settings.popularity_branch
-    return name if name is not None and settings.is_trained and not settings.weights[name] else None
+    return blend.fit and bool(settings.weighed_branches)
 
 
 def fit_weights(
@@ -65,17 +59,15 @@ def fit_weights(
     repeats: RepeatRule,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Rank validation cases with all combinations of weights and then with all weights of popularity; return the best.
+    """Rank validation cases with many combinations of weights; return the best.
 
-    First the branches: the weights with the best value; of equal ones the configured weights win, then the smaller
-    ones. Then, where the value is one over all cases, popularity: what the branches gain over the last trained one
-    alone is shared out between head and tail. The weight is taken with which the smaller of the two
-    relative gains is largest, among those that cost at most `TOLERANCE` of the best value.
+    Two branches at a time in all combinations, the others as they are; where there are more, every pair has its turn
+    twice. Of equal values the weights so far win, which at first are the configured ones, then the smaller ones.
 
     Parameters
     ----------
     model
-        A trained model; a branch of popularity weighs something in it.
+        A trained model.
     configured
         The settings whose weights are tried first.
     cases
@@ -92,9 +84,7 @@ def fit_weights(
     Returns
     -------
     dict
-        ``weights`` by branch, their ``value``, ``value_as_configured`` and how many were ``tried``; and where
-        popularity was weighed, ``balance``: overall, head and tail of the last branch alone, of the branches' sum and
-        of the final ranking.
+        ``weights`` by branch, their ``value``, ``value_as_configured`` and how many were ``tried``.
     """
     protocol, part, metric = select.split(".")
     cases = measured_cases(cases, repeats)
@@ -104,54 +94,38 @@ def fit_weights(
         ranked = np.flatnonzero(drawn[:, 0])
         cases, negatives = cases.select(ranked), torch.from_numpy(drawn[ranked].astype(np.int64))
     in_head = head[cases.targets]
-    slices = {"overall": np.ones_like(in_head), "head": in_head, "tail": ~in_head}
-    last = _last_trained(configured)
+    rows = {"overall": np.ones_like(in_head), "head": in_head, "tail": ~in_head}[part]
 
-    def values(tried: Sequence[Weights]) -> list[dict[str, float]]:
-        ranks = _ranks(model, cases, tried, negatives, last=last, repeats=repeats)
-        return [
-            {name: float(per_case(row[rows], metric).mean()) for name, rows in slices.items() if rows.any()}
-            for row in ranks
-        ]
+    def values(tried: Sequence[Weights]) -> list[float]:
+        ranks = _ranks(model, cases, tried, negatives, measure=_measure(configured), repeats=repeats)
+        return [float(per_case(row[rows], metric).mean()) for row in ranks]
 
-    best = _in_the_sum(configured)
-    as_configured, *_ = values([configured.weights])
-    best_values, count = as_configured, 1
-    # In turns: all combinations of all branches would be too many. The first group once more, beside the others.
-    groups = configured.weighed_branches
-    for turn, names in enumerate([*groups, *groups[:1]] if len(groups) > 1 else groups):
-        tried = [configured.weights if turn == 0 else best, *_combinations(best, configured.weights, names)]
+    names = configured.weighed_branches
+    turns = [names[first : first + TOGETHER] for first in range(0, len(names), TOGETHER)]
+    # The measure of all others has the weight 1 in every combination.
+    best = configured.weights | {_measure(configured): 1.0} if configured.is_trained else configured.weights
+    as_configured = value = 0.0
+    count = 0
+    for turn, pair in enumerate(turns * ROUNDS if len(turns) > 1 else turns):
+        first = configured.weights if turn == 0 else best
+        tried = [first, *_combinations(best, configured.weights, pair)]
         measured = values(tried)
-        place = int(np.argmax([slice_values[part] for slice_values in measured]))
-        best, best_values, count = tried[place], measured[place], count + len(tried) - 1
-    result: dict[str, Any] = {
+        place = int(np.argmax(measured))
+        best, value, count = tried[place], measured[place], count + len(tried) - (turn > 0)
+        as_configured = measured[0] if turn == 0 else as_configured
+    return {
         "weights": best,
-        "value": best_values[part],
-        "value_as_configured": as_configured[part],
+        "value": value,
+        "value_as_configured": as_configured,
         "tried": count,
         "selected_by": select,
     }
-    popularity = _open_popularity(configured)
-    if part == "overall" and popularity and in_head.any() and not in_head.all():
-        alone = {name: float(name == last) for name in model.branch_names}
-        shares = [best | {popularity: weight} for weight in POPULARITY_WEIGHTS]
-        last_alone, *shared = values([alone, *shares])
-        place = _most_even(last_alone, shared)
-        result["weights"] = shares[place]
-        result["value"] = shared[place]["overall"]
-        result["balance"] = {"last_alone": last_alone, "sum": best_values, "final": shared[place]}
-    return result
 
 
-def _last_trained(settings: ModelSettings) -> str:
-    """The branch that all others are weighed against; the last one where none is trained."""
+def _measure(settings: ModelSettings) -> str:
+    """The branch that all others are weighed against: the last trained one, or the first where none is trained."""
     trained = settings.trained_branches
-    return trained[-1] if trained else list(settings.weights)[-1]
-
-
-def _in_the_sum(configured: ModelSettings) -> Weights:
-    """The configured weights, with 1 for the last trained branch: the others are chosen beside it."""
-    return configured.weights | ({_last_trained(configured): 1.0} if configured.is_trained else {})
+    return trained[-1] if trained else settings.counted_branches[0]
 
 
 def _combinations(weights: Weights, configured: Weights, names: Sequence[str]) -> Iterator[Weights]:
@@ -162,26 +136,13 @@ def _combinations(weights: Weights, configured: Weights, names: Sequence[str]) -
         yield weights | dict(zip(names, chosen, strict=True))
 
 
-def _most_even(alone: Mapping[str, float], shared: Sequence[Mapping[str, float]]) -> int:
-    """Place of the values whose smaller gain is largest, among those nearly as good as the best overall."""
-    enough = max(values["overall"] for values in shared) * (1 - TOLERANCE)
-
-    def least_gain(values: Mapping[str, float]) -> float:
-        if values["overall"] < enough:
-            return -np.inf
-        # Where the last branch alone finds nothing, any gain is without bound.
-        return min(values[part] / alone[part] if alone[part] else np.inf for part in ("head", "tail"))
-
-    return int(np.argmax([least_gain(values) for values in shared]))
-
-
 def _ranks(
     model: SequenceModel,
     cases: Holdout,
     tried: Sequence[Weights],
     negatives: torch.Tensor | None,
     *,
-    last: str,
+    measure: str,
     repeats: RepeatRule,
 ) -> Ranks:
     """Rank every target with all weights, `[tried, cases]`: among all items, or among negatives `[cases, n]`.
@@ -206,8 +167,8 @@ def _ranks(
                 targets = torch.from_numpy(cases.targets[rows].astype(np.int64)).to(scorer.device)
                 branch_scores = [part[first : first + few].contiguous() for part in scored]
                 if repeats == "excluded" and negatives is None:
-                    # In the last branch, which every blend includes.
-                    drop_excluded(branch_scores[model.branch_names.index(last)], cases.histories.select(rows))
+                    # In a branch that every blend includes.
+                    drop_excluded(branch_scores[model.branch_names.index(measure)], cases.histories.select(rows))
                 for place, branch_factors in enumerate(factors):
                     scores = _weighted_sum(branch_scores, branch_factors)
                     if negatives is None:

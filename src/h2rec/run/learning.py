@@ -172,11 +172,8 @@ class Learning(Tokenization):
         }
 
         def work(folder: Path) -> None:
-            # A branch of weight 0 has no scores to weigh.
-            popularity = config.model.popularity_branch
-            weighed = config.model.with_weights({popularity: 1.0} if popularity else {})
             result = fit_weights(
-                self._trained(weighed),
+                self._trained(config.model),
                 config.model,
                 self._selecting_cases(self.repeats.rule),
                 select=config.train.select,
