@@ -14,7 +14,7 @@ from h2rec.data.histories import Histories
 from h2rec.errors import ConfigError
 from h2rec.models.branches import transitions
 from h2rec.models.scorer import CatalogueScorer, counted
-from h2rec.models.sparse_scores import SparseScores
+from h2rec.models.sparse_scores import Groups, GroupScores, ItemScores, listed_above
 from h2rec.testing import check_branch
 
 TRAIN = Histories.from_lists([[1, 2, 3], [1, 2], [4], [], [2, 2]])
@@ -117,13 +117,45 @@ def test_a_negative_weight_is_refused(build):
         build(**branches(own={"kind": "transitions", "weight": -0.1}))
 
 
-def test_sparse_scores_are_selected_looked_up_and_listed():
-    dense = torch.tensor([[0, 2.0, 0, 1], [0, 0, 0, 0], [0, 0, 5, 0]])
+def both_kinds():
+    """The same scores as pairs and as groups: items 1 and 3 are one group, 2 another."""
+    dense = torch.tensor([[0, 2.0, 1, 2], [0, 0, 0, 0], [0, 0, 5, 0]])
     rows, items = dense.nonzero().T
-    sparse = SparseScores(rows, items, dense[rows, items])
+    groups = Groups(torch.tensor([0, 1, 2, 1]), torch.tensor([1, 3, 2]), torch.tensor([0, 0, 2, 3]))
+    return dense, [ItemScores(rows, items, dense[rows, items]), GroupScores(dense[:, :3], groups)]
+
+
+@pytest.mark.parametrize("kind", [0, 1])
+def test_counted_scores_are_selected_looked_up_and_added(kind):
+    dense, kinds = both_kinds()
+    sparse = kinds[kind]
     assert torch.equal(sparse.add_to(torch.zeros(3, 4)), dense)
-    assert torch.equal(sparse.of(torch.arange(4).expand(3, 4)), dense)
-    assert sparse.lists(3).tolist() == [[1, 3], [0, 0], [2, 0]]
+    assert torch.equal(sparse.add_to(torch.zeros(4, 3).T), dense)
+    assert torch.equal(sparse.add_to(torch.zeros(3, 2), 1), dense[:, 1:3])
+    assert torch.equal(sparse.at(torch.arange(3)[:, None], torch.arange(4)), dense)
     for chosen in ([0, 2], [1], [2], []):
         few = sparse.select(torch.tensor(chosen, dtype=torch.int64))
         assert torch.equal(few.add_to(torch.zeros(len(chosen), 4)), dense[chosen])
+
+
+def test_all_items_that_counts_may_lift_above_a_floor_are_listed():
+    random = torch.Generator().manual_seed(0)
+    for _ in range(50):
+        dense = [torch.rand(2, 9, generator=random).mul_(3).sub_(2).clamp_(min=0) for _ in range(3)]
+        dense[0][:, 0] = 0
+        rows, items = dense[0].nonzero().T
+        branches = [ItemScores(rows, items, dense[0][rows, items])]
+        for values in dense[1:]:
+            of_item = torch.cat([torch.zeros(1, dtype=torch.int64), torch.randint(1, 5, (8,), generator=random)])
+            values[:, 0] = 0
+            order = of_item[1:].argsort(stable=True)
+            offsets = torch.searchsorted(of_item[1:][order], torch.arange(10))
+            branches.append(GroupScores(values, Groups(of_item, order + 1, offsets)))
+        total = sum(branch.add_to(torch.zeros(2, 9)) for branch in branches)
+        for floor in ([0.0, 0.5], [-torch.inf, 1.2]):
+            listed = listed_above(branches, torch.tensor(floor))
+            for row, least in enumerate(floor):
+                wanted = set((total[row] > max(least, 0)).nonzero().flatten().tolist())
+                assert wanted <= set(listed[row].tolist())
+    alone = listed_above(branches[1:2], torch.tensor([1e9, 1e9]))
+    assert alone.numel() == 0

@@ -15,7 +15,7 @@ from h2rec.models.branches.protocol import Branch, BranchRead, Sequences
 from h2rec.models.features import ItemFeatures, NewItems
 from h2rec.models.protocol import BranchVectors, OwnLoss, Reason, SequenceModel, UserStates, positions_read
 from h2rec.models.settings import BranchModelSettings, ModelSettings
-from h2rec.models.sparse_scores import SparseScores
+from h2rec.models.sparse_scores import CountedScores
 from h2rec.models.ties.alignment import Alignment
 from h2rec.models.ties.cross_attention import CrossAttentionTie
 from h2rec.models.ties.masking import Masking
@@ -114,7 +114,7 @@ class BranchModel(SequenceModel):
     def recent_items(self) -> int:
         return max(type(branch).recent_items for branch in self.branch_list())
 
-    def counted(self, recent: torch.Tensor) -> dict[str, SparseScores]:
+    def counted(self, recent: torch.Tensor) -> dict[str, CountedScores]:
         scores = {
             name: b.counted(recent) for name, b in zip(self.branch_names, self.branch_list(), strict=True)
         }

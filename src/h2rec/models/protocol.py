@@ -16,7 +16,7 @@ from h2rec.batching.sequences import Batch, Objective
 from h2rec.models.branch_items import BranchItems, DenseItems
 from h2rec.models.features import ItemFeatures, NewItems
 from h2rec.models.settings import ModelSettings
-from h2rec.models.sparse_scores import SparseScores
+from h2rec.models.sparse_scores import CountedScores
 from h2rec.models.warm_start import TextStart
 
 BranchVectors = tuple[torch.Tensor, ...]
@@ -131,7 +131,7 @@ class SequenceModel(nn.Module, ABC):
         """Latest items of a history that `counted` looks at; 0 where every score is an inner product."""
         return 0
 
-    def counted(self, recent: torch.Tensor) -> dict[str, SparseScores]:
+    def counted(self, recent: torch.Tensor) -> dict[str, CountedScores]:
         """Weighted scores of the branches that have no vectors, by name; see `Branch.counted`."""
         return {}
 

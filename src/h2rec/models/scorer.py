@@ -6,7 +6,7 @@ import torch
 from h2rec.batching.sequences import history_batch
 from h2rec.data.histories import Histories, IntArray
 from h2rec.models.protocol import BranchVectors, SequenceModel, UserStates
-from h2rec.models.sparse_scores import SparseScores
+from h2rec.models.sparse_scores import CountedScores
 
 
 class CatalogueScorer:
@@ -56,7 +56,7 @@ class CatalogueScorer:
                 sparse.add_to(scores[self.model.branch_names.index(name)])
             return scores
 
-    def counted(self, histories: Histories, rows: IntArray) -> dict[str, SparseScores]:
+    def counted(self, histories: Histories, rows: IntArray) -> dict[str, CountedScores]:
         """Weighted scores of the branches that have no vectors, by name."""
         return counted(self.model, histories.select(rows)) if self.model.recent_items else {}
 
@@ -69,7 +69,7 @@ class CatalogueScorer:
         return states.vectors
 
 
-def counted(model: SequenceModel, histories: Histories) -> dict[str, SparseScores]:
+def counted(model: SequenceModel, histories: Histories) -> dict[str, CountedScores]:
     """What the branches without vectors score for the latest items of histories, by name."""
     items, lengths = histories.padded(np.arange(len(histories)), model.recent_items)
     # Padded on the right, the latest item last; they are asked for the other way round.

@@ -1,14 +1,37 @@
-"""Scores that only some items have: what counts say of a user's latest items."""
+"""Scores that only some items have: what counts say of a user's latest items, of single items or of groups of them."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, Self
 
 import torch
 
 
+class CountedScores(Protocol):
+    """Weighted scores of one branch for each of `n` users, none negative; most items score 0."""
+
+    def add_to(self, scores: torch.Tensor, first: int = 0) -> torch.Tensor:
+        """Add the scores of the items ``first`` to ``first + M - 1`` to a table `[n, M]` in place."""
+
+    def at(self, rows: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
+        """Scores of pairs of a user and an item, int64 of shapes that broadcast."""
+
+    def select(self, rows: torch.Tensor) -> Self:
+        """Scores of some of the users, int64 `[m]` ascending, who are numbered anew."""
+
+    def most_by_group(self) -> torch.Tensor | float:
+        """What an item that `above` does not list may score here, at most, float32 `[n]`."""
+
+    def above(
+        self, floor: torch.Tensor, others: "Sequence[CountedScores]"
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Pairs of a user and an item, int64 `[z]` both, ascending by user, whose sum with other branches may exceed
+        the floor `[n]`: all that do and score more than 0 here, unless another branch of single items has them."""
+
+
 @dataclass(frozen=True, eq=False)
-class SparseScores:
-    """Scores of some items for each of `n` users; all other items score 0.
+class ItemScores:
+    """Scores of single items.
 
     Parameters
     ----------
@@ -24,52 +47,132 @@ class SparseScores:
     items: torch.Tensor
     values: torch.Tensor
 
-    def add_to(self, scores: torch.Tensor) -> torch.Tensor:
-        """Add the scores to a table `[n, N + 1]` in place."""
-        scores[self.rows, self.items] += self.values
+    def add_to(self, scores: torch.Tensor, first: int = 0) -> torch.Tensor:
+        rows, items, values = self.rows, self.items - first, self.values
+        if first or (len(items) and int(items.max()) >= scores.shape[1]):
+            inside = (items >= 0) & (items < scores.shape[1])
+            rows, items, values = rows[inside], items[inside], values[inside]
+        scores[rows, items] += values
         return scores
 
-    def of(self, items: torch.Tensor) -> torch.Tensor:
-        """Scores of each user's own items, int64 `[n, c]` gives `[n, c]`."""
-        if not len(self.items):
-            return self.values.new_zeros(items.shape)
+    def at(self, rows: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
+        if not len(self.items) or not items.numel():
+            return self.values.new_zeros(torch.broadcast_shapes(rows.shape, items.shape))
         width = int(max(self.items.max(), items.max())) + 1
-        keys = self.rows * width + self.items
-        asked = torch.arange(len(items), device=items.device)[:, None] * width + items
+        keys, asked = self.rows * width + self.items, rows * width + items
         place = torch.searchsorted(keys, asked).clamp(max=len(keys) - 1)
         return torch.where(keys[place] == asked, self.values[place], 0.0)
 
-    def select(self, rows: torch.Tensor) -> "SparseScores":
-        """Scores of some of the users, int64 `[m]` ascending, who are numbered anew."""
+    def select(self, rows: torch.Tensor) -> "ItemScores":
         place = torch.searchsorted(rows, self.rows).clamp(max=max(0, len(rows) - 1))
         kept = rows[place] == self.rows if len(rows) else torch.zeros_like(self.rows, dtype=torch.bool)
-        return SparseScores(place[kept], self.items[kept], self.values[kept])
+        return ItemScores(place[kept], self.items[kept], self.values[kept])
 
-    def lists(self, user_count: int) -> torch.Tensor:
-        """The items of each user, int64 `[n, c]`, filled up with 0."""
-        counts = torch.bincount(self.rows, minlength=user_count)
-        width = int(counts.max()) if len(counts) else 0
-        listed = self.items.new_zeros(user_count, width)
-        first = counts.cumsum(0) - counts
-        listed[self.rows, torch.arange(len(self.rows)) - first[self.rows]] = self.items
-        return listed
+    def most_by_group(self) -> float:
+        return 0.0
+
+    def above(
+        self, floor: torch.Tensor, others: Sequence[CountedScores]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        total = self.values
+        for other in others:
+            total = total + other.at(self.rows, self.items)
+        kept = total > floor[self.rows]
+        return self.rows[kept], self.items[kept]
 
 
-def summed(rows: torch.Tensor, items: torch.Tensor, values: torch.Tensor) -> SparseScores:
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """The group of every item, and the items of every group.
+
+    Parameters
+    ----------
+    of_item
+        int64 `[N + 1]`, padding first; 0 is the group of no item.
+    members, offsets
+        int64 `[N]` and `[G + 1]`: the items of group `g` are ``members[offsets[g]:offsets[g + 1]]``.
+    """
+
+    of_item: torch.Tensor
+    members: torch.Tensor
+    offsets: torch.Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class GroupScores:
+    """Scores of groups of items, which all their items have; items are listed only where one asks for them.
+
+    Parameters
+    ----------
+    values
+        float32 `[n, G]`, as they are weighed in the sum.
+    groups
+        Who belongs to what.
+    """
+
+    values: torch.Tensor
+    groups: Groups
+
+    def add_to(self, scores: torch.Tensor, first: int = 0) -> torch.Tensor:
+        chosen = self.groups.of_item[first : first + scores.shape[1]]
+        if scores.stride(0) == 1:  # a turned table: whole columns are read and written in place
+            scores.T.add_(self.values.T.contiguous().index_select(0, chosen))
+        else:
+            scores.add_(self.values.index_select(1, chosen))
+        return scores
+
+    def at(self, rows: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
+        return self.values[rows, self.groups.of_item[items]]
+
+    def select(self, rows: torch.Tensor) -> "GroupScores":
+        return GroupScores(self.values[rows], self.groups)
+
+    def most_by_group(self) -> torch.Tensor:
+        return self.values.amax(dim=1)
+
+    def above(
+        self, floor: torch.Tensor, others: Sequence[CountedScores]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        for other in others:
+            floor = floor - other.most_by_group()
+        rows, chosen = (self.values > floor.clamp(min=0)[:, None]).nonzero(as_tuple=True)
+        places, entries = ragged(self.groups.offsets, chosen)
+        return rows[places], self.groups.members[entries]
+
+
+def listed_above(branches: Sequence[CountedScores], floor: torch.Tensor) -> torch.Tensor:
+    """All items that the branches together may give more than the floor `[n]`, for each user, int64 `[n, c]`.
+
+    An item may be listed twice; lists are filled up with 0.
+    """
+    pairs = [
+        branch.above(floor, [*branches[:place], *branches[place + 1 :]])
+        for place, branch in enumerate(branches)
+    ]
+    rows, order = torch.cat([rows for rows, _ in pairs]).sort(stable=True)
+    items = torch.cat([items for _, items in pairs])[order]
+    counts = torch.bincount(rows, minlength=len(floor))
+    listed = items.new_zeros(len(floor), int(counts.max()) if len(counts) else 0)
+    first = counts.cumsum(0) - counts
+    listed[rows, torch.arange(len(rows)) - first[rows]] = items
+    return listed
+
+
+def summed(rows: torch.Tensor, items: torch.Tensor, values: torch.Tensor) -> ItemScores:
     """Add up the values of pairs that occur several times."""
     width = int(items.max()) + 1 if len(items) else 1
     keys, place = torch.unique(rows * width + items, return_inverse=True)
     total = values.new_zeros(len(keys)).index_add_(0, place, values)
-    return SparseScores(keys // width, keys % width, total)
+    return ItemScores(keys // width, keys % width, total)
 
 
-def total(scores: Iterable[SparseScores]) -> SparseScores | None:
-    """The sum of the scores of several branches; None of none."""
-    branches = list(scores)
-    if not branches:
-        return None
-    rows, items, values = zip(*((b.rows, b.items, b.values) for b in branches), strict=True)
-    return summed(torch.cat(rows), torch.cat(items), torch.cat(values))
+def summed_densely(
+    rows: torch.Tensor, groups: torch.Tensor, values: torch.Tensor, shape: tuple[int, int]
+) -> torch.Tensor:
+    """The same as a table `[n, G]`: where groups are few, nothing has to be sorted."""
+    table = values.new_zeros(shape)
+    table.view(-1).index_add_(0, rows * shape[1] + groups, values)
+    return table
 
 
 def ragged(offsets: torch.Tensor, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -84,4 +187,4 @@ def ragged(offsets: torch.Tensor, rows: torch.Tensor) -> tuple[torch.Tensor, tor
     counts = offsets[rows + 1] - starts
     places = torch.repeat_interleave(torch.arange(len(rows), device=rows.device), counts)
     before = counts.cumsum(0) - counts
-    return places, torch.arange(len(places), device=rows.device) - before[places] + starts[places]
+    return places, torch.arange(len(places), device=rows.device) + (starts - before)[places]

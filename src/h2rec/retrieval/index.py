@@ -1,7 +1,7 @@
 """The item index: the best items for user vectors, exact or approximate, under filters."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import Literal
 
@@ -12,7 +12,7 @@ from pydantic import Field
 
 from h2rec.data.histories import Histories
 from h2rec.evaluation.topk import row_item_pairs, top_items
-from h2rec.models.sparse_scores import SparseScores
+from h2rec.models.sparse_scores import CountedScores, listed_above
 from h2rec.retrieval.approximate import ApproximateSearch, HnswSettings, IvfSettings
 from h2rec.retrieval.scoring import ItemScorer
 from h2rec.settings import Settings
@@ -88,14 +88,14 @@ class ItemIndex:
         k: int,
         exclude: Histories | None = None,
         allowed: BoolArray | None = None,
-        counted: SparseScores | None = None,
+        counted: Sequence[CountedScores] = (),
     ) -> TopItems:
         """List the best items of each user, best first; equal scores by item index.
 
         `users`: user vectors `[n, D]`. `k`: length of a list. `exclude`: items that may not be listed, a row for
         each user. `allowed`: bool `[N + 1]`: the items that may be listed, for all of these users; None for all.
-        `counted`: scores beside those of the vectors, none negative: an item that is not among the best by its vector
-        can only be listed for them, so that both lists together hold all candidates.
+        `counted`: scores beside those of the vectors, none negative. An approximate index proposes the best by vector and
+        the items whose counts may lift them from below these into the list; both are scored again by the whole sum.
         Returns `items, values`: int64 and float32 `[n, k]`; where items run out, item 0 with score minus infinity.
         """
         if self._approximate is None:
@@ -103,16 +103,41 @@ class ItemIndex:
         if allowed is not None and np.count_nonzero(allowed) <= self._scan_up_to:
             few = torch.from_numpy(np.flatnonzero(allowed))
             candidates = few[few > 0].expand(len(users), -1)
-        else:
-            longest = 0 if exclude is None else int(exclude.lengths.max(initial=0))
-            wanted = min(k + longest, self.scorer.item_count)
-            candidates = torch.from_numpy(self._approximate.search(users.numpy(), wanted, allowed))
-            if counted is not None:
-                followers = counted.lists(len(users))
-                if allowed is not None:
-                    followers = followers.masked_fill(torch.from_numpy(~allowed)[followers], 0)
-                candidates = torch.cat([candidates, followers], dim=1)
-        return self._best_of(users, candidates, k, exclude, counted)
+            return self._best_of(users, candidates, k, exclude, counted)
+        batches = []
+        for start in range(0, len(users), _USERS_AT_ONCE):
+            rows = np.arange(start, min(start + _USERS_AT_ONCE, len(users)))
+            excluded = None if exclude is None else exclude.select(rows)
+            more = [branch.select(torch.from_numpy(rows)) for branch in counted]
+            some = users[start : start + _USERS_AT_ONCE]
+            candidates = self._candidates(some, k, excluded, allowed, more)
+            batches.append(self._best_of(some, candidates, k, excluded, more))
+        return torch.cat([items for items, _ in batches]), torch.cat([values for _, values in batches])
+
+    def _candidates(
+        self,
+        users: torch.Tensor,
+        k: int,
+        exclude: Histories | None,
+        allowed: BoolArray | None,
+        counted: Sequence[CountedScores],
+    ) -> torch.Tensor:
+        """Items worth scoring, int64 `[n, c]`, filled up with 0."""
+        assert self._approximate is not None
+        longest = 0 if exclude is None else int(exclude.lengths.max(initial=0))
+        wanted = min(k + longest, self.scorer.item_count)
+        proposed = torch.from_numpy(self._approximate.search(users.numpy(), wanted, allowed))
+        if not counted:
+            return proposed
+        # All others score less by their vectors than the last one proposed. So what counts do not lift by more than
+        # what lies between it and the k-th best sum can't be listed.
+        _, best = self._best_of(users, proposed, k, exclude, counted)
+        last = self.scorer.chosen(users, proposed).masked_fill(proposed == 0, -torch.inf).amin(dim=1)
+        gap = (best[:, -1] - last).nan_to_num(nan=-torch.inf, posinf=-torch.inf)  # an open end: any count will do
+        followers = listed_above(counted, gap)
+        if allowed is not None:
+            followers = followers.masked_fill(torch.from_numpy(~allowed)[followers], 0)
+        return torch.cat([proposed, followers], dim=1)
 
     def _scan(
         self,
@@ -120,14 +145,14 @@ class ItemIndex:
         k: int,
         exclude: Histories | None,
         allowed: BoolArray | None,
-        counted: SparseScores | None,
+        counted: Sequence[CountedScores],
     ) -> TopItems:
         closed = None if allowed is None else torch.from_numpy(~allowed)
         batches = []
         for start in range(0, len(users), _USERS_AT_ONCE):
             rows = np.arange(start, min(start + _USERS_AT_ONCE, len(users)))
             banned = None if exclude is None else row_item_pairs(exclude.select(rows))
-            more = None if counted is None else counted.select(torch.from_numpy(rows))
+            more = [branch.select(torch.from_numpy(rows)) for branch in counted]
             batches.append(self._scan_chunks(users[start : start + _USERS_AT_ONCE], k, banned, closed, more))
         return torch.cat([items for items, _ in batches]), torch.cat([values for _, values in batches])
 
@@ -138,7 +163,7 @@ class ItemIndex:
         k: int,
         banned: TopItems | None,
         closed: torch.Tensor | None,
-        counted: SparseScores | None,
+        counted: Sequence[CountedScores],
     ) -> TopItems:
         """List the best of each part of the catalogue, and the best of those."""
         best = []
@@ -146,9 +171,8 @@ class ItemIndex:
             real, stop = scores[:, 1:], first + scores.shape[1] - 1
             if first == 0:
                 real[:, 0] = -torch.inf  # the padding item
-            if counted is not None:
-                inside = (counted.items >= first) & (counted.items < stop)
-                real[counted.rows[inside], counted.items[inside] - first] += counted.values[inside]
+            for branch in counted:
+                branch.add_to(real, first)
             if closed is not None:
                 real.masked_fill_(closed[first:stop], -torch.inf)
             if banned is not None:
@@ -170,15 +194,15 @@ class ItemIndex:
         candidates: torch.Tensor,
         k: int,
         exclude: Histories | None,
-        counted: SparseScores | None,
+        counted: Sequence[CountedScores],
     ) -> TopItems:
         """Score candidates `[n, c]` exactly and list the best; candidate 0 stands for none."""
         # In index order, so that equal scores come by index; column 0 is passed over by `top_items`.
         padded = torch.nn.functional.pad(candidates.sort(dim=1).values, (1, 0))
         padded[:, 1:].masked_fill_(padded[:, 1:] == padded[:, :-1], 0)  # what both lists have
         scores = self.scorer.chosen(users, padded)
-        if counted is not None:
-            scores = scores + counted.of(padded)
+        for branch in counted:
+            scores = scores + branch.at(torch.arange(len(users))[:, None], padded)
         scores = scores.masked_fill(padded == 0, -torch.inf)
         if exclude is not None:
             for row, history in enumerate(exclude):

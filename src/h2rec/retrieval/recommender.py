@@ -11,7 +11,6 @@ import torch
 from h2rec.data.histories import Histories
 from h2rec.errors import BundleError
 from h2rec.evaluation.topk import top_items
-from h2rec.models.sparse_scores import total
 from h2rec.retrieval.answers import Query, Recommendation, RecommendedItem, as_json, checked_k
 from h2rec.retrieval.bundle import Bundle
 from h2rec.retrieval.catalogue import Catalogue
@@ -188,7 +187,7 @@ class Recommender:
             allowed = None
             if filter_.restricts:
                 allowed = allowed_items(filter_, self.catalogue.fields, self.catalogue.index)
-            counted = total(sparse.select(torch.tensor(rows)) for sparse in users.counted.values())
+            counted = [sparse.select(torch.tensor(rows)) for sparse in users.counted.values()]
             search = partial(self.index.search, users.vectors[rows], k, seen, counted=counted)
             if not personal:
                 search = partial(self._popular, len(rows), k)
@@ -240,8 +239,7 @@ class Recommender:
             model, ids = self.bundle.model, self.catalogue.item_ids
             branch_scores = self._scorer.branches(users.vectors[row : row + 1], items[None])
             for name, sparse in users.counted.items():
-                own = sparse.select(torch.tensor([row]))
-                branch_scores[model.branch_names.index(name)] = own.of(items[None])
+                branch_scores[model.branch_names.index(name)] = sparse.at(torch.tensor([[row]]), items[None])
             given = [
                 dict(zip(model.branch_names, scores, strict=True))
                 for scores in torch.cat(branch_scores).T.tolist()

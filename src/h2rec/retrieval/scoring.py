@@ -54,7 +54,12 @@ class ItemScorer:
     def chosen(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
         """Scores of each user's own items: users `[n, D]`, items int64 `[n, c]`, result `[n, c]`."""
         with torch.inference_mode():
-            return torch.bmm(self.vectors[items], users[:, :, None])[:, :, 0]
+            # Some at a time: their vectors are copied side by side.
+            parts = [
+                torch.bmm(self.vectors[part], users[:, :, None])[:, :, 0]
+                for part in items.split(_BLOCK, dim=1)
+            ]
+            return torch.cat(parts, dim=1)
 
     def branches(self, users: torch.Tensor, items: torch.Tensor) -> list[torch.Tensor]:
         """What each branch adds to the scores of each user's own items, one tensor `[n, c]` a branch."""

@@ -15,7 +15,7 @@ from h2rec.batching.sequences import history_batch
 from h2rec.data.histories import Histories
 from h2rec.models.protocol import SequenceModel
 from h2rec.models.scorer import counted
-from h2rec.models.sparse_scores import SparseScores
+from h2rec.models.sparse_scores import CountedScores
 
 Run = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, ...]]
 
@@ -35,7 +35,7 @@ class EncodedUsers:
     """User vectors `[n, D]`, all branches side by side."""
     alpha: torch.Tensor | None
     """Weights of the levels at the last position, `[n, L]`; None for a model without codes."""
-    counted: dict[str, SparseScores] = field(default_factory=dict)
+    counted: dict[str, CountedScores] = field(default_factory=dict)
     """Weighted scores of the branches that have no vectors, by name."""
 
     @property

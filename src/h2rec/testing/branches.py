@@ -49,7 +49,8 @@ def check_weight(values: Mapping[str, Any]) -> None:
             dense = branch_scores(encode(model, [[3, 7, 9]]).vectors, vectors)
             counted = model.counted(torch.tensor([[9, 7, 3]])).values()
             items = torch.arange(1, model.item_count + 1)[None]
-            own_scores = dense[0] + sum(sparse.of(items) for sparse in counted)
+            row = torch.zeros_like(items)
+            own_scores = dense[0] + sum(sparse.at(row, items) for sparse in counted)
             scores.append((own_scores, dense[1]))
     (half, beside), (scaled, still) = scores
     require_close(scaled, 3 * half, "three times the weight is not three times the score")

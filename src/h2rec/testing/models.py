@@ -133,12 +133,10 @@ def check_scores(model: SequenceModel) -> None:
         expected = list(branch_scores(sides, vectors))
     for name, sparse in scorer.counted(train, rows).items():
         place = model.branch_names.index(name)
-        require(bool((sparse.values >= 0).all()), f"branch '{name}' counts a negative score")
-        everything = torch.arange(model.item_count + 1).expand(len(rows), -1)
         dense = sparse.add_to(torch.zeros_like(expected[place]))
-        require_close(
-            sparse.of(everything), dense, f"counted scores of '{name}' are not those that are looked up"
-        )
+        found = sparse.at(torch.arange(len(rows))[:, None], torch.arange(model.item_count + 1))
+        require_close(found, dense, f"counted scores of '{name}' are not those that are looked up")
+        require(bool((dense >= 0).all()), f"branch '{name}' counts a negative score")
         sparse.add_to(expected[place])
     by_branch = scorer.branch_scores(train, rows)
     for name, scores, product in zip(model.branch_names, by_branch, expected, strict=True):

@@ -13,7 +13,7 @@ from h2rec.models.branches.settings import BranchSettings
 from h2rec.models.features import ItemFeatures, NewItems
 from h2rec.models.protocol import Intent, Reason
 from h2rec.models.settings import BranchModelSettings
-from h2rec.models.sparse_scores import SparseScores
+from h2rec.models.sparse_scores import CountedScores
 from h2rec.models.warm_start import TextStart
 
 
@@ -86,7 +86,7 @@ class Branch(nn.Module, ABC):
         own = (read.user * self.items(targets).vectors()).sum(-1)
         return own, read.user @ self.items(items).vectors().T
 
-    def counted(self, recent: torch.Tensor) -> SparseScores | None:
+    def counted(self, recent: torch.Tensor) -> CountedScores | None:
         """Weighted scores of a branch that has no vectors, by the latest items `[n, m]`, the latest first, 0 for none.
 
         None for any other branch. No score is negative.

@@ -15,7 +15,15 @@ from h2rec.models.branches.settings import BranchSettings
 from h2rec.models.features import ItemFeatures, NewItems
 from h2rec.models.protocol import Intent
 from h2rec.models.settings import BranchModelSettings
-from h2rec.models.sparse_scores import SparseScores, ragged, summed
+from h2rec.models.sparse_scores import (
+    CountedScores,
+    Groups,
+    GroupScores,
+    ItemScores,
+    ragged,
+    summed,
+    summed_densely,
+)
 
 RECENT_ITEMS = 5
 """Latest items of a history whose successors count."""
@@ -71,22 +79,24 @@ class TransitionsBranch(Branch):
         """No columns."""
         return DenseItems(torch.zeros(len(items), 0, device=items.device))
 
-    def counted(self, recent: torch.Tensor) -> SparseScores:
+    def counted(self, recent: torch.Tensor) -> CountedScores:
         """See `Branch.counted`."""
-        sums = self._sums(self.groups(recent))
-        return SparseScores(sums.rows, sums.items, self.settings.weight * torch.log1p(SCALE * sums.values))
+        found = summed(*self._followers(recent))
+        return ItemScores(found.rows, found.items, self._score(found.values))
 
     def groups(self, items: torch.Tensor) -> torch.Tensor:
         """The groups of items that are counted together: every item alone."""
         return items
 
-    def _sums(self, recent: torch.Tensor) -> SparseScores:
-        """``sum_m q^m t(i_m -> j)`` for the groups `[n, m]` of the latest items, the latest first."""
+    def _followers(self, recent: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Users, groups and ``q^m t(i_m -> j)`` of all successors of the latest items `[n, m]`, the latest first."""
         count = recent.shape[1]
-        places, entries = ragged(self.offsets, recent.flatten())
+        places, entries = ragged(self.offsets, self.groups(recent).flatten())
         decay = RECENT_DECAY ** torch.arange(count, device=recent.device, dtype=torch.float32)
-        values = self.values[entries] * decay[places % count]
-        return summed(places // count, self.successors[entries], values)
+        return places // count, self.successors[entries], self.values[entries] * decay[places % count]
+
+    def _score(self, sums: torch.Tensor) -> torch.Tensor:
+        return self.settings.weight * torch.log1p(SCALE * sums)
 
     def grow(self, smaller: Self, new: NewItems) -> None:
         """No history has a new item yet: nothing follows it, and it follows nothing."""
@@ -125,12 +135,11 @@ class CodeTransitionsBranch(TransitionsBranch):
         """The prefix of each item."""
         return self.nodes[items]
 
-    def _sums(self, recent: torch.Tensor) -> SparseScores:
-        sums = super()._sums(recent)
-        places, entries = ragged(self.member_offsets, sums.items)
-        rows, items, values = sums.rows[places], self.members[entries], sums.values[places]
-        order = torch.argsort(rows * (len(self.nodes) + 1) + items)
-        return SparseScores(rows[order], items[order], values[order])
+    def counted(self, recent: torch.Tensor) -> CountedScores:
+        """See `Branch.counted`."""
+        shape = len(recent), len(self.offsets) - 1
+        sums = summed_densely(*self._followers(recent), shape)
+        return GroupScores(self._score(sums), Groups(self.nodes, self.members, self.member_offsets))
 
     def grow(self, smaller: Self, new: NewItems) -> None:
         """New items join the prefixes that they have in common with known ones; a prefix of their own has no counts."""
