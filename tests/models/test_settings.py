@@ -126,8 +126,8 @@ def test_weights_go_by_name():
     [
         (("codes", "ids"), ("codes",)),
         (("codes", "prefixes", "ids"), ("codes", "prefixes")),
-        (("ids", "popularity"), ()),
-        (("transitions", "codes", "ids", "popularity"), ("codes", "transitions")),
+        (("ids", "popularity"), ("popularity",)),
+        (("transitions", "codes", "ids", "popularity"), ("codes", "transitions", "popularity")),
         (("ids", "transitions", "code_transitions"), ("transitions", "code_transitions")),
         (("transitions", "code_transitions"), ("code_transitions",)),
         (("popularity",), ()),

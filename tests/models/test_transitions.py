@@ -29,31 +29,33 @@ def as_dict(table):
 
 
 def test_counts_by_hand():
-    forward = as_dict(transition_table(TRAIN, np.arange(5), backward=0.0, popularity_power=0.0))
+    forward = as_dict(transition_table(TRAIN, np.arange(5), "forward", popularity_power=0.0))
     # 1 2 twice, 1 3 two steps apart, 2 3 once, 2 2 once.
     assert forward == pytest.approx({(1, 2): 2 / 2.6, (1, 3): 0.6 / 2.6, (2, 3): 1 / 2, (2, 2): 1 / 2})
-    both = as_dict(transition_table(TRAIN, np.arange(5), backward=0.5, popularity_power=1.0))
-    # 2 is met four times in training, 1 twice; what came before counts half.
-    assert both[2, 1] == pytest.approx(2 * 0.5 / (1 + 1.5 + 1) / 2)
-    assert both[2, 2] == pytest.approx(1.5 / 3.5 / 4)
+    # 2 is met four times in training, 1 twice.
+    backward = as_dict(transition_table(TRAIN, np.arange(5), "backward", popularity_power=1.0))
+    assert backward == pytest.approx(
+        {(2, 1): 2 / 3 / 2, (2, 2): 1 / 3 / 4, (3, 1): 0.6 / 1.6 / 2, (3, 2): 1 / 1.6 / 4}
+    )
+    both = as_dict(transition_table(TRAIN, np.arange(5), "both", popularity_power=1.0))
+    assert both[2, 1] == pytest.approx(2 / (2 + 2 + 1) / 2)
+    assert both[2, 2] == pytest.approx(2 / 5 / 4)
 
 
 def test_groups_are_counted_together_and_no_group_is_counted():
     groups = np.array([0, 1, 2, 1, 0])
-    table = as_dict(transition_table(TRAIN, groups, backward=0.0, popularity_power=0.0))
+    table = as_dict(transition_table(TRAIN, groups, "forward", popularity_power=0.0))
     assert table == pytest.approx({(1, 2): 2 / 2.6, (1, 1): 0.6 / 2.6, (2, 1): 1 / 2, (2, 2): 1 / 2})
 
 
 def test_only_the_strongest_successors_are_kept(monkeypatch):
     monkeypatch.setattr(counting, "MOST_SUCCESSORS", 1)
-    table = as_dict(transition_table(TRAIN, np.arange(5), backward=0.0, popularity_power=0.0))
+    table = as_dict(transition_table(TRAIN, np.arange(5), "forward", popularity_power=0.0))
     assert set(table) == {(1, 2), (2, 2)}  # of equals the first
 
 
 def test_nothing_is_counted_of_histories_without_pairs():
-    table = transition_table(
-        Histories.from_lists([[1], []]), np.arange(3), backward=0.7, popularity_power=0.5
-    )
+    table = transition_table(Histories.from_lists([[1], []]), np.arange(3), "both", popularity_power=0.5)
     assert (table.offsets.tolist(), len(table.values)) == ([0, 0, 0, 0], 0)
 
 
@@ -72,9 +74,10 @@ def by_hand(table, recent, weight):
     return {group: weight * math.log1p(transitions.SCALE * value) for group, value in sums.items()}
 
 
-def test_scores_of_items_by_the_formula(build, features):
-    model = build(**branches(own={"kind": "transitions", "weight": 0.8}))
-    table = as_dict(transition_table(features.train, np.arange(41), backward=0.7, popularity_power=0.5))
+@pytest.mark.parametrize("direction", ["forward", "backward", "both"])
+def test_scores_of_items_by_the_formula(direction, build, features):
+    model = build(**branches(own={"kind": "transitions", "weight": 0.8, "direction": direction}))
+    table = as_dict(transition_table(features.train, np.arange(41), direction, popularity_power=0.5))
     for history in ([7], features.train[0].tolist(), [40, 1, 40, 2, 3, 5, 9]):
         expected = np.zeros(41)
         for item, value in by_hand(table, history[::-1][:5], 0.8).items():
@@ -83,12 +86,12 @@ def test_scores_of_items_by_the_formula(build, features):
         assert scores.numpy() == pytest.approx(expected, abs=1e-4)
 
 
-def test_scores_of_prefixes_are_those_of_their_items(build, features, monkeypatch):
-    monkeypatch.setattr(transitions, "LEVELS", 1)
-    model = build(**branches(own={"kind": "code_transitions"}))
-    first_codes = features.semantic_ids.codes[:, 0]
-    groups = np.concatenate([[0], first_codes + 1])
-    table = as_dict(transition_table(features.train, groups, backward=0.7, popularity_power=0.5))
+@pytest.mark.parametrize("levels", [1, 2, 9])
+def test_scores_of_prefixes_are_those_of_their_items(levels, build, features):
+    model = build(**branches(own={"kind": "code_transitions", "levels": levels}))
+    _, groups = np.unique(features.semantic_ids.codes[:, :levels], axis=0, return_inverse=True)
+    groups = np.concatenate([[0], groups.reshape(-1) + 1])
+    table = as_dict(transition_table(features.train, groups, "both", popularity_power=0.5))
     history = features.train[0].tolist()
     expected = np.zeros(41)
     for group, value in by_hand(table, [groups[item] for item in history[::-1][:5]], 1.0).items():
@@ -146,7 +149,9 @@ def test_all_items_that_counts_may_lift_above_a_floor_are_listed():
         rows, items = dense[0].nonzero().T
         branches = [ItemScores(rows, items, dense[0][rows, items])]
         for values in dense[1:]:
-            of_item = torch.cat([torch.zeros(1, dtype=torch.int64), torch.randint(1, 5, (8,), generator=random)])
+            of_item = torch.cat(
+                [torch.zeros(1, dtype=torch.int64), torch.randint(1, 5, (8,), generator=random)]
+            )
             values[:, 0] = 0
             order = of_item[1:].argsort(stable=True)
             offsets = torch.searchsorted(of_item[1:][order], torch.arange(10))

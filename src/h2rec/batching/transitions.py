@@ -1,11 +1,15 @@
 """How often one item follows another in training histories: sparse counts, normalised and pruned."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from h2rec.data.histories import Histories, IntArray, offsets_of
+
+Direction = Literal["forward", "backward", "both"]
+"""Which neighbours of an item in a history are counted: what came after it, before it, or either."""
 
 LAGS = 3
 """K: an item follows the K items before it."""
@@ -35,12 +39,12 @@ class TransitionTable:
 
 
 def transition_table(
-    train: Histories, groups: IntArray, *, backward: float, popularity_power: float
+    train: Histories, groups: IntArray, direction: Direction, *, popularity_power: float
 ) -> TransitionTable:
     """Count transitions between groups of items and normalise them.
 
-    ``t(a -> b) = c(a, b) / (n_a * pop_b^e)``: `c` counts that an item of `b` followed one of `a`, ``n_a`` is its row
-    sum and ``pop_b`` the training interactions of `b`.
+    ``t(a -> b) = c(a, b) / (n_a * pop_b^e)``: `c` counts how often an item of `b` stood near one of `a` in a history,
+    ``n_a`` is its row sum and ``pop_b`` the training interactions of `b`.
 
     Parameters
     ----------
@@ -48,13 +52,13 @@ def transition_table(
         Training histories; held-out items must not be among them.
     groups
         The group of each item, int64 `[N + 1]`, padding first; 0 is the group of no item.
-    backward
-        How much it counts that an item came before: 0 counts in the order of time alone.
+    direction
+        ``forward`` counts what came after an item, ``backward`` what came before it, ``both`` either.
     popularity_power
         `e`: 0 leaves popular successors on top, 1 divides by popularity.
     """
     size = int(groups.max(initial=0)) + 1
-    left, right, weights = _pairs(train, groups, backward)
+    left, right, weights = _pairs(train, groups, direction)
     pairs, place = np.unique(left * size + right, return_inverse=True)
     counts = np.bincount(place.reshape(-1), weights, minlength=len(pairs))
     left, right = pairs // size, pairs % size
@@ -69,9 +73,9 @@ def transition_table(
 
 
 def _pairs(
-    train: Histories, groups: IntArray, backward: float
+    train: Histories, groups: IntArray, direction: Direction
 ) -> tuple[IntArray, IntArray, npt.NDArray[np.float64]]:
-    """All pairs of groups that follow each other within `LAGS` steps, and what each counts."""
+    """All pairs of groups within `LAGS` steps of each other, and what each counts."""
     flat = groups[np.asarray(train.items)].astype(np.int64)
     user = np.repeat(np.arange(len(train)), train.lengths)
     pairs = [(np.zeros(0, np.int64), np.zeros(0, np.int64), 0.0)]
@@ -79,9 +83,10 @@ def _pairs(
         together = (user[:-lag] == user[lag:]) & (flat[:-lag] > 0) & (flat[lag:] > 0)
         earlier, later = flat[:-lag][together], flat[lag:][together]
         weight = LAG_DECAY ** (lag - 1)
-        pairs.append((earlier, later, weight))
-        if backward:
-            pairs.append((later, earlier, backward * weight))
+        if direction != "backward":
+            pairs.append((earlier, later, weight))
+        if direction != "forward":
+            pairs.append((later, earlier, weight))
     weights = [np.full(len(one), weight) for one, _, weight in pairs]
     return (
         np.concatenate([one for one, _, _ in pairs]),

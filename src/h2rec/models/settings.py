@@ -67,7 +67,7 @@ class ModelSettings(Settings):
 
     @property
     def counted_branches(self) -> tuple[str, ...]:
-        """Branches that learn nothing and score what followed a user's latest items, in order."""
+        """Branches that learn nothing, in order."""
         return ()
 
     @property
@@ -218,7 +218,7 @@ class BranchModelSettings(EncoderSettings):
 
     @property
     def counted_branches(self) -> tuple[str, ...]:
-        return tuple(name for name, kind in self.kinds.items() if BRANCHES.get(kind).recent_items)
+        return tuple(n for n, branch in self.branches.items() if not BRANCHES.get(branch.kind).is_trained)
 
     @property
     def popularity_branch(self) -> str | None:

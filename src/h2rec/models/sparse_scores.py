@@ -26,7 +26,8 @@ class CountedScores(Protocol):
         self, floor: torch.Tensor, others: "Sequence[CountedScores]"
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Pairs of a user and an item, int64 `[z]` both, ascending by user, whose sum with other branches may exceed
-        the floor `[n]`: all that do and score more than 0 here, unless another branch of single items has them."""
+        the floor `[n]`: all that do and score more than 0 here, unless another branch of single items has them.
+        """
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 With losses of their own the branches do not depend on their weights, so any weights can be tried on one trained model.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import Any
 
@@ -168,7 +168,9 @@ def _ranks(
                 branch_scores = [part[first : first + few].contiguous() for part in scored]
                 if repeats == "excluded" and negatives is None:
                     # In a branch that every blend includes.
-                    drop_excluded(branch_scores[model.branch_names.index(measure)], cases.histories.select(rows))
+                    drop_excluded(
+                        branch_scores[model.branch_names.index(measure)], cases.histories.select(rows)
+                    )
                 for place, branch_factors in enumerate(factors):
                     scores = _weighted_sum(branch_scores, branch_factors)
                     if negatives is None:

@@ -1,4 +1,4 @@
-"""Transitions: what followed a user's latest items in training histories, between items and between code prefixes."""
+"""Transitions: what stood near a user's latest items in training histories, by item and by code prefix."""
 
 from typing import ClassVar, Self
 
@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from h2rec.batching.transitions import TransitionTable, transition_table
+from h2rec.batching.transitions import Direction, TransitionTable, transition_table
 from h2rec.data.histories import IntArray
 from h2rec.models.branch_items import DenseItems
 from h2rec.models.branches.prefixes import prefix_nodes
@@ -31,19 +31,29 @@ RECENT_DECAY = 0.7
 """q: the m-th latest item counts ``q^m``, m from 0."""
 SCALE = 1000.0
 """s of ``log(1 + s * sum)``."""
-BACKWARD = 0.7
-"""b: how much it counts that an item came before another one."""
 POPULARITY_POWER = 0.5
 """e: successors are divided by their popularity to this power; 0 favours the head, 1 the tail."""
-LEVELS = 2
-"""Items that share this many leading codes are counted together by `CodeTransitionsBranch`."""
 
 
-class TransitionsSettings(BranchSettings):
+class CountedSettings(BranchSettings):
     """What counts weigh."""
 
     weight: float = Field(1.0, ge=0)
     """Weight of its score in the sum, chosen on validation."""
+
+
+class TransitionsSettings(CountedSettings):
+    """Which neighbours in training histories are counted."""
+
+    direction: Direction = "forward"
+    """forward: what came after an item; backward: what came before it; both: either."""
+
+
+class CodeTransitionsSettings(CountedSettings):
+    """Which items are counted together."""
+
+    levels: int = Field(1, ge=1)
+    """Items that share this many leading codes are counted together."""
 
 
 class TransitionsBranch(Branch):
@@ -69,7 +79,10 @@ class TransitionsBranch(Branch):
     @classmethod
     def build(cls, settings: BranchSettings, model: BranchModelSettings, features: ItemFeatures) -> Self:
         """See `Branch.build`."""
-        return cls(settings, counted_or_stored(features, np.arange(features.item_count + 1)))
+        assert isinstance(settings, TransitionsSettings)
+        return cls(
+            settings, counted_or_stored(features, np.arange(features.item_count + 1), settings.direction)
+        )
 
     def forward(self, sequences: Sequences, intent: Intent | None) -> BranchRead:
         """No columns."""
@@ -105,8 +118,12 @@ class TransitionsBranch(Branch):
 
 
 class CodeTransitionsBranch(TransitionsBranch):
-    """Transitions between prefixes of codes: where an item has no successors of its own, its region has."""
+    """Transitions between prefixes of codes, whatever their order: what a region of the catalogue goes with.
 
+    Where an item has no successors of its own, its region has.
+    """
+
+    settings_class = CodeTransitionsSettings
     reads_codes = True
     nodes: torch.Tensor
     members: torch.Tensor
@@ -124,12 +141,13 @@ class CodeTransitionsBranch(TransitionsBranch):
     def build(cls, settings: BranchSettings, model: BranchModelSettings, features: ItemFeatures) -> Self:
         """See `Branch.build`."""
         codes = features.require_codes("a branch of code transitions").codes
-        depth = min(LEVELS, codes.shape[1])
+        assert isinstance(settings, CodeTransitionsSettings)
+        depth = min(settings.levels, codes.shape[1])
         # One level more, as the tree of prefixes leaves out the last one: numbers stay when the catalogue grows.
         padded = np.concatenate([codes[:, :depth], codes[:, :1]], axis=1)
         rows, _ = prefix_nodes(padded)
         nodes = np.concatenate([[0], rows[:, depth - 1]])
-        return cls(settings, counted_or_stored(features, nodes), nodes)
+        return cls(settings, counted_or_stored(features, nodes, "both"), nodes)
 
     def groups(self, items: torch.Tensor) -> torch.Tensor:
         """The prefix of each item."""
@@ -148,7 +166,7 @@ class CodeTransitionsBranch(TransitionsBranch):
         self.offsets = torch.cat([smaller.offsets, smaller.offsets[-1:].expand(max(0, more))])
 
 
-def counted_or_stored(features: ItemFeatures, groups: IntArray) -> TransitionTable:
+def counted_or_stored(features: ItemFeatures, groups: IntArray, direction: Direction) -> TransitionTable:
     """Count the training histories; of weights that are loaded later, take what is stored."""
     if "offsets" in features.stored:
         stored = (features.stored[name].numpy() for name in ("offsets", "successors", "values"))
@@ -158,4 +176,4 @@ def counted_or_stored(features: ItemFeatures, groups: IntArray) -> TransitionTab
         return TransitionTable(
             np.zeros(int(groups.max(initial=0)) + 2, np.int64), empty, empty.astype(np.float32)
         )
-    return transition_table(features.train, groups, backward=BACKWARD, popularity_power=POPULARITY_POWER)
+    return transition_table(features.train, groups, direction, popularity_power=POPULARITY_POWER)
