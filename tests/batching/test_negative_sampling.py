@@ -10,11 +10,22 @@ def sampler(**values):
     return NegativeSampler(NegativeSettings(**values), 4)
 
 
-def test_negatives_cover_the_catalogue_evenly_and_never_pad():
-    drawn = sampler(count=40_000).draw(2, np.random.default_rng(0))
-    shares = np.bincount(drawn, minlength=5) / len(drawn)
-    assert shares[0] == 0
-    assert shares[1:] == pytest.approx([0.25] * 4, abs=0.01)
+@pytest.mark.parametrize("shared", [True, False])
+def test_negatives_cover_the_catalogue_evenly_and_never_pad(shared):
+    random, counts = np.random.default_rng(0), np.zeros(5)
+    for _ in range(4000):
+        drawn = sampler(count=2, shared=shared).draw(3, random)
+        counts += np.bincount(drawn.flatten(), minlength=5)
+    assert counts[0] == 0
+    assert counts[1:] / counts.sum() == pytest.approx([0.25] * 4, abs=0.01)
+
+
+def test_a_shared_draw_holds_no_item_twice_and_at_most_the_catalogue():
+    random = np.random.default_rng(0)
+    for count, held in ((1, 1), (3, 3), (4, 4), (50, 4)):
+        drawn = sampler(count=count).draw(9, random)
+        assert len(set(drawn.tolist())) == len(drawn) == held
+    assert sorted(drawn.tolist()) == [1, 2, 3, 4]
 
 
 def test_own_negatives_have_a_row_a_target():
@@ -26,10 +37,13 @@ def test_negatives_that_can_not_be_drawn_are_refused():
         NegativeSettings(count=0)
 
 
-def test_log_expected_count_by_hand():
-    assert math.exp(sampler(count=8).log_expected_count) == pytest.approx(2.0)
+@pytest.mark.parametrize(
+    ("count", "shared", "expected"), [(2, True, 0.5), (8, True, 1.0), (2, False, 0.5), (8, False, 2.0)]
+)
+def test_log_expected_count_by_hand(count, shared, expected):
+    assert math.exp(sampler(count=count, shared=shared).log_expected_count) == pytest.approx(expected)
 
 
 def test_same_random_stream_same_negatives():
-    one, other = (sampler(count=50).draw(1, np.random.default_rng(7)) for _ in range(2))
+    one, other = (sampler(count=3).draw(1, np.random.default_rng(7)) for _ in range(2))
     assert one.tolist() == other.tolist()

@@ -100,11 +100,11 @@ def test_more_branches_than_two_are_weighed_in_pairs_and_each_pair_twice():
 
 
 def test_the_last_trained_branch_is_the_measure_wherever_popularity_stands():
-    order = {"popularity": {"kind": "popularity", "weight": 0.5}, "b": {"kind": "ids"}, "a": {"kind": "ids"}}
+    order = {"popularity": {"kind": "popularity", "weight": -0.5}, "b": {"kind": "ids"}, "a": {"kind": "ids"}}
     settings = parse_model({"dim": 8, "layers": 1, "branches": order}, default="branches")
     found = fitted(settings)
     assert list(found["weights"]) == ["popularity", "b", "a"]
-    assert (found["weights"]["popularity"], found["weights"]["a"]) == (0.5, 1.0)
+    assert (found["weights"]["popularity"], found["weights"]["a"]) == (-0.5, 1.0)
     values = [measured(made(settings, {"b": weight}), "full.overall.mrr") for weight in (*WEIGHTS, 1.0)]
     assert found["tried"] == len(values)
     assert found["value"] == pytest.approx(max(values), abs=1e-12)
@@ -130,9 +130,12 @@ def test_models_of_several_branches_are_weighed_unless_told_otherwise(preset):
 
 
 @pytest.mark.parametrize("preset", ["sasrec", "spm_sid", "pop"])
-def test_one_branch_has_nothing_to_weigh_beside_popularity(preset):
+def test_one_branch_has_nothing_to_weigh_unless_popularity_stands_beside_it(preset):
     assert not has_choice(configured(preset), BlendSettings())
-    assert not has_choice(configured(preset, **POPULARITY), BlendSettings())
+    for weight in (-0.4, 0.0, 0.3):
+        if preset != "pop":
+            beside = configured(preset, popularity={"kind": "popularity", "weight": weight})
+            assert has_choice(beside, BlendSettings()) == (weight > 0)
 
 
 def test_a_model_that_names_no_branches_has_nothing_to_weigh():
@@ -158,7 +161,7 @@ def shop(tmp_path_factory):
     changes = [
         "train.epochs=1",
         "model.branches.codes.weight=1000",
-        "model.branches.popularity={kind: popularity, weight: 1.5}",
+        "model.branches.popularity={kind: popularity, weight: -1.5}",
         select,
     ]
     return RunConfig.load(write_shop(folder, users=60), changes), folder / "stages"
@@ -169,7 +172,7 @@ def test_a_run_is_evaluated_and_bundled_with_the_weights_that_validation_chose(s
     pipeline = Pipeline(config, tmp_path / "run", stages)
     metrics = pipeline.evaluated()
     weights = metrics["blend"]["weights"]
-    assert weights["popularity"] == 1.5
+    assert weights["popularity"] == -1.5
     assert metrics["blend"]["value"] == pytest.approx(metrics["valid"]["full"]["overall"]["mrr"])
     assert metrics["blend"]["value"] >= metrics["blend"]["value_as_configured"]
     assert pipeline.validation_value() == metrics["blend"]["value"]

@@ -70,6 +70,15 @@ def states_of(model):
 # -- terms and weights -------------------------------------------------------------------------------
 
 
+def test_negatives_that_are_the_whole_catalogue_make_the_sampled_softmax_exact():
+    exact, sampled, few = (
+        terms_of(make(loss)[1])[0].total.item()
+        for loss in ({"ranking": "softmax"}, {}, {"negatives": {"count": ITEMS - 1}})
+    )
+    assert sampled == pytest.approx(exact, rel=1e-5)
+    assert few != pytest.approx(exact, rel=1e-5)
+
+
 def test_the_total_is_the_weighted_sum_of_named_terms():
     ties = {"alignment": {"beta": 0.5}, "masking": {"gamma": 0.25}}
     _, objective = make({"joint": 0.7}, ties)

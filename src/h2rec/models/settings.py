@@ -74,10 +74,12 @@ class ModelSettings(Settings):
     def weighed_branches(self) -> tuple[str, ...]:
         """Branches whose weights are chosen on validation.
 
-        The last trained branch is the measure of all others; without one, the first counted branch is.
+        The last trained branch is the measure of all others; without one, the first counted branch is. What is
+        configured to weigh nothing, or less, stays as it is.
         """
         trained, counted = self.trained_branches, self.counted_branches
-        return (*trained[:-1], *counted) if trained else counted[1:]
+        others = (*trained[:-1], *counted) if trained else counted[1:]
+        return tuple(name for name in others if self.weights[name] > 0)
 
     @property
     def popularity_branch(self) -> str | None:

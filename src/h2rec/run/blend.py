@@ -108,7 +108,7 @@ def fit_weights(
     count = 0
     for turn, pair in enumerate(turns * ROUNDS if len(turns) > 1 else turns):
         first = configured.weights if turn == 0 else best
-        tried = [first, *_combinations(best, configured.weights, pair)]
+        tried = [first, *_combinations(best, pair)]
         measured = values(tried)
         place = int(np.argmax(measured))
         best, value, count = tried[place], measured[place], count + len(tried) - (turn > 0)
@@ -128,11 +128,9 @@ def _measure(settings: ModelSettings) -> str:
     return trained[-1] if trained else settings.counted_branches[0]
 
 
-def _combinations(weights: Weights, configured: Weights, names: Sequence[str]) -> Iterator[Weights]:
+def _combinations(weights: Weights, names: Sequence[str]) -> Iterator[Weights]:
     """All combinations of weights of some branches, beside the given ones of the others."""
-    # A branch that is configured to weigh nothing has not been trained.
-    grids = [WEIGHTS if configured[name] else (0.0,) for name in names]
-    for chosen in product(*grids):
+    for chosen in product(WEIGHTS, repeat=len(names)):
         yield weights | dict(zip(names, chosen, strict=True))
 
 
