@@ -323,21 +323,6 @@ def test_the_positive_set_does_not_grow_with_the_catalogue(monkeypatch):
     assert 0 < largest <= ITEMS**2
 
 
-def test_the_head_s_hids_take_less_of_the_alignment_s_gradient():
-    gradients = []
-    for own in ({}, {"spare_head": 2.0}):
-        model, _ = make(ties={"alignment": own})
-        term = named(model, "alignment")(batch(), states_of(model), np.random.default_rng(0))
-        term.value.backward()
-        hid = model.branches["ids"].table.vectors.weight.grad[1:-1]
-        gradients.append((term.value.item(), hid, model.branches["codes"].table.vectors.grad))
-    (loss, hid, codes), (spared_loss, spared, spared_codes) = gradients
-    counts = torch.from_numpy(HISTORIES.counts(ITEMS)[1:])[:, None]
-    assert spared_loss == pytest.approx(loss, rel=1e-6)
-    torch.testing.assert_close(spared, hid * (2 / (2 + counts)).float())
-    torch.testing.assert_close(spared_codes, codes)
-
-
 # -- masking -----------------------------------------------------------------------------------------
 
 

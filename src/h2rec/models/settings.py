@@ -106,23 +106,23 @@ class ModelSettings(Settings):
 class EncoderSettings(ModelSettings):
     """Settings of models that read histories with a backbone."""
 
-    backbone: NamedBackbone = BackboneSettings(name="sasrec")
-    """The sequence encoder: sasrec, bert4rec, gru4rec, or one of another package; a name, or a mapping of its name and
-    its own settings."""
-    dim: int = Field(64, ge=1)
+    backbone: NamedBackbone = BackboneSettings(name="convolution")
+    """The sequence encoder: convolution (SASRec with a convolution beside attention), sasrec, bsarec, esasrec, bert4rec,
+    gru4rec, or one of another package; a name, or a mapping of its name and its own settings."""
+    dim: int = Field(128, ge=1)
     """Hidden size d."""
-    layers: int = Field(2, ge=1)
+    layers: int = Field(1, ge=1)
     """Layers of the backbone."""
     heads: int = Field(2, ge=1)
     """Attention heads of the backbone."""
-    dropout: float = Field(0.3, ge=0, lt=1, json_schema_extra={"search": {"low": 0.2, "high": 0.6}})
+    dropout: float = Field(0.5, ge=0, lt=1, json_schema_extra={"search": {"low": 0.2, "high": 0.6}})
     """Dropout on the inputs and inside the backbone."""
     max_length: int = Field(50, ge=2)
     """Positions that the backbone sees; older history is cut."""
     mask_share: float = Field(0.3, gt=0, lt=1, json_schema_extra={"search": {"low": 0.1, "high": 0.6}})
     """Share of items masked in training (BERT4Rec)."""
     temperature: float | None = Field(
-        0.08,
+        0.07,
         gt=0,
         allow_inf_nan=False,
         json_schema_extra={"search": {"low": 0.05, "high": 0.15, "log": True}},

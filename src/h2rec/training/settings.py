@@ -11,22 +11,22 @@ from h2rec.settings import Settings
 class TrainSettings(Settings):
     """How long and how fast a model learns, and which state is kept."""
 
-    epochs: int = Field(20, ge=1)
+    epochs: int = Field(16, ge=1)
     """Passes over the training targets, at most."""
     seed: int = Field(0, ge=0)
     """Seed of everything random in the run."""
     learning_rate: float = Field(
-        3e-3, gt=0, json_schema_extra={"search": {"low": 1e-3, "high": 1e-2, "log": True}}
+        2e-3, gt=0, json_schema_extra={"search": {"low": 1e-3, "high": 1e-2, "log": True}}
     )
     """Adam's learning rate."""
     schedule: Literal["constant", "linear", "cosine"] = "linear"
     """Learning rate over the epochs: constant, or falling to zero."""
-    batch_tokens: int = Field(2048, ge=1, json_schema_extra={"search": {"choices": [512, 2048]}})
+    batch_tokens: int = Field(512, ge=1, json_schema_extra={"search": {"choices": [512, 2048]}})
     """Sequence positions in a batch; padding counts."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of the backbones in training: auto is bfloat16 on a GPU that has it, float32 elsewhere. Weights, scores
     and losses are always float32."""
-    evaluate_every: int = Field(4, ge=1)
+    evaluate_every: int = Field(2, ge=1)
     """Epochs between two validations."""
     evaluate_users: int | None = Field(10_000, ge=1)
     """Users that are ranked in a validation during training, at most; null for all."""
@@ -36,7 +36,7 @@ class TrainSettings(Settings):
     )
     """Validation metric that picks the state to keep; by default the order of a hundred candidates, as a recall stage
     needs it."""
-    patience: int | None = Field(5, ge=1)
+    patience: int | None = Field(3, ge=1)
     """Stop after this many validations without a better one; null trains all epochs."""
 
     @field_validator("select")

@@ -38,7 +38,6 @@ class Alignment:
         assert shared is not None
         assert features.train is not None
         self._shared = torch.from_numpy(shared).long()
-        self._train_counts = torch.from_numpy(features.train.counts(features.item_count))
         window = settings.alignment.window
         self._neighbours = cooccurrence(features.train, features.item_count, window) if window else None
 
@@ -52,11 +51,8 @@ class Alignment:
             items = np.sort(random.choice(items, MOST_ITEMS, replace=False))
         positives = self.positives(items).to(batch.targets.device)
         rows = torch.from_numpy(items).to(batch.targets.device)
-        hid = self._ids.table(rows)
-        if settings.spare_head is not None:
-            share = settings.spare_head / (settings.spare_head + self._train_counts[items, None])
-            hid = _scale_gradient(hid, share.to(hid))
-        value = multi_positive_info_nce(self._codes.sums(rows), hid, positives, self._settings.temperature)
+        sides = self._codes.sums(rows), self._ids.table(rows)
+        value = multi_positive_info_nce(*sides, positives, self._settings.temperature)
         figures = {"positives_per_item": float(positives.sum()) / len(items), "items_compared": len(items)}
         return LossTerm(value, settings.beta * self._every, figures)
 
@@ -68,8 +64,3 @@ class Alignment:
         if self._neighbours is not None:
             positives |= neighbours_within(self._neighbours, items)
         return positives
-
-
-def _scale_gradient(values: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
-    """Return the values; only a share of their gradient flows back."""
-    return values * share + values.detach() * (1 - share)

@@ -22,9 +22,6 @@ class AlignmentSettings(Settings):
     """Whether the shared levels are the first p, or any p."""
     window: int = Field(1, ge=0)
     """w: items within this many positions of one training sequence are positives; 0 turns that off."""
-    spare_head: float | None = Field(None, gt=0)
-    """Beyond the paper: an item with c training interactions takes ``s / (s + c)`` of the term's gradient into its hash
-    ID, so that codes guide the tail more than the head; null passes all of it."""
 
 
 class MaskingSettings(Settings):
