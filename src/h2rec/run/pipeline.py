@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import torch
 
 from h2rec.errors import DataError
 from h2rec.evaluation.settings import EvaluateSettings
@@ -68,6 +69,7 @@ class Pipeline(Learning):
         metrics["timing"] = {stage.name: stage.seconds for stage in self.stages.values()}
         metrics["timing"]["seconds_per_epoch"] = training["seconds"] / max(1, training["epochs"])
         metrics["training"] = {name: value for name, value in training.items() if name != "seconds"}
+        metrics["cost"] = self._cost()
         if self.blend is not None:
             metrics["blend"] = self.blend
         metrics["data"] = self.dataset.report
@@ -88,6 +90,17 @@ class Pipeline(Learning):
             write_json(figures, metrics)
             write_report(self.out / "report.html", self.config, metrics, log, audited)
         return metrics
+
+    def _cost(self) -> dict[str, float]:
+        """What the model costs: CPU seconds of its training, and of ranking the catalogue for a user; floats an item."""
+        cases = len(self.split.test) + len(self.split.valid)
+        with torch.inference_mode():
+            vectors = self.model.item_vectors(torch.ones(1, dtype=torch.int64, device=self.device))
+        return {
+            "training_cpu_seconds": float(self.train_stage.origin["cpu_seconds"]),
+            "cpu_milliseconds_per_user": 1000 * float(self.evaluation_stage.origin["cpu_seconds"]) / cases,
+            "floats_per_item": float(sum(vector.shape[1] for vector in vectors)),
+        }
 
     @property
     def _key_of_codes(self) -> str | None:

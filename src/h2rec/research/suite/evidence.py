@@ -25,7 +25,7 @@ Runs = Mapping[Job, Record]
 """Finished runs and their metrics."""
 
 ROW_TABLES = (
-    "groups", "weighted_head", "exposure", "blend", "intent", "shares", "diagnosis", "codes", "curves",
+    "costs", "groups", "weighted_head", "exposure", "blend", "intent", "shares", "diagnosis", "codes", "curves",
 )  # fmt: skip
 """Lists of records by data set and row."""
 SIGNS = ("alpha_entropy", "mca_to_hid_norm", "positives_per_item")
@@ -42,7 +42,7 @@ def evidence(suite: Suite) -> Record:
         deviation) over `seeds`, `place` (1 best), and the tested row's `difference` from it, the `relative` one, its
         interval (`low`, `high`), Holm-corrected p-values and Cohen's d_z (`effect_size`). ``contrasts``: the same of
         the suite's further tests, of `model` against `other`. ``rows``: model, swept key and value of every row. Beside
-        them, means over seeds by data set and row: ``groups`` (by popularity, history length, code collision),
+        them, means over seeds by data set and row: ``costs`` (see `Pipeline.evaluated`), ``groups`` (by popularity, history length, code collision),
         ``weighted_head``, ``exposure``, ``intent`` (alpha by level), ``shares`` of the branches in the scores,
         ``diagnosis`` (failure signs of the last epoch); and ``blend`` (chosen weights, one a seed), ``codes``,
         ``curves`` (one a run). By data set: ``data`` (sizes), ``repeats``, ``tuned`` (rows that were searched). Then
@@ -164,6 +164,7 @@ def _row_records(suite: Suite, runs: Runs) -> Iterator[tuple[str, Record]]:
         yield "weighted_head", {"protocol": protocol, **means}
         if protocol == "full" and "exposure" in blocks:
             yield "exposure", _means([block["exposure"] for block in same], list(blocks["exposure"]))
+    yield "costs", _means([metrics["cost"] for metrics in all_metrics], list(all_metrics[0]["cost"]))
     if blends := [metrics["blend"]["weights"] for metrics in all_metrics if "blend" in metrics]:
         yield "blend", {"weights": {name: [b.get(name, 0.0) for b in blends] for name in blends[0]}}
     if alphas := _read_each(runs, "intent.json"):

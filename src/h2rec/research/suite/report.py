@@ -35,6 +35,7 @@ def write_suite_report(path: Path, results: Results) -> None:
         selected=list(dict.fromkeys(c["selected_by"] for c in results["curves"] if c["selected_by"])),
         comparisons=[tables.comparison(results, *block) for block in blocks],
         contrasts=[shown for block in blocks if (shown := tables.contrasts(results, *block))],
+        costs=[shown for data in results["data"] if (shown := tables.costs(results, data))],
         exposures=[shown for data in results["data"] if (shown := tables.exposure(results, data))],
         heads=[tables.weighted_head(results, *block) for block in blocks],
         swept=list(dict.fromkeys(row["key"] for row in results["rows"].values() if row["key"])),

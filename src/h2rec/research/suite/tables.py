@@ -21,6 +21,12 @@ EXPOSURE_NAMES = {
     "popularity": "mean popularity",
 }
 
+COST_NAMES = {
+    "training_cpu_seconds": "training, CPU s",
+    "floats_per_item": "floats an item",
+    "cpu_milliseconds_per_user": "ranking, CPU ms a user",
+}
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -190,6 +196,20 @@ def exposure(results: Results, data: str) -> Table | None:
     kinds = [name.partition("@") for name in names]
     heads = [f"{EXPOSURE_NAMES.get(kind, kind)} @{depth}" for kind, _, depth in kinds]
     return Table(["row"], [("", head) for head in (f"tail {lead}", *heads)], rows, data)
+
+
+def costs(results: Results, data: str) -> Table | None:
+    """What rows cost beside what they find: a row a model; None where it was not recorded."""
+    own = {c["model"]: c for c in results.get("costs", []) if c["data"] == data}
+    if not own:
+        return None
+    lead = lead_metric(results["metrics"])
+    overall = means_of(results, data, "full", "overall", lead)
+    rows = [
+        ((model,), [Cell(number(overall.get(model))), *(Cell(number(c[name], 1)) for name in COST_NAMES)])
+        for model, c in own.items()
+    ]
+    return Table(["row"], [("", head) for head in (lead, *COST_NAMES.values())], rows, data)
 
 
 def weighted_head(results: Results, data: str, protocol: str) -> Table:
