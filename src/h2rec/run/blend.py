@@ -109,10 +109,14 @@ def fit_weights(
 
     def values(tried: Sequence[Weights]) -> list[dict[str, float]]:
         ranks = _ranks(model, cases, tried, negatives, last=last, repeats=repeats)
-        return [
+        found = [
             {name: float(per_case(row[rows], metric).mean()) for name, rows in slices.items() if rows.any()}
             for row in ranks
         ]
+        if part == "weighted":
+            for slice_values, row in zip(found, ranks, strict=True):
+                slice_values[part] = float(np.average(per_case(row, metric), weights=cases.weights))
+        return found
 
     best = _in_the_sum(configured)
     as_configured, *_ = values([configured.weights])
