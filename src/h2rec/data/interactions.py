@@ -91,11 +91,9 @@ def read_interactions(
         report["times_before_1973"] = early
         report["time_order"] = f"column '{time}' ({unit})"
     if weight is not None:
-        _check_weights(table, weight, rows["weight"], identified)
+        _check_weights(table, weight, rows, identified)
     if rating is not None:
-        if rows.select((pl.col("rating").is_null() & ~pl.col("unrated")).any()).item():
-            bad = number(pl.col(rating)).is_null() & ~is_missing(pl.col(rating))
-            _refuse_number(table, rating, identified & bad, "data.min_rating needs numeric ratings")
+        _check_ratings(table, rating, rows, identified)
         high = ~pl.col("unrated") & (pl.col("rating") >= min_rating)
         rows = _keep(rows, high, report, "rows_below_min_rating")
     rows = rows.select("user", "item", "time", *(() if weight is None else ("weight",)))
@@ -122,8 +120,14 @@ def _parts(table: Table, columns: ColumnSettings) -> tuple[str, str, str | None,
     return user, item, time, weight
 
 
-def _check_weights(table: Table, column: str, weights: pl.Series, identified: pl.Expr) -> None:
-    if weights.null_count() or (weights < 0).any():
+def _check_ratings(table: Table, column: str, rows: pl.DataFrame, identified: pl.Expr) -> None:
+    if (rows["rating"].is_null() & ~rows["unrated"]).any():
+        bad = number(pl.col(column)).is_null() & ~is_missing(pl.col(column))
+        _refuse_number(table, column, identified & bad, "data.min_rating needs numeric ratings")
+
+
+def _check_weights(table: Table, column: str, rows: pl.DataFrame, identified: pl.Expr) -> None:
+    if rows["weight"].null_count() or (rows["weight"] < 0).any():
         bad = ~(number(pl.col(column)) >= 0).fill_null(value=False)
         _refuse_number(table, column, identified & bad, "a weight is a number, zero or more, in every row")
 
