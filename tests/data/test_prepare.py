@@ -127,6 +127,86 @@ def test_low_ratings_are_dropped(tmp_path):
         prepared(tmp_path, rows("u,a,1,5", "u,b,2,bad", header="user,item,time,stars"), min_rating=3)
 
 
+BOUGHT = "user,item,time,price"
+
+
+def weighed(data: Dataset) -> list[tuple[str, float]]:
+    """Item and weight of every interaction, user by user in order."""
+    assert data.weights is not None
+    ids = data.items["item_id"].gather(data.histories.items - 1)
+    return list(zip(ids, data.weights, strict=True))
+
+
+def test_weights_go_with_their_interactions_through_cleaning(tmp_path):
+    text = rows(
+        "u,a,2,7", "v,b,1,0.5", ",c,1,", "u,b,1, 3 ", "u,a,2,9", "v,a,3,1e1", "w,c,1,8", header=BOUGHT
+    )
+    named: dict[str, object] = {"columns": {"weight": "price"}}
+    data = prepared(tmp_path, text, **named)
+    # In time order; of equal rows the first counts, 7; a row without a user needs no weight.
+    assert weighed(data) == [("b", 3), ("a", 7), ("b", 0.5), ("a", 10), ("c", 8)]
+    assert weighed(prepared(tmp_path, text, k_core=2, **named)) == [("b", 3), ("a", 7), ("b", 0.5), ("a", 10)]
+    rated = {"columns": {"weight": "price", "rating": "price"}, "min_rating": 7}
+    assert weighed(prepared(tmp_path, text.replace(",c,1,\n", ",c,1,1\n"), **rated)) == [
+        ("a", 7),
+        ("a", 10),
+        ("c", 8),
+    ]
+    in_order = text.replace("time", "shelf")
+    assert weighed(prepared(tmp_path, in_order, **named)) == [
+        ("a", 7),
+        ("b", 3),
+        ("a", 9),
+        ("b", 0.5),
+        ("a", 10),
+        ("c", 8),
+    ]
+    assert prepared(tmp_path, text).weights is None  # never guessed
+    (tmp_path / "saved").mkdir()
+    data.save(tmp_path / "saved")
+    assert weighed(Dataset.load(tmp_path / "saved")) == weighed(data)
+
+
+@pytest.mark.parametrize(
+    ("price", "message"),
+    [
+        ("-1", "price '-1' is negative"),
+        ("dear", "price 'dear' is not a number"),
+        ("nan", "price 'nan' is not a number"),
+        ("inf", "price 'inf' is not a number"),
+        (" ", "no price"),
+    ],
+)
+@pytest.mark.parametrize("min_rating", [None, 3])
+def test_a_weight_that_is_none_is_refused_with_its_line(tmp_path, price, message, min_rating):
+    text = rows("u,a,1,0,5", ",b,1,-2,5", f"u,c,1,{price},1", header=f"{BOUGHT},rating")
+    with pytest.raises(DataError, match=rf"i\.csv:4: {message}\n.*zero or more"):
+        prepared(tmp_path, text, columns={"weight": "price"}, min_rating=min_rating)
+
+
+def test_weights_that_weigh_nothing_and_columns_that_are_not_there(tmp_path):
+    text = rows("u,a,1,0", "u,b,2,0.0", "v,a,3,0", "v,b,1,0", "v,c,1,5", header=BOUGHT)
+    assert prepared(tmp_path, text, columns={"weight": "price"}).weights is not None
+    with pytest.raises(DataError, match="every price that is left after cleaning is 0"):
+        prepared(tmp_path, text, columns={"weight": "price"}, k_core=2)
+    with pytest.raises(DataError, match=r"no column 'prise'.*\n.*did you mean 'price'"):
+        prepared(tmp_path, text, columns={"weight": "prise"})
+    with pytest.raises(DataError, match="'time' can't be two of user, item, time and weight"):
+        prepared(tmp_path, text, columns={"weight": "time"})
+
+
+@pytest.mark.parametrize(
+    ("tied", "users", "told"), [(1, 51, False), (1, 50, True), (3, 3, True), (0, 3, False)]
+)
+def test_equal_times_of_the_last_two_are_told(tmp_path, tied, users, told):
+    lines = [f"u{n},{item},{time}" for n in range(users) for item, time in (("a", 1), ("b", 1), ("c", 2))]
+    lines += [f"u{n},d,{2 if n < tied else 3}" for n in range(users)]
+    data = prepared(tmp_path, rows(*lines, "alone,a,1"))
+    assert data.report["users_whose_last_two_times_are_equal"] == tied
+    share = f"{tied:,} users ({tied / users:.1%} of those with two or more) have the same time"
+    assert [share in warning for warning in data.warnings] == [True] * told
+
+
 def test_k_core_cuts_users_and_items(tmp_path):
     # c has one interaction; without it w has one; without that a still has two.
     text = rows("u,a,1", "u,b,2", "v,a,1", "v,b,2", "w,a,1", "w,c,2")

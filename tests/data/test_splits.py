@@ -1,5 +1,8 @@
 """Splits: what trains is before what is held out, and nothing is in two places."""
 
+from dataclasses import replace
+
+import numpy as np
 import polars as pl
 import pytest
 
@@ -68,3 +71,41 @@ def test_what_happens_at_the_moment_of_a_cut_is_before_it():
 def test_nobody_to_evaluate(how):
     with pytest.raises(DataError, match="no user has enough interactions"):
         split(dataset([[1], [2], [1]]), how)
+
+
+DAY, START = 86_400.0, 16_000 * 86_400.0
+
+
+@pytest.mark.parametrize(
+    ("how", "valid", "test"),
+    [
+        # The second of two days at a time; item 10 * n + k weighs that.
+        ("leave_one_out", ([12, 32], [True, False]), ([13, 33], [False, True])),
+        # Eleven interactions: cuts after the ninth and tenth in time.
+        ("time", ([33], [True]), ([13], [False])),
+    ],
+)
+def test_cases_carry_the_weights_and_days_of_their_targets(how, valid, test):
+    days = [[0.0, 0.2, 0.9, 9.0], [1.0], [0.1, 0.5, 8.0, 8.6], [3.0, 4.0]]
+    data = dataset(
+        [[1, 2, 3, 4], [5], [4, 1, 2, 3], [1, 2]], [[START + DAY * day for day in row] for row in days]
+    )
+    weights = [10.0 * user + place for user, row in enumerate(days, 1) for place in range(len(row))]
+    made = split(replace(data, weights=pl.Series(weights)), how, test_share=0.1)
+    for holdout, (weighs, same) in ((made.valid, valid), (made.test, test)):
+        assert holdout.weights is not None
+        assert holdout.same_day is not None
+        assert (holdout.weights.tolist(), holdout.same_day.tolist()) == (weighs, same)
+        backwards = holdout.select(np.arange(len(holdout))[::-1])
+        assert backwards.weights is not None
+        assert backwards.same_day is not None
+        assert (backwards.weights.tolist(), backwards.same_day.tolist()) == (weighs[::-1], same[::-1])
+
+
+def test_without_weights_and_clock_times_cases_have_none():
+    positions = dataset([[1, 2, 3, 4]], [[0.0, 3 * DAY, 5 * DAY, 9 * DAY]])
+    assert split(positions).test.same_day is None
+    assert split(positions).test.weights is None
+    clock = dataset([[1, 2, 3, 4]], [[START, START + 3 * DAY, START + 5 * DAY, START + 9 * DAY]])
+    assert split(clock).test.same_day is not None
+    assert split(replace(clock, report={"time_order": "order of the file"})).test.same_day is None

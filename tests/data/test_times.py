@@ -3,11 +3,13 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
 from h2rec.data.interactions import read_interactions
 from h2rec.data.settings import ColumnSettings
+from h2rec.data.times import days_of
 from h2rec.errors import DataError
 
 
@@ -156,3 +158,17 @@ def test_a_form_that_is_told(tmp_path, value, time_format, expected):
         DataError, match=r"i\.csv:3: time '2024-01-05' is not written as data\.time_format says"
     ):
         read_interactions(path, ColumnSettings(), {}, time_format=time_format)
+
+
+def test_days_by_hand():
+    night = seconds(2014, 3, 1, 23, 59, 59)
+    found = days_of(np.array([night, night + 1, night + 86_400, night + 86_401, -1.0]))
+    assert found is not None
+    assert (found - found[0]).tolist()[:4] == [0, 1, 1, 2]
+    assert found[0] == seconds(2014, 3, 1) / 86_400
+    assert found[4] == -1
+
+
+@pytest.mark.parametrize("values", [[0.0, 5e7], [1.5e9, 1.5e9 + 60], []])
+def test_positions_and_a_single_day_are_no_days(values):
+    assert days_of(np.array(values)) is None

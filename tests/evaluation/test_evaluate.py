@@ -12,7 +12,7 @@ from h2rec.data.splits import Holdout
 from h2rec.errors import ConfigError
 from h2rec.evaluation import evaluate as measuring
 from h2rec.evaluation.evaluate import evaluate
-from h2rec.evaluation.metrics import per_case, summarize
+from h2rec.evaluation.metrics import metric_value, per_case, summarize
 from h2rec.evaluation.settings import EvaluateSettings
 from h2rec.semantic_ids.codes import SemanticIds
 
@@ -81,6 +81,7 @@ def test_figures_by_hand(evaluation):
 
 def test_the_frame_names_users_and_targets(evaluation):
     frame = evaluation.ranks
+    assert "weighted" not in evaluation.metrics["full"]
     assert frame.columns == ["user", "user_id", "target", "repeat", "rank_full", "rank_sampled1"]
     assert frame["user"].to_list() == [0, 2, 3]
     assert frame["user_id"].to_list() == ["a", "c", "d"]
@@ -94,6 +95,47 @@ def test_metrics_follow_from_the_saved_ranks(evaluation, tmp_path):
         block = evaluation.metrics[protocol]["overall"]
         for name in set(block) - {"cases"}:
             assert block[name] == per_case(saved[f"rank_{protocol}"].to_numpy(), name).mean()
+
+
+@pytest.mark.parametrize("rule", ["allowed", "excluded"])
+def test_cases_weigh_as_told_and_days_are_told_apart(table_scorer, rule):
+    # As above, and a repeat on the last place.
+    lists = [[1, 2], [3], [1, 2, 3, 4], [6]]
+    holdout = Holdout(
+        np.arange(4),
+        Histories.from_lists(lists),
+        np.array([3, 1, 6, 6], np.int32),
+        np.array([0.5, 3.5, 0.0, 4.0]),
+        np.array([True, False, False, True]),
+    )
+    scores = torch.cat([SCORES, torch.arange(7, 0, -1.0)[None]])
+    made = evaluate(
+        table_scorer(scores),
+        holdout,
+        settings=EvaluateSettings(protocols=["full", "sampled1"], ks=[1, 3], repeats=rule),
+        head=HEAD,
+        train_counts=COUNTS,
+    )
+    full, ranks = made.metrics["full"], made.ranks["rank_full"].to_list()
+    assert made.ranks.columns[:4] == ["user", "target", "repeat", "weight"]
+    assert made.ranks["weight"].to_list() == [0.5, 3.5, 0.0, 4.0]
+    if rule == "excluded":
+        assert ranks == [1, 3, 2, None]
+        assert full["weighted"]["hit@1"] == 0.5 / 4
+        assert full["weighted"]["hit@3"] == 1
+        assert full["weighted"]["ndcg@3"] == pytest.approx((0.5 + 3.5 / 2) / 4)
+        assert full["weighted"]["cases"] == full["overall"]["cases"] == 3
+    else:
+        assert ranks == [3, 4, 2, 6]  # the third weighs nothing
+        assert full["weighted"]["hit@3"] == 0.5 / 8
+        assert full["weighted"]["mrr"] == pytest.approx((0.5 / 3 + 3.5 / 4 + 4 / 6) / 8)
+    assert metric_value(made.metrics, "full.weighted.mrr") == full["weighted"]["mrr"]
+    assert set(made.metrics["sampled1"]["weighted"]) == {"cases", "mrr", "hit@1", "ndcg@1"}
+    days = {g["name"]: g for g in full["groups"] if g["kind"] == "target_time"}
+    same, later = days["same day"], days["later day"]
+    assert (same["cases"], later["cases"]) == ((1, 2) if rule == "excluded" else (2, 2))
+    assert (same["hit@3"], later["hit@3"]) == ((1, 1) if rule == "excluded" else (0.5, 0.5))
+    assert metric_value(made.metrics, "full.groups.target_time.same day.hit@3") == same["hit@3"]
 
 
 def test_a_sampled_protocol_reports_no_trivial_cutoff_and_no_exposure(evaluation):

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -8,7 +9,7 @@ import torch
 from h2rec.cli.main import main
 from h2rec.data.histories import Histories
 from h2rec.data.prepare import prepare
-from h2rec.data.settings import DataSettings
+from h2rec.data.settings import ColumnSettings, DataSettings
 from h2rec.data.splits import Holdout
 from h2rec.errors import ConfigError, DataError
 from h2rec.models.build import build_model
@@ -58,6 +59,19 @@ def test_nothing_of_the_withheld_items_is_left(parted):
         for user, row in zip(warm.user_ids, warm.histories, strict=True)
     }
     assert left == {user: items for user, items in sequences.items() if items}
+
+
+def test_weights_stay_with_the_items_that_are_left(parted, tmp_path):
+    whole, _, withheld = parted
+    # Each interaction weighs the number in its item's id.
+    numbers = whole.items["item_id"].str.slice(1).cast(pl.Float64)
+    weighed = replace(whole, weights=numbers.gather(np.asarray(whole.histories.items) - 1))
+    write_warm_files(weighed, withheld, tmp_path)
+    interactions = tmp_path / "interactions.parquet"
+    warm = prepare(DataSettings(interactions=interactions, columns=ColumnSettings(weight="weight")))
+    ids = warm.items["item_id"].gather(np.asarray(warm.histories.items) - 1)
+    assert warm.weights is not None
+    assert warm.weights.to_list() == ids.str.slice(1).cast(pl.Float64).to_list()
 
 
 def test_cases_are_the_users_whose_last_item_is_withheld(parted):

@@ -5,9 +5,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from h2rec.data.histories import Histories
+from h2rec.data.interactions import FILE_ORDER
+from h2rec.data.times import days_of
 from h2rec.errors import DataError
 from h2rec.files import read_json, write_json
 from h2rec.frames import read_parquet, write_parquet
@@ -35,6 +39,9 @@ class Dataset:
     item_file_index
         For every row of the item file the index (1..N) of the item that it describes, 0 for none, so that
         arrays in the order of the file find their items; None without an item file.
+    weights
+        What every interaction weighs as a target, float64 `[interactions]` alongside `histories.items`; None without
+        a column of weights.
     """
 
     user_ids: pl.Series
@@ -43,6 +50,7 @@ class Dataset:
     timestamps: pl.Series
     report: dict[str, int | str | list[str]]
     item_file_index: pl.Series | None = None
+    weights: pl.Series | None = None
 
     @property
     def user_count(self) -> int:
@@ -60,6 +68,11 @@ class Dataset:
         warnings = self.report.get("warnings")
         return warnings if isinstance(warnings, list) else []
 
+    @property
+    def days(self) -> npt.NDArray[np.int64] | None:
+        """Calendar day (UTC) of every interaction, int64 `[interactions]`; None where times tell no days."""
+        return None if self.report.get("time_order") == FILE_ORDER else days_of(self.timestamps.to_numpy())
+
     @cached_property
     def item_index(self) -> dict[str, int]:
         """Index (1..N) of every item id."""
@@ -72,6 +85,8 @@ class Dataset:
         write_parquet(pl.DataFrame({"timestamp": self.timestamps}), folder / "timestamps.parquet")
         if self.item_file_index is not None:
             write_parquet(pl.DataFrame({"item": self.item_file_index}), folder / "item_file_index.parquet")
+        if self.weights is not None:
+            write_parquet(pl.DataFrame({"weight": self.weights}), folder / "weights.parquet")
         self.histories.save(folder)
         write_json(folder / "report.json", self.report)
 
@@ -90,8 +105,10 @@ class Dataset:
             timestamps = read_parquet(folder / "timestamps.parquet")
             index_path = folder / "item_file_index.parquet"
             file_index = read_parquet(index_path)["item"] if index_path.exists() else None
+            weights_path = folder / "weights.parquet"
+            weights = read_parquet(weights_path)["weight"] if weights_path.exists() else None
         except (OSError, pl.exceptions.PolarsError) as error:
             raise DataError(f"{folder}: can't read the prepared data ({error})") from None
         report = read_json(folder / "report.json")
         histories = Histories.load(folder)
-        return cls(users["user_id"], items, histories, timestamps["timestamp"], report, file_index)
+        return cls(users["user_id"], items, histories, timestamps["timestamp"], report, file_index, weights)

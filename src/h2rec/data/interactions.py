@@ -38,8 +38,8 @@ def read_interactions(
     first; without a time column the position in the file is the time, so that none is a duplicate, and the
     report names the columns that look like times.
 
-    Raises `DataError` if the file can't be read, a column is missing, a time or rating is not understood (file and
-    line are named), or no row is left.
+    Raises `DataError` if the file can't be read, a column is missing, a time, rating or weight is not understood (file
+    and line are named), or no row is left.
 
     Parameters
     ----------
@@ -49,16 +49,11 @@ def read_interactions(
     Returns
     -------
     DataFrame
-        Columns `user` and `item` (Categorical: four bytes a row, whatever the ids) and `time` (Float64),
-        rows in the order of the file.
+        Columns `user` and `item` (Categorical: four bytes a row, whatever the ids), `time` (Float64) and, where a
+        column of weights is named, `weight` (Float64, not negative), rows in the order of the file.
     """
     table = open_table(path, separator=separator)
-    user = require_column(table, "user", columns.user)
-    item = require_column(table, "item", columns.item)
-    time = find_column(table, "timestamp", columns.timestamp)
-    if user == item or time in (user, item):
-        twice = item if user == item else time
-        raise DataError(f"{path}: '{twice}' can't be two of user, item and time", "see data.columns")
+    user, item, time, weight = parts = _parts(table, columns)
     rating = None if min_rating is None else require_column(table, "rating", columns.rating)
     expressions = [
         identifier_reader(table, column)(pl.col(column)).cast(pl.Categorical).alias(part)
@@ -70,6 +65,8 @@ def read_interactions(
         expressions.append(parser(pl.col(time)).alias("time"))
     if rating is not None:
         expressions += [number(pl.col(rating)).alias("rating"), is_missing(pl.col(rating)).alias("unrated")]
+    if weight is not None:
+        expressions.append(number(pl.col(weight)).alias("weight"))
     rows = table.collect(table.scan().select(expressions))
     if rows.height == 0:
         raise DataError(f"{path}: a header and no rows")
@@ -83,7 +80,9 @@ def read_interactions(
     identified = identifier(pl.col(user)).is_not_null() & identifier(pl.col(item)).is_not_null()
     if time is None:
         report["time_order"] = FILE_ORDER
-        report["time_like_columns"] = time_like(table, (user, item), is_plainly_time(pl.col("")))
+        report["time_like_columns"] = time_like(
+            table, tuple(filter(None, parts)), is_plainly_time(pl.col(""))
+        )
     else:
         if rows["time"].null_count():
             check_times(table, time, parser, identified, time_format)
@@ -91,12 +90,13 @@ def read_interactions(
         rows = rows.with_columns(time=pl.Series(seconds))
         report["times_before_1973"] = early
         report["time_order"] = f"column '{time}' ({unit})"
+    if weight is not None:
+        _check_weights(table, weight, rows, identified)
     if rating is not None:
-        if rows.select((pl.col("rating").is_null() & ~pl.col("unrated")).any()).item():
-            _refuse_rating(table, rating, identified)
+        _check_ratings(table, rating, rows, identified)
         high = ~pl.col("unrated") & (pl.col("rating") >= min_rating)
         rows = _keep(rows, high, report, "rows_below_min_rating")
-    rows = rows.select("user", "item", "time")
+    rows = rows.select("user", "item", "time", *(() if weight is None else ("weight",)))
     if time is not None:
         first, report["times_equal_within_a_user"] = _first_of_each(rows)
         rows = _keep(rows, pl.Series(first), report, "duplicate_interactions")
@@ -104,6 +104,32 @@ def read_interactions(
     if rows.height == 0:
         raise DataError(f"{path}: no interaction is left after cleaning: {_dropped_words(report)}")
     return rows
+
+
+def _parts(table: Table, columns: ColumnSettings) -> tuple[str, str, str | None, str | None]:
+    """Columns of user, item, time and weight."""
+    user = require_column(table, "user", columns.user)
+    item = require_column(table, "item", columns.item)
+    time = find_column(table, "timestamp", columns.timestamp)
+    weight = None if columns.weight is None else find_column(table, "weight", columns.weight)
+    named = [column for column in (user, item, time, weight) if column is not None]
+    if twice := [column for column in named if named.count(column) > 1]:
+        raise DataError(
+            f"{table.path}: '{twice[0]}' can't be two of user, item, time and weight", "see data.columns"
+        )
+    return user, item, time, weight
+
+
+def _check_ratings(table: Table, column: str, rows: pl.DataFrame, identified: pl.Expr) -> None:
+    if (rows["rating"].is_null() & ~rows["unrated"]).any():
+        bad = number(pl.col(column)).is_null() & ~is_missing(pl.col(column))
+        _refuse_number(table, column, identified & bad, "data.min_rating needs numeric ratings")
+
+
+def _check_weights(table: Table, column: str, rows: pl.DataFrame, identified: pl.Expr) -> None:
+    if rows["weight"].null_count() or (rows["weight"] < 0).any():
+        bad = ~(number(pl.col(column)) >= 0).fill_null(value=False)
+        _refuse_number(table, column, identified & bad, "a weight is a number, zero or more, in every row")
 
 
 def _look_at_ids(rows: pl.DataFrame, report: Report) -> None:
@@ -138,10 +164,12 @@ def _first_of_each(rows: pl.DataFrame) -> tuple[npt.NDArray[np.bool_], int]:
     return first, int(np.count_nonzero(at_once & ~repeats))
 
 
-def _refuse_rating(table: Table, column: str, rows: pl.Expr) -> NoReturn:
-    bad = number(pl.col(column)).is_null() & ~is_missing(pl.col(column))
-    place, text = table.first(column, rows & bad) or (str(table.path), "")
-    raise DataError(f"{place}: {column} '{text}' is not a number", "data.min_rating needs numeric ratings")
+def _refuse_number(table: Table, column: str, bad: pl.Expr, hint: str) -> NoReturn:
+    place, text = table.first(column, bad) or (str(table.path), None)
+    if text is None or not text.strip():
+        raise DataError(f"{place}: no {column}", hint)
+    wrong = "not a number" if pl.select(number(pl.lit(text))).item() is None else "negative"
+    raise DataError(f"{place}: {column} '{text}' is {wrong}", hint)
 
 
 def _dropped_words(report: Report) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from h2rec.data.dataset import Dataset
@@ -19,6 +20,9 @@ from h2rec.files import file_hash
 
 REPLACED_HINT = "run the same command again once nothing writes to it: nothing of this try was kept"
 """What to do about an input that changed under way."""
+
+MANY_TIES = 0.02
+"""Share of the users with two or more interactions, the last two at the same time, from which a warning tells of it."""
 
 logger = logging.getLogger(__name__)
 
@@ -73,14 +77,22 @@ def prepare(settings: DataSettings) -> Dataset:
     order = np.lexsort((rows["time"].to_numpy(), users))  # stable: ties keep the order of the file
     lengths = np.bincount(users, minlength=len(user_ids))
     histories = Histories(offsets_of(lengths), item_numbers[seen[order]])
-    _describe(histories, items, report)
+    times = rows["time"].gather(order).rename("timestamp")
+    weights = rows["weight"].gather(order) if "weight" in rows.columns else None
+    if weights is not None and weights.max() == 0:
+        raise DataError(
+            f"{settings.interactions}: every {settings.columns.weight} that is left after cleaning is 0",
+            "weights of nothing give no figure; leave data.columns.weight out",
+        )
+    _describe(histories, times.to_numpy(), items, report)
     return Dataset(
         user_ids=user_ids,
         items=items,
         histories=histories,
-        timestamps=rows["time"].gather(order).rename("timestamp"),
+        timestamps=times,
         report=report,
         item_file_index=file_index,
+        weights=weights,
     )
 
 
@@ -185,21 +197,31 @@ def _catalogue(
     return items, numbers.to_numpy().astype(np.int32), pl.Series("item", file_index)
 
 
-def _describe(histories: Histories, items: pl.DataFrame, report: Report) -> None:
+def _describe(
+    histories: Histories, times: npt.NDArray[np.float64], items: pl.DataFrame, report: Report
+) -> None:
     fields = [name for name in items.columns if name != "item_id"]
     without_text = (
         items.filter(pl.all_horizontal(pl.col(name).is_null() for name in fields)) if fields else items
     )
+    last = histories.offsets[1:][histories.lengths > 1] - 1
+    tied = int(np.count_nonzero(times[last] == times[last - 1]))
     report |= {
         "users": len(histories),
         "items": items.height,
         "interactions": len(histories.items),
         "users_with_one_interaction": int(np.count_nonzero(histories.lengths == 1)),
+        "users_whose_last_two_times_are_equal": tied,
         "items_without_text": without_text.height,
     }
     counts = f"{len(histories):,} users, {items.height:,} items, {len(histories.items):,} interactions"
     logger.info("data: %s", counts)
     warnings = _warnings(report)
+    if tied and tied >= MANY_TIES * len(last):
+        warnings.append(
+            f"the last two interactions of {tied:,} users ({tied / len(last):.1%} of those with two or more) have the "
+            "same time: the order of the file says which is the last, and models learn that order where it has one"
+        )
     report["warnings"] = warnings
     for warning in warnings:
         logger.warning("data: %s", warning)
@@ -219,17 +241,6 @@ def _warnings(report: Report) -> list[str]:
         warnings.append(f"no time column was found: the order of the file is the order in time; {hint}")
     if report.get("times_before_1973"):
         warnings.append(f"{report['times_before_1973']:,} times lie before 1973: are they missing ones?")
-    equal, total, users = (report.get(k) for k in ("times_equal_within_a_user", "interaction_rows", "users"))
-    if (
-        isinstance(equal, int)
-        and isinstance(total, int)
-        and isinstance(users, int)
-        and 2 * equal > total - users
-    ):
-        warnings.append(
-            f"{equal:,} of {total:,} interactions have the time of another one of their user: "
-            "among those the order of the file is the order in time"
-        )
     for name, rows in (
         ("rows_with_a_word_for_nothing_as_id", "rows"),
         ("item_rows_with_a_word_for_nothing_as_id", "rows of the item file"),

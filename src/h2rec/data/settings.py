@@ -19,6 +19,8 @@ class ColumnSettings(Settings):
     """Time, in the interactions; without such a column the order of the file is the order in time."""
     rating: str | None = None
     """Rating, in the interactions; read only where `min_rating` is set."""
+    weight: str | None = None
+    """What a case weighs, such as a price, in the interactions: figures have a slice `weighted` by it; null: none."""
     item_id: str | None = None
     """Item id, in the item file; every other column of that file is a text field."""
 

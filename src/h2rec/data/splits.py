@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from h2rec.data.dataset import Dataset
 from h2rec.data.histories import Histories, IntArray
@@ -22,13 +23,20 @@ class Holdout:
     """What the user did before the target, `[cases]` rows, not cut."""
     targets: IntArray
     """The item to be ranked, int32 `[cases]`."""
+    weights: npt.NDArray[np.float64] | None = None
+    """What each case weighs, float64 `[cases]`, not negative: its target's value in the column of weights."""
+    same_day: npt.NDArray[np.bool_] | None = None
+    """Whether the target came on the day (UTC) of the last item before it, bool `[cases]`; None where times tell no
+    days."""
 
     def __len__(self) -> int:
         return len(self.users)
 
     def select(self, rows: IntArray) -> "Holdout":
         """Return the given cases, in the given order."""
-        return Holdout(self.users[rows], self.histories.select(rows), self.targets[rows])
+        weights = None if self.weights is None else self.weights[rows]
+        same_day = None if self.same_day is None else self.same_day[rows]
+        return Holdout(self.users[rows], self.histories.select(rows), self.targets[rows], weights, same_day)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,11 +90,9 @@ def _leave_one_out(dataset: Dataset) -> Split:
     held = np.zeros(len(histories), dtype=np.int64)
     held[evaluated] = 2
     train = histories.shortened(held)
-    last = histories.offsets[1:][evaluated] - 1
-    kept = histories.select(evaluated)
-    ones = np.ones(len(evaluated), dtype=np.int64)
-    valid = Holdout(evaluated, kept.shortened(2 * ones), histories.items[last - 1])
-    test = Holdout(evaluated, kept.shortened(ones), histories.items[last])
+    lengths = histories.lengths[evaluated]
+    valid = _cases(dataset, evaluated, lengths - 2)
+    test = _cases(dataset, evaluated, lengths - 1)
     return Split(train, valid, test, dataset.item_count)
 
 
@@ -100,13 +106,25 @@ def _by_time(dataset: Dataset, test_share: float) -> Split:
     lengths = histories.lengths
     train = histories.shortened(lengths - before_valid)
     # The first interaction after a cut: what a model trained up to the cut would be asked for.
-    valid = _first_after(histories, before_valid, before_test)
-    test = _first_after(histories, before_test, lengths)
+    valid = _first_after(dataset, before_valid, before_test)
+    test = _first_after(dataset, before_test, lengths)
     return Split(train, valid, test, dataset.item_count)
 
 
-def _first_after(histories: Histories, seen: IntArray, until: IntArray) -> Holdout:
+def _first_after(dataset: Dataset, seen: IntArray, until: IntArray) -> Holdout:
     users = np.flatnonzero((seen > 0) & (seen < until))
-    targets = histories.items[histories.offsets[:-1][users] + seen[users]]
-    kept = histories.select(users)
-    return Holdout(users, kept.shortened(histories.lengths[users] - seen[users]), targets)
+    return _cases(dataset, users, seen[users])
+
+
+def _cases(dataset: Dataset, users: IntArray, seen: IntArray) -> Holdout:
+    """Return the cases of some users after their first `seen` interactions, one or more of each."""
+    places = dataset.histories.offsets[:-1][users] + seen
+    kept = dataset.histories.select(users)
+    days = dataset.days
+    return Holdout(
+        users,
+        kept.shortened(kept.lengths - seen),
+        dataset.histories.items[places],
+        None if dataset.weights is None else dataset.weights.to_numpy()[places],
+        None if days is None else days[places] == days[places - 1],
+    )

@@ -177,6 +177,18 @@ def to_seconds(
     return times / most.per_second, most.name, early
 
 
+def days_of(seconds: npt.NDArray[np.float64]) -> npt.NDArray[np.int64] | None:
+    """Calendar days (UTC) of times, counted from 1970, in the order given.
+
+    None where there is nothing to tell apart: positions and other counts (no time reaches 1973, see `to_seconds`), or
+    a single day.
+    """
+    if not (np.abs(seconds) >= _UNITS[0].low).any():
+        return None
+    days = np.floor(seconds / 86_400).astype(np.int64)
+    return days if days.min() < days.max() else None
+
+
 def _first(table: Table, column: str, condition: pl.Expr) -> tuple[str, str | None]:
     row = table.first(column, condition)
     return row if row is not None else (str(table.path), None)

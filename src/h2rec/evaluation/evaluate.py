@@ -14,6 +14,7 @@ from h2rec.evaluation.groups import (
     Group,
     Ints,
     collision_groups,
+    day_groups,
     history_length_groups,
     popularity_groups,
     repeat_groups,
@@ -38,12 +39,13 @@ class Evaluation:
 
     metrics: dict[str, Any]
     """Protocol -> ``overall``, ``head``, ``tail``, ``head_by_popularity``, ``groups`` and ``apart`` (not in figures:
-    ``repeats`` that the rule excludes, and cases with ``too_few_negatives``). Under ``full`` also ``exposure`` of the
+    ``repeats`` that the rule excludes, and cases with ``too_few_negatives``), and ``weighted`` (all cases, by their
+    weights) where cases have weights. Under ``full`` also ``exposure`` of the
     lists of all users. Plain values, ready for JSON; a metric of no cases is None."""
     ranks: pl.DataFrame
     """One row a case, in the order of the holdout: ``user`` (row in the data set), ``user_id`` if known, ``target``
-    (item index), ``repeat`` (whether it is in the user's own history), and ``rank_PROTOCOL`` for each protocol, null
-    where the case is set apart."""
+    (item index), ``repeat`` (whether it is in the user's own history), ``weight`` where cases have one, and
+    ``rank_PROTOCOL`` for each protocol, null where the case is set apart."""
 
 
 def evaluate(
@@ -96,6 +98,8 @@ def evaluate(
         rows = np.flatnonzero(ranks != NO_RANK)
         cases = holdout.select(rows)
         groups = repeat_groups(repeat[rows], apart)
+        if cases.same_day is not None:
+            groups += day_groups(cases.same_day)
         groups += training_groups(cases.targets, train_counts)
         if popularity_group is not None:
             groups += popularity_groups(cases.targets, popularity_group)
@@ -103,6 +107,8 @@ def evaluate(
         if semantic_ids is not None:
             groups += collision_groups(cases.targets, semantic_ids)
         metrics[protocol] = _slices(ranks[rows], ks, head[cases.targets], train_counts[cases.targets], groups)
+        if cases.weights is not None:
+            metrics[protocol]["weighted"] = summarize(ranks[rows], ks, weights=cases.weights)
         metrics[protocol]["apart"] = {"repeats": apart, "too_few_negatives": len(holdout) - apart - len(rows)}
     if ranked.top is not None:
         metrics[FULL]["exposure"] = exposure(ranked.top, EXPOSURE_KS, head, train_counts)
@@ -137,6 +143,8 @@ def _ranks_frame(
         columns["user_id"] = pl.Series(user_ids)[users]
     columns["target"] = np.asarray(holdout.targets, dtype=np.int32)
     columns["repeat"] = repeat
+    if holdout.weights is not None:
+        columns["weight"] = holdout.weights
     ranks = {f"rank_{protocol}": ranks.astype(np.int32) for protocol, ranks in by_protocol.items()}
     frame = pl.DataFrame(columns | ranks)
     return frame.with_columns(pl.when(pl.col(name) != NO_RANK).then(pl.col(name)) for name in ranks)

@@ -1,4 +1,4 @@
-"""Slices of the cases: by the target's popularity, codes and novelty, and by the length of the history."""
+"""Slices of the cases: by the target's popularity, codes, novelty and day, and by the length of the history."""
 
 from dataclasses import dataclass
 
@@ -46,6 +46,14 @@ def repeat_groups(repeat: Bools, apart: int = 0) -> list[Group]:
     `apart` counts the repeats that the rule excludes.
     """
     return [Group("target", "repeat", repeat, apart), Group("target", "first time", ~repeat)]
+
+
+def day_groups(same_day: Bools) -> list[Group]:
+    """Slice by whether the target came on the day of the last item of its history: ``same day`` and ``later day``.
+
+    Within a day many files have an order of their own, which a model can learn.
+    """
+    return [Group("target_time", "same day", same_day), Group("target_time", "later day", ~same_day)]
 
 
 def history_length_groups(lengths: Ints, count: int) -> list[Group]:

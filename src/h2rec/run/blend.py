@@ -94,11 +94,11 @@ def fit_weights(
         ranked = np.flatnonzero(drawn[:, 0])
         cases, negatives = cases.select(ranked), torch.from_numpy(drawn[ranked].astype(np.int64))
     in_head = head[cases.targets]
-    rows = {"overall": np.ones_like(in_head), "head": in_head, "tail": ~in_head}[part]
+    counts = {"overall": None, "head": in_head, "tail": ~in_head, "weighted": cases.weights}[part]
 
     def values(tried: Sequence[Weights]) -> list[float]:
         ranks = _ranks(model, cases, tried, negatives, measure=_measure(configured), repeats=repeats)
-        return [float(per_case(row[rows], metric).mean()) for row in ranks]
+        return [float(np.average(per_case(row, metric), weights=counts)) for row in ranks]
 
     names = configured.weighed_branches
     turns = [names[first : first + TOGETHER] for first in range(0, len(names), TOGETHER)]

@@ -30,7 +30,8 @@ def check_held_out(
 ) -> None:
     """Refuse settings that leave nothing to measure; warn of users that a sampled protocol leaves out.
 
-    Raises `ConfigError` if excluding repeats leaves no case, or no validation case is of the slice that selects.
+    Raises `ConfigError` if excluding repeats leaves no case, or no validation case is of the slice that selects or has
+    a weight for it.
     Raises `DataError` if no user leaves enough items to draw negatives from.
 
     Parameters
@@ -45,6 +46,11 @@ def check_held_out(
         The users' own ids, by row in the data set.
     """
     selecting, part, _ = select.split(".")
+    if part == "weighted" and split.valid.weights is None:
+        raise ConfigError(
+            f"train.select: {select} needs weights, and no column has them",
+            "name one with data.columns.weight, or select by overall",
+        )
     holdouts = {"validation": split.valid, "test": split.test}
     for name, cases in holdouts.items():
         if len(measured_cases(cases, repeats.rule)) == 0:
@@ -67,6 +73,8 @@ def check_held_out(
                 f"train.select: no validation item is of the {part}",
                 "select by overall, or set data.head_share",
             )
+        if part == "weighted" and cases.weights is not None and not cases.weights.any():
+            raise ConfigError("train.select: every validation case has the weight 0", "select by overall")
 
 
 def undrawable(split: Split, rule: RepeatRule, protocols: Sequence[str]) -> list[str]:

@@ -8,7 +8,7 @@ import yaml
 
 from h2rec.files import write_text
 from h2rec.run.config import RunConfig
-from h2rec.run.tables import SLICES, apart
+from h2rec.run.tables import apart, slices
 from h2rec.templates import page_templates
 
 
@@ -28,7 +28,8 @@ def write_report(
     page = environment.get_template("run.html.j2").render(
         title=f"{config.preset} on {config.data.name}",
         metrics=metrics,
-        slices=SLICES,
+        weight=config.data.columns.weight,
+        slices=slices,
         leading=_leading,
         apart=apart,
         log=log,

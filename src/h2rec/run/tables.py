@@ -8,6 +8,11 @@ from rich.table import Table
 SLICES = ("overall", "head", "tail")
 
 
+def slices(*blocks: Mapping[str, Any]) -> list[str]:
+    """Slices that all these parts of `metrics.json` have, one protocol each; ``weighted`` where it is there."""
+    return [part for part in (*SLICES, "weighted") if all(part in block for block in blocks)]
+
+
 def metrics_table(
     runs: Mapping[str, Mapping[str, Any]], protocol: str, metrics: Sequence[str], *, title: str
 ) -> Table:
@@ -19,11 +24,12 @@ def metrics_table(
     table = Table(title=title, title_justify="left")
     table.add_column("items")
     table.add_column("model")
+    shown_slices = slices(*(test[protocol] for test in runs.values()))
     reported = next(iter(runs.values()))[protocol]["overall"]
     shown = [name for name in metrics if name in reported]
     for name in shown:
         table.add_column(name, justify="right")
-    for part in SLICES:
+    for part in shown_slices:
         for place, (model, test) in enumerate(runs.items()):
             figures = (_number(test[protocol][part][name]) for name in shown)
             table.add_row(part if place == 0 else "", model, *figures, end_section=place == len(runs) - 1)

@@ -32,10 +32,10 @@ class TrainSettings(Settings):
     """Users that are ranked in a validation during training, at most; null for all."""
     select: str = Field(
         "full.overall.ndcg@100",
-        pattern=r"^(full|sampled[1-9]\d*)\.(overall|head|tail)\.(mrr|(hit|ndcg)@[1-9]\d*)$",
+        pattern=r"^(full|sampled[1-9]\d*)\.(overall|head|tail|weighted)\.(mrr|(hit|ndcg)@[1-9]\d*)$",
     )
     """Validation metric that picks the state to keep; by default the order of a hundred candidates, as a recall stage
-    needs it."""
+    needs it. `weighted` in the place of `overall` weighs the cases by `data.columns.weight`."""
     patience: int | None = Field(3, ge=1)
     """Stop after this many validations without a better one; null trains all epochs."""
 

@@ -35,14 +35,14 @@ def write_warm_files(dataset: Dataset, withheld: Bools, folder: Path) -> None:
     kept = ~withheld[items]
     users = np.repeat(np.arange(len(histories)), histories.lengths)
     ids = dataset.items["item_id"]
-    interactions = pl.DataFrame(
-        {
-            "user_id": dataset.user_ids.gather(users[kept]),
-            "item_id": ids.gather(items[kept] - 1),
-            "timestamp": np.arange(len(items))[kept],
-        }
-    )
-    write_parquet(interactions, folder / "interactions.parquet")
+    columns = {
+        "user_id": dataset.user_ids.gather(users[kept]),
+        "item_id": ids.gather(items[kept] - 1),
+        "timestamp": pl.Series(np.arange(len(items))[kept]),
+    }
+    if dataset.weights is not None:
+        columns["weight"] = dataset.weights.filter(pl.Series(kept))
+    write_parquet(pl.DataFrame(columns), folder / "interactions.parquet")
     write_parquet(dataset.items.filter(pl.Series(~withheld[1:])), folder / "items.parquet")
 
 

@@ -114,7 +114,8 @@ def cold_start(
     )
     kept = {name: getattr(config.data, name) for name in ("head_share", "popularity_groups")}
     files = {"interactions": warm.folder / "interactions.parquet", "items": warm.folder / "items.parquet"}
-    data = type(config.data).model_validate({**kept, **files})
+    columns = {"weight": None if full.dataset.weights is None else "weight"}
+    data = type(config.data).model_validate({**kept, **files, "columns": columns})
     ranks: dict[str, list[pl.DataFrame]] = {}
     for seed in seeds:
         train = config.train.model_copy(update={"seed": seed})
