@@ -10,7 +10,7 @@ import yaml
 from h2rec.cli.main import main
 from h2rec.errors import ConfigError, H2RecError, MissingExtraError
 from h2rec.research.search import study
-from h2rec.research.search.space import Range, all_values, default_space, read_space, value_at, with_values
+from h2rec.research.search.space import Range, default_space, read_space, value_at, with_values
 from h2rec.research.search.study import tune
 from h2rec.run.config import RunConfig
 from h2rec.run.pipeline import Pipeline
@@ -216,41 +216,12 @@ def test_the_default_space_fits_every_preset(of_preset, name):
     for key, among in space.items():
         ends = among.choices or [among.low, among.high]
         for value in ends:
-            given = all_values({key: value}, space)
-            assert len(given) == 1 + len(among.also)
-            changed = with_values(config, given)
-            assert {name: value_at(changed, name) for name in given} == given
+            assert value_at(with_values(config, {key: value}), key) == value
 
 
 def test_where_there_is_nothing_to_search_the_search_says_so(of_preset, tmp_path):
     with pytest.raises(ConfigError, match="transitions has no setting to search"):
         tune(of_preset("transitions"), 1, tmp_path)
-
-
-def test_the_control_is_searched_over_what_branches_may_have_of_their_own_as_h2rec_is(of_preset):
-    """All trained branches but the last, alike; the same values for the control's as for those of codes."""
-
-    def searched(name, *overrides):
-        space = default_space(of_preset(name, *overrides))
-        found = {key: among for key, among in space.items() if key.startswith("model.branches.")}
-        branches, ranges = {}, {}
-        for key, among in found.items():
-            own = key.rpartition(".")[2]
-            branches[own] = tuple(name.split(".")[2] for name in (key, *among.also))
-            ranges[own] = among.choices
-        return branches, ranges
-
-    control, two, three = map(searched, ("two_hid", "h2rec_two_branches", "h2rec"))
-    names = ("dropout", "temperature", "learning_rate")
-    assert control[0] == dict.fromkeys(names, ("first",))
-    assert two[0] == dict.fromkeys(names, ("codes",))
-    assert three[0] == dict.fromkeys(names, ("codes", "prefixes"))
-    assert control[1] == two[1] == three[1]
-    assert searched("three_hid")[0] == dict.fromkeys(names, ("first", "second"))
-    # Popularity has nothing to learn.
-    evened = searched("h2rec", "model.branches.popularity={kind: popularity, weight: 0.0}")
-    assert {name: evened[0][name] for name in names} == three[0]
-    assert searched("sasrec") == ({}, {})
 
 
 def test_popularity_is_tuned_without_training(shop, of_preset, tmp_path):

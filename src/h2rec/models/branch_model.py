@@ -1,6 +1,6 @@
 """A model that is a sum of branches: H2Rec (arXiv 2512.10388), its parts alone, and its controls."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from typing import Self
 
@@ -133,11 +133,6 @@ class BranchModel(SequenceModel):
             name = next(name for name in self.branch_names if self.branches[name] is self._codes[0])
             losses.append(Masking(self._codes[0], name, ties))
         return losses
-
-    def learning_rates(self) -> Iterator[tuple[nn.Module, float]]:
-        for branch in self.branch_list():
-            if branch.settings.learning_rate is not None:
-                yield branch, branch.settings.learning_rate
 
     @property
     def refuses_new_items(self) -> str | None:

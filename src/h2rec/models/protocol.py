@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import ClassVar, Protocol, Self
@@ -141,10 +141,6 @@ class SequenceModel(nn.Module, ABC):
     def own_losses(self, features: ItemFeatures) -> Sequence[OwnLoss]:
         """Losses of the model beside ranking; called once, when training begins."""
         return ()
-
-    def learning_rates(self) -> Iterator[tuple[nn.Module, float]]:
-        """Parts that have a learning rate of their own."""
-        return iter(())
 
     @property
     def refuses_new_items(self) -> str | None:

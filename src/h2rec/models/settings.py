@@ -107,8 +107,8 @@ class EncoderSettings(ModelSettings):
     """Settings of models that read histories with a backbone."""
 
     backbone: NamedBackbone = BackboneSettings(name="convolution")
-    """The sequence encoder: convolution (SASRec with a convolution beside attention), sasrec, bsarec, esasrec, bert4rec,
-    gru4rec, or one of another package; a name, or a mapping of its name and its own settings."""
+    """The sequence encoder: convolution (SASRec with a convolution beside attention), sasrec, bsarec, esasrec,
+    bert4rec, gru4rec, or one of another package; a name, or a mapping of its name and its own settings."""
     dim: int = Field(128, ge=1)
     """Hidden size d."""
     layers: int = Field(1, ge=1)
@@ -204,11 +204,7 @@ class BranchModelSettings(EncoderSettings):
         # A row without the alignment stays without.
         tied = {"ids", "codes"} <= set(self.kinds.values()) and self.ties.alignment.beta > 0
         keys = super().unsearched | (frozenset() if tied else {"ties.alignment.beta"})
-        if not self.is_trained:
-            return keys | {"dropout", "temperature"}
-        if self.temperature is None:
-            return keys | {f"branches.{name}.temperature" for name in self.branches}
-        return keys
+        return keys if self.is_trained else keys | {"dropout", "temperature"}
 
     @property
     def weights(self) -> dict[str, float]:
@@ -245,7 +241,7 @@ class BranchModelSettings(EncoderSettings):
     def score_of(self, branch: BranchSettings) -> Score:
         """How a branch scores. The only trained branch has the weight 1."""
         weight = branch.weight if len(self.trained_branches) > 1 else 1.0
-        return Score(self.temperature and (branch.temperature or self.temperature), weight)
+        return Score(self.temperature, weight)
 
     @model_validator(mode="after")
     def _intent_fits_objective(self) -> Self:

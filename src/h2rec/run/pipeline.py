@@ -92,7 +92,7 @@ class Pipeline(Learning):
         return metrics
 
     def _cost(self) -> dict[str, float]:
-        """What the model costs: CPU seconds of its training, and of ranking the catalogue for a user; floats an item."""
+        """What the model costs: CPU time of its training and of ranking all items for a user, and floats an item."""
         cases = len(self.split.test) + len(self.split.valid)
         with torch.inference_mode():
             vectors = self.model.item_vectors(torch.ones(1, dtype=torch.int64, device=self.device))

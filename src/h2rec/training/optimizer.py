@@ -1,6 +1,5 @@
 """Adam over all weights, lazily over the rows of large tables."""
 
-from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -14,16 +13,9 @@ class Optimizer:
     A lazy step changes only the rows that the batch looked up, and their moments.
 
     `model`: the model; its large tables are switched to sparse gradients.
-    `own_rates`: parts of the model with a learning rate of their own.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        learning_rate: float,
-        lazy_rows: int | None,
-        own_rates: Iterable[tuple[nn.Module, float]] = (),
-    ) -> None:
+    def __init__(self, model: nn.Module, learning_rate: float, lazy_rows: int | None) -> None:
         large = [
             module
             for module in model.modules()
@@ -36,27 +28,19 @@ class Optimizer:
             table.sparse = True
         lazy = {id(table.weight): table.weight for table in large}
         dense = [p for p in model.parameters() if p.requires_grad and id(p) not in lazy]
-        own = {id(p): rate for module, rate in own_rates for p in module.parameters()}
-
-        def groups(parameters: Sequence[torch.Tensor]) -> list[dict[str, Any]]:
-            by_rate: dict[float, list[torch.Tensor]] = {}
-            for parameter in parameters:
-                by_rate.setdefault(own.get(id(parameter), learning_rate), []).append(parameter)
-            return [{"params": same, "scale": rate / learning_rate} for rate, same in by_rate.items()]
 
         self.optimizers: list[torch.optim.Optimizer] = []
         if dense:
-            self.optimizers.append(torch.optim.Adam(groups(dense), lr=learning_rate, fused=True))
+            self.optimizers.append(torch.optim.Adam(dense, lr=learning_rate, fused=True))
         if lazy:
-            self.optimizers.append(torch.optim.SparseAdam(groups(list(lazy.values())), lr=learning_rate))
-        self.set_learning_rate(learning_rate)
+            self.optimizers.append(torch.optim.SparseAdam(list(lazy.values()), lr=learning_rate))
         self._lazy = list(lazy.values())
 
     def set_learning_rate(self, rate: float) -> None:
-        """Set the learning rate of the next step; parts with a rate of their own change in proportion."""
+        """Set the learning rate of the next step."""
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = rate * group["scale"]
+                group["lr"] = rate
 
     def step(self, loss: torch.Tensor) -> None:
         """Take one step down the gradient of `loss`."""

@@ -93,7 +93,7 @@ class Trainer:
             raise H2RecError("no user has two training interactions: there is nothing to learn an order from")
         self.head = None if head is None else torch.from_numpy(head).to(device)
         set_precision(model, settings.precision, device)
-        self.optimizer = Optimizer(model, settings.learning_rate, LAZY_ROWS, model.learning_rates())
+        self.optimizer = Optimizer(model, settings.learning_rate, LAZY_ROWS)
 
     def fit(self) -> TrainingResult:
         """Train until the epochs are done or validation stops improving; load the best weights into the model.

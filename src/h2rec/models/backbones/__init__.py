@@ -11,15 +11,13 @@ if TYPE_CHECKING:
 __all__ = ["BACKBONES", "Backbone", "Sizes", "make_backbone"]
 
 
-def make_backbone(
-    settings: "EncoderSettings", layers: int | None = None, dropout: float | None = None
-) -> Backbone:
-    """Return a new backbone; `layers` and `dropout` override the model's."""
+def make_backbone(settings: "EncoderSettings", layers: int | None = None) -> Backbone:
+    """Return a new backbone; `layers` override the model's."""
     sizes = Sizes(
         dim=settings.dim,
         layers=settings.layers if layers is None else layers,
         heads=settings.heads,
-        dropout=settings.dropout if dropout is None else dropout,
+        dropout=settings.dropout,
         max_length=settings.max_length,
     )
     return BACKBONES.get(settings.backbone.name)(sizes, settings.backbone)

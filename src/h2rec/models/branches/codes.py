@@ -36,7 +36,7 @@ class CodesBranch(Branch):
         self.settings = settings
         self.table = CodeTable(ids.padded(), ids.codebook_sizes, model.dim)
         self.fusion = FusionNetwork(self.table.levels, model.dim, model.ties.fusion, model.ties.intent)
-        self.encoder: Backbone = make_backbone(model, settings.layers, settings.dropout)
+        self.encoder: Backbone = make_backbone(model, settings.layers)
         self.score: Score = model.score_of(settings)
         self._codes = ids.codes
 

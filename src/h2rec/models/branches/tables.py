@@ -27,7 +27,7 @@ class TableBranch(Branch):
         super().__init__()
         self.settings = settings
         self.table = table
-        self.encoder: Backbone = make_backbone(model, settings.layers, settings.dropout)
+        self.encoder: Backbone = make_backbone(model, settings.layers)
         self.score: Score = model.score_of(settings)
         self.cross_attention: CrossAttentionTie | None = None
 

@@ -1,4 +1,4 @@
-"""Which settings a search varies, and within which bounds: the same for all models, and a few of each model's own."""
+"""Which settings a search varies, and within which bounds."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -22,8 +22,6 @@ class Range(Settings):
     """Search the logarithm of the value."""
     choices: list[Any] | None = Field(None, min_length=1)
     """The values to choose from, instead of bounds."""
-    also: list[str] = Field([])
-    """Further dotted keys that take the same value."""
 
     @model_validator(mode="after")
     def _one_kind(self) -> "Range":
@@ -48,16 +46,9 @@ class Range(Settings):
 SearchSpace = Mapping[str, Range]
 """Ranges by dotted key of the configuration."""
 
-OF_BRANCHES: dict[str, Range] = {
-    "dropout": Range(choices=[None, 0.2, 0.3, 0.4, 0.5]),
-    "temperature": Range(choices=[None, 0.05, 0.06, 0.08, 0.1]),
-    "learning_rate": Range(choices=[None, 0.002, 0.003, 0.0055, 0.01]),
-}
-"""What all branches but the last may have of their own, alike; None is what the model has."""
-
 
 def default_space(config: RunConfig) -> SearchSpace:
-    """Return the ranges that the settings name themselves (``search`` in a field's schema), and those of branches.
+    """Return the ranges that the settings name themselves (``search`` in a field's schema).
 
     What decides most for every model is searched for every model; wider ranges need more trials than one can spare for
     twenty models.
@@ -66,10 +57,6 @@ def default_space(config: RunConfig) -> SearchSpace:
     space = dict(_named(model, "model"))
     if model.is_trained:
         space = dict(_named(config.train, "train")) | space
-    *others, _ = model.trained_branches or ("",)
-    for name, among in OF_BRANCHES.items() if others else ():
-        first, *more = (f"model.branches.{branch}.{name}" for branch in others)
-        space[first] = among.model_copy(update={"also": more})
     return {key: among for key, among in space.items() if key.removeprefix("model.") not in model.unsearched}
 
 
@@ -109,11 +96,6 @@ def value_at(config: RunConfig, key: str) -> Any:
             raise ConfigError(f"search space: the configuration has no key '{key}'")
         node = node[part]
     return node
-
-
-def all_values(values: Mapping[str, Any], space: SearchSpace) -> dict[str, Any]:
-    """Return values by dotted key, those of keys that take the same value too."""
-    return {name: value for key, value in values.items() for name in (key, *space[key].also)}
 
 
 def with_values(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:

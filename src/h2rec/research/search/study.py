@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from h2rec.claims import claim_names
 from h2rec.errors import ConfigError, DataError, H2RecError, MissingExtraError
 from h2rec.files import read_json, write_json
-from h2rec.research.search.space import SearchSpace, all_values, default_space, value_at, with_values
+from h2rec.research.search.space import SearchSpace, default_space, value_at, with_values
 from h2rec.run.config import RunConfig
 from h2rec.run.pipeline import Pipeline
 from h2rec.run.provenance import provenance
@@ -128,7 +128,7 @@ def tune(
     if not done:
         raise H2RecError(f"none of {len(records)} trials could be trained; the last: {records[-1].error}")
     winner = max(done, key=lambda record: record.value or 0.0)
-    best = with_values(config, all_values(winner.settings, space))
+    best = with_values(config, winner.settings)
     best.save(out / "best.yaml")
     assert winner.value is not None
     return TuningResult(best, winner.value, records)
@@ -155,7 +155,7 @@ def _run_trial(
             break
         # Settings that were tried already are no new trial.
         study.tell(trial, state=optuna.trial.TrialState.FAIL)
-    tried = with_values(config, all_values(settings, space))
+    tried = with_values(config, settings)
     # What a training had shown before it was killed counts as if it had not been.
     shown = {int(epoch): value for epoch, value in trial.user_attrs.get("shown", {}).items()}
     for epoch, value in shown.items():

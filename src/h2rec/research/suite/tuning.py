@@ -101,8 +101,7 @@ def _known(path: Path, row: str) -> Values:
 
 def _as_yaml(job: Job, result: TuningResult) -> str:
     space = default_space(job.config)
-    keys = [name for key, among in space.items() for name in (key, *among.also)]
-    values: Values = merged(*(nested(key, value_at(result.best, key)) for key in keys))
+    values: Values = merged(*(nested(key, value_at(result.best, key)) for key in space))
     comment = (
         f"# {job.model} on {job.data}: best of {len(result.trials)} trials, "
         f"validation {result.best.train.select} {result.value:.4f}\n"
