@@ -150,7 +150,10 @@ def _ranks(
     """
     scorer = CatalogueScorer(model)
     ranks = np.empty((len(tried), len(cases)), dtype=np.int32)
-    factors = [_factors(model, weights) for weights in tried]
+    factors = np.array([_factors(model, weights) for weights in tried])
+    # What weighs the same in all of them is added up once.
+    same = (factors == factors[0]).all(axis=0)
+    common, own = np.where(same, factors[0], 0.0), np.where(same, 0.0, factors)
     width = model.item_count + 1
     chunk = max(1, SCORES_AT_ONCE // (width * len(model.branch_names)))
     few = max(1, SCORES_IN_CACHE // width) if scorer.device.type == "cpu" else chunk
@@ -169,8 +172,9 @@ def _ranks(
                     drop_excluded(
                         branch_scores[model.branch_names.index(measure)], cases.histories.select(rows)
                     )
-                for place, branch_factors in enumerate(factors):
-                    scores = _weighted_sum(branch_scores, branch_factors)
+                base = _weighted_sum(branch_scores, common.tolist())
+                for place, branch_factors in enumerate(own):
+                    scores = _weighted_sum([base, *branch_scores], [1.0, *branch_factors.tolist()])
                     if negatives is None:
                         ranked = full_ranks(scores, targets)
                     else:
@@ -186,8 +190,11 @@ def _factors(model: SequenceModel, weights: Weights) -> list[float]:
 
 
 def _weighted_sum(branch_scores: Sequence[torch.Tensor], factors: Sequence[float]) -> torch.Tensor:
-    total = branch_scores[0] * factors[0]
-    for part, factor in zip(branch_scores[1:], factors[1:], strict=True):
-        if factor:
-            total.add_(part, alpha=factor)
+    # What weighs nothing is passed over: it may hold minus infinity.
+    used = [(part, factor) for part, factor in zip(branch_scores, factors, strict=True) if factor]
+    if not used:
+        return torch.zeros_like(branch_scores[0])
+    total = used[0][0] * used[0][1]
+    for part, factor in used[1:]:
+        total.add_(part, alpha=factor)
     return total
