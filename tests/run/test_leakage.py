@@ -21,7 +21,11 @@ def run(folder, histories):
     """Measure transitions on histories; their weights, which are chosen on validation, stay as configured."""
     folder.mkdir()
     shop = write_shop(folder)
-    rows = [(f"u{user:02}", f"i{item}", step) for user, row in enumerate(histories) for step, item in enumerate(row)]
+    rows = [
+        (f"u{user:02}", f"i{item}", step)
+        for user, row in enumerate(histories)
+        for step, item in enumerate(row)
+    ]
     frame = pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row")
     frame.write_csv(folder / "interactions.csv")
     config = ["preset=transitions", "model={}", "loss={}", "train={}", "blend.fit=false"]

@@ -28,7 +28,9 @@ def recommend(
     ] = None,
     k: Annotated[int, typer.Option("--k", min=1, help="How many items.")] = 10,
     as_json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    explain: Annotated[bool, typer.Option("--explain", help="Tell each branch's part of the score, and reasons.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Tell each branch's part of the score, and reasons.")
+    ] = False,
     tail_share: Annotated[
         float | None, typer.Option("--tail-share", min=0, max=1, help="Least share of tail items.")
     ] = None,

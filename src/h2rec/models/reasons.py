@@ -21,7 +21,7 @@ class Reason:
     kind: ReasonKind
     """What it says."""
     strength: float
-    """How many leading codes both share; or the item's share, 0 to 1, of what the counts of all latest items add up to."""
+    """codes: how many both share; else the item's share, 0 to 1, in the sum of the counts of all latest items."""
 
 
 def in_turns(by_branch: Iterable[Sequence[Reason]]) -> list[Reason]:

@@ -94,8 +94,8 @@ class ItemIndex:
 
         `users`: user vectors `[n, D]`. `k`: length of a list. `exclude`: items that may not be listed, a row for
         each user. `allowed`: bool `[N + 1]`: the items that may be listed, for all of these users; None for all.
-        `counted`: scores beside those of the vectors, none negative. An approximate index proposes the best by vector and
-        the items whose counts may lift them from below these into the list; both are scored again by the whole sum.
+        `counted`: scores beside those of the vectors, none negative. An approximate index proposes the best by vector
+        and what counts may lift from below these into the list; both are scored again by the whole sum.
         Returns `items, values`: int64 and float32 `[n, k]`; where items run out, item 0 with score minus infinity.
         """
         if self._approximate is None:
@@ -133,7 +133,9 @@ class ItemIndex:
         # what lies between it and the k-th best sum can't be listed.
         _, best = self._best_of(users, proposed, k, exclude, counted)
         last = self.scorer.chosen(users, proposed).masked_fill(proposed == 0, -torch.inf).amin(dim=1)
-        gap = (best[:, -1] - last).nan_to_num(nan=-torch.inf, posinf=-torch.inf)  # an open end: any count will do
+        gap = (best[:, -1] - last).nan_to_num(
+            nan=-torch.inf, posinf=-torch.inf
+        )  # an open end: any count will do
         followers = listed_above(counted, gap)
         if allowed is not None:
             followers = followers.masked_fill(torch.from_numpy(~allowed)[followers], 0)

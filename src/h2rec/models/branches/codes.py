@@ -21,6 +21,7 @@ from h2rec.models.ties.fusion import FusionNetwork
 from h2rec.models.warm_start import TextStart
 from h2rec.semantic_ids.codes import CodeArray, SemanticIds
 
+
 class CodesBranch(Branch):
     """Items are ``sum_l alpha_l e^l``; alpha is computed from the history, once for all branches.
 
