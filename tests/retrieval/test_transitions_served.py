@@ -11,6 +11,7 @@ from fastapi.testclient import TestClient
 from h2rec.cli.main import main
 from h2rec.data.histories import Histories
 from h2rec.models.scorer import CatalogueScorer
+from h2rec.retrieval import index
 from h2rec.retrieval.filters import ItemFilter
 from h2rec.retrieval.growth import add_items
 from h2rec.retrieval.index import IndexSettings
@@ -25,6 +26,12 @@ BOTH = {
     "code_transitions": {"kind": "code_transitions", "weight": 0.5},
 }
 HISTORIES = [["i3"], ["i3", "i10", "i17"], ["i59", "i3", "i3", "i0", "i7", "i14", "i21"], ["i30", "i1"]]
+
+
+@pytest.fixture(autouse=True)
+def short_proposals(monkeypatch):
+    """Of this few items an index would propose all, and counts would have none to lift."""
+    monkeypatch.setattr(index, "_DEEPER", 1)
 
 
 @pytest.fixture(scope="module")
