@@ -7,13 +7,37 @@ Clusters, their unequal sizes and the spread inside them are those of the traine
 grown catalogue have the same quantiles as on the real one (they are in the results).
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
+from h2rec.data.histories import Histories
 from h2rec.retrieval.bundle import Bundle
+from h2rec.semantic_ids.codes import SemanticIds
 
 
-def grown_catalogue(bundle: Bundle, count: int, seed: int) -> np.ndarray:
-    """Item vectors `[count + 1, D]`, padding first, of a bundle of H2Rec with cosine scores."""
+@dataclass(frozen=True, eq=False)
+class GrownCatalogue:
+    """Vectors `[count + 1, D]`, padding first; codes; and which real item each one was made of, `[count]` from 0."""
+
+    vectors: np.ndarray
+    ids: SemanticIds
+    base: np.ndarray
+
+    def histories(self, real: Histories, times: int, seed: int) -> Histories:
+        """Real histories, `times` each, every item replaced by a grown one that was made of it, at random."""
+        random = np.random.default_rng([seed, 1])
+        order = np.argsort(self.base, kind="stable")
+        starts = np.searchsorted(self.base[order], np.arange(self.base.max() + 3))
+        real = real.select(np.tile(np.arange(len(real)), times))
+        own = np.asarray(real.items, dtype=np.int64) - 1
+        width = starts[own + 1] - starts[own]
+        chosen = order[starts[own] + (random.random(len(own)) * width).astype(np.int64)]
+        return Histories(real.offsets, (chosen + 1).astype(np.int32))
+
+
+def grown_catalogue(bundle: Bundle, count: int, seed: int) -> GrownCatalogue:
+    """Grow a bundle of H2Rec with cosine scores."""
     random = np.random.default_rng(seed)
     real, codes = np.asarray(bundle.item_vectors)[1:], bundle.semantic_ids.codes
     levels = codes.shape[1]
@@ -39,4 +63,7 @@ def grown_catalogue(bundle: Bundle, count: int, seed: int) -> np.ndarray:
     identity = real[:, levels * size :]
     moved = identity[base] + 0.5 * (identity[plus] - identity[minus])
     grown[1:, levels * size :] = moved / np.linalg.norm(moved, axis=1, keepdims=True)
-    return grown
+    mixed = np.where(np.arange(levels) < kept[:, None], codes[base], codes[finer])
+    return GrownCatalogue(
+        grown, SemanticIds(mixed.astype(np.int32), bundle.semantic_ids.codebook_sizes), base
+    )

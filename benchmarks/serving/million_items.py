@@ -2,6 +2,8 @@
 
 The catalogue is grown from a trained one (`grown_catalogue.py`), the users are real histories of its data set,
 encoded by its model. What the index is built for is what the recommender takes: users who saw one item. One thread.
+With `--transitions`, branches of transitions are in every score, counted from real histories that run through grown
+items; a question then costs its counts, too.
 
     h2rec run shop.yaml --set train.epochs=6 --out runs/shop
     python benchmarks/serving/million_items.py runs/shop
@@ -15,10 +17,14 @@ from pathlib import Path
 import faiss
 import numpy as np
 import torch
-from grown_catalogue import grown_catalogue
+from grown_catalogue import GrownCatalogue, grown_catalogue
 from provenance import load_average, write_results
 
 from h2rec.data.histories import Histories
+from h2rec.models.build import build_model
+from h2rec.models.features import ItemFeatures
+from h2rec.models.scorer import counted
+from h2rec.models.settings import parse_model
 from h2rec.retrieval.bundle import Bundle
 from h2rec.retrieval.index import IndexSettings, ItemIndex
 from h2rec.retrieval.recommender import Recommender
@@ -30,16 +36,14 @@ SWEEP = {"ivf": ("probes", (16, 32, 48, 64)), "hnsw": ("search_width", (128, 256
 SINGLE = 64
 
 
-def real_users(run: Path, bundle: Bundle, count: int, seed: int) -> torch.Tensor:
-    """Vectors of users of the run's data set."""
+def real_histories(run: Path) -> Histories:
+    """Histories of the run's data set."""
     (data,) = run.glob("stages/data-*")
-    histories = Histories(np.load(data / "offsets.npy"), np.load(data / "items.npy"))
-    rows = np.random.default_rng(seed).choice(len(histories), count, replace=False)
-    return UserEncoder(bundle.model).encode(histories.select(rows)).vectors.clone()
+    return Histories(np.load(data / "offsets.npy"), np.load(data / "items.npy"))
 
 
-def timed(search, users: torch.Tensor, at_once: int) -> tuple[np.ndarray, float]:
-    """Items found, and users a second."""
+def timed(search, users: range, at_once: int) -> tuple[np.ndarray, float]:
+    """Items found for some of the users, and users a second."""
     search(users[:at_once])
     started = time.perf_counter()
     answers = [search(users[start : start + at_once]) for start in range(0, len(users), at_once)]
@@ -50,7 +54,17 @@ def faiss_flat_rate(vectors: np.ndarray, users: torch.Tensor, k: int) -> float:
     """Users a second of faiss' own exact scan."""
     flat = faiss.IndexFlatIP(vectors.shape[1])
     flat.add(vectors[1:])
-    return timed(lambda rows: flat.search(rows.numpy(), k)[1], users, 32)[1]
+    few = users[:64].numpy()
+    return timed(lambda rows: flat.search(few[rows.start : rows.stop], k)[1], range(len(few)), 32)[1]
+
+
+def counting_model(grown: GrownCatalogue, train: Histories):
+    """A model of transitions alone, of items and of prefixes, weighed as on Beauty beside one wide branch."""
+    kinds = {"transitions": 0.4, "code_transitions": 0.2}
+    branches = {kind: {"kind": kind, "weight": weight} for kind, weight in kinds.items()}
+    count = len(grown.base)
+    features = ItemFeatures(count, grown.ids, train_counts=train.counts(count), train=train)
+    return build_model(parse_model({"branches": branches}, default="branches"), features, seed=0)
 
 
 def quantiles(users: torch.Tensor, vectors: np.ndarray) -> list[float]:
@@ -66,6 +80,9 @@ def main() -> None:
     parser.add_argument("--k", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kinds", nargs="+", default=["ivf"])
+    parser.add_argument(
+        "--transitions", type=int, default=0, metavar="TIMES", help="count each real history this often"
+    )
     parser.add_argument("--name", default="million_items")
     arguments = parser.parse_args()
     k = arguments.k
@@ -73,22 +90,33 @@ def main() -> None:
     faiss.omp_set_num_threads(1)
     bundle = Bundle.load(arguments.run / "bundle")
     recommender = Recommender(bundle)
-    vectors = grown_catalogue(bundle, arguments.items, arguments.seed)
-    users = real_users(arguments.run, bundle, arguments.users, arguments.seed)
+    grown = grown_catalogue(bundle, arguments.items, arguments.seed)
+    vectors, histories, counting = grown.vectors, real_histories(arguments.run), None
+    rows = np.random.default_rng(arguments.seed).choice(len(histories), arguments.users, replace=False)
+    users = UserEncoder(bundle.model).encode(histories.select(rows)).vectors.clone()
+    if arguments.transitions:
+        walks = grown.histories(histories, arguments.transitions, arguments.seed)
+        counting, asked = counting_model(grown, walks), walks.select(rows)
     scorer = ItemScorer(vectors, (vectors.shape[1],))
 
     def searching(index: ItemIndex):
-        return lambda rows: index.search(rows, k)[0].numpy()
+        def search(rows: range) -> np.ndarray:
+            of_counts = counted(counting, asked.select(np.asarray(rows))) if counting else {}
+            return index.search(users[rows.start : rows.stop], k, counted=list(of_counts.values()))[0].numpy()
+
+        return search
 
     exact = searching(ItemIndex(scorer, IndexSettings(kind="exact")))
-    few = users[: min(256, len(users))]
+    everyone = range(len(users))
+    few = everyone[:256]
     truth, exact_rate = timed(exact, few, 32)
     _, exact_alone = timed(exact, few[:SINGLE], 1)
-    flat_rate = faiss_flat_rate(vectors, few[:64], k)
+    flat_rate = faiss_flat_rate(vectors, users, k)
     results = {
         "items": arguments.items,
         "k": k,
         "columns": vectors.shape[1],
+        "transitions": sum(len(branch.values) for branch in counting.branch_list()) if counting else 0,
         "item_vectors_mb": round(vectors.nbytes / 1e6),
         "score_quantiles": {
             "real catalogue": quantiles(users, np.asarray(bundle.item_vectors)),
@@ -106,8 +134,8 @@ def main() -> None:
         approximate, measured = index._approximate, []
         for value in values:
             approximate.settings = approximate.settings.model_copy(update={SWEEP[kind][0]: value})
-            answers, rate = timed(searching(index), users, 32)
-            _, alone = timed(searching(index), users[:SINGLE], 1)
+            answers, rate = timed(searching(index), everyone, 32)
+            _, alone = timed(searching(index), everyone[:SINGLE], 1)
             recalls = [len(set(a) & set(b)) / k for a, b in zip(answers, truth, strict=False)]
             measured.append(
                 {

@@ -10,7 +10,8 @@ from h2rec.models.backbones.dropout import Dropout
 from h2rec.models.branches import codes as codes_branch
 from h2rec.models.branches.codes import reasons_by_codes
 from h2rec.models.branches.protocol import Sequences
-from h2rec.models.protocol import Reason, branch_scores
+from h2rec.models.protocol import branch_scores
+from h2rec.models.reasons import Reason
 from h2rec.models.scorer import CatalogueScorer
 from h2rec.models.weights import weights_of
 
@@ -340,7 +341,7 @@ def test_reasons_are_the_items_that_share_most_leading_codes_latest_first():
             same = codes[np.array(latest) - 1] == codes[item - 1]
             shared = np.cumprod(same, axis=1).sum(axis=1).tolist()
             order = sorted(range(len(latest)), key=lambda place: (-shared[place], place))
-            expected = [Reason(latest[place], shared[place]) for place in order[:3] if shared[place]]
+            expected = [Reason(latest[place], "codes", shared[place]) for place in order[:3] if shared[place]]
             assert reasons == expected
 
 

@@ -21,7 +21,8 @@ from h2rec.models.branches.ids import IdsBranch
 from h2rec.models.branches.popularity import PopularityBranch
 from h2rec.models.branches.protocol import Branch, BranchRead
 from h2rec.models.branches.settings import BranchSettings
-from h2rec.models.protocol import Reason, SequenceModel, UserStates, positions_read, read
+from h2rec.models.protocol import SequenceModel, UserStates, positions_read, read
+from h2rec.models.reasons import Reason
 from h2rec.models.settings import ModelSettings
 from h2rec.testing import check_backbone, check_branch, check_model, check_ranking_loss
 
@@ -175,7 +176,7 @@ class Recency(Branch):
         pass
 
     def reasons(self, items, history):
-        return [[Reason(item, 0)] if item in history else [] for item in items]
+        return [[Reason(item, "codes", 0)] if item in history else [] for item in items]
 
 
 def test_a_branch_of_another_package_passes(register):
@@ -231,7 +232,7 @@ class SaysItReadsCodes(IdsBranch):
 
 class NamesAnything(Recency):
     def reasons(self, items, history):
-        return [[Reason(item, 0)] for item in items]
+        return [[Reason(item, "codes", 0)] for item in items]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from h2rec.batching.transitions import transition_table
 from h2rec.data.histories import Histories
 from h2rec.errors import ConfigError
 from h2rec.models.branches import transitions
+from h2rec.models.reasons import Reason, in_turns
 from h2rec.models.scorer import CatalogueScorer, counted
 from h2rec.models.sparse_scores import Groups, GroupScores, ItemScores, listed_above
 from h2rec.testing import check_branch
@@ -112,6 +113,45 @@ def test_codes_are_needed_for_prefixes_alone(build, features):
     assert build(bare, **branches("transitions")).recent_items == 5
     with pytest.raises(ConfigError, match="needs semantic IDs"):
         build(bare, **branches("code_transitions"))
+
+
+@pytest.mark.parametrize("kind", ["transitions", "code_transitions"])
+def test_reasons_are_the_latest_items_by_their_shares_of_the_sum(build, features, kind, monkeypatch):
+    monkeypatch.setattr(transitions, "LEVELS", 1)
+    codes = features.semantic_ids.codes[:, 0]
+    groups = np.arange(41) if kind == "transitions" else np.concatenate([[0], codes + 1])
+    table = as_dict(transition_table(features.train, groups, backward=0.7, popularity_power=0.5))
+    branch = build(**branches(own={"kind": kind})).branch_list()[0]
+    history = [
+        3,
+        *features.train[0].tolist()[:3],
+        *features.train[2].tolist()[:2],
+        features.train[0][0].item(),
+    ]
+    found = branch.reasons(list(range(1, 41)), history)
+    assert max(map(len, found)) == 3
+    for item, reasons in zip(range(1, 41), found, strict=True):
+        parts = {}  # in order of time, the latest first; what came twice counts twice
+        for place, latest in enumerate(history[::-1][:5]):
+            part = 0.7**place * table.get((groups[latest], groups[item]), 0.0)
+            parts[latest] = parts.get(latest, 0.0) + part
+        expected = sorted((latest for latest in parts if parts[latest]), key=lambda latest: -parts[latest])[
+            :3
+        ]
+        assert [reason.item for reason in reasons] == expected
+        shares = [parts[latest] / sum(parts.values()) for latest in expected]
+        assert [reason.strength for reason in reasons] == pytest.approx(shares)
+        assert all(reason.kind == branch.reason_kind for reason in reasons)
+    weightless = build(**branches(own={"kind": kind, "weight": 0.0})).branch_list()[0]
+    assert weightless.reasons([1, 2], history) == [[], []]
+
+
+def test_reasons_of_several_kinds_come_in_turns_each_item_once():
+    follows = [Reason(7, "follows", 0.6), Reason(8, "follows", 0.4)]
+    by_kind, codes = [Reason(7, "kind_follows", 0.9), Reason(5, "kind_follows", 0.1)], [Reason(9, "codes", 2)]
+    assert in_turns([codes, by_kind, follows]) == [follows[0], codes[0], follows[1]]
+    assert in_turns([codes, [Reason(4, "codes", 3)], []]) == [Reason(4, "codes", 3), codes[0]]
+    assert in_turns([[], []]) == []
 
 
 def test_a_negative_weight_is_refused(build):

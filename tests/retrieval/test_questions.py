@@ -110,11 +110,12 @@ def test_an_explanation_adds_up_to_the_score(recommender):
         assert item.explanation.branches == pytest.approx(expected, abs=1e-3)
         assert sum(item.explanation.branches.values()) == pytest.approx(item.score, abs=1e-3)
         assert item.codes == codes[number - 1].tolist()
-        for shared in item.explanation.shared:
-            other = codes[int(shared.item_id[1:])]
-            assert (other[: shared.levels] == item.codes[: shared.levels]).all()
-            assert shared.levels == 3 or other[shared.levels] != item.codes[shared.levels]
-    assert any(item.explanation.shared for item in answer.items)
+        for reason in item.explanation.reasons:
+            other, levels = codes[int(reason.item_id[1:])], int(reason.strength)
+            assert reason.kind == "codes"
+            assert (other[:levels] == item.codes[:levels]).all()
+            assert levels == 3 or other[levels] != item.codes[levels]
+    assert any(item.explanation.reasons for item in answer.items)
     assert "explanation" not in as_json(recommender.recommend(HISTORY, 2))["items"][0]
     assert recommender.recommend([], 2, explain=True).items[0].explanation is None
 

@@ -1,15 +1,24 @@
 """Transitions beside vectors in what is served: the exact list, whatever the index, its explanation, and new items."""
 
+import json
+from contextlib import suppress
+
 import numpy as np
 import polars as pl
 import pytest
+from fastapi.testclient import TestClient
 
+from h2rec.cli.main import main
 from h2rec.data.histories import Histories
 from h2rec.models.scorer import CatalogueScorer
+from h2rec.retrieval import index
 from h2rec.retrieval.filters import ItemFilter
 from h2rec.retrieval.growth import add_items
 from h2rec.retrieval.index import IndexSettings
 from h2rec.retrieval.recommender import Recommender
+from h2rec.serving.app import create_app
+from h2rec.serving.service import Service
+from h2rec.serving.settings import ServeSettings
 from made_bundles import make_bundle
 
 BOTH = {
@@ -19,9 +28,23 @@ BOTH = {
 HISTORIES = [["i3"], ["i3", "i10", "i17"], ["i59", "i3", "i3", "i0", "i7", "i14", "i21"], ["i30", "i1"]]
 
 
+@pytest.fixture(autouse=True)
+def short_proposals(monkeypatch):
+    """Of this few items an index would propose all, and counts would have none to lift."""
+    monkeypatch.setattr(index, "_DEEPER", 1)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return make_bundle(tmp_path_factory.mktemp("transitions") / "bundle", branches=BOTH)
+
+
+def told(capsys, *words):
+    """What the command line prints."""
+    capsys.readouterr()
+    with suppress(SystemExit):
+        main([str(word) for word in words])
+    return capsys.readouterr().out
 
 
 def by_model(recommender, history, k, *, allowed=None, seen=False):
@@ -83,7 +106,33 @@ def test_an_explanation_tells_what_the_counts_add(folder):
     for item in answer.items:
         assert sum(item.explanation.branches.values()) == pytest.approx(item.score, abs=1e-3)
     assert any(item.explanation.branches["transitions"] > 0 for item in answer.items)
+    for item in answer.items:
+        kinds = {reason.kind for reason in item.explanation.reasons}
+        for kind, branch in (("follows", "transitions"), ("kind_follows", "code_transitions")):
+            assert kind not in kinds or item.explanation.branches[branch] > 0
+        assert {reason.item_id for reason in item.explanation.reasons} <= {"i3", "i10"}
+    assert answer.items[0].explanation.reasons[0].kind == "follows"
     assert recommender.similar("i3", 3)[0].item_id != "i3"
+
+
+def test_reasons_reach_the_command_line_and_the_server(folder, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    asked = ["recommend", folder, "--history", "i30,i3", "--k", "3", "--explain"]
+    expected = Recommender.load(folder).recommend(["i30", "i3"], 3, explain=True).items
+    printed = told(capsys, *asked)
+    first = expected[0].explanation.reasons[0]
+    assert first.kind == "follows"
+    assert f"{expected[0].item_id} often follows {first.item_id} ({first.strength:.0%})" in printed
+    assert any(f"its kind often follows {item}'s kind (" in printed for item in ("i30", "i3"))
+    values = json.loads(told(capsys, *asked, "--json"))
+    with TestClient(create_app(Service(folder, ServeSettings())), "http://localhost") as client:
+        answer = client.post("/recommend", json={"history": ["i30", "i3"], "k": 3, "explain": True})
+        schema = client.get("/openapi.json").json()["components"]["schemas"]["Because"]
+    for found in (values, answer.json()):
+        reasons = found["items"][0]["explanation"]["reasons"]
+        assert (reasons[0]["item_id"], reasons[0]["kind"]) == (first.item_id, "follows")
+        assert reasons[0]["strength"] == pytest.approx(first.strength)
+    assert schema["properties"]["kind"]["enum"] == ["follows", "kind_follows", "codes"]
 
 
 def test_a_new_item_follows_what_its_kind_follows(folder, tmp_path):
@@ -108,3 +157,31 @@ def test_a_new_item_follows_what_its_kind_follows(folder, tmp_path):
         if kind(item_id) == kind("new")
     }
     assert same == {round(ranked["new"].explanation.branches["code_transitions"], 4)}
+
+
+def test_an_item_never_seen_is_recommended_after_what_its_kind_follows(tmp_path, capsys):
+    """By `h2rec add-items` and `h2rec recommend`, of a bundle that counts alone."""
+    folder = make_bundle(tmp_path / "bundle", preset="transitions", branches=BOTH)
+    title = Recommender.load(folder).fields("i10")["title"]  # i10 follows i3 in training
+    pl.DataFrame({"item_id": ["new"], "title": [title]}).write_csv(tmp_path / "new.csv")
+    grown = tmp_path / "grown"
+    told(capsys, "add-items", folder, tmp_path / "new.csv", "--out", grown)
+    recommender = Recommender.load(grown)
+    new = recommender.catalogue.require("new")
+    asked = ["recommend", grown, "--history", "i3", "--k", "61", "--json", "--explain"]
+    items = {item["item_id"]: item for item in json.loads(told(capsys, *asked))["items"]}
+    parts = items["new"]["explanation"]["branches"]
+    assert parts["transitions"] == 0
+    assert parts["code_transitions"] == items["new"]["score"] > 0
+    assert items["new"]["explanation"]["reasons"] == [
+        {"item_id": "i3", "kind": "kind_follows", "strength": 1.0}
+    ]
+    # It stands before all that nothing says anything for.
+    unsupported = [item for item in items.values() if item["score"] == 0]
+    assert unsupported
+    assert list(items).index("new") < list(items).index(unsupported[0]["item_id"])
+    # And it is one of a history: what follows its kind follows it.
+    after = recommender.recommend(["new"], 5, explain=True)
+    assert not after.from_popularity
+    assert [reason.kind for reason in after.items[0].explanation.reasons] == ["kind_follows"]
+    assert recommender.bundle.model.branch_list()[1].nodes[new] > 0

@@ -28,7 +28,9 @@ def recommend(
     ] = None,
     k: Annotated[int, typer.Option("--k", min=1, help="How many items.")] = 10,
     as_json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    explain: Annotated[bool, typer.Option("--explain", help="Tell each branch's part of the score.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Tell each branch's part of the score, and reasons.")
+    ] = False,
     tail_share: Annotated[
         float | None, typer.Option("--tail-share", min=0, max=1, help="Least share of tail items.")
     ] = None,
@@ -109,10 +111,10 @@ def _print_answer(recommender: Recommender, answer: Recommendation, as_json_: bo
         Console(stderr=True).print("the history is empty: these are the most popular items")
     result_console().print(recommendation_table(answer))
     for shown in answer.items:
-        shared = shown.explanation.shared if shown.explanation else []
-        if shared:
-            reasons = ", ".join(f"{reason.levels} with {reason.item_id}" for reason in shared)
-            result_console().print(f"{shown.item_id} shares leading codes: {reasons}", markup=False)
+        reasons = shown.explanation.reasons if shown.explanation else []
+        if reasons:
+            sentences = "; ".join(reason.sentence() for reason in reasons)
+            result_console().print(f"{shown.item_id} {sentences}", markup=False)
     if answer.alpha is not None:
         levels = ", ".join(f"{weight:.2f}" for weight in answer.alpha)
         result_console().print(f"weights of the code levels, coarse to fine: {levels}")

@@ -1,7 +1,11 @@
 """A model that is a sum of branches: H2Rec (arXiv 2512.10388), its parts alone, and its controls."""
 
+<<<<<<< HEAD
 from collections.abc import Sequence
 from itertools import chain
+=======
+from collections.abc import Iterator, Sequence
+>>>>>>> h2
 from typing import Self
 
 import torch
@@ -9,11 +13,12 @@ from torch import nn
 
 from h2rec.models.branch_items import BranchItems
 from h2rec.models.branches import BRANCHES
-from h2rec.models.branches.codes import MOST_REASONS, CodesBranch
+from h2rec.models.branches.codes import CodesBranch
 from h2rec.models.branches.ids import IdsBranch
 from h2rec.models.branches.protocol import Branch, BranchRead, Sequences
 from h2rec.models.features import ItemFeatures, NewItems
-from h2rec.models.protocol import BranchVectors, OwnLoss, Reason, SequenceModel, UserStates, positions_read
+from h2rec.models.protocol import BranchVectors, OwnLoss, SequenceModel, UserStates, positions_read
+from h2rec.models.reasons import Reason, in_turns
 from h2rec.models.settings import BranchModelSettings, ModelSettings
 from h2rec.models.sparse_scores import CountedScores
 from h2rec.models.ties.alignment import Alignment
@@ -143,12 +148,8 @@ class BranchModel(SequenceModel):
             branch.grow(before, new)
 
     def reasons(self, items: Sequence[int], history: Sequence[int]) -> list[list[Reason]]:
-        # A reason that several branches give is listed once.
         by_branch = [branch.reasons(items, history) for branch in self.branch_list()]
-        return [
-            list(dict.fromkeys(chain.from_iterable(reasons)))[:MOST_REASONS]
-            for reasons in zip(*by_branch, strict=True)
-        ]
+        return [in_turns(reasons) for reasons in zip(*by_branch, strict=True)]
 
     def _norms(self) -> tuple[torch.Tensor, torch.Tensor] | None:
         if self._tied is None or self._tied[1].cross_attention is None:

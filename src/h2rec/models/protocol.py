@@ -15,6 +15,7 @@ from torch import nn
 from h2rec.batching.sequences import Batch, Objective
 from h2rec.models.branch_items import BranchItems, DenseItems
 from h2rec.models.features import ItemFeatures, NewItems
+from h2rec.models.reasons import Reason
 from h2rec.models.settings import ModelSettings
 from h2rec.models.sparse_scores import CountedScores
 from h2rec.models.warm_start import TextStart
@@ -159,16 +160,6 @@ class SequenceModel(nn.Module, ABC):
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(chain(self.parameters(), self.buffers())).device
-
-
-@dataclass(frozen=True)
-class Reason:
-    """An item of the history that speaks for a recommended one."""
-
-    item: int
-    """Index of the item in the history."""
-    levels: int
-    """How many leading codes both share."""
 
 
 def positions_read(reads: torch.Tensor) -> torch.Tensor:

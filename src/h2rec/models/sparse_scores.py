@@ -20,13 +20,19 @@ class CountedScores(Protocol):
         """Scores of some of the users, int64 `[m]` ascending, who are numbered anew."""
 
     def most_by_group(self) -> torch.Tensor | float:
-        """What an item that `above` does not list may score here, at most, float32 `[n]`."""
+        """What an item scores here at most, float32 `[n]`; 0 for single items, which are looked up one by one."""
 
     def above(
         self, floor: torch.Tensor, others: "Sequence[CountedScores]"
     ) -> tuple[torch.Tensor, torch.Tensor]:
+<<<<<<< HEAD
         """Pairs of a user and an item, int64 `[z]` both, ascending by user, whose sum with other branches may exceed
         the floor `[n]`: all that do and score more than 0 here, unless another branch of single items has them.
+=======
+        """Pairs of a user and an item, int64 `[z]` both, that may exceed the floor `[n]` together with other branches.
+
+        All that do and score more than 0 here are among them, but for those that another branch of single items has.
+>>>>>>> h2
         """
 
 

@@ -20,6 +20,8 @@ from h2rec.settings import Settings
 logger = logging.getLogger(__name__)
 
 _USERS_AT_ONCE = 64
+_DEEPER = 8
+"""Beside counts so many times more is proposed by vector: the lower that list ends, the fewer items counts can lift."""
 
 BoolArray = npt.NDArray[np.bool_]
 TopItems = tuple[torch.Tensor, torch.Tensor]
@@ -94,8 +96,8 @@ class ItemIndex:
 
         `users`: user vectors `[n, D]`. `k`: length of a list. `exclude`: items that may not be listed, a row for
         each user. `allowed`: bool `[N + 1]`: the items that may be listed, for all of these users; None for all.
-        `counted`: scores beside those of the vectors, none negative. An approximate index proposes the best by vector and
-        the items whose counts may lift them from below these into the list; both are scored again by the whole sum.
+        `counted`: scores beside those of the vectors, none negative. An approximate index proposes the best by vector
+        and what counts may lift from below these into the list; both are scored again by the whole sum.
         Returns `items, values`: int64 and float32 `[n, k]`; where items run out, item 0 with score minus infinity.
         """
         if self._approximate is None:
@@ -105,11 +107,13 @@ class ItemIndex:
             candidates = few[few > 0].expand(len(users), -1)
             return self._best_of(users, candidates, k, exclude, counted)
         batches = []
-        for start in range(0, len(users), _USERS_AT_ONCE):
-            rows = np.arange(start, min(start + _USERS_AT_ONCE, len(users)))
+        # What counts lift is few items for one user and many for another: not worth lists of one length.
+        at_once = 1 if counted else _USERS_AT_ONCE
+        for start in range(0, len(users), at_once):
+            rows = np.arange(start, min(start + at_once, len(users)))
             excluded = None if exclude is None else exclude.select(rows)
             more = [branch.select(torch.from_numpy(rows)) for branch in counted]
-            some = users[start : start + _USERS_AT_ONCE]
+            some = users[start : start + at_once]
             candidates = self._candidates(some, k, excluded, allowed, more)
             batches.append(self._best_of(some, candidates, k, excluded, more))
         return torch.cat([items for items, _ in batches]), torch.cat([values for _, values in batches])
@@ -125,7 +129,7 @@ class ItemIndex:
         """Items worth scoring, int64 `[n, c]`, filled up with 0."""
         assert self._approximate is not None
         longest = 0 if exclude is None else int(exclude.lengths.max(initial=0))
-        wanted = min(k + longest, self.scorer.item_count)
+        wanted = min((k + longest) * (_DEEPER if counted else 1), self.scorer.item_count)
         proposed = torch.from_numpy(self._approximate.search(users.numpy(), wanted, allowed))
         if not counted:
             return proposed
@@ -133,9 +137,14 @@ class ItemIndex:
         # what lies between it and the k-th best sum can't be listed.
         _, best = self._best_of(users, proposed, k, exclude, counted)
         last = self.scorer.chosen(users, proposed).masked_fill(proposed == 0, -torch.inf).amin(dim=1)
+<<<<<<< HEAD
         gap = (best[:, -1] - last).nan_to_num(
             nan=-torch.inf, posinf=-torch.inf
         )  # an open end: any count will do
+=======
+        # Where the list ended early, any count will do.
+        gap = (best[:, -1] - last).nan_to_num(nan=-torch.inf, posinf=-torch.inf)
+>>>>>>> h2
         followers = listed_above(counted, gap)
         if allowed is not None:
             followers = followers.masked_fill(torch.from_numpy(~allowed)[followers], 0)

@@ -14,7 +14,7 @@ from h2rec.evaluation.topk import top_items
 from h2rec.retrieval.answers import Query, Recommendation, RecommendedItem, as_json, checked_k
 from h2rec.retrieval.bundle import Bundle
 from h2rec.retrieval.catalogue import Catalogue
-from h2rec.retrieval.explanation import Explanation, SharedCodes
+from h2rec.retrieval.explanation import Because, Explanation
 from h2rec.retrieval.filters import ANY_ITEM, ItemFilter, allowed_items
 from h2rec.retrieval.index import BoolArray, IndexSettings, ItemIndex, TopItems
 from h2rec.retrieval.item_ids import ItemId
@@ -245,9 +245,7 @@ class Recommender:
                 for scores in torch.cat(branch_scores).T.tolist()
             ]
             explanations = [
-                Explanation(
-                    branches, [SharedCodes(ids[reason.item - 1], reason.levels) for reason in reasons]
-                )
+                Explanation(branches, [Because(ids[r.item - 1], r.kind, r.strength) for r in reasons])
                 for branches, reasons in zip(given, model.reasons(items.tolist(), history), strict=True)
             ]
             alpha = None if users.alpha is None else users.alpha[row].tolist()

@@ -57,7 +57,7 @@ class ItemScorer:
             # Some at a time: their vectors are copied side by side.
             parts = [
                 torch.bmm(self.vectors[part], users[:, :, None])[:, :, 0]
-                for part in items.split(_BLOCK, dim=1)
+                for part in items.split(max(1, 4 * _BLOCK // max(1, len(items))), dim=1)
             ]
             return torch.cat(parts, dim=1)
 

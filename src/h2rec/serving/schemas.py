@@ -88,7 +88,7 @@ class RecommendBody(_Body):
     tail_share: float | None = Field(None, ge=0, le=1)
     """Least share of tail items."""
     explain: bool = False
-    """Whether to tell each branch's part of the scores, alpha and the codes shared with the history."""
+    """Whether to tell each branch's part of the scores, alpha, and the items of the history that speak for an item."""
 
     def query(self) -> Query:
         """Turn it into a question to the recommender."""

@@ -11,7 +11,7 @@ from h2rec.settings import Settings
 class TrainSettings(Settings):
     """How long and how fast a model learns, and which state is kept."""
 
-    epochs: int = Field(16, ge=1)
+    epochs: int = Field(12, ge=1)
     """Passes over the training targets, at most."""
     seed: int = Field(0, ge=0)
     """Seed of everything random in the run."""

@@ -13,14 +13,13 @@ from h2rec.models.branches.settings import BranchSettings
 from h2rec.models.code_scores import code_scores
 from h2rec.models.code_table import CodeTable, weighted_sum
 from h2rec.models.features import ItemFeatures, NewItems
-from h2rec.models.protocol import Intent, Reason, read
+from h2rec.models.protocol import Intent, read
+from h2rec.models.reasons import MOST_REASONS, Reason
 from h2rec.models.score import Score
 from h2rec.models.settings import BranchModelSettings
 from h2rec.models.ties.fusion import FusionNetwork
 from h2rec.models.warm_start import TextStart
 from h2rec.semantic_ids.codes import CodeArray, SemanticIds
-
-MOST_REASONS = 3
 
 
 class CodesBranch(Branch):
@@ -120,6 +119,6 @@ def reasons_by_codes(codes: CodeArray, items: Sequence[int], history: Sequence[i
         best = lengths.argmax(axis=1)  # the first of equals, which is the latest
         for own, place, length in zip(reasons, best.tolist(), lengths[rows, best].tolist(), strict=True):
             if length > 0:
-                own.append(Reason(distinct[place], length))
+                own.append(Reason(distinct[place], "codes", length))
         lengths[rows, best] = 0
     return reasons

@@ -16,7 +16,7 @@ from h2rec.models.branches.settings import BranchSettings
 from h2rec.models.branches.tables import TableBranch
 from h2rec.models.features import ItemFeatures, NewItems
 from h2rec.models.item_table import ItemTable
-from h2rec.models.protocol import Reason
+from h2rec.models.reasons import Reason
 from h2rec.models.row_sum import RowArray, RowSum
 from h2rec.models.settings import BranchModelSettings
 from h2rec.models.warm_start import TextStart, start_rows

@@ -11,7 +11,8 @@ from torch import nn
 from h2rec.models.branch_items import BranchItems
 from h2rec.models.branches.settings import BranchSettings
 from h2rec.models.features import ItemFeatures, NewItems
-from h2rec.models.protocol import Intent, Reason
+from h2rec.models.protocol import Intent
+from h2rec.models.reasons import Reason
 from h2rec.models.settings import BranchModelSettings
 from h2rec.models.sparse_scores import CountedScores
 from h2rec.models.warm_start import TextStart

@@ -1,5 +1,6 @@
 """Transitions: what stood near a user's latest items in training histories, by item and by code prefix."""
 
+from collections.abc import Sequence
 from typing import ClassVar, Self
 
 import numpy as np
@@ -14,6 +15,7 @@ from h2rec.models.branches.protocol import Branch, BranchRead, Sequences
 from h2rec.models.branches.settings import BranchSettings
 from h2rec.models.features import ItemFeatures, NewItems
 from h2rec.models.protocol import Intent
+from h2rec.models.reasons import MOST_REASONS, Reason, ReasonKind
 from h2rec.models.settings import BranchModelSettings
 from h2rec.models.sparse_scores import (
     CountedScores,
@@ -65,6 +67,7 @@ class TransitionsBranch(Branch):
     settings_class: ClassVar[type[BranchSettings]] = TransitionsSettings
     is_trained = False
     recent_items = RECENT_ITEMS
+    reason_kind: ClassVar[ReasonKind] = "follows"
     offsets: torch.Tensor
     successors: torch.Tensor
     values: torch.Tensor
@@ -101,6 +104,25 @@ class TransitionsBranch(Branch):
         """The groups of items that are counted together: every item alone."""
         return items
 
+    def reasons(self, items: Sequence[int], history: Sequence[int]) -> list[list[Reason]]:
+        """The latest items that it follows most, by their shares of the sum, latest first among equals."""
+        latest = list(reversed(history))[:RECENT_ITEMS]
+        if not items or not latest or not self.settings.weight:
+            return [[] for _ in items]
+        # Each of the latest items as a user of one item.
+        sums = summed(*self._followers(torch.tensor(latest)[:, None]))
+        counts = sums.at(torch.arange(len(latest))[:, None], self.groups(torch.tensor(items))).numpy()
+        distinct = list(dict.fromkeys(latest))
+        parts = np.zeros((len(distinct), len(items)))
+        for place, item in enumerate(latest):
+            parts[distinct.index(item)] += RECENT_DECAY**place * counts[place]
+        shares = parts / np.maximum(parts.sum(axis=0), np.finfo(np.float32).tiny)
+        order = np.argsort(-shares, axis=0, kind="stable")[:MOST_REASONS]
+        return [
+            [Reason(distinct[p], self.reason_kind, float(of_item[p])) for p in places if of_item[p] > 0]
+            for places, of_item in zip(order.T, shares.T, strict=True)
+        ]
+
     def _followers(self, recent: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Users, groups and ``q^m t(i_m -> j)`` of all successors of the latest items `[n, m]`, the latest first."""
         count = recent.shape[1]
@@ -125,6 +147,7 @@ class CodeTransitionsBranch(TransitionsBranch):
 
     settings_class = CodeTransitionsSettings
     reads_codes = True
+    reason_kind = "kind_follows"
     nodes: torch.Tensor
     members: torch.Tensor
     member_offsets: torch.Tensor

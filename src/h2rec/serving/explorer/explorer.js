@@ -159,14 +159,18 @@ function why(explanation) {
   if (!explanation) return [];
   const parts = Object.entries(explanation.branches);
   const whole = parts.reduce((sum, [, value]) => sum + Math.abs(value), 0) || 1;
-  const shared = explanation.shared.map(({ item_id: id, levels }) =>
-    `${levels} ${levels === 1 ? "code" : "codes"} shared with ${state.titles.get(id) ?? id}`);
+  const reasons = explanation.reasons.map(({ item_id: id, kind, strength }) => {
+    const item = state.titles.get(id) ?? id;
+    if (kind === "codes") return `${strength} ${strength === 1 ? "code" : "codes"} shared with ${item}`;
+    const words = kind === "follows" ? `often follows ${item}` : `its kind often follows the kind of ${item}`;
+    return `${words} (${Math.round(strength * 100)}%)`;
+  });
   return [element("div", { class: "why" },
     element("div", { class: "bar", "aria-hidden": "true" }, ...parts.map(([, value], place) =>
       element("i", { class: `branch-${place % 4}`, style: `width:${Math.abs(value) / whole * 100}%` }))),
     ...parts.flatMap(([name, value], place) => [place ? " + " : "",
       element("b", { class: `part branch-${place % 4}` }, `${name} ${value.toFixed(2)}`)]),
-    shared.length ? ` · ${shared.join("; ")}` : "")];
+    reasons.length ? ` · ${reasons.join("; ")}` : "")];
 }
 
 $("k").addEventListener("change", recommend);

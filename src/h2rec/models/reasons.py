@@ -1,0 +1,43 @@
+"""Why an item is recommended: items of the history that speak for it."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Literal, get_args
+
+MOST_REASONS = 3
+"""Reasons for one item."""
+
+ReasonKind = Literal["follows", "kind_follows", "codes"]
+"""It often follows the item; its kind (leading codes) often follows the item's kind; both share leading codes."""
+
+
+@dataclass(frozen=True)
+class Reason:
+    """An item of the history that speaks for a recommended one."""
+
+    item: int
+    """Index of the item in the history."""
+    kind: ReasonKind
+    """What it says."""
+    strength: float
+    """codes: how many both share; else the item's share, 0 to 1, in the sum of the counts of all latest items."""
+
+
+def in_turns(by_branch: Iterable[Sequence[Reason]]) -> list[Reason]:
+    """The reasons of several branches as one list, at most `MOST_REASONS`.
+
+    The strongest of each kind in turn, kinds in the order of `ReasonKind`, then the second ones. An item of the history
+    is named once, by the first that names it.
+    """
+    given = [reason for reasons in by_branch for reason in reasons]
+    kinds = [
+        sorted((reason for reason in given if reason.kind == kind), key=lambda reason: -reason.strength)
+        for kind in get_args(ReasonKind)
+    ]
+    chosen: dict[int, Reason] = {}
+    for turn in zip_longest(*kinds):
+        for reason in turn:
+            if reason is not None:
+                chosen.setdefault(reason.item, reason)
+    return list(chosen.values())[:MOST_REASONS]
