@@ -1,11 +1,6 @@
 """A model that is a sum of branches: H2Rec (arXiv 2512.10388), its parts alone, and its controls."""
 
-<<<<<<< HEAD
 from collections.abc import Sequence
-from itertools import chain
-=======
-from collections.abc import Iterator, Sequence
->>>>>>> h2
 from typing import Self
 
 import torch

@@ -25,14 +25,9 @@ class CountedScores(Protocol):
     def above(
         self, floor: torch.Tensor, others: "Sequence[CountedScores]"
     ) -> tuple[torch.Tensor, torch.Tensor]:
-<<<<<<< HEAD
-        """Pairs of a user and an item, int64 `[z]` both, ascending by user, whose sum with other branches may exceed
-        the floor `[n]`: all that do and score more than 0 here, unless another branch of single items has them.
-=======
         """Pairs of a user and an item, int64 `[z]` both, that may exceed the floor `[n]` together with other branches.
 
         All that do and score more than 0 here are among them, but for those that another branch of single items has.
->>>>>>> h2
         """
 
 

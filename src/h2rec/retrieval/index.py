@@ -137,14 +137,8 @@ class ItemIndex:
         # what lies between it and the k-th best sum can't be listed.
         _, best = self._best_of(users, proposed, k, exclude, counted)
         last = self.scorer.chosen(users, proposed).masked_fill(proposed == 0, -torch.inf).amin(dim=1)
-<<<<<<< HEAD
-        gap = (best[:, -1] - last).nan_to_num(
-            nan=-torch.inf, posinf=-torch.inf
-        )  # an open end: any count will do
-=======
         # Where the list ended early, any count will do.
         gap = (best[:, -1] - last).nan_to_num(nan=-torch.inf, posinf=-torch.inf)
->>>>>>> h2
         followers = listed_above(counted, gap)
         if allowed is not None:
             followers = followers.masked_fill(torch.from_numpy(~allowed)[followers], 0)
