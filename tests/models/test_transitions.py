@@ -12,6 +12,7 @@ from h2rec.batching import transitions as counting
 from h2rec.batching.transitions import transition_table
 from h2rec.data.histories import Histories
 from h2rec.errors import ConfigError
+from h2rec.models import sparse_scores
 from h2rec.models.branches import transitions
 from h2rec.models.reasons import Reason, in_turns
 from h2rec.models.scorer import CatalogueScorer, counted
@@ -116,11 +117,11 @@ def test_codes_are_needed_for_prefixes_alone(build, features):
 
 
 @pytest.mark.parametrize("kind", ["transitions", "code_transitions"])
-def test_reasons_are_the_latest_items_by_their_shares_of_the_sum(build, features, kind, monkeypatch):
-    monkeypatch.setattr(transitions, "LEVELS", 1)
+def test_reasons_are_the_latest_items_by_their_shares_of_the_sum(build, features, kind):
     codes = features.semantic_ids.codes[:, 0]
     groups = np.arange(41) if kind == "transitions" else np.concatenate([[0], codes + 1])
-    table = as_dict(transition_table(features.train, groups, backward=0.7, popularity_power=0.5))
+    direction = "forward" if kind == "transitions" else "both"
+    table = as_dict(transition_table(features.train, groups, direction, popularity_power=0.5))
     branch = build(**branches(own={"kind": kind})).branch_list()[0]
     history = [
         3,
@@ -146,9 +147,18 @@ def test_reasons_are_the_latest_items_by_their_shares_of_the_sum(build, features
     assert weightless.reasons([1, 2], history) == [[], []]
 
 
+def test_a_reason_says_in_which_order_items_were_met(build):
+    for direction, said in (("forward", "follows"), ("backward", "precedes"), ("both", "goes_with")):
+        (branch,) = build(**branches(own={"kind": "transitions", "direction": direction})).branch_list()
+        assert branch.reason_kind == said
+
+
 def test_reasons_of_several_kinds_come_in_turns_each_item_once():
     follows = [Reason(7, "follows", 0.6), Reason(8, "follows", 0.4)]
-    by_kind, codes = [Reason(7, "kind_follows", 0.9), Reason(5, "kind_follows", 0.1)], [Reason(9, "codes", 2)]
+    by_kind, codes = (
+        [Reason(7, "kind_goes_with", 0.9), Reason(5, "kind_goes_with", 0.1)],
+        [Reason(9, "codes", 2)],
+    )
     assert in_turns([codes, by_kind, follows]) == [follows[0], codes[0], follows[1]]
     assert in_turns([codes, [Reason(4, "codes", 3)], []]) == [Reason(4, "codes", 3), codes[0]]
     assert in_turns([[], []]) == []
@@ -204,3 +214,13 @@ def test_all_items_that_counts_may_lift_above_a_floor_are_listed():
                 assert wanted <= set(listed[row].tolist())
     alone = listed_above(branches[1:2], torch.tensor([1e9, 1e9]))
     assert alone.numel() == 0
+
+
+def test_of_large_groups_the_strongest_are_listed(monkeypatch):
+    monkeypatch.setattr(sparse_scores, "MOST_LISTED", 3)
+    # Groups of two items, one and three; a user is never left without the strongest.
+    groups = Groups(torch.tensor([0, 1, 1, 2, 3, 3, 3]), torch.arange(1, 7), torch.tensor([0, 0, 2, 3, 6]))
+    scores = GroupScores(torch.tensor([[0, 1.0, 3, 2], [0, 2.0, 0, 1], [0, 0, 0, 9.0]]), groups)
+    rows, items = scores.above(torch.zeros(3), [])
+    listed = {row: set(items[rows == row].tolist()) for row in range(3)}
+    assert listed == {0: {3, 4, 5, 6}, 1: {1, 2, 4, 5, 6}, 2: {4, 5, 6}}

@@ -25,6 +25,7 @@ BOTH = {
     "transitions": {"kind": "transitions", "weight": 2.0},
     "code_transitions": {"kind": "code_transitions", "weight": 0.5},
 }
+COUNTED_ALONE = BOTH | dict.fromkeys(("followers", "predecessors", "kinds", "close_kinds"))
 HISTORIES = [["i3"], ["i3", "i10", "i17"], ["i59", "i3", "i3", "i0", "i7", "i14", "i21"], ["i30", "i1"]]
 
 
@@ -108,7 +109,7 @@ def test_an_explanation_tells_what_the_counts_add(folder):
     assert any(item.explanation.branches["transitions"] > 0 for item in answer.items)
     for item in answer.items:
         kinds = {reason.kind for reason in item.explanation.reasons}
-        for kind, branch in (("follows", "transitions"), ("kind_follows", "code_transitions")):
+        for kind, branch in (("follows", "transitions"), ("kind_goes_with", "code_transitions")):
             assert kind not in kinds or item.explanation.branches[branch] > 0
         assert {reason.item_id for reason in item.explanation.reasons} <= {"i3", "i10"}
     assert answer.items[0].explanation.reasons[0].kind == "follows"
@@ -123,7 +124,7 @@ def test_reasons_reach_the_command_line_and_the_server(folder, capsys, monkeypat
     first = expected[0].explanation.reasons[0]
     assert first.kind == "follows"
     assert f"{expected[0].item_id} often follows {first.item_id} ({first.strength:.0%})" in printed
-    assert any(f"its kind often follows {item}'s kind (" in printed for item in ("i30", "i3"))
+    assert any(f"its kind often goes with {item}'s kind (" in printed for item in ("i30", "i3"))
     values = json.loads(told(capsys, *asked, "--json"))
     with TestClient(create_app(Service(folder, ServeSettings())), "http://localhost") as client:
         answer = client.post("/recommend", json={"history": ["i30", "i3"], "k": 3, "explain": True})
@@ -132,10 +133,16 @@ def test_reasons_reach_the_command_line_and_the_server(folder, capsys, monkeypat
         reasons = found["items"][0]["explanation"]["reasons"]
         assert (reasons[0]["item_id"], reasons[0]["kind"]) == (first.item_id, "follows")
         assert reasons[0]["strength"] == pytest.approx(first.strength)
-    assert schema["properties"]["kind"]["enum"] == ["follows", "kind_follows", "codes"]
+    assert schema["properties"]["kind"]["enum"] == [
+        "follows",
+        "precedes",
+        "goes_with",
+        "kind_goes_with",
+        "codes",
+    ]
 
 
-def test_a_new_item_follows_what_its_kind_follows(folder, tmp_path):
+def test_a_new_item_follows_what_its_kind_goes_with(folder, tmp_path):
     before = Recommender.load(folder)
     twin = before.fields("i10")
     add_items(
@@ -159,9 +166,9 @@ def test_a_new_item_follows_what_its_kind_follows(folder, tmp_path):
     assert same == {round(ranked["new"].explanation.branches["code_transitions"], 4)}
 
 
-def test_an_item_never_seen_is_recommended_after_what_its_kind_follows(tmp_path, capsys):
+def test_an_item_never_seen_is_recommended_after_what_its_kind_goes_with(tmp_path, capsys):
     """By `h2rec add-items` and `h2rec recommend`, of a bundle that counts alone."""
-    folder = make_bundle(tmp_path / "bundle", preset="transitions", branches=BOTH)
+    folder = make_bundle(tmp_path / "bundle", preset="transitions", branches=COUNTED_ALONE)
     title = Recommender.load(folder).fields("i10")["title"]  # i10 follows i3 in training
     pl.DataFrame({"item_id": ["new"], "title": [title]}).write_csv(tmp_path / "new.csv")
     grown = tmp_path / "grown"
@@ -174,7 +181,7 @@ def test_an_item_never_seen_is_recommended_after_what_its_kind_follows(tmp_path,
     assert parts["transitions"] == 0
     assert parts["code_transitions"] == items["new"]["score"] > 0
     assert items["new"]["explanation"]["reasons"] == [
-        {"item_id": "i3", "kind": "kind_follows", "strength": 1.0}
+        {"item_id": "i3", "kind": "kind_goes_with", "strength": 1.0}
     ]
     # It stands before all that nothing says anything for.
     unsupported = [item for item in items.values() if item["score"] == 0]
@@ -183,5 +190,5 @@ def test_an_item_never_seen_is_recommended_after_what_its_kind_follows(tmp_path,
     # And it is one of a history: what follows its kind follows it.
     after = recommender.recommend(["new"], 5, explain=True)
     assert not after.from_popularity
-    assert [reason.kind for reason in after.items[0].explanation.reasons] == ["kind_follows"]
+    assert [reason.kind for reason in after.items[0].explanation.reasons] == ["kind_goes_with"]
     assert recommender.bundle.model.branch_list()[1].nodes[new] > 0

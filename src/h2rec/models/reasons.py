@@ -8,8 +8,9 @@ from typing import Literal, get_args
 MOST_REASONS = 3
 """Reasons for one item."""
 
-ReasonKind = Literal["follows", "kind_follows", "codes"]
-"""It often follows the item; its kind (leading codes) often follows the item's kind; both share leading codes."""
+ReasonKind = Literal["follows", "precedes", "goes_with", "kind_goes_with", "codes"]
+"""In training histories it often follows the item, precedes it, or either; its kind (leading codes) often goes with the
+item's kind; both share leading codes."""
 
 
 @dataclass(frozen=True)

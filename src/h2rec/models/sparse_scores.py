@@ -6,6 +6,10 @@ from typing import Protocol, Self
 
 import torch
 
+MOST_LISTED = 2000
+"""Items of groups that are listed for a user, whole groups, the strongest first: coarse groups of a large catalogue
+hold more than an approximate index can look at."""
+
 
 class CountedScores(Protocol):
     """Weighted scores of one branch for each of `n` users, none negative; most items score 0."""
@@ -138,6 +142,14 @@ class GroupScores:
         for other in others:
             floor = floor - other.most_by_group()
         rows, chosen = (self.values > floor.clamp(min=0)[:, None]).nonzero(as_tuple=True)
+        strongest = self.values[rows, chosen].argsort(descending=True)
+        strongest = strongest[rows[strongest].argsort(stable=True)]
+        rows, chosen = rows[strongest], chosen[strongest]
+        before = (self.groups.offsets[chosen + 1] - self.groups.offsets[chosen]).cumsum(0)
+        before = torch.nn.functional.pad(before, (1, 0))[:-1]
+        first = torch.searchsorted(rows, rows)
+        kept = before - before[first] < MOST_LISTED
+        rows, chosen = rows[kept], chosen[kept]
         places, entries = ragged(self.groups.offsets, chosen)
         return rows[places], self.groups.members[entries]
 

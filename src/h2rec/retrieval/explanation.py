@@ -12,20 +12,26 @@ class Because:
     item_id: str
     """Its own id."""
     kind: ReasonKind
-    """follows: the recommended item often followed it; kind_follows: the kind of one, its leading codes, often followed
-    the kind of the other; codes: both share leading codes."""
+    """In training histories, the recommended item often came after it (follows), before it (precedes), or either
+    (goes_with); the kind of one, its leading codes, goes with the kind of the other (kind_goes_with); or both share
+    leading codes (codes)."""
     strength: float
-    """codes: how many they share; follows, kind_follows: its share, 0 to 1, in what the user's latest items say."""
+    """codes: how many they share; else its share, 0 to 1, in what the user's latest items say."""
 
     def sentence(self) -> str:
         """As words that go on after the recommended item."""
         if self.kind == "codes":
             return f"shares {self.strength:.0f} leading {_CODES[self.strength == 1]} with {self.item_id}"
-        return f"{_FOLLOWS[self.kind].format(self.item_id)} ({self.strength:.0%})"
+        return f"{_COUNTED[self.kind].format(self.item_id)} ({self.strength:.0%})"
 
 
 _CODES = ("codes", "code")
-_FOLLOWS = {"follows": "often follows {}", "kind_follows": "its kind often follows {}'s kind"}
+_COUNTED = {
+    "follows": "often follows {}",
+    "precedes": "often comes before {}",
+    "goes_with": "often goes with {}",
+    "kind_goes_with": "its kind often goes with {}'s kind",
+}
 
 
 @dataclass(frozen=True)
@@ -35,4 +41,4 @@ class Explanation:
     branches: dict[str, float]
     """What each branch adds to the score, by its name; the parts add up to the score."""
     reasons: list[Because]
-    """At most three: the strongest of each kind in turn (follows, kind_follows, codes), an item of the history once."""
+    """At most three: the strongest of each kind in turn, an item of the history once."""

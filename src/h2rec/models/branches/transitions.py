@@ -37,6 +37,9 @@ POPULARITY_POWER = 0.5
 """e: successors are divided by their popularity to this power; 0 favours the head, 1 the tail."""
 
 
+_REASONS: dict[Direction, ReasonKind] = {"forward": "follows", "backward": "precedes", "both": "goes_with"}
+
+
 class CountedSettings(BranchSettings):
     """What counts weigh."""
 
@@ -67,14 +70,17 @@ class TransitionsBranch(Branch):
     settings_class: ClassVar[type[BranchSettings]] = TransitionsSettings
     is_trained = False
     recent_items = RECENT_ITEMS
-    reason_kind: ClassVar[ReasonKind] = "follows"
+    reason_kind: ReasonKind
     offsets: torch.Tensor
     successors: torch.Tensor
     values: torch.Tensor
 
-    def __init__(self, settings: BranchSettings, table: TransitionTable) -> None:
+    def __init__(
+        self, settings: BranchSettings, table: TransitionTable, reason: ReasonKind = "goes_with"
+    ) -> None:
         super().__init__()
         self.settings = settings
+        self.reason_kind = reason
         self.register_buffer("offsets", torch.from_numpy(table.offsets.astype(np.int64)))
         self.register_buffer("successors", torch.from_numpy(table.successors.astype(np.int64)))
         self.register_buffer("values", torch.from_numpy(table.values))
@@ -83,9 +89,9 @@ class TransitionsBranch(Branch):
     def build(cls, settings: BranchSettings, model: BranchModelSettings, features: ItemFeatures) -> Self:
         """See `Branch.build`."""
         assert isinstance(settings, TransitionsSettings)
-        return cls(
-            settings, counted_or_stored(features, np.arange(features.item_count + 1), settings.direction)
-        )
+        direction = settings.direction
+        table = counted_or_stored(features, np.arange(features.item_count + 1), direction)
+        return cls(settings, table, _REASONS[direction])
 
     def forward(self, sequences: Sequences, intent: Intent | None) -> BranchRead:
         """No columns."""
@@ -147,13 +153,12 @@ class CodeTransitionsBranch(TransitionsBranch):
 
     settings_class = CodeTransitionsSettings
     reads_codes = True
-    reason_kind = "kind_follows"
     nodes: torch.Tensor
     members: torch.Tensor
     member_offsets: torch.Tensor
 
     def __init__(self, settings: BranchSettings, table: TransitionTable, nodes: IntArray) -> None:
-        super().__init__(settings, table)
+        super().__init__(settings, table, "kind_goes_with")
         order = np.argsort(nodes[1:], kind="stable") + 1
         offsets = np.searchsorted(nodes[order], np.arange(nodes.max(initial=0) + 2))
         self.register_buffer("nodes", torch.from_numpy(nodes.astype(np.int64)), persistent=False)
