@@ -46,4 +46,4 @@ def section(data: str, results: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    update({"results.md": {"cold start": cold_start}})
+    update({"results_tables.md": {"cold start": cold_start}})

@@ -72,4 +72,4 @@ def _training(cell: dict[str, Any]) -> float:
 
 
 if __name__ == "__main__":
-    update({"results.md": {"efficiency": efficiency}})
+    update({"results_tables.md": {"efficiency": efficiency}})

@@ -71,4 +71,4 @@ def _row(row: dict[str, Any]) -> list[str]:
 
 
 if __name__ == "__main__":
-    update({"results.md": {"parity": parity}})
+    update({"results_tables.md": {"parity": parity}})

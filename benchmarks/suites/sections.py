@@ -17,7 +17,7 @@ from h2rec.research.suite.tables import (
 )
 from h2rec.run.tables import SLICES
 
-BUSINESS = ("main", "popularity")
+BUSINESS = ("main",)
 """Suites under which an operator's questions are answered."""
 KINDS_OF_NOISE = {"text_noise": "swapped", "text_noise_drop": "dropped", "text_noise_replace": "replaced"}
 """Suites under which it is told how fast each model falls, and what they do to a share of the texts."""
@@ -178,23 +178,15 @@ def changes_along(results: Mapping[str, Any], metric: str) -> list[dict[str, Any
 
 
 def weights(results: dict[str, Any], data: str) -> str:
-    """What validation chose for the branches to weigh beside the last HID branch's 1, a figure a seed."""
+    """What validation chose for the branches to weigh, a figure a seed."""
     blends = {b["model"]: b["weights"] for b in results.get("blend", []) if b["data"] == data}
     if not blends:
         return ""
-    last = {
-        name: next(b for b in ("ids", "hid", "third", "second") if b in row_weights)
+    branches = list(dict.fromkeys(branch for row_weights in blends.values() for branch in row_weights))
+    rows = [
+        [name, *(", ".join(map(str, row_weights[b])) if b in row_weights else "–" for b in branches)]
         for name, row_weights in blends.items()
-    }
-    branches = [
-        branch
-        for branch in ("first", "second", "codes", "sid", "prefixes", "hybrid", "popularity")
-        if any(branch in row_weights and branch != last[name] for name, row_weights in blends.items())
     ]
-    rows = []
-    for name, row_weights in blends.items():
-        shown = {branch: ", ".join(map(str, w)) for branch, w in row_weights.items() if branch != last[name]}
-        rows.append([name, *(shown.get(branch, "–") for branch in branches)])
     return f"\n### {results['suite']}: {data}, weights chosen on validation\n\n{markdown(['row', *branches], rows)}"
 
 
