@@ -1,4 +1,4 @@
-"""The pictures of docs/results.md, from the results files that `keep` left; a picture without results is left as it is."""
+"""The pictures of docs/results.md, from the results files that `keep` left; without results one stays as it is."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
