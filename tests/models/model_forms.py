@@ -46,7 +46,7 @@ MIXED = [
     {**THREE, "temperature": None},
     branches("popularity", "codes", "ids"),
     branches(first={"kind": "ids", "weight": 0.3}, second={"kind": "ids"}),
-    branches(codes={"kind": "codes", "weight": -0.5, "layers": 3, "temperature": 0.2}, ids={"kind": "ids"}),
+    branches(codes={"kind": "codes", "weight": -0.5, "layers": 3}, ids={"kind": "ids"}),
     {"name": "llm_esr"},
 ]
 ON_OTHER_BACKBONES = [

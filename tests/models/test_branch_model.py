@@ -66,7 +66,7 @@ def test_the_score_is_the_product_with_the_static_item_vector_of_the_spec(
 
 def test_an_item_is_the_sum_of_the_prefixes_of_its_codes_and_its_own_leaf(make_model, features):
     named = THREE["branches"] | {"prefixes": {"kind": "prefixes", "weight": 0.5}}
-    model = make_model(branches=named)
+    model = make_model(branches=named, temperature=0.08)
     states = encode(model, [[3, 7, 9]], [[False, False, True]])
     table = parts(model)["prefixes"].table
     of_prefix = {}
@@ -128,27 +128,24 @@ def test_a_branch_alone_weighs_one_whatever_it_would_weigh_beside_another(make_m
     torch.testing.assert_close(one, 0.3 * other)
 
 
-def test_branches_have_their_own_layers_dropout_temperature_and_learning_rate(make_model):
-    own = {"kind": "codes", "layers": 3, "dropout": 0.2, "temperature": 0.04, "learning_rate": 0.5}
-    plain = {"kind": "codes"}
+def test_branches_have_their_own_layers_and_the_models_dropout(make_model):
+    deep, plain = {"kind": "codes", "layers": 3}, {"kind": "codes"}
     model, without = (
-        make_model(dropout=0.5, **branches(codes=codes, ids={"kind": "ids"})) for codes in (own, plain)
+        make_model(dropout=0.2, **branches(codes=codes, ids={"kind": "ids"})) for codes in (deep, plain)
     )
 
     def shares(branch):
         return {part.p for part in branch.encoder.modules() if isinstance(part, Dropout)}
 
-    assert shares(parts(model)["codes"]) == {0.2}
-    assert shares(parts(without)["codes"]) == shares(parts(model)["ids"]) == {0.5}
+    assert {name: shares(branch) for name, branch in parts(model).items()} == {"codes": {0.2}, "ids": {0.2}}
     depths = [len(parts(m)[name].encoder.blocks) for m in (model, without) for name in ("codes", "ids")]
     assert depths == [3, 2, 2, 2]
-    assert list(model.learning_rates()) == [(parts(model)["codes"], 0.5)]
-    assert list(without.learning_rates()) == []
-    sharp = make_model(**branches(codes={**plain, "temperature": 0.04}, ids={"kind": "ids"}))
-    even = make_model(**branches(codes=plain, ids={"kind": "ids"}))
-    (codes, ids), (sharp_codes, sharp_ids) = (encode(m, [[3, 7]]).vectors for m in (even, sharp))
-    torch.testing.assert_close(2 * codes, sharp_codes)
-    assert torch.equal(ids, sharp_ids)
+
+
+def test_the_temperature_divides_the_score_of_every_branch(make_model):
+    sharp, even = (make_model(temperature=temperature, **TWO) for temperature in (0.04, 0.08))
+    for own, other in zip(*(encode(model, [[3, 7]]).vectors for model in (sharp, even)), strict=True):
+        torch.testing.assert_close(own, 2 * other)
 
 
 def test_branches_of_one_kind_differ_by_their_draws_and_add_up_by_their_weights(build):

@@ -42,7 +42,7 @@ def test_settings_come_back_from_their_plain_values(values):
         ),
         ({"branches": {"b": {"kind": "ids_and_codes", "join": "sum"}}}, r"model\.branches\.b: join: "),
         ({"branches": {"p": {"kind": "popularity", "window": 1.5}}}, r"model\.branches\.p: window: "),
-        ({"branches": {"a": {"kind": "ids", "dropout": 1.0}}}, r"model\.branches\.a: dropout: "),
+        ({"branches": {"a": {"kind": "ids", "layers": 0}}}, r"model\.branches\.a: layers: "),
         ({"branches": {"a": {"kind": "prefix"}}}, r"unknown kind of branch 'prefix'.*\n.*mean 'prefixes'"),
         ({"branches": {"a": {"kind": "os:system"}}}, r"unknown kind of branch 'os:system'"),
         (

@@ -40,6 +40,7 @@ RULES = ("allowed", "excluded")
 POPULARITY = {"popularity": {"kind": "popularity", "weight": 0.0}}
 MODELS = ["h2rec_two_branches", "h2rec", "two_hid", "three_hid"]
 COUNTED = {name: {"kind": name, "weight": 1.0} for name in ("transitions", "code_transitions")}
+SELECTS = ["full.overall.ndcg@10", "sampled20.tail.hit@10", "full.head.mrr"]
 
 
 @pytest.fixture(autouse=True)
@@ -58,6 +59,9 @@ def made(settings, weights=None):
     return build_model(settings, ItemFeatures(ITEMS, CODES, train_counts=COUNTS, train=TRAIN), seed=0).eval()
 
 
+IDS_AND_COUNTS = parse_model({"dim": 8, "branches": {"ids": {"kind": "ids"}, **COUNTED}}, default="branches")
+
+
 def fitted(settings, *, select="full.overall.mrr", repeats="excluded"):
     return fit_weights(made(settings), settings, CASES, select=select, head=HEAD, repeats=repeats)
 
@@ -68,12 +72,13 @@ def measured(model, select, repeats="excluded"):
     return metric_value(found.metrics, select)
 
 
-@pytest.mark.parametrize("select", ["full.overall.ndcg@10", "sampled20.tail.hit@10", "full.head.mrr"])
-@pytest.mark.parametrize("preset", MODELS)
+@pytest.mark.parametrize("select", SELECTS)
+@pytest.mark.parametrize("preset", ["h2rec_two_branches", "two_hid", "three_hid", "ids_and_counts"])
 def test_the_weights_are_the_best_of_all_combinations_as_the_evaluation_measures_them(select, preset):
-    settings = configured(preset)
+    settings = IDS_AND_COUNTS if preset == "ids_and_counts" else configured(preset)
     found = fitted(settings, select=select)
-    *branches, last = found["weights"]
+    branches, last = settings.weighed_branches, settings.trained_branches[-1]
+    assert 1 <= len(branches) <= blend.TOGETHER
     assert found["weights"][last] == 1.0
     tried = [{}]
     for name in branches:
@@ -97,6 +102,24 @@ def test_more_branches_than_two_are_weighed_in_pairs_and_each_pair_twice():
     for weight in WEIGHTS:
         other = found["weights"] | {"code_transitions": weight}
         assert measured(made(settings, other), "full.overall.mrr") <= best + 1e-12
+
+
+@pytest.mark.parametrize("select", SELECTS)
+def test_the_default_weighs_six_branches_in_three_pairs(select):
+    settings = configured("h2rec")
+    names = settings.weighed_branches
+    assert names == ("prefixes", "followers", "predecessors", "kinds", "close_kinds", "popularity")
+    found = fitted(settings, select=select)
+    assert (found["weights"]["ids"], found["tried"]) == (1.0, 1 + 2 * 3 * 9)
+    assert found["value_as_configured"] == pytest.approx(measured(made(settings), select), abs=1e-12)
+    best = measured(made(settings, found["weights"]), select)
+    assert found["value"] == pytest.approx(best, abs=1e-12)
+    assert best >= found["value_as_configured"]
+    # No other weights of the pair that had the last turn are better.
+    for first in WEIGHTS:
+        for second in WEIGHTS:
+            other = found["weights"] | {names[-2]: first, names[-1]: second}
+            assert measured(made(settings, other), select) <= best + 1e-12
 
 
 def test_the_last_trained_branch_is_the_measure_wherever_popularity_stands():
@@ -144,7 +167,7 @@ def test_a_model_that_names_no_branches_has_nothing_to_weigh():
 
 @pytest.mark.parametrize("preset", MODELS)
 def test_popularity_is_a_branch_of_the_score_and_a_new_model_has_none(preset):
-    plain = made(configured(preset))
+    plain = made(configured(preset, popularity=None))
     model = made(configured(preset, popularity={"kind": "popularity", "weight": 0.7}))
     assert model.branch_names == (*plain.branch_names, "popularity")
     rows = np.arange(USERS)
@@ -160,8 +183,8 @@ def shop(tmp_path_factory):
     select = "train.select=full.overall.mrr"
     changes = [
         "train.epochs=1",
-        "model.branches.codes.weight=1000",
-        "model.branches.popularity={kind: popularity, weight: -1.5}",
+        "model.branches.prefixes.weight=1000",
+        "model.branches.popularity.weight=-1.5",
         select,
     ]
     return RunConfig.load(write_shop(folder, users=60), changes), folder / "stages"
@@ -176,11 +199,11 @@ def test_a_run_is_evaluated_and_bundled_with_the_weights_that_validation_chose(s
     assert metrics["blend"]["value"] == pytest.approx(metrics["valid"]["full"]["overall"]["mrr"])
     assert metrics["blend"]["value"] >= metrics["blend"]["value_as_configured"]
     assert pipeline.validation_value() == metrics["blend"]["value"]
-    # By codes alone, as configured, it would rank worse: items share them.
-    assert weights["codes"] != config.model.weights["codes"]
+    # By prefixes alone, as configured, it would rank worse: the shop's themes are in what is counted.
+    assert weights["prefixes"] != config.model.weights["prefixes"]
     recommender = Recommender.load(pipeline.bundled())
     model = recommender.bundle.model
-    assert model.branch_names == ("codes", "prefixes", "ids", "popularity")
+    assert model.branch_names == tuple(config.model.branches)
     assert model.branch_weights == tuple(weights.values())
     counts = torch.from_numpy(np.log1p(pipeline.split.train_counts)).float()
     torch.testing.assert_close(model.branches["popularity"].log_count[:-1], counts)
@@ -211,7 +234,7 @@ def test_without_fitting_the_configured_weights_stay_and_the_training_is_the_sam
 def test_other_weights_of_what_is_not_trained_are_other_figures_and_bundles(shop, tmp_path):
     config, stages = shop
     ranked = {}
-    for weight in (0.0, 4.0):
+    for weight in (0.0, 4000.0):
         model = config.model.with_weights({"popularity": weight})
         asked = config.model_copy(update={"model": model, "blend": BlendSettings(fit=False)})
         pipeline = Pipeline(asked, tmp_path / str(weight), stages)
@@ -219,7 +242,7 @@ def test_other_weights_of_what_is_not_trained_are_other_figures_and_bundles(shop
         ranked[weight] = pl.read_parquet(tmp_path / str(weight) / "ranks.parquet")["rank_full"]
         bundled = Recommender.load(pipeline.bundled()).bundle.model
         assert bundled.branch_weights[bundled.branch_names.index("popularity")] == weight
-    assert not ranked[0.0].equals(ranked[4.0])
+    assert not ranked[0.0].equals(ranked[4000.0])
 
 
 def test_the_weights_of_a_control_are_part_of_what_its_figures_depend_on(shop, tmp_path):

@@ -34,8 +34,11 @@ def finished(shop, tmp_path_factory):
 
 
 def without_time(metrics):
-    kept = {name: value for name, value in metrics.items() if name not in ("timing", "provenance")}
-    return kept | {"stages": metrics["provenance"]["stages"]}
+    kept = {name: value for name, value in metrics.items() if name not in ("timing", "provenance", "cost")}
+    return kept | {
+        "stages": metrics["provenance"]["stages"],
+        "floats_per_item": metrics["cost"]["floats_per_item"],
+    }
 
 
 def test_the_run_leaves_the_files_of_the_contract(finished):
@@ -156,7 +159,7 @@ def test_other_groups_of_items_are_counted_without_preparing_or_training_anythin
     groups = other.evaluated()["test"]["full"]["groups"]
     assert len([group for group in groups if group["kind"] == "popularity"]) == 7
     assert {name for name, stage in other.stages.items() if not stage.reused} == {"evaluate"}
-    # The head is what an alignment may spare, so that it decides the training.
+    # A training tells how head and tail come along, and may select the epoch by either.
     other = Pipeline(
         RunConfig.load(shop, ["data.head_share=0.5"]), tmp_path / "head", finished.out / "stages"
     )
@@ -382,7 +385,7 @@ def test_an_unknown_key_names_the_nearest(shop):
         ("train.epochs=many", r"train\.epochs"),
         ("model.backbone=rnn", r"shop\.yaml: unknown backbone 'rnn'"),
         ("model.heads=5", r"model: dim \(16\) is not divisible by heads \(5\)"),
-        ("model.branches.codes.layers=0", r"shop\.yaml: model\.branches\.codes: layers"),
+        ("model.branches.prefixes.layers=0", r"shop\.yaml: model\.branches\.prefixes: layers"),
         ("model.branches.codes.kind=cods", r"unknown kind of branch 'cods'.*\n.*did you mean 'codes'"),
         ("model.branches.my tail={kind: ids}", "'my tail' can't be the name of a branch"),
         ("loss.ranking=bppr", "unknown ranking loss 'bppr'"),

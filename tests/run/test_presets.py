@@ -50,14 +50,17 @@ def test_what_most_users_want_is_named_first():
 def test_data_alone_is_the_default_preset():
     assert DEFAULT == "h2rec"
     assert parse() == parse(preset="h2rec")
-    assert list(parse().model.branches) == ["codes", "prefixes", "ids"]
+    assert list(parse().model.branches) == [
+        "prefixes", "ids", "followers", "predecessors", "kinds", "close_kinds", "popularity",
+    ]  # fmt: skip
+    assert parse().model.trained_branches == ("prefixes", "ids")
 
 
 def test_presets_differ():
     keys = {parse(preset=name).key: name for name in preset_names()}
-    # One branch of warm hash IDs is the cheapest model that is good, and SASRec with a warm start.
-    light, row = parse(preset="light"), parse(preset="sasrec_warm")
-    assert (light.model, light.loss, light.train) == (row.model, row.loss, row.train)
+    # The cheapest model that is good is the default without its second trained branch.
+    light, cheaper = parse(preset="light"), parse(model={"branches": {"prefixes": None}})
+    assert (light.model, light.loss, light.train) == (cheaper.model, cheaper.loss, cheaper.train)
     assert len(keys) == len(preset_names())
 
 
@@ -68,15 +71,15 @@ def test_the_users_values_win_and_all_others_stay():
     preset = parse(preset="h2rec")
     mine = parse(
         preset="h2rec",
-        model={"dim": 32, "branches": {"codes": {"layers": 2}}, "ties": {"alignment": {"beta": 0.1}}},
+        model={"dim": 32, "branches": {"close_kinds": {"levels": 3}}, "ties": {"alignment": {"beta": 0.1}}},
         train={"epochs": 3},
         text={"encoder": "tfidf"},
     )
-    codes = mine.model.branches["codes"]
+    close = mine.model.branches["close_kinds"]
     assert (mine.model.dim, mine.train.epochs, mine.text.encoder) == (32, 3, "tfidf")
-    assert (codes.layers, codes.weight, codes.learning_rate) == (2, 0.3, 0.0055)
+    assert (close.levels, close.weight) == (3, 0.15)
     assert mine.model.ties.alignment.beta == 0.1
-    assert mine.model.ties.alignment.spare_head == preset.model.ties.alignment.spare_head == 5.0
+    assert mine.model.ties.alignment.shared_levels == preset.model.ties.alignment.shared_levels == 3
     assert mine.train.batch_tokens == preset.train.batch_tokens == 512
     assert mine.model.branches["prefixes"] == preset.model.branches["prefixes"]
 
@@ -90,17 +93,20 @@ def test_a_file_and_what_is_set_beside_it_win_over_the_preset(tmp_path):
     assert config.loss.ranking.name == "bce"
     assert config.model.weights == {"codes": 0.7, "ids": 1.0}
     assert config.semantic_ids.quantizer.name == "rqvae"
-    assert RunConfig.load(tmp_path / "a.yaml", ["preset=light"]).model.weights == {"ids": 1.0}
+    assert RunConfig.load(tmp_path / "a.yaml", ["preset=sasrec"]).model.weights == {"ids": 1.0}
 
 
 def test_a_branch_is_added_behind_those_of_the_preset():
-    config = parse(model={"branches": {"popularity": {"kind": "popularity", "weight": 0.2}}})
-    assert list(config.model.branches) == ["codes", "prefixes", "ids", "popularity"]
+    own = {"branches": {"popularity": {"kind": "popularity", "weight": 0.2}}}
+    config = parse(preset="h2rec_two_branches", model=own)
+    assert config.model.weights == {"codes": 0.3, "ids": 1.0, "popularity": 0.2}
 
 
 def test_null_drops_a_branch_also_in_what_is_saved_and_read_again(tmp_path):
-    config = parse(model={"branches": {"prefixes": None, "tail": {"kind": "popularity"}}})
-    assert list(config.model.branches) == ["codes", "ids", "tail"]
+    own = {"branches": {"prefixes": None, "tail": {"kind": "popularity"}}}
+    config = parse(model=own)
+    kept = [name for name in parse().model.branches if name != "prefixes"]
+    assert list(config.model.branches) == [*kept, "tail"]
     config = config.resolved(tmp_path)
     config.save(tmp_path / "config.yaml")
     assert "prefixes: null" in (tmp_path / "config.yaml").read_text()
@@ -108,8 +114,8 @@ def test_null_drops_a_branch_also_in_what_is_saved_and_read_again(tmp_path):
     assert again == config
     assert (again.key, again.training_key) == (config.key, config.training_key)
     # And a suite's row may drop one more.
-    fewer = RunConfig.load(tmp_path / "config.yaml", ["model.branches.codes=null"])
-    assert list(fewer.model.branches) == ["ids", "tail"]
+    fewer = RunConfig.load(tmp_path / "config.yaml", ["model.branches.kinds=null"])
+    assert list(fewer.model.branches) == [*(name for name in kept if name != "kinds"), "tail"]
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -196,11 +202,13 @@ def test_mistakes_are_told_with_what_is_nearest(values, message):
 
 def test_a_mapping_of_another_kind_replaces_and_is_not_mixed():
     # A branch of another kind has none of the settings that the preset gives the one of its name.
-    config = parse(model={"branches": {"codes": {"kind": "ids"}}})
+    preset = "h2rec_two_branches"
+    config = parse(preset=preset, model={"branches": {"codes": {"kind": "ids"}}})
     codes = config.model.branches["codes"]
-    assert (codes.kind, codes.weight, codes.layers, codes.temperature) == ("ids", 1.0, None, None)
-    config = parse(model={"branches": {"codes": {"kind": "codes", "layers": 3}}})
-    assert config.model.branches["codes"].weight == 0.3
+    assert (codes.kind, codes.weight, codes.layers) == ("ids", 1.0, None)
+    config = parse(preset=preset, model={"branches": {"codes": {"kind": "codes", "layers": 3}}})
+    codes = config.model.branches["codes"]
+    assert (codes.kind, codes.weight, codes.layers) == ("codes", 0.3, 3)
     # Nor is a model of another class mixed with a sum of branches.
     assert parse(preset="h2rec", model={"name": "llm_esr"}).model == parse(model={"name": "llm_esr"}).model
     # Nor a loss that has settings of its own with another one.

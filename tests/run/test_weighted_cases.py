@@ -61,7 +61,6 @@ def test_the_slice_selects_the_epoch_and_the_weights_of_the_branches(run):
     chosen = metric_value(metrics["valid"], "full.weighted.ndcg@10")
     assert metrics["blend"]["value"] == pytest.approx(chosen, rel=1e-6)
     assert run.validation_value() == metrics["blend"]["value"]
-    assert "balance" not in metrics["blend"]
 
 
 def test_report_and_table_show_it(run):

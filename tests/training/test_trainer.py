@@ -60,7 +60,8 @@ def name_of(values):
 def trainer(values, tmp_path=None, *, loss=None, validate=None, **train):
     sizes = {"dim": 16, "max_length": 12, "dropout": 0.1}
     kind = MODELS.get(values.get("name", "branches")).settings_class
-    model = build_model(kind.parse({**sizes, **values}), FEATURES, seed=1)
+    # As a run does it: of what is counted no loss depends.
+    model = build_model(kind.parse({**sizes, **values}).for_training(), FEATURES, seed=1)
     loss_settings = LossSettings.parse(loss or {"negatives": {"count": 20}})
     settings = {"epochs": 3, "learning_rate": 0.01, "schedule": "constant", "batch_tokens": 64, **train}
     folder = None if tmp_path is None else tmp_path / "checkpoint"
