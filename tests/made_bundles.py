@@ -21,6 +21,8 @@ from h2rec.text.fields import item_texts
 
 KINDS = ("shampoo", "lipstick", "perfume", "razor")
 TRAITS = ("dry", "oily", "gentle", "daily", "travel", "herbal", "mild", "strong")
+FUSED = {"preset": "h2rec_two_branches", "branches": {"prefixes": {"kind": "prefixes", "weight": 0.5}}}
+"""A model with a branch that fuses the levels of codes, and hash IDs that read them; the default has neither."""
 SIZES = {"dim": 8, "heads": 2, "layers": 1, "max_length": 6, "dropout": 0.0}
 
 

@@ -158,7 +158,8 @@ def test_the_command_ranks_withheld_items_by_every_way(shop, tmp_path, capsys, m
         str(tmp_path),
     ]
     with pytest.raises(SystemExit) as ended:
-        main([*words, "--set", "data.head_share=0.3"])
+        # Beside counts of codes, that the branch of codes has no weight would not be seen.
+        main([*words, "--set", "data.head_share=0.3", "--set", "model.name=h2rec_two_branches"])
     assert ended.value.code == 0
     assert "among cold items" in capsys.readouterr().out
     found = json.loads((tmp_path / "cold_start.json").read_text())
@@ -258,8 +259,9 @@ def test_among_cold_items_the_known_ones_do_not_count():
     [
         ("text.encoder=ready.npy", "need a text encoder"),
         ("data.split=time", "leave_one_out"),
-        ("model.name=sasrec", "cold start is of a model with a branch of codes and one of hash IDs"),
-        ("model.branches.codes=null", "cold start is of a model with a branch of codes and one of hash IDs"),
+        ("model.name=sasrec", "with a trained branch of codes and one of hash IDs"),
+        ("model.branches.prefixes=null", "with a trained branch of codes and one of hash IDs"),
+        ("model.branches.ids=null", "with a trained branch of codes and one of hash IDs"),
         ("text.noise={kind: drop, share: 0.5}", "takes texts as they are"),
     ],
 )

@@ -12,6 +12,7 @@ from h2rec.research.suite.evidence import evidence, mean_shares
 from h2rec.research.suite.results import RESULTS_FILE, read_results
 from h2rec.research.suite.suite import Suite
 from h2rec.research.suite.terminal import comparison_table, contrast_table
+from h2rec.run.presets import preset_values
 
 
 def test_every_model_data_set_and_seed_is_a_run(tiny):
@@ -21,7 +22,7 @@ def test_every_model_data_set_and_seed_is_a_run(tiny):
         "SASRec, warm",
         "Two HID branches",
         "H2Rec, no alignment",
-        "H2Rec, three branches",
+        "H2Rec, all branches",
         "H2Rec",
     )
     assert found == {("made-shop", model, seed) for model in rows for seed in (0, 1)}
@@ -106,8 +107,10 @@ def test_contrasts_of_rows_without_figures_or_of_a_skipped_row_are_left_out(tiny
 
 def test_the_weights_that_validation_chose_are_told_for_every_seed(tiny):
     blends = {of_row["model"]: of_row["weights"] for of_row in evidence(tiny)["blend"]}
-    assert set(blends) == {"Two HID branches", "H2Rec, no alignment", "H2Rec, three branches", "H2Rec"}
-    assert list(blends["H2Rec, three branches"]) == ["codes", "prefixes", "ids", "popularity"]
+    assert set(blends) == {"Two HID branches", "H2Rec, no alignment", "H2Rec, all branches", "H2Rec"}
+    assert list(blends["H2Rec, all branches"]) == list(preset_values("h2rec")["model"]["branches"])
+    # What is configured to weigh nothing stays so.
+    assert blends["H2Rec, all branches"]["popularity"] == [0.0, 0.0]
     runs = [
         json.loads((job.folder / "metrics.json").read_text())["blend"]["weights"]
         for job in tiny.finished()

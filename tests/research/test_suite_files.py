@@ -40,8 +40,9 @@ def test_the_settings_that_were_searched_are_those_of_rows_of_the_main_suite(dat
 def test_every_shipped_suite_is_valid(data_sets, tmp_path):
     names = [
         "main",
+        "parts",
+        "sizes",
         "ablation",
-        "ablation_branches",
         "sweep_beta",
         "sweep_gamma",
         "sweep_p",
@@ -50,9 +51,6 @@ def test_every_shipped_suite_is_valid(data_sets, tmp_path):
         "quantizers",
     ]
     names += [
-        "seesaw",
-        "backbones",
-        "popularity",
         "text_noise",
         "text_noise_drop",
         "text_noise_replace",

@@ -61,7 +61,7 @@ def test_a_sweep_stands_on_what_was_searched_for_its_model_and_beside_models_tha
         job.model: (job.config.model.ties.alignment.beta, job.config.model.dropout) for job in suite.jobs
     }
     # The swept value wins over what was searched; what was searched for a row of the sweep wins over its model's.
-    assert found == {"weak": (0.5, 0.3), "H2Rec, beta 0.0": (0.0, 0.25), "H2Rec, beta 0.5": (0.5, 0.35)}
+    assert found == {"weak": (0.5, 0.5), "H2Rec, beta 0.0": (0.0, 0.25), "H2Rec, beta 0.5": (0.5, 0.35)}
     rows = suite.settings.rows
     assert (rows["weak"].key, rows["H2Rec, beta 0.5"].value) == (None, 0.5)
 

@@ -58,7 +58,7 @@ def test_a_row_may_take_what_was_searched_for_another_one(suite_file, tmp_path):
     assert {job.model: job.config.model.dropout for job in suite.jobs} == {
         "weak": 0.25,
         "H2Rec": 0.25,
-        "other": 0.3,
+        "other": 0.5,
     }
     assert suite.searched == [("shop", "weak"), ("shop", "H2Rec")]
     assert tune_suite(suite, 1, only=["weak"]) == {}
@@ -93,7 +93,7 @@ def test_a_search_tries_what_was_found_elsewhere(suite_file, tmp_path, in_this_p
     assert tune_suite(suite, 3, only=["weak"], also=[elsewhere, third]) == {}
     trials = json.loads((tmp_path / "out/search/shop/weak/trials.json").read_text())["trials"]
     settings = [trial["settings"] for trial in trials]
-    assert settings[0]["model.dropout"] == 0.3
+    assert settings[0]["model.dropout"] == 0.5
     assert (settings[1]["model.dropout"], settings[1]["train.learning_rate"]) == (0.25, 0.005)
     assert "train.epochs" not in settings[1]
     # What is not named stays as it is in the row.

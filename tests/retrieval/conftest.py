@@ -1,7 +1,7 @@
 import pytest
 
 from h2rec.retrieval.recommender import Recommender
-from made_bundles import make_bundle
+from made_bundles import FUSED, make_bundle
 
 
 @pytest.fixture(scope="session")
@@ -10,5 +10,15 @@ def bundle_folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def fused_folder(tmp_path_factory):
+    return make_bundle(tmp_path_factory.mktemp("fused") / "bundle", **FUSED)
+
+
+@pytest.fixture(scope="session")
 def recommender(bundle_folder):
     return Recommender.load(bundle_folder)
+
+
+@pytest.fixture(scope="session")
+def fused(fused_folder):
+    return Recommender.load(fused_folder)

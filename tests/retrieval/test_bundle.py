@@ -12,12 +12,17 @@ from h2rec.files import file_hash
 from h2rec.models.scorer import CatalogueScorer
 from h2rec.models.weights import weights_of
 from h2rec.retrieval.bundle import Bundle
-from made_bundles import made_items, make_bundle
+from made_bundles import FUSED, made_items, make_bundle
 
 
 @pytest.fixture
 def copied(bundle_folder, tmp_path):
     return shutil.copytree(bundle_folder, tmp_path / "copied")
+
+
+@pytest.fixture
+def copied_fused(fused_folder, tmp_path):
+    return shutil.copytree(fused_folder, tmp_path / "copied")
 
 
 def rewrite_manifest(folder, change, *, rehash=()):
@@ -29,14 +34,19 @@ def rewrite_manifest(folder, change, *, rehash=()):
     path.write_text(json.dumps(manifest))
 
 
-def test_what_was_written_is_read(bundle_folder):
-    bundle = Bundle.load(bundle_folder)
+@pytest.mark.parametrize(
+    # A column for popularity, and none for transitions; a column a level for codes, and prefixes and hash IDs.
+    ("made", "columns"),
+    [("bundle_folder", 8 + 8 + 1), ("fused_folder", 3 * 8 + 8 + 8)],
+)
+def test_what_was_written_is_read(made, columns, request):
+    bundle = Bundle.load(request.getfixturevalue(made))
     items = made_items()
     assert bundle.items.select(items.columns).equals(items)
     assert bundle.items["train_count"].to_list() == list(range(60, 0, -1))
     assert bundle.items["head"].sum() == 12
     assert bundle.manifest.provenance == {"made": "by a test"}
-    assert bundle.item_vectors.shape == (61, 3 * 8 + 8 + 8)
+    assert bundle.item_vectors.shape == (61, columns)
     recomputed = CatalogueScorer(bundle.model).item_matrix.numpy()
     np.testing.assert_array_equal(np.asarray(bundle.item_vectors), recomputed)
 
@@ -56,12 +66,13 @@ MODELS = [
     {"preset": "gru4rec"},
     {"backbone": "gru4rec"},
     {"backbone": "bert4rec"},
-    {"branches": {"prefixes": None, "ids": None}},
-    {"branches": {"codes": None, "ids": None}},
-    {"branches": {"codes": {"layers": 3}}},
-    {"branches": {"prefixes": {"layers": 2}}},
+    FUSED,
+    {"preset": "h2rec_two_branches", "branches": {"ids": None}},
+    {"preset": "h2rec_two_branches", "branches": {"codes": {"layers": 3}, **POPULARITY}},
+    {"preset": "transitions"},
+    {"branches": {"ids": None}},
+    {"branches": {"prefixes": {"layers": 2}, "close_kinds": {"levels": 3}}},
     {"temperature": None},
-    {"branches": POPULARITY},
     {"preset": "two_hid", "branches": POPULARITY},
 ]
 
@@ -183,10 +194,10 @@ def test_codes_that_do_not_fit_the_codebooks_are_refused(copied):
         Bundle.load(copied)
 
 
-def test_weights_of_another_model_are_refused(copied):
-    rewrite_manifest(copied, lambda manifest: manifest["model"]["ties"].update(cross_attention="none"))
+def test_weights_of_another_model_are_refused(copied_fused):
+    rewrite_manifest(copied_fused, lambda manifest: manifest["model"]["ties"].update(cross_attention="none"))
     with pytest.raises(BundleError, match="do not fit together"):
-        Bundle.load(copied)
+        Bundle.load(copied_fused)
 
 
 def test_a_file_that_the_manifest_does_not_cover_is_refused(copied):
@@ -213,23 +224,24 @@ def test_sizes_beyond_the_file_are_refused_before_memory_is_given_to_them(copied
 
 
 @pytest.mark.parametrize("branch", ["codes", "prefixes", "ids"])
-def test_layers_of_a_branch_beyond_the_file_are_refused_too(copied, branch):
-    rewrite_manifest(copied, lambda manifest: manifest["model"]["branches"][branch].update(layers=10_000))
+def test_layers_of_a_branch_beyond_the_file_are_refused_too(copied_fused, branch):
+    many = {"layers": 10_000}
+    rewrite_manifest(copied_fused, lambda manifest: manifest["model"]["branches"][branch].update(many))
     with pytest.raises(BundleError, match="claims sizes"):
-        Bundle.load(copied)
+        Bundle.load(copied_fused)
 
 
 def test_an_item_count_beyond_the_files_is_refused(copied):
     rewrite_manifest(copied, lambda manifest: manifest.update(item_count=1 << 50))
-    with pytest.raises(BundleError, match=r"item_vectors\.npy: it holds float32 \[61, 40\]"):
+    with pytest.raises(BundleError, match=r"item_vectors\.npy: it holds float32 \[61, 17\]"):
         Bundle.load(copied)
 
 
 @pytest.mark.parametrize(("size", "told"), [(1 << 40, "have 1 to"), (1 << 19, "claims sizes")])
-def test_codebooks_beyond_the_file_are_refused(copied, size, told):
-    rewrite_manifest(copied, lambda manifest: manifest.update(codebook_sizes=[4, 4, size]))
+def test_codebooks_beyond_the_file_are_refused(copied_fused, size, told):
+    rewrite_manifest(copied_fused, lambda manifest: manifest.update(codebook_sizes=[4, 4, size]))
     with pytest.raises(BundleError, match=told):
-        Bundle.load(copied)
+        Bundle.load(copied_fused)
 
 
 def test_an_array_that_claims_more_than_its_file_holds_is_refused(copied):

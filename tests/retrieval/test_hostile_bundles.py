@@ -23,7 +23,7 @@ from h2rec.retrieval.bundle import Bundle
 from h2rec.retrieval.growth import add_items
 from h2rec.retrieval.parquet_pages import chunk_pages
 from h2rec.retrieval.recommender import Recommender
-from made_bundles import make_bundle
+from made_bundles import FUSED, make_bundle
 
 NEW = pl.DataFrame({"item_id": ["new1"], "title": ["gentle shampoo dry"]})
 
@@ -266,7 +266,7 @@ def test_a_claimed_length_of_histories_takes_no_memory(tmp_path):
 
 
 def test_a_history_that_makes_no_numbers_is_told(tmp_path):
-    folder = make_bundle(tmp_path / "bundle")
+    folder = make_bundle(tmp_path / "bundle", **FUSED)
     weights = load_file(folder / "model.safetensors")
     weights["branches.codes.fusion.out.weight"][:] = 3e38
     weights["branches.ids.table.vectors.weight"][30] = 3e38

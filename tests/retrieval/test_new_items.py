@@ -12,7 +12,7 @@ from h2rec.retrieval.bundle import Bundle
 from h2rec.retrieval.growth import add_items
 from h2rec.retrieval.recommender import Recommender
 from h2rec.semantic_ids.codes import SemanticIds
-from made_bundles import made_items, made_settings, make_bundle
+from made_bundles import FUSED, made_items, made_settings, make_bundle
 
 NEW = pl.DataFrame(
     {
@@ -51,10 +51,11 @@ def test_each_item_has_a_told_outcome(grown):
         {"preset": "sasrec"},
         {"preset": "bert4rec"},
         {"backbone": "bert4rec"},
-        {"branches": {"codes": None, "ids": None}},
-        {"ties": {"cross_attention": "plain"}},
+        FUSED,
+        FUSED | {"ties": {"cross_attention": "plain"}},
+        {"preset": "transitions"},
+        {"branches": {"ids": None}},
         {"temperature": None},
-        {"branches": {"popularity": {"kind": "popularity", "weight": 0.3}}},
         {"preset": "two_hid", "branches": {"popularity": {"kind": "popularity", "weight": 0.3}}},
         {"preset": "sid_sum"},
         {"preset": "pg_sid", "branches": {"item": {"kind": "hashed_prefixes"}}},
@@ -132,7 +133,7 @@ def test_a_new_item_has_its_codes_vectors_and_the_mean_identity_of_its_group(bun
 
 
 def test_a_new_item_shares_the_prefixes_that_others_have_and_adds_none():
-    settings = made_settings(branches={"codes": None, "ids": None})
+    settings = made_settings("pg_sid", branches={"item": None, "prefixes": {"kind": "prefixes"}})
     codes, fresh = np.array([[0, 0, 1], [0, 1, 1], [1, 0, 0]], np.int32), np.array([[0, 2, 0]], np.int32)
     model = build_model(settings, ItemFeatures(3, SemanticIds(codes, (3, 3, 3))), seed=0)
     ids = SemanticIds(np.concatenate([codes, fresh]), (3, 3, 3))
@@ -149,7 +150,7 @@ def test_a_new_item_shares_the_prefixes_that_others_have_and_adds_none():
 
 def test_an_item_of_the_same_text_ranks_right_beside_its_twin(tmp_path):
     """With text as the only difference there is none: same codes, same code vectors."""
-    folder = make_bundle(tmp_path / "bundle", branches={"ids": None, "prefixes": None})
+    folder = make_bundle(tmp_path / "bundle", preset="h2rec_two_branches", branches={"ids": None})
     twin = made_items().filter(pl.col("item_id") == "i7").with_columns(pl.lit("twin").alias("item_id"))
     add_items(Bundle.load(folder), twin, tmp_path / "grown")
     answer = Recommender.load(tmp_path / "grown").recommend(["i3"], 61)

@@ -6,16 +6,14 @@ from h2rec.errors import MissingExtraError
 from h2rec.retrieval.bundle import Bundle
 from h2rec.retrieval.onnx_export import export_user_encoder, padded
 from h2rec.retrieval.users import UserEncoder
-from made_bundles import make_bundle
-
-POPULARITY = {"popularity": {"kind": "popularity", "weight": 0.3}}
-"""Beside all branches of H2Rec."""
+from made_bundles import FUSED, make_bundle
 
 
-def test_the_exported_encoder_gives_torchs_vectors_for_any_batch(tmp_path):
+@pytest.mark.parametrize("model", [{}, FUSED], ids=["default", "fused"])
+def test_the_exported_encoder_gives_torchs_vectors_for_any_batch(tmp_path, model):
     runtime = pytest.importorskip("onnxruntime", reason="the extra 'onnx' is not installed")
     pytest.importorskip("onnxscript", reason="the extra 'onnx' is not installed")
-    bundle = Bundle.load(make_bundle(tmp_path / "bundle", branches=POPULARITY))
+    bundle = Bundle.load(make_bundle(tmp_path / "bundle", **model))
     assert export_user_encoder(bundle, tmp_path / "users.onnx") < 1e-5
     session = runtime.InferenceSession((tmp_path / "users.onnx").read_bytes())
     histories = Histories.from_lists(

@@ -4,13 +4,16 @@ import numpy as np
 import pytest
 import torch
 
+from h2rec.data.histories import Histories
 from h2rec.errors import DataError
+from h2rec.models.scorer import CatalogueScorer
 from h2rec.retrieval.answers import Query, as_json
 from h2rec.retrieval.filters import ItemFilter
 from h2rec.retrieval.recommender import Recommender
 from made_bundles import make_bundle
 
 HISTORY = ["i3", "i17", "i4"]
+COUNTED = {"followers", "predecessors", "kinds", "close_kinds"}
 
 
 def ids(answer):
@@ -89,22 +92,32 @@ def test_questions_of_different_kinds_are_answered_as_one_by_one(recommender):
         assert [i.score for i in answer.items] == pytest.approx([i.score for i in alone.items], rel=1e-4)
 
 
-def test_an_explanation_adds_up_to_the_score(recommender):
+@pytest.mark.parametrize("made", ["recommender", "fused"])
+def test_an_explanation_adds_up_to_the_score(made, request):
+    recommender = request.getfixturevalue(made)
     answer = recommender.recommend(HISTORY, 20, explain=True)
-    assert sum(answer.alpha) == pytest.approx(1)
-    assert len(answer.alpha) == 3
     model = recommender.bundle.model
     items = torch.tensor([[4, 18, 5]])
     with torch.inference_mode():
         states = model(items, torch.tensor([3]), torch.tensor([[False, False, True]]))
         vectors = model.item_vectors(torch.arange(61))
-    assert answer.alpha == pytest.approx(states.alpha[0, 2].tolist(), rel=1e-4)
-    assert model.branch_names == ("codes", "prefixes", "ids")
+    if made == "fused":
+        assert sum(answer.alpha) == pytest.approx(1)
+        assert len(answer.alpha) == 3
+        assert answer.alpha == pytest.approx(states.alpha[0, 2].tolist(), rel=1e-4)
+        assert model.branch_names == ("codes", "ids", "prefixes")
+    else:
+        assert (answer.alpha, states.alpha) == (None, None)
+    whole = CatalogueScorer(model).branch_scores(Histories.from_lists([[4, 18, 5]]), np.arange(1))
+    counted = dict(zip(model.branch_names, whole, strict=True))
+    assert {
+        name for name, user in zip(model.branch_names, states.vectors, strict=True) if not user.numel()
+    } == (COUNTED if made == "recommender" else set())
     codes = recommender.bundle.semantic_ids.codes
     for item in answer.items:
         number = int(item.item_id[1:]) + 1
         expected = {
-            name: float(user[0] @ of_items[number])
+            name: float(user[0] @ of_items[number]) if user.numel() else float(counted[name][0, number])
             for name, user, of_items in zip(model.branch_names, states.vectors, vectors, strict=True)
         }
         assert item.explanation.branches == pytest.approx(expected, abs=1e-3)
@@ -128,10 +141,18 @@ def test_a_model_without_codes_explains_what_it_has(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("branch", "columns"),
-    [(None, slice(0, 40)), ("codes", slice(0, 24)), ("prefixes", slice(24, 32)), ("ids", slice(32, 40))],
+    ("made", "branch", "columns"),
+    [
+        # Two items are not alike for being popular both.
+        ("recommender", None, slice(0, 16)),
+        ("recommender", "prefixes", slice(0, 8)),
+        ("recommender", "ids", slice(8, 16)),
+        ("fused", None, slice(0, 40)),
+        ("fused", "codes", slice(0, 24)),
+    ],
 )
-def test_similar_items_by_cosine(recommender, branch, columns):
+def test_similar_items_by_cosine(made, branch, columns, request):
+    recommender = request.getfixturevalue(made)
     vectors = np.asarray(recommender.bundle.item_vectors)[1:, columns].astype(np.float64)
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     cosines = unit @ unit[8]

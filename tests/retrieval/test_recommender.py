@@ -6,15 +6,24 @@ from h2rec.data.histories import Histories
 from h2rec.errors import DataError
 from h2rec.models.scorer import CatalogueScorer
 
+COUNTED = ("followers", "predecessors", "kinds", "close_kinds")
+
 
 def by_hand(recommender, history, k):
-    """Every item scored in a plain loop over branches, the history left out, ties by index."""
+    """Every item scored in a plain loop, what is counted added, the history left out, ties by index."""
     model = recommender.bundle.model
     rows = Histories.from_lists([[int(item[1:]) + 1 for item in history]])
-    user = CatalogueScorer(model).user_vectors(rows, np.arange(1))[0].double()
+    scorer = CatalogueScorer(model)
+    user = scorer.user_vectors(rows, np.arange(1))[0].double()
+    by_branch = dict(zip(model.branch_names, scorer.branch_scores(rows, np.arange(1)), strict=True))
+    counted = sum(by_branch[name][0].double() for name in COUNTED)
     with torch.inference_mode():
         vectors = torch.cat(model.item_vectors(torch.arange(61)), dim=1).double()
-    scored = [(-float(user @ vectors[item]), item) for item in range(1, 61) if f"i{item - 1}" not in history]
+    scored = [
+        (-float(user @ vectors[item] + counted[item]), item)
+        for item in range(1, 61)
+        if f"i{item - 1}" not in history
+    ]
     return [(f"i{item - 1}", -score) for score, item in sorted(scored)[:k]]
 
 

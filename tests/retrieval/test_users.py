@@ -13,7 +13,7 @@ from h2rec.batching.sequences import history_batch
 from h2rec.data.histories import Histories
 from h2rec.retrieval.bundle import Bundle
 from h2rec.retrieval.users import LastState, UserEncoder, _frozen
-from made_bundles import make_bundle
+from made_bundles import FUSED, make_bundle
 
 POPULARITY = {"popularity": {"kind": "popularity", "weight": 0.3}}
 MODELS = [
@@ -21,9 +21,10 @@ MODELS = [
     {"preset": "h2rec_two_branches"},
     {"backbone": "bert4rec"},
     {"backbone": "gru4rec"},
-    {"ties": {"intent": "last"}},
-    {"ties": {"fusion": "mean_history"}},
-    {"branches": POPULARITY},
+    FUSED,
+    FUSED | {"backbone": "bert4rec"},
+    FUSED | {"ties": {"intent": "last"}},
+    FUSED | {"ties": {"fusion": "mean_history"}},
     {"preset": "two_hid", "branches": POPULARITY},
     {"preset": "sasrec"},
     {"preset": "two_hid"},

@@ -1,8 +1,13 @@
 import json
 
 import pytest
+from fastapi.testclient import TestClient
 
 from h2rec.retrieval.recommender import Recommender
+from h2rec.serving.app import create_app
+from h2rec.serving.service import Service
+from h2rec.serving.settings import ServeSettings
+from made_bundles import FUSED, make_bundle
 
 
 @pytest.fixture
@@ -23,7 +28,18 @@ def test_the_server_answers_as_the_recommender_does(client, made_bundle):
         expected.items[0].explanation.branches
     )
     assert found["unknown"] == ["zzz"]
+    assert "alpha" not in found  # there is no branch that fuses codes
+
+
+def test_weights_of_levels_are_told_where_codes_are_fused(tmp_path):
+    folder = make_bundle(tmp_path / "bundle", **FUSED)
+    expected = Recommender.load(folder).recommend(["i3", "i17"], 4, explain=True)
+    with TestClient(create_app(Service(folder, ServeSettings())), "http://localhost:8000") as client:
+        found = client.post("/recommend", json={"history": ["i3", "i17"], "k": 4, "explain": True}).json()
+        similar = client.get("/similar", params={"item_id": "i8", "k": 3, "branch": "codes"}).json()["items"]
     assert found["alpha"] == pytest.approx(expected.alpha)
+    assert len(found["alpha"]) == 3
+    assert len(similar) == 3
 
 
 def test_filters_and_quota_are_passed_on(client):
@@ -47,7 +63,7 @@ def test_a_batch_keeps_its_order(client):
 
 
 def test_similar_items_items_and_codes(client):
-    similar = client.get("/similar", params={"item_id": "i8", "k": 3, "branch": "codes"}).json()["items"]
+    similar = client.get("/similar", params={"item_id": "i8", "k": 3, "branch": "prefixes"}).json()["items"]
     assert len(similar) == 3
     assert "i8" not in [item["item_id"] for item in similar]
     found = client.get("/items", params={"query": "razor travel", "limit": 2}).json()["items"]

@@ -18,6 +18,7 @@ from h2rec.evaluation.scorer import Restricted, Scorer
 from h2rec.evaluation.settings import FULL, EvaluateSettings, RepeatRule
 from h2rec.evaluation.significance import compare_models
 from h2rec.files import write_json
+from h2rec.models.branches import BRANCHES
 from h2rec.models.build import grown_model
 from h2rec.models.features import NewItems
 from h2rec.models.nearest_groups import NearestGroups, nearest_groups
@@ -145,16 +146,20 @@ def cold_start(
 
 def _models(settings: ModelSettings) -> dict[str, ModelSettings]:
     """The model with codes and hash IDs, and its branches of hash IDs alone."""
-    if not {"codes", "ids"} <= set(settings.kinds.values()):
+    if not (_trained_by_codes(settings) and _ids(settings)):
         raise ConfigError(
-            "model: cold start is of a model with a branch of codes and one of hash IDs",
+            "model: cold start is of a model with a trained branch of codes and one of hash IDs",
             "take the preset h2rec",
         )
-    return {"H2Rec": settings, "SASRec": settings.only_branches(_branches(settings, "ids"))}
+    return {"H2Rec": settings, "SASRec": settings.only_branches(_ids(settings))}
 
 
-def _branches(settings: ModelSettings, kind: str) -> list[str]:
-    return [name for name, branch_kind in settings.kinds.items() if branch_kind == kind]
+def _ids(settings: ModelSettings) -> list[str]:
+    return [name for name, kind in settings.kinds.items() if kind == "ids"]
+
+
+def _trained_by_codes(settings: ModelSettings) -> list[str]:
+    return [name for name in settings.trained_branches if BRANCHES.get(settings.kinds[name]).reads_codes]
 
 
 def claim(out: Path) -> None:
@@ -188,14 +193,14 @@ def _methods(
     settings, embeddings = pipeline.model_settings, pipeline.embeddings
     assert embeddings is not None
     grown = grown_model(pipeline.model, settings, new.ids, NewItems(new.groups))
-    ids = _branches(settings, "ids")[0]
+    ids = _ids(settings)[0]
     known = embeddings.vectors[embeddings.has_text]
     by_text = text_vectors(known, hash_ids(grown, ids).embedding_dim, new=new.vectors)
     # A scorer keeps the item vectors as they are when it is made, so one model serves all of them by turns.
     yield f"{name}, HID of the code group", CatalogueScorer(grown)
     if name == "H2Rec":
         # With weight 1: beside hash IDs the codes may weigh nothing.
-        codes = _branches(settings, "codes")[0]
+        codes = _trained_by_codes(settings)[0]
         weighed = settings.with_weights({codes: 1.0})
         alone = grown_model(pipeline.model, weighed, new.ids, NewItems(new.groups))
         place = alone.branch_names.index(codes)
