@@ -14,6 +14,7 @@ from h2rec.models import MODELS
 from h2rec.models.backbones.registry import BACKBONES
 from h2rec.models.branches import BRANCHES
 from h2rec.registry import Registry
+from h2rec.research.search.space import value_at
 from h2rec.run.config import RunConfig
 from h2rec.semantic_ids.quantizers import QUANTIZERS
 from h2rec.settings import Settings
@@ -59,6 +60,13 @@ def test_25_settings_are_told_first():
     assert len(told) == len(set(told)) == 25
     assert set(told) <= set(leaves(RunConfig))
     assert f"{len(set(leaves(RunConfig)))} in all" in page
+    # Defaults that are told as a value: a name in marks, or a number.
+    defaults = re.findall(r"^\| `([a-z_.]+)` \| (?:`([a-z0-9_]+)`|([0-9.]+)) \|", page, re.MULTILINE)
+    config = RunConfig.parse({"data": {"interactions": "i.csv"}})
+    assert len(defaults) > 12
+    assert {key: name or number for key, name, number in defaults} == {
+        key: str(value_at(config, key)) for key, *_ in defaults
+    }
 
 
 @pytest.mark.parametrize("registry", [None, *BY_NAME.values()], ids=lambda r: r.what if r else "run")

@@ -18,7 +18,7 @@ def test_the_example_is_a_suite(tmp_path):
     example = re.search(r"```yaml\n(# my_suite.*?)```", GUIDE, re.DOTALL)[1]
     (tmp_path / "my_suite.yaml").write_text(example)
     suite = Suite.load(tmp_path / "my_suite.yaml", tmp_path / "out")
-    assert [job.model for job in suite.jobs if job.seed == 0] == ["SASRec", "without alignment", "H2Rec"]
+    assert [job.model for job in suite.jobs if job.seed == 0] == ["SASRec", "hash IDs alone", "H2Rec"]
     assert suite.settings.tested == "H2Rec"
     assert suite.jobs[0].config.train.epochs == 40
     assert suite.jobs[0].config.data.interactions == tmp_path / "purchases.parquet"

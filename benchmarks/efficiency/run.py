@@ -79,7 +79,7 @@ def measure(model: str, items: int, length: int, targets: int) -> dict[str, Any]
     settings = parse_model(merge(preset_values(MODELS[model])["model"], asked), default="branches")
     known_codes = codes if settings.reads_codes else None
     features = ItemFeatures(items, known_codes, text, train_counts=train.counts(items), train=train)
-    built = build_model(settings, features, seed=0)
+    built = build_model(settings.for_training(), features, seed=0)
     ends = []
 
     def validated() -> dict[str, float]:
@@ -97,13 +97,16 @@ def measure(model: str, items: int, length: int, targets: int) -> dict[str, Any]
         random.integers(1, items + 1, RANKED_USERS).astype(np.int32),
     )
     evaluation = EvaluateSettings(protocols=["full"], repeats="excluded")
+    parameters = sum(p.numel() for p in built.parameters())
+    # With what is counted; which weights it has changes nothing of the cost.
+    built = build_model(settings, features, seed=0)
     started = time.process_time()
     rank(CatalogueScorer(built), cases, evaluation, top_k=100)
     return {
         "model": model,
         "items": items,
         "length": length,
-        "parameters": sum(p.numel() for p in built.parameters()),
+        "parameters": parameters,
         "frozen_bytes": sum(b.numel() * b.element_size() for b in built.buffers()),
         "targets": trained,
         "epoch_seconds": ends[1] - ends[0],
