@@ -18,7 +18,4 @@ def asked_folders(description: str | None) -> list[Path]:
 def without_paths(command: str) -> str:
     """The command with folders left out: where a run was kept does not change it."""
     command = re.sub(r" --(out|stages)[ =]\S+", "", command)
-    # What a search found lies there once it is kept; settings that come from elsewhere keep their folder's name.
-    command = re.sub(r" --tuned[ =](?:\S*/)?tuned(?= |$)", " --tuned configs/tuned", command)
-    command = re.sub(r" --tuned[ =](?!configs/tuned)\S*/", " --tuned ", command)
     return re.sub(r"(?<=[ =])(?:/|\.\./|~/)\S*/(?=[^/\s]+)", "", command)
