@@ -43,8 +43,8 @@ def evidence(suite: Suite) -> Record:
         interval (`low`, `high`), Holm-corrected p-values and Cohen's d_z (`effect_size`). ``contrasts``: the same of
         the suite's further tests, of `model` against `other`. ``rows``: model, swept key and value of every row. Beside
         them, means over seeds by data set and row: ``costs``, ``groups`` (by popularity, history length,
-        code collision), ``weighted_head``, ``exposure``, ``intent`` (alpha by level), ``shares`` of the branches in the scores,
-        ``diagnosis`` (failure signs of the last epoch); and ``blend`` (chosen weights, one a seed), ``codes``,
+        code collision), ``weighted_head``, ``exposure``, ``intent`` (alpha by level), ``shares`` of the branches in the
+        scores, ``diagnosis`` (failure signs of the last epoch); and ``blend`` (chosen weights, one a seed), ``codes``,
         ``curves`` (one a run). By data set: ``data`` (sizes), ``repeats``, ``tuned`` (rows that were searched). Then
         ``cost``, ``failures``, ``provenance``. Reports and documents are made of this and of nothing else.
     """
