@@ -70,7 +70,7 @@ def absolute() -> str:
     return markdown(["row", "data set", *heads], lines, text_columns=2)
 
 
-def equal_cost() -> str:
+def gains() -> str:
     """What the tested row gains over every other one, bold where both paired tests find it."""
     lines = [
         [row, data, *(bold(gain(column.get(row))) for column in columns)]
@@ -120,7 +120,7 @@ if __name__ == "__main__":
     draw(kept_results())
     update(
         {
-            "results.md": {"absolute": absolute, "gains": equal_cost, "sources": sources},
+            "results.md": {"absolute": absolute, "gains": gains, "sources": sources},
             "results_tables.md": {"suites": suites},
         }
     )

@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from h2rec.errors import ConfigError
-from h2rec.research.search.space import value_at
-from h2rec.research.suite.files import flat, read_suite, read_tuned, shipped_suites, suite_path, tuned_file
+from h2rec.research.suite.files import read_suite, shipped_suites, suite_path
 from h2rec.research.suite.settings import SuiteSettings
 from h2rec.research.suite.suite import Suite
 
@@ -22,19 +21,6 @@ def data_sets(monkeypatch, tmp_path):
     (tmp_path / "instruments" / "instruments.inter").touch()
     (tmp_path / "instruments" / "instruments.index.json").touch()
     monkeypatch.setenv("H2REC_DATASETS", str(tmp_path))
-
-
-def test_the_settings_that_were_searched_are_those_of_rows_of_the_main_suite(data_sets, tmp_path):
-    tuned = Path(__file__).parents[2] / "configs" / "tuned"
-    for folder in tuned.iterdir():
-        suite = Suite.load("main", tmp_path / "out", data=[folder.name], tuned=tuned)
-        as_other = suite.settings.tuned_as
-        files = {tuned_file(tuned, data, as_other.get(row, row)) for data, row in suite.searched}
-        assert files == set(folder.iterdir())
-        for job in suite.jobs:
-            searched = read_tuned(tuned, job.data, as_other.get(job.model, job.model))
-            found = {key: value_at(job.config, key) for key in flat(searched)}
-            assert found == flat(searched)
 
 
 def test_every_shipped_suite_is_valid(data_sets, tmp_path):
@@ -81,36 +67,6 @@ def test_a_data_set_without_text_is_read_from_published_codes(data_sets, tmp_pat
     assert "LLM-ESR" not in rows
     files = {job.config.semantic_ids.quantizer.name for job in suite.jobs}
     assert files == {str(tmp_path / "instruments" / "instruments.index.json")}
-
-
-def test_the_suites_of_the_benchmarks_are_valid(data_sets, tmp_path):
-    files = (Path(__file__).parents[2] / "benchmarks" / "suites").glob("*.yaml")
-    suites = [path for path in files if "models:" in path.read_text()]
-    assert "paper_form.yaml" in {path.name for path in suites}
-    for path in suites:
-        suite = Suite.load(str(path), tmp_path / "out", data=["scientific"])
-        assert suite.settings.tested in {job.model for job in suite.jobs}
-
-
-def test_rows_that_the_benchmarks_share_with_the_main_suite_are_its_rows(data_sets, tmp_path):
-    ours = Path(__file__).parents[2] / "benchmarks" / "suites"
-
-    def rows(suite):
-        jobs = Suite.load(suite, tmp_path / "out", data=["scientific"], seeds=[0]).jobs
-        return {job.model: job.config for job in jobs}
-
-    steps, seeds, main = (
-        rows(suite) for suite in (ours / "paper_form.yaml", ours / "paper_seeds.yaml", "main")
-    )
-    assert seeds == {name: main[name] for name in ("SASRec, warm", "H2Rec, as in the paper")}
-    # The steps from the paper's form to the default begin and end at rows of the main suite.
-    assert steps["as in the paper"] == main["H2Rec, as in the paper"]
-    assert steps["6 every position a target"] == main["H2Rec, two branches"]
-    last, ours = (flat(config.model_dump()) for config in (steps["7 the branch of prefixes"], main["H2Rec"]))
-    differing = {key.rpartition(".")[2] for key in {*last, *ours} if last.get(key) != ours.get(key)}
-    # It keeps the learning settings of the steps before it.
-    assert differing == {"learning_rate", "batch_tokens", "temperature", "dropout"}
-    assert steps["SASRec, warm"] == main["SASRec, warm"]
 
 
 def test_data_sets_from_the_command_line(suite_file, tmp_path, monkeypatch):

@@ -62,22 +62,18 @@ def test_rows_of_fewer_seeds_are_told(pages, tiny):
     assert "Of fewer seeds: Pop (1)." in sections.source(found)
 
 
-def test_weights_of_all_branches_are_told_but_the_last_one_s(pages):
+def test_weights_of_all_branches_are_told(pages):
     _, _, sections = pages
     blend = [
         {"data": "shop", "model": "Two", "weights": {"first": [0.5, 0.8], "second": [1.0, 1.0]}},
-        {
-            "data": "shop",
-            "model": "H2Rec",
-            "weights": {"codes": [0.3, 0.4], "ids": [1.0, 1.0], "popularity": [0.1, 0]},
-        },
+        {"data": "shop", "model": "H2Rec", "weights": {"first": [0.3, 0.4], "kinds": [0.1, 0]}},
     ]
     told = sections.weights({"suite": "main", "blend": blend}, "shop").splitlines()[3:]
     assert told == [
-        "| row | first | codes | popularity |",
+        "| row | first | second | kinds |",
         "| --- | ---: | ---: | ---: |",
-        "| Two | 0.5, 0.8 | – | – |",
-        "| H2Rec | – | 0.3, 0.4 | 0.1, 0 |",
+        "| Two | 0.5, 0.8 | 1.0, 1.0 | – |",
+        "| H2Rec | 0.3, 0.4 | – | 0.1, 0 |",
     ]
 
 
@@ -112,33 +108,50 @@ def told_gain(record):
     return f"**{percent}**" if max(record["p_bootstrap"], record["p_t"]) < 0.05 else percent
 
 
-def test_gains_are_told_over_every_row_but_the_tested_ones_own_forms(pages, tiny, tmp_path, monkeypatch):
+def test_the_page_of_results_has_all_rows_what_they_cost_and_what_is_gained_over_them(
+    pages, tiny, tmp_path, monkeypatch
+):
     _, table, _ = pages
     found = evidence(tiny)
     monkeypatch.setattr(table, "RESULTS", tmp_path)
-    assert table.gains() == ""
-    write_results(tmp_path / "tiny.parquet", found)
     monkeypatch.setattr(table, "HEADLINE", "tiny")
-    monkeypatch.setattr(table, "GAINS", (("full", "ndcg@10"), ("sampled100", "hit@10")))
-    page = table.gains()
-    assert "H2Rec, no alignment" not in page
-    told = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| ")]
-    assert [row[0] for row in told] == [
-        "over",
-        "---",
-        "Pop",
-        "SASRec, warm",
-        "Two HID branches",
-        "**the best of these**",
-    ] * 2
-    for block, (protocol, metric) in enumerate(table.GAINS):
-        pop, sasrec, two, best = told[6 * block + 2 : 6 * block + 6]
-        for column, part in enumerate(("overall", "head", "tail"), start=1):
-            others = table.column_of(found, "made-shop", protocol, part, metric)
-            for row in (pop, sasrec, two):
-                assert row[column] == told_gain(others[row[0]])
-            larger = max((others[row[0]] for row in (pop, sasrec, two)), key=lambda r: r["mean"])
-            assert best[column] == told_gain(larger)
+    monkeypatch.setattr(table, "COLUMNS", (("overall", "ndcg@10"), ("tail", "ndcg@10")))
+    assert table.absolute().count("\n") == table.gains().count("\n") == 2
+    write_results(tmp_path / "tiny.parquet", found)
+    rows = [line.strip("| ").split(" | ") for line in table.absolute().splitlines()[2:]]
+    assert [row[0] for row in rows] == list(found["rows"])
+    for name, data, seeds, *cells in rows:
+        for cell, part in zip(cells, ("overall", "tail"), strict=False):
+            record = table.column_of(found, data, "full", part, "ndcg@10")[name]
+            assert cell.strip("*+- ") == f"{record['mean']:.4f}"
+            assert seeds == str(record["seeds"])
+        (cost,) = (c for c in found["costs"] if c["model"] == name)
+        assert cells[2:4] == [f"{cost['training_cpu_seconds']:.0f}", f"{cost['floats_per_item']:.0f}"]
+    told = {line.split(" | ")[0].strip("| "): line for line in table.gains().splitlines()[2:]}
+    assert set(told) == set(found["rows"]) - {found["tested"]}
+    for name, line in told.items():
+        records = [
+            table.column_of(found, "made-shop", "full", part, "ndcg@10")[name] for part in ("overall", "tail")
+        ]
+        assert line.strip("| ").split(" | ")[2:] == [told_gain(record) for record in records]
+
+
+def test_pictures_are_drawn_of_the_same_figures_to_the_same_bytes(pages, tiny, tmp_path, monkeypatch):
+    from benchmarks.suites import pictures
+
+    found = evidence(tiny) | {"suite": "main"}
+    for group in found["groups"]:
+        group.setdefault("ndcg@100", group["ndcg@10"])
+    for record in [r for r in found["records"] if r["metric"] == "ndcg@10"]:
+        found["records"].append(record | {"metric": "ndcg@100"})
+    drawn = []
+    for name in ("once", "again"):
+        monkeypatch.setattr(pictures, "FOLDER", tmp_path / name)
+        pictures.draw([found, found | {"suite": "parts"}])
+        drawn.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
+    assert drawn[0] == drawn[1]
+    assert set(drawn[0]) == {"cost.svg", "head_tail.svg", "popularity.svg", "parts.svg"}
+    assert all(name in drawn[0]["cost.svg"].decode() for name in found["rows"])
 
 
 def test_a_gain_over_next_to_nothing_is_not_told_in_percent(pages):
@@ -172,122 +185,6 @@ def test_groups_of_rows_on_other_codes_stand_in_columns_of_their_own(pages, tiny
     other = heads.index(f"codes shared ({shared['cases'] + 7:,})")
     assert ours[common] == pop[other] == "–"
     assert "–" not in (ours[other], pop[common])
-
-
-def test_steps_are_shown_in_the_suite_s_order(pages, tiny, tmp_path, monkeypatch):
-    _, table, _ = pages
-    monkeypatch.setattr(table, "RESULTS", tmp_path)
-    assert table.steps() == ""
-    found = evidence(tiny) | {"suite": table.STEPS}
-    monkeypatch.setattr(table, "STEP_COLUMNS", [("full", "tail", found["metrics"][0])])
-    write_results(tmp_path / "steps.parquet", found)
-    title, _, head, _, *lines = table.steps().splitlines()
-    assert title == "### made-shop"
-    assert head == f"| row | tail {found['metrics'][0]}, full |"
-    assert [line.split(" | ")[0].removeprefix("| ") for line in lines] == list(found["rows"])
-    means = {
-        r["model"]: r["mean"]
-        for r in found["records"]
-        if (r["protocol"], r["slice"], r["metric"]) == ("full", "tail", found["metrics"][0])
-    }
-    for line in lines:
-        row, figure = line.strip("| ").split(" | ")
-        assert figure.strip("*+- ") == f"{means[row]:.4f}"
-
-
-def test_gains_by_group_are_those_over_each_row_from_the_rarest_on(pages, tmp_path, monkeypatch):
-    _, table, _ = pages
-    monkeypatch.setattr(table, "RESULTS", tmp_path)
-    monkeypatch.setattr(table, "GROUPED", ("Pop", "Other"))
-    figures = {"Ours": (0.2, 0.3), "Pop": (0.1, 0.4), "Other": (0.2, 0.2)}
-    groups = [
-        {
-            "data": "a",
-            "model": row,
-            "kind": kind,
-            "protocol": protocol,
-            "name": str(n),
-            "ndcg@10": value + more,
-        }
-        for kind, protocol, more in (
-            ("popularity", "full", 0),
-            ("popularity", "sampled100", 7),
-            ("codes", "full", 9),
-        )
-        for row, values in figures.items()
-        for n, value in enumerate(values)
-    ]
-    found = {"suite": "popularity", "tested": "Ours", "data": {"a": {}}, "groups": groups}
-    write_results(tmp_path / "popularity.parquet", found)
-    assert table.group_gains().splitlines()[2:] == [
-        "| Pop | a | +100% | -25% |",
-        "| Other | a | +0% | +50% |",
-    ]
-
-
-def test_falls_under_noise_are_those_from_the_same_model_s_whole_texts(pages, tmp_path, monkeypatch):
-    _, table, _ = pages
-    monkeypatch.setattr(table, "RESULTS", tmp_path)
-    shares = (0.0, 0.2, 0.4)
-    rows = {
-        f"{model}, share {s}": {"model": model, "value": s} for model in ("Ours", "Other") for s in shares
-    }
-
-    def contrast(row, other, relative, p, **elsewhere):
-        place = {"data": "a", "protocol": "full", "slice": "overall", "metric": "ndcg@100"} | elsewhere
-        tests = {"relative": relative, "difference": relative, "p_bootstrap": 0.001, "p_t": p}
-        return place | tests | {"model": row, "other": other}
-
-    contrasts = [
-        contrast("Ours, share 0.4", "Other, share 0.4", 0.7, 0.001),
-        contrast("Ours, share 0.2", "Ours, share 0.0", -0.02, 0.2),
-        contrast("Ours, share 0.4", "Ours, share 0.0", -0.1, 0.01),
-        contrast("Ours, share 0.4", "Ours, share 0.0", -0.3, 0.01, slice="tail"),
-        contrast("Ours, share 0.4", "Ours, share 0.0", -0.6, 0.01, slice="head"),
-        contrast("Ours, share 0.4", "Ours, share 0.0", -0.8, 0.01, protocol="sampled100"),
-        contrast("Ours, share 0.4", "Ours, share 0.0", -0.9, 0.01, metric="hit@10"),
-        contrast("Other, share 0.2", "Other, share 0.0", 0.05, 0.01),
-    ]
-    for suite in ("text_noise", "text_noise_drop", "another"):
-        found = {"suite": suite, "data": {"a": {}}, "rows": rows, "contrasts": contrasts}
-        write_results(tmp_path / f"{suite}.parquet", found)
-    head, _, *lines = table.noise().splitlines()
-    assert head == "| model | items | data set | texts | 20% | 40% |"
-    falls = {
-        ("Ours", "overall"): "-2.0% | **-10.0%**",
-        ("Ours", "tail"): "– | **-30.0%**",
-        ("Other", "overall"): "**+5.0%** | –",
-        ("Other", "tail"): "– | –",
-    }
-    assert lines == [
-        f"| {model} | {part} | a | {kind} | {told} |"
-        for (model, part), told in falls.items()
-        for kind in ("swapped", "dropped")
-    ]
-
-
-def test_an_operator_s_questions_are_answered_by_the_full_ranking(pages, tiny, tmp_path, monkeypatch):
-    _, table, _ = pages
-    found = evidence(tiny)
-    monkeypatch.setattr(table, "RESULTS", tmp_path)
-    monkeypatch.setattr(table, "HEADLINE", "tiny")
-    monkeypatch.setattr(table, "OPERATOR_ROWS", ("nobody", "H2Rec", "Pop"))
-    for row in found["weighted_head"]:
-        row["hit@500"] = 0.25 if row["protocol"] == "full" else 0.75
-    write_results(tmp_path / "tiny.parquet", found)
-    told = [line.strip("| ").split(" | ") for line in table.operator_questions().splitlines()[2:]]
-    assert [row[:2] for row in told] == [["H2Rec", "made-shop"], ["Pop", "made-shop"]]
-    for name, _, *figures in told:
-        (shown,) = (e for e in found["exposure"] if e["model"] == name)
-        (head,) = (h for h in found["weighted_head"] if (h["model"], h["protocol"]) == (name, "full"))
-        sides = {
-            g["name"]: g["ndcg@10"]
-            for g in found["groups"]
-            if (g["model"], g["kind"], g["protocol"]) == (name, "code_collision", "full")
-        }
-        expected = [shown["tail_share@10"], shown["coverage@10"], shown["gini@10"], head["ndcg@10"], 0.25]
-        assert figures == [f"{value:.4f}" for value in (*expected, sides["alone"], sides["shared"])]
-        assert len(set(figures)) == 7 or name == "Pop"
 
 
 def test_falls_along_a_sweep_are_told_from_its_first_value(pages):
@@ -332,12 +229,3 @@ def test_changes_along_a_sweep_are_those_of_each_model_from_its_first_value(page
     assert [c["relative"] for c in told if c["model"] == "one"] == [None] * 2
     plain = {row: facts | {"key": None} for row, facts in rows.items()}
     assert sections.changes_along({"rows": plain, "records": records}, "hit@5") == []
-
-
-def test_searches_are_counted_by_data_set(pages, tmp_path, monkeypatch):
-    _, table, _ = pages
-    monkeypatch.setattr(table, "TRIALS", tmp_path)
-    went, stopped = ({"stopped_after": epoch, "seconds": 1350.0} for epoch in (None, 3))
-    rows = {"one": {"trials": [went, stopped]}, "two": {"trials": [stopped, stopped]}}
-    (tmp_path / "shop.json").write_text(json.dumps(rows))
-    assert table.searches().splitlines()[2:] == ["| shop | 2 | 2 | 3 of 4 | 1.5 |"]
