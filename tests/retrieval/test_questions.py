@@ -124,11 +124,14 @@ def test_an_explanation_adds_up_to_the_score(made, request):
         assert sum(item.explanation.branches.values()) == pytest.approx(item.score, abs=1e-3)
         assert item.codes == codes[number - 1].tolist()
         for reason in item.explanation.reasons:
+            if reason.kind != "codes":
+                assert made == "recommender"
+                continue
             other, levels = codes[int(reason.item_id[1:])], int(reason.strength)
-            assert reason.kind == "codes"
             assert (other[:levels] == item.codes[:levels]).all()
             assert levels == 3 or other[levels] != item.codes[levels]
-    assert any(item.explanation.reasons for item in answer.items)
+    kinds = {reason.kind for item in answer.items for reason in item.explanation.reasons}
+    assert kinds == {"codes"} if made == "fused" else "kind_goes_with" in kinds
     assert "explanation" not in as_json(recommender.recommend(HISTORY, 2))["items"][0]
     assert recommender.recommend([], 2, explain=True).items[0].explanation is None
 

@@ -10,6 +10,7 @@ from fastapi.testclient import TestClient
 
 from h2rec.cli.main import main
 from h2rec.data.histories import Histories
+from h2rec.errors import DataError
 from h2rec.models.scorer import CatalogueScorer
 from h2rec.retrieval import index
 from h2rec.retrieval.filters import ItemFilter
@@ -114,6 +115,17 @@ def test_an_explanation_tells_what_the_counts_add(folder):
         assert {reason.item_id for reason in item.explanation.reasons} <= {"i3", "i10"}
     assert answer.items[0].explanation.reasons[0].kind == "follows"
     assert recommender.similar("i3", 3)[0].item_id != "i3"
+
+
+def test_branches_that_count_have_no_vectors_to_compare_items_by(folder, tmp_path):
+    with pytest.raises(DataError, match="'transitions' counts: it has no item vectors"):
+        Recommender.load(folder).similar("i3", branch="transitions")
+    alone = make_bundle(tmp_path / "alone", preset="transitions")
+    with pytest.raises(DataError, match="counts alone"):
+        Recommender.load(alone).similar("i3")
+    with TestClient(create_app(Service(alone, ServeSettings())), "http://localhost") as client:
+        answer = client.get("/similar", params={"item_id": "i3"})
+        assert answer.status_code == 422, answer.text
 
 
 def test_reasons_reach_the_command_line_and_the_server(folder, capsys, monkeypatch):

@@ -20,6 +20,8 @@ from h2rec.models.protocol import SequenceModel
 from h2rec.retrieval.bundle import Bundle
 from h2rec.retrieval.users import LastState, UserEncoder
 
+logger = logging.getLogger(__name__)
+
 _OPSET = 18
 _TOLERANCE = 1e-3
 
@@ -41,7 +43,8 @@ def export_user_encoder(bundle: Bundle, path: Path) -> float:
 
     Inputs are `items`, int64 `[batch, T]` (`T` the model's longest history, item indices 1..N, padded with 0
     on the right; a model with masked items wants index N + 1 appended) and `lengths`, int64 `[batch]`;
-    the output `user_vectors` is float32 `[batch, D]`. Scores are inner products with `item_vectors.npy`.
+    the output `user_vectors` is float32 `[batch, D]`. Scores are inner products with `item_vectors.npy`; what branches
+    of transitions add to them is counts, which the file does not have: a warning tells so.
 
     Returns
     -------
@@ -61,6 +64,10 @@ def export_user_encoder(bundle: Bundle, path: Path) -> float:
         import onnxscript  # noqa: F401  what torch exports with
     except ImportError:
         raise MissingExtraError("the ONNX export", "onnx") from None
+    if bundle.model.recent_items:
+        logger.warning(
+            "the counts of transitions are not exported: inner products alone are not the model's scores"
+        )
     histories = _test_histories(bundle)
     items, lengths = padded(bundle, histories)
     with atomic_path(path) as temporary, _quiet():

@@ -22,13 +22,14 @@ class SimilarItems:
         self._vectors = scorer.vectors
         columns = zip(branches, scorer.columns(), strict=True)
         self._columns = {name: torch.arange(start, stop) for name, (start, stop) in columns}
+        self._with_vectors = [name for name, own in self._columns.items() if len(own)]
         self._popularity = popularity if len(branches) > 1 else None
         self._lengths: dict[str | None, torch.Tensor] = {}
 
     def search(self, item: int, k: int, branch: str | None) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the `k` items like an item and their cosines, `[k]` both, by one branch alone or by all of them.
 
-        Raises `DataError` if there is no such branch.
+        Raises `DataError` if there is no such branch, or it has no item vectors.
         """
         # In place where it can be: a copy of a large catalogue's vectors a question would fill the memory.
         vectors = self._vectors[:, self._columns_of(branch)]
@@ -41,8 +42,14 @@ class SimilarItems:
 
     def _columns_of(self, branch: str | None) -> slice | torch.Tensor:
         if branch is not None and branch not in self._columns:
-            known = ", ".join(self._columns)
-            raise DataError(f"the model has no branch '{branch}'", f"it has: {known}")
+            raise DataError(f"the model has no branch '{branch}'", f"it has: {', '.join(self._columns)}")
+        if not self._with_vectors:
+            raise DataError("the model counts alone: it has no item vectors to compare")
+        if branch is not None and branch not in self._with_vectors:
+            known = ", ".join(self._with_vectors)
+            raise DataError(
+                f"the branch '{branch}' counts: it has no item vectors to compare", f"take: {known}"
+            )
         kept = torch.cat(
             [
                 columns
