@@ -256,3 +256,7 @@ def test_the_weights_of_a_control_are_part_of_what_its_figures_depend_on(shop, t
         pipeline = Pipeline(config.model_copy(update=changes), tmp_path / str(weight), stages)
         keys.add(pipeline.evaluation_stage.key)
     assert len(keys) == 2
+
+
+def test_weights_are_chosen_by_fewer_cases_the_larger_the_catalogue():
+    assert [blend.cases_for_weights(items) for items in (1_000, 10_000, 1_000_000)] == [50_000, 5_000, 500]

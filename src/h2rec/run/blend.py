@@ -35,6 +35,11 @@ TOGETHER = 2
 ROUNDS = 2
 """Times that every branch has its turn where there are more of them."""
 
+MOST_SCORES = 50_000_000
+"""Scores of a branch that weights are chosen by: so many cases are ranked as there are items in it."""
+FEWEST_CASES = 500
+"""But so many at least."""
+
 
 class BlendSettings(Settings):
     """How the branches' weights are chosen once the branches are trained."""
@@ -47,6 +52,11 @@ class BlendSettings(Settings):
 def has_choice(settings: ModelSettings, blend: BlendSettings) -> bool:
     """Whether a model has branches whose weights can be chosen."""
     return blend.fit and bool(settings.weighed_branches)
+
+
+def cases_for_weights(item_count: int) -> int:
+    """Cases that are enough to choose weights by: all combinations rank them, which is to cost less than a training."""
+    return max(FEWEST_CASES, MOST_SCORES // item_count)
 
 
 def fit_weights(
