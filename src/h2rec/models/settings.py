@@ -111,7 +111,7 @@ class EncoderSettings(ModelSettings):
     bert4rec, gru4rec, or one of another package; a name, or a mapping of its name and its own settings."""
     dim: int = Field(128, ge=1)
     """Hidden size d."""
-    layers: int = Field(1, ge=1)
+    layers: int = Field(2, ge=1)
     """Layers of the backbone."""
     heads: int = Field(2, ge=1)
     """Attention heads of the backbone."""

@@ -146,9 +146,9 @@ def cold_start(
 
 def _models(settings: ModelSettings) -> dict[str, ModelSettings]:
     """The model with codes and hash IDs, and its branches of hash IDs alone."""
-    if not (_trained_by_codes(settings) and _ids(settings)):
+    if not (settings.reads_codes and _ids(settings)):
         raise ConfigError(
-            "model: cold start is of a model with a trained branch of codes and one of hash IDs",
+            "model: cold start is of a model that knows items by their codes and by hash IDs",
             "take the preset h2rec",
         )
     return {"H2Rec": settings, "SASRec": settings.only_branches(_ids(settings))}
@@ -199,12 +199,12 @@ def _methods(
     # A scorer keeps the item vectors as they are when it is made, so one model serves all of them by turns.
     yield f"{name}, HID of the code group", CatalogueScorer(grown)
     if name == "H2Rec":
-        # With weight 1: beside hash IDs the codes may weigh nothing.
-        codes = _trained_by_codes(settings)[0]
-        weighed = settings.with_weights({codes: 1.0})
-        alone = grown_model(pipeline.model, weighed, new.ids, NewItems(new.groups))
-        place = alone.branch_names.index(codes)
-        yield "H2Rec, codes alone for all items", OneBranch(CatalogueScorer(alone), place)
+        for codes in _trained_by_codes(settings)[:1]:
+            # With weight 1: beside hash IDs the codes may weigh nothing.
+            weighed = settings.with_weights({codes: 1.0})
+            alone = grown_model(pipeline.model, weighed, new.ids, NewItems(new.groups))
+            place = alone.branch_names.index(codes)
+            yield "H2Rec, codes alone for all items", OneBranch(CatalogueScorer(alone), place)
         with_new_ids(grown, ids, np.zeros_like(by_text))
         yield "H2Rec, no HID for cold items", CatalogueScorer(grown)
     with_new_ids(grown, ids, by_text)
