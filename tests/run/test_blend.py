@@ -105,12 +105,12 @@ def test_more_branches_than_two_are_weighed_in_pairs_and_each_pair_twice():
 
 
 @pytest.mark.parametrize("select", SELECTS)
-def test_the_default_weighs_six_branches_in_three_pairs(select):
+def test_the_default_weighs_four_branches_in_two_pairs(select):
     settings = configured("h2rec")
     names = settings.weighed_branches
-    assert names == ("prefixes", "followers", "predecessors", "kinds", "close_kinds", "popularity")
+    assert names == ("followers", "predecessors", "kinds", "close_kinds")
     found = fitted(settings, select=select)
-    assert (found["weights"]["ids"], found["tried"]) == (1.0, 1 + 2 * 3 * 9)
+    assert (found["weights"]["ids"], found["tried"]) == (1.0, 1 + 2 * 2 * 9)
     assert found["value_as_configured"] == pytest.approx(measured(made(settings), select), abs=1e-12)
     best = measured(made(settings, found["weights"]), select)
     assert found["value"] == pytest.approx(best, abs=1e-12)
@@ -183,8 +183,8 @@ def shop(tmp_path_factory):
     select = "train.select=full.overall.mrr"
     changes = [
         "train.epochs=1",
-        "model.branches.prefixes.weight=1000",
-        "model.branches.popularity.weight=-1.5",
+        "model.branches.kinds.weight=1000",
+        "model.branches.popularity={kind: popularity, weight: -1.5}",
         select,
     ]
     return RunConfig.load(write_shop(folder, users=60), changes), folder / "stages"
@@ -199,8 +199,8 @@ def test_a_run_is_evaluated_and_bundled_with_the_weights_that_validation_chose(s
     assert metrics["blend"]["value"] == pytest.approx(metrics["valid"]["full"]["overall"]["mrr"])
     assert metrics["blend"]["value"] >= metrics["blend"]["value_as_configured"]
     assert pipeline.validation_value() == metrics["blend"]["value"]
-    # By prefixes alone, as configured, it would rank worse: the shop's themes are in what is counted.
-    assert weights["prefixes"] != config.model.weights["prefixes"]
+    # By kinds alone, as configured, it would rank worse.
+    assert weights["kinds"] != config.model.weights["kinds"]
     recommender = Recommender.load(pipeline.bundled())
     model = recommender.bundle.model
     assert model.branch_names == tuple(config.model.branches)
@@ -227,7 +227,7 @@ def test_without_fitting_the_configured_weights_stay_and_the_training_is_the_sam
     metrics = pipeline.evaluated()
     assert "blend" not in metrics
     assert pipeline.model.branch_weights == tuple(config.model.weights.values())
-    assert pipeline.model.branch_weights[0] == 1000
+    assert pipeline.model.branch_weights[3] == 1000
     assert pipeline.train_stage.key == Pipeline(config, tmp_path / "other", stages).train_stage.key
 
 

@@ -50,16 +50,14 @@ def test_what_most_users_want_is_named_first():
 def test_data_alone_is_the_default_preset():
     assert DEFAULT == "h2rec"
     assert parse() == parse(preset="h2rec")
-    assert list(parse().model.branches) == [
-        "prefixes", "ids", "followers", "predecessors", "kinds", "close_kinds", "popularity",
-    ]  # fmt: skip
-    assert parse().model.trained_branches == ("prefixes", "ids")
+    assert list(parse().model.branches) == ["ids", "followers", "predecessors", "kinds", "close_kinds"]
+    assert parse().model.trained_branches == ("ids",)
 
 
 def test_presets_differ():
     keys = {parse(preset=name).key: name for name in preset_names()}
-    # The cheapest model that is good is the default without its second trained branch.
-    light, cheaper = parse(preset="light"), parse(model={"branches": {"prefixes": None}})
+    # The light one is the default, smaller.
+    light, cheaper = parse(preset="light"), parse(model={"dim": 64, "layers": 1})
     assert (light.model, light.loss, light.train) == (cheaper.model, cheaper.loss, cheaper.train)
     assert len(keys) == len(preset_names())
 
@@ -77,11 +75,11 @@ def test_the_users_values_win_and_all_others_stay():
     )
     close = mine.model.branches["close_kinds"]
     assert (mine.model.dim, mine.train.epochs, mine.text.encoder) == (32, 3, "tfidf")
-    assert (close.levels, close.weight) == (3, 0.15)
+    assert (close.levels, close.weight) == (3, 0.5)
     assert mine.model.ties.alignment.beta == 0.1
     assert mine.model.ties.alignment.shared_levels == preset.model.ties.alignment.shared_levels == 3
     assert mine.train.batch_tokens == preset.train.batch_tokens == 512
-    assert mine.model.branches["prefixes"] == preset.model.branches["prefixes"]
+    assert mine.model.branches["kinds"] == preset.model.branches["kinds"]
 
 
 def test_a_file_and_what_is_set_beside_it_win_over_the_preset(tmp_path):
@@ -103,13 +101,13 @@ def test_a_branch_is_added_behind_those_of_the_preset():
 
 
 def test_null_drops_a_branch_also_in_what_is_saved_and_read_again(tmp_path):
-    own = {"branches": {"prefixes": None, "tail": {"kind": "popularity"}}}
+    own = {"branches": {"kinds": None, "tail": {"kind": "popularity"}}}
     config = parse(model=own)
-    kept = [name for name in parse().model.branches if name != "prefixes"]
+    kept = [name for name in parse().model.branches if name != "kinds"]
     assert list(config.model.branches) == [*kept, "tail"]
     config = config.resolved(tmp_path)
     config.save(tmp_path / "config.yaml")
-    assert "prefixes: null" in (tmp_path / "config.yaml").read_text()
+    assert "kinds: null" in (tmp_path / "config.yaml").read_text()
     again = RunConfig.load(tmp_path / "config.yaml")
     assert again == config
     assert (again.key, again.training_key) == (config.key, config.training_key)
