@@ -205,7 +205,8 @@ def test_every_way_gives_withheld_items_the_hids_that_it_names(shop, tmp_path, m
             yield way, scorer
 
     monkeypatch.setattr("h2rec.research.cold_start.experiment._methods", ways)
-    cold_start(RunConfig.load(shop / "shop.yaml"), tmp_path, share=0.3, seeds=[0])
+    config = RunConfig.load(shop / "shop.yaml", ["model.name=h2rec_two_branches"])
+    cold_start(config, tmp_path, share=0.3, seeds=[0])
     pipeline, new = told["pipeline"], told["new"]
     known = pipeline.dataset.item_count
     trained = pipeline.model.branches["ids"].table.vectors.weight.detach()[1:-1]
@@ -240,6 +241,14 @@ def test_every_way_gives_withheld_items_the_hids_that_it_names(shop, tmp_path, m
     }
 
 
+def test_the_default_has_no_trained_branch_of_codes_to_rank_by(shop, tmp_path):
+    config = RunConfig.load(shop / "shop.yaml", ["train.epochs=1"])
+    found = cold_start(config, tmp_path, share=0.3, seeds=[0])
+    ways = {record["model"] for record in found["records"]}
+    assert TESTED in ways
+    assert not any("codes alone" in way for way in ways)
+
+
 def test_among_cold_items_the_known_ones_do_not_count():
     # Items 1 to 3 are known, 4 and 5 cold; the best of all is the last known one.
     scorer = SameForAll(np.array([1.0, 2.0, 9.0, 5.0, 4.0]))
@@ -259,9 +268,9 @@ def test_among_cold_items_the_known_ones_do_not_count():
     [
         ("text.encoder=ready.npy", "need a text encoder"),
         ("data.split=time", "leave_one_out"),
-        ("model.name=sasrec", "with a trained branch of codes and one of hash IDs"),
-        ("model.branches.prefixes=null", "with a trained branch of codes and one of hash IDs"),
-        ("model.branches.ids=null", "with a trained branch of codes and one of hash IDs"),
+        ("model.name=sasrec", "by their codes and by hash IDs"),
+        ("model.name=transitions", "by their codes and by hash IDs"),
+        ("model.branches.ids=null", "by their codes and by hash IDs"),
         ("text.noise={kind: drop, share: 0.5}", "takes texts as they are"),
     ],
 )
