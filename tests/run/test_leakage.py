@@ -11,7 +11,7 @@ from made_shop import ITEMS, write_shop
 
 COUNTED = {
     f"branches.{name}.{part}"
-    for name in ("transitions", "code_transitions")
+    for name in ("followers", "predecessors", "kinds", "close_kinds")
     for part in ("offsets", "successors", "values")
 }
 USERS = 80

@@ -385,7 +385,7 @@ def test_an_unknown_key_names_the_nearest(shop):
         ("train.epochs=many", r"train\.epochs"),
         ("model.backbone=rnn", r"shop\.yaml: unknown backbone 'rnn'"),
         ("model.heads=5", r"model: dim \(16\) is not divisible by heads \(5\)"),
-        ("model.branches.prefixes.layers=0", r"shop\.yaml: model\.branches\.prefixes: layers"),
+        ("model.branches.ids.layers=0", r"shop\.yaml: model\.branches\.ids: layers"),
         ("model.branches.codes.kind=cods", r"unknown kind of branch 'cods'.*\n.*did you mean 'codes'"),
         ("model.branches.my tail={kind: ids}", "'my tail' can't be the name of a branch"),
         ("loss.ranking=bppr", "unknown ranking loss 'bppr'"),
