@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import yaml
 
 from h2rec.cli.main import main
 from h2rec.research.suite.suite import Suite
@@ -57,13 +58,13 @@ def test_the_example_runs_from_data_to_recommendations(shop, monkeypatch, capsys
     run(*commands[0][1:], "--set", "train.epochs=1", "--set", "runtime.threads=1")
     run(*commands[1][1:])
     assert "model" in capsys.readouterr().out
-    moved = re.search(r"`--set (model\.branches\.popularity\.weight=[^`]+)`", README).group(1)
+    moved = re.search(r'`--set "(model\.branches\.popularity=[^"]+)"`', README).group(1)
     run(*commands[0][1:], "--set", "train.epochs=1", "--set", "runtime.threads=1", "--set", moved)
     assert len(list((shop / "runs" / "shop").glob("stages/train-*"))) == 1
     model = Recommender.load(shop / "runs" / "shop" / "bundle").bundle.model
     weights = dict(zip(model.branch_names, model.branch_weights, strict=True))
     # Others are chosen on validation; a negative one stays as it was set.
-    assert weights["popularity"] == float(moved.partition("=")[2]) < 0
+    assert weights["popularity"] == yaml.safe_load(moved.partition("=")[2])["weight"] < 0
     names: dict[str, object] = {}
     exec(block("python", "h2rec.load"), names)
     assert len(names["answer"].items) == 10
