@@ -108,7 +108,7 @@ def test_contrasts_of_rows_without_figures_or_of_a_skipped_row_are_left_out(tiny
 def test_the_weights_that_validation_chose_are_told_for_every_seed(tiny):
     blends = {of_row["model"]: of_row["weights"] for of_row in evidence(tiny)["blend"]}
     assert set(blends) == {"Two HID branches", "H2Rec, no alignment", "H2Rec, all branches", "H2Rec"}
-    assert list(blends["H2Rec, all branches"]) == list(preset_values("h2rec")["model"]["branches"])
+    assert list(blends["H2Rec, all branches"]) == [*preset_values("h2rec")["model"]["branches"], "popularity"]
     # What is configured to weigh nothing stays so.
     assert blends["H2Rec, all branches"]["popularity"] == [0.0, 0.0]
     runs = [

@@ -35,9 +35,9 @@ def rewrite_manifest(folder, change, *, rehash=()):
 
 
 @pytest.mark.parametrize(
-    # A column for popularity, and none for transitions; a column a level for codes, and prefixes and hash IDs.
+    # None for transitions; those of hash IDs; codes of three levels, prefixes and hash IDs.
     ("made", "columns"),
-    [("bundle_folder", 8 + 8 + 1), ("fused_folder", 3 * 8 + 8 + 8)],
+    [("bundle_folder", 8), ("fused_folder", 3 * 8 + 8 + 8)],
 )
 def test_what_was_written_is_read(made, columns, request):
     bundle = Bundle.load(request.getfixturevalue(made))
@@ -71,7 +71,7 @@ MODELS = [
     {"preset": "h2rec_two_branches", "branches": {"codes": {"layers": 3}, **POPULARITY}},
     {"preset": "transitions"},
     {"branches": {"ids": None}},
-    {"branches": {"prefixes": {"layers": 2}, "close_kinds": {"levels": 3}}},
+    {"branches": {"prefixes": {"kind": "prefixes", "layers": 2}, "close_kinds": {"levels": 3}}},
     {"temperature": None},
     {"preset": "two_hid", "branches": POPULARITY},
 ]
@@ -233,7 +233,7 @@ def test_layers_of_a_branch_beyond_the_file_are_refused_too(copied_fused, branch
 
 def test_an_item_count_beyond_the_files_is_refused(copied):
     rewrite_manifest(copied, lambda manifest: manifest.update(item_count=1 << 50))
-    with pytest.raises(BundleError, match=r"item_vectors\.npy: it holds float32 \[61, 17\]"):
+    with pytest.raises(BundleError, match=r"item_vectors\.npy: it holds float32 \[61, 8\]"):
         Bundle.load(copied)
 
 

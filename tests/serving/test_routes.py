@@ -63,7 +63,7 @@ def test_a_batch_keeps_its_order(client):
 
 
 def test_similar_items_items_and_codes(client):
-    similar = client.get("/similar", params={"item_id": "i8", "k": 3, "branch": "prefixes"}).json()["items"]
+    similar = client.get("/similar", params={"item_id": "i8", "k": 3, "branch": "ids"}).json()["items"]
     assert len(similar) == 3
     assert "i8" not in [item["item_id"] for item in similar]
     found = client.get("/items", params={"query": "razor travel", "limit": 2}).json()["items"]
