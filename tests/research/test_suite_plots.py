@@ -63,17 +63,19 @@ def title(drawn, plot, axis):
     return drawn[plot]["layout"][axis]["title"]["text"]
 
 
-def test_the_seesaw_has_the_head_to_the_right_and_the_tail_upwards(traces, records, drawn, wide):
+def test_the_plot_of_head_and_tail_has_the_head_to_the_right_and_the_tail_upwards(
+    traces, records, drawn, wide
+):
     shown = {
         t["name"]: [*t["x"], *t["y"], *t["error_x"]["array"], *t["error_y"]["array"]]
-        for t in traces["seesaw"]
+        for t in traces["head-tail"]
     }
     expected = {}
     for row in wide["rows"]:
         head, tail = records[row, "head"], records[row, "tail"]
         expected[row] = [head["mean"], tail["mean"], head["spread"], tail["spread"]]
     assert shown == expected
-    assert [title(drawn, "seesaw", axis) for axis in ("xaxis", "yaxis")] == ["head hit@10", "tail hit@10"]
+    assert [title(drawn, "head-tail", axis) for axis in ("xaxis", "yaxis")] == ["head hit@10", "tail hit@10"]
 
 
 def test_curves_by_popularity_are_the_groups_own_and_their_relation_to_the_tested_row(traces, own):

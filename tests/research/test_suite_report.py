@@ -9,7 +9,7 @@ from h2rec.errors import MissingExtraError
 from h2rec.research.suite.report import write_suite_report
 from h2rec.research.suite.tables import standing, verdicts
 
-PLOTS = ("sweep-0", "seesaw", "popularity", "popularity-gains", "gains", "exposure")
+PLOTS = ("sweep-0", "head-tail", "popularity", "popularity-gains", "gains", "exposure")
 PLOTS += ("sharing", "alpha", "shares-rank", "shares-popularity", "codes", "training", "loss")
 
 
@@ -73,7 +73,7 @@ def test_a_browser_draws_it_offline_and_follows_the_choices(page, wide):
         assert tab.evaluate(WIDTH) <= 390
         tab.set_viewport_size({"width": 1280, "height": 900})
         assert tab.evaluate(WIDTH) <= 1280
-        marks = "[...document.querySelectorAll('#seesaw .point')].length"
+        marks = "[...document.querySelectorAll('#head-tail .point')].length"
         assert tab.evaluate(marks) == len(wide["rows"])
         assert tab.locator("h3:visible", has_text="made-shop, full").count() == 1
         tab.select_option("#choose-data", "other shop")
@@ -88,7 +88,7 @@ def test_a_browser_draws_it_offline_and_follows_the_choices(page, wide):
             if [r[k] for k in ("data", "protocol", "slice", "metric", "model")]
             == ["other shop", "sampled100", "tail", "hit@10", "H2Rec"]
         )
-        shown = "document.getElementById('seesaw').data.find(t => t.name === 'H2Rec').y[0]"
+        shown = "document.getElementById('head-tail').data.find(t => t.name === 'H2Rec').y[0]"
         assert tab.evaluate(shown) == pytest.approx(tail)
     assert problems == []
 

@@ -73,10 +73,10 @@ function scatter(id, points, x, y, lines) {
   draw(id, traces, { xaxis: { title: { text: x }, range: frames.xaxis }, yaxis: { title: { text: y }, range: frames.yaxis }, shapes, annotations, ...(narrow() ? { legend: { orientation: "h", y: -0.3, yanchor: "top", font: { size: 10 } } } : {}) }, narrow() ? 560 : 520);
 }
 
-function seesaw() {
+function headTail() {
   const points = rows.map((row) => [row, record(row, "head"), record(row, "tail")]).filter(([, h, t]) => h && t)
     .map(([row, h, t]) => ({ row, x: h.mean, y: t.mean, sx: h.spread, sy: t.spread }));
-  scatter("seesaw", points, `head ${chosen.metric}`, `tail ${chosen.metric}`, true);
+  scatter("head-tail", points, `head ${chosen.metric}`, `tail ${chosen.metric}`, true);
 }
 
 function lead(count) {
@@ -227,7 +227,7 @@ function show() {
   document.querySelectorAll(".block").forEach((block) => {
     block.hidden = block.dataset.data !== chosen.data || (block.dataset.protocol !== undefined && block.dataset.protocol !== chosen.protocol);
   });
-  seesaw(); popularity(); gains(); sweeps(); exposure(); sharing(); alpha(); codes();
+  headTail(); popularity(); gains(); sweeps(); exposure(); sharing(); alpha(); codes();
   shares("shares-rank", "by_rank", (place) => place);
   shares("shares-popularity", "by_popularity", (place) => String(Number(place) + 1));
   curves("training", "valid", (c) => (c ? `validation ${c.selected_by}` : ""));
