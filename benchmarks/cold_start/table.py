@@ -1,4 +1,4 @@
-"""Write the cold-start tables of docs/results.md from the results files that `keep` left.
+"""Write the cold-start tables of docs/results_tables.md from the results files that `keep` left.
 
 Run:  python -m benchmarks.cold_start.table [--check]
 """

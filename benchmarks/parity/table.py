@@ -1,4 +1,4 @@
-"""Write the comparison with the peers into docs/results.md from the results files.
+"""Write the comparison with the peers into docs/results_tables.md from the results files.
 
 Run:  python -m benchmarks.parity.table [--check]
 """
