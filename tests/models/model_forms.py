@@ -8,6 +8,7 @@ KINDS = {
     "transitions": {},
     "code_transitions": {},
     "popularity": {"window": 0.5},
+    "similar_text": {},
     "ids_and_codes": {"join": "concat"},
     "ids_and_text": {},
     "code_sum": {},

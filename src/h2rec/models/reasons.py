@@ -8,9 +8,9 @@ from typing import Literal, get_args
 MOST_REASONS = 3
 """Reasons for one item."""
 
-ReasonKind = Literal["follows", "precedes", "goes_with", "kind_goes_with", "codes"]
+ReasonKind = Literal["follows", "precedes", "goes_with", "kind_goes_with", "codes", "similar_text"]
 """In training histories it often follows the item, precedes it, or either; its kind (leading codes) often goes with the
-item's kind; both share leading codes."""
+item's kind; both share leading codes; their texts are alike."""
 
 
 @dataclass(frozen=True)

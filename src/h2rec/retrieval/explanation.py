@@ -13,8 +13,8 @@ class Because:
     """Its own id."""
     kind: ReasonKind
     """In training histories, the recommended item often came after it (follows), before it (precedes), or either
-    (goes_with); the kind of one, its leading codes, goes with the kind of the other (kind_goes_with); or both share
-    leading codes (codes)."""
+    (goes_with); the kind of one, its leading codes, goes with the kind of the other (kind_goes_with); both share
+    leading codes (codes); or their texts are alike (similar_text)."""
     strength: float
     """codes: how many they share; else its share, 0 to 1, in what the user's latest items say."""
 
@@ -31,6 +31,7 @@ _COUNTED = {
     "precedes": "often comes before {}",
     "goes_with": "often goes with {}",
     "kind_goes_with": "its kind often goes with {}'s kind",
+    "similar_text": "its text is like that of {}",
 }
 
 
