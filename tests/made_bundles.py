@@ -9,6 +9,7 @@ import torch
 from h2rec.data.histories import Histories
 from h2rec.models.build import build_model
 from h2rec.models.features import ItemFeatures
+from h2rec.models.neighbours import text_directions
 from h2rec.models.settings import ModelSettings, parse_model
 from h2rec.retrieval.bundle import BundleParts, write_bundle
 from h2rec.run.presets import with_preset
@@ -91,6 +92,7 @@ def make_bundle(
             collisions=collisions,
             encoder=parts / "encoder",
             quantizer=parts / "quantizer",
+            text=text_directions(vectors, vectors.any(axis=1)),
             text_fields=None,
             provenance={"made": "by a test"},
         ),

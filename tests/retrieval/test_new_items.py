@@ -6,7 +6,7 @@ import torch
 from h2rec.errors import BundleError, DataError
 from h2rec.models.build import build_model, grown_model
 from h2rec.models.features import ItemFeatures, NewItems
-from h2rec.models.nearest_groups import nearest_groups
+from h2rec.models.neighbours import Neighbours
 from h2rec.models.weights import weights_of
 from h2rec.retrieval.bundle import Bundle
 from h2rec.retrieval.growth import add_items
@@ -115,19 +115,21 @@ def test_loading_and_growing_leave_the_caller_s_random_numbers_alone(bundle_fold
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_a_new_item_has_its_codes_vectors_and_the_mean_identity_of_its_group(bundle_folder, grown):
+def test_a_new_item_has_its_codes_vectors_and_the_mean_identity_of_its_neighbours(bundle_folder, grown):
     growth, bundle = grown
     old = Bundle.load(bundle_folder)
     name = "branches.ids.table.vectors.weight"
     tables = weights_of(old.model)[name], weights_of(bundle.model)[name]
-    known = [tuple(codes) for codes in old.semantic_ids.codes.tolist()]
+    encoder = load_encoder(old.folder / "encoder")
+    known, new = (encoder.encode(item_texts(items)) for items in (made_items(), FRESH))
     for place, item in enumerate(growth.added):
-        codes = tuple(item.codes)
-        shared = [max(n for n in range(4) if other[:n] == codes[:n]) for other in known]
-        group = [row + 1 for row, length in enumerate(shared) if length == max(shared)]
-        assert item.shared_levels == max(shared)
-        torch.testing.assert_close(tables[1][61 + place], tables[0][group].mean(dim=0))
-        assert tuple(bundle.semantic_ids.codes[60 + place].tolist()) == codes
+        cosines = torch.from_numpy(known @ new[place])
+        nearest = cosines.argsort(descending=True, stable=True)[:5]
+        assert sorted(item.like) == sorted(f"i{row}" for row in nearest)
+        shares = (cosines[nearest] / 0.05).softmax(0)
+        lent = (shares[:, None] * tables[0][nearest + 1]).sum(0)
+        torch.testing.assert_close(tables[1][61 + place], lent, atol=2e-3, rtol=2e-3)  # text in 16 bits
+        assert bundle.semantic_ids.codes[60 + place].tolist() == item.codes
     torch.testing.assert_close(tables[1][-1], tables[0][-1], rtol=0, atol=0)
     torch.testing.assert_close(tables[1][:61], tables[0][:61], rtol=0, atol=0)
 
@@ -137,7 +139,7 @@ def test_a_new_item_shares_the_prefixes_that_others_have_and_adds_none():
     codes, fresh = np.array([[0, 0, 1], [0, 1, 1], [1, 0, 0]], np.int32), np.array([[0, 2, 0]], np.int32)
     model = build_model(settings, ItemFeatures(3, SemanticIds(codes, (3, 3, 3))), seed=0)
     ids = SemanticIds(np.concatenate([codes, fresh]), (3, 3, 3))
-    grown = grown_model(model, settings, ids, NewItems(nearest_groups(codes, fresh)))
+    grown = grown_model(model, settings, ids, NewItems(Neighbours(np.array([[0]]), np.ones((1, 1), np.float32), 3)))
     before, after = model.branches["prefixes"].table, grown.branches["prefixes"].table
     old, new = before.nodes.vectors.weight, after.nodes.vectors.weight
     assert len(new) == len(old) + 1
@@ -192,13 +194,3 @@ def test_a_bundle_without_encoder_says_so(bundle_folder, tmp_path):
     (bundle.folder / "encoder").rename(tmp_path / "elsewhere")
     with pytest.raises(BundleError, match="carries no text encoder"):
         add_items(bundle, NEW, tmp_path / "out")
-
-
-def test_groups_by_hand():
-    known = np.array([[0, 0], [0, 0], [0, 1], [1, 1]], np.int32)
-    new = np.array([[0, 0], [0, 5], [1, 1], [7, 7]], np.int32)
-    groups = nearest_groups(known, new)
-    assert groups.levels.tolist() == [2, 1, 2, 0]
-    means = groups.mean_of(np.array([[1.0], [3.0], [8.0], [4.0]], np.float32))
-    assert means.tolist() == [[2.0], [4.0], [4.0], [4.0]]
-    assert nearest_groups(known, new[:0]).mean_of(np.ones((4, 3), np.float32)).shape == (0, 3)
