@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from test_transitions import as_dict
 
 from h2rec.batching import transitions as counting
 from h2rec.batching.transitions import TransitionTable, transition_table
@@ -54,6 +53,13 @@ def test_items_without_text_are_nobody_s_neighbours():
     assert none.items.shape == (1, 0)
     assert not none.mean_of(table).any()
     assert nearest_in_text(kept, np.zeros((0, 2), np.float32)).mean_of(table).shape == (0, 2)
+
+
+def as_dict(table):
+    groups = np.repeat(np.arange(len(table.offsets) - 1), np.diff(table.offsets))
+    return dict(
+        zip(zip(groups.tolist(), table.successors.tolist(), strict=True), table.values.tolist(), strict=True)
+    )
 
 
 def table_of(cells, size):
