@@ -85,6 +85,7 @@ FILES = [
     "items.parquet",
     "item_vectors.npy",
     "codes.npy",
+    "text.npy",
     "encoder/encoder.json",
     "quantizer/quantizer.safetensors",
 ]
@@ -110,7 +111,9 @@ def test_a_cut_or_missing_file_is_refused(copied, name):
         Bundle.load(copied)
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "items.parquet", "item_vectors.npy", "codes.npy"])
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "items.parquet", "item_vectors.npy", "codes.npy", "text.npy"]
+)
 def test_a_cut_file_is_refused_even_under_a_matching_hash(copied, name):
     data = (copied / name).read_bytes()
     (copied / name).write_bytes(data[: len(data) // 2])

@@ -1,16 +1,18 @@
 """Transitions beside vectors in what is served: the exact list, whatever the index, its explanation, and new items."""
 
 import json
+import shutil
 from contextlib import suppress
 
 import numpy as np
 import polars as pl
 import pytest
 from fastapi.testclient import TestClient
+from safetensors.torch import load_file, save_file
 
 from h2rec.cli.main import main
 from h2rec.data.histories import Histories
-from h2rec.errors import DataError
+from h2rec.errors import BundleError, DataError
 from h2rec.models.scorer import CatalogueScorer
 from h2rec.retrieval import index
 from h2rec.retrieval.filters import ItemFilter
@@ -20,7 +22,7 @@ from h2rec.retrieval.recommender import Recommender
 from h2rec.serving.app import create_app
 from h2rec.serving.service import Service
 from h2rec.serving.settings import ServeSettings
-from made_bundles import make_bundle
+from made_bundles import make_bundle, rewrite_manifest
 
 BOTH = {
     "transitions": {"kind": "transitions", "weight": 2.0},
@@ -153,6 +155,30 @@ def test_reasons_reach_the_command_line_and_the_server(folder, capsys, monkeypat
         "kind_goes_with",
         "codes",
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("successors", lambda t: t * 0 + 10**12),
+        ("successors", lambda t: t - 100),
+        ("successors", lambda t: t[1:]),
+        ("offsets", lambda t: t.flip(0)),
+        ("offsets", lambda t: t[:-1]),
+        ("offsets", lambda t: t + 1),
+        ("values", lambda t: -t),
+        ("values", lambda t: t.double()),
+    ],
+)
+@pytest.mark.parametrize("branch", ["transitions", "code_transitions"])
+def test_transitions_that_lead_out_of_the_catalogue_are_refused(folder, tmp_path, name, change, branch):
+    copied = shutil.copytree(folder, tmp_path / "copied")
+    weights = load_file(copied / "model.safetensors")
+    key = f"branches.{branch}.{name}"
+    save_file(weights | {key: change(weights[key]).contiguous()}, copied / "model.safetensors")
+    rewrite_manifest(copied, lambda manifest: None, rehash=["model.safetensors"])
+    with pytest.raises(BundleError, match="stored transitions are not those"):
+        Recommender.load(copied)
 
 
 def test_a_new_item_follows_what_its_neighbours_and_its_kind_go_with(folder, tmp_path):

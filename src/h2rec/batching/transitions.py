@@ -1,12 +1,13 @@
 """How often one item follows another in training histories: sparse counts, normalised and pruned."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from h2rec.data.histories import Histories, IntArray, offsets_of
+from h2rec.errors import DataError
 
 Direction = Literal["forward", "backward", "both"]
 """Which neighbours of an item in a history are counted: what came after it, before it, or either."""
@@ -37,6 +38,23 @@ class TransitionTable:
     offsets: IntArray
     successors: IntArray
     values: npt.NDArray[np.float32]
+
+    def checked(self, size: int) -> Self:
+        """The table itself. Raises `DataError` unless it is one of `size` groups: it may come from anywhere."""
+        offsets, successors, values = self.offsets, self.successors, self.values
+        fits = (
+            offsets.shape == (size + 1,)
+            and successors.shape == values.shape == (offsets[-1],)
+            and offsets.dtype == successors.dtype == np.dtype(np.int64)
+            and values.dtype == np.dtype(np.float32)
+            and offsets[0] == 0
+            and (np.diff(offsets) >= 0).all()
+            and ((successors >= 0) & (successors < size)).all()
+            and (values >= 0).all()
+        )
+        if not fits:
+            raise DataError(f"stored transitions are not those of {size - 1:,} groups")
+        return self
 
     def joined(
         self, neighbours: IntArray, shares: npt.NDArray[np.float32], trained: int

@@ -204,7 +204,7 @@ def counted_or_stored(features: ItemFeatures, groups: IntArray, direction: Direc
     """Count the training histories; of weights that are loaded later, take what is stored."""
     if "offsets" in features.stored:
         stored = (features.stored[name].numpy() for name in ("offsets", "successors", "values"))
-        return TransitionTable(*stored)
+        return TransitionTable(*stored).checked(int(groups.max(initial=0)) + 1)
     if features.train is None:
         empty = np.zeros(0, np.int64)
         return TransitionTable(
