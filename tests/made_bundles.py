@@ -1,14 +1,19 @@
 """A small bundle with every part of a real one, made without training."""
 
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import torch
 
 from h2rec.data.histories import Histories
+from h2rec.files import file_hash
 from h2rec.models.build import build_model
 from h2rec.models.features import ItemFeatures
+from h2rec.models.neighbours import text_directions
 from h2rec.models.settings import ModelSettings, parse_model
 from h2rec.retrieval.bundle import BundleParts, write_bundle
 from h2rec.run.presets import with_preset
@@ -91,8 +96,21 @@ def make_bundle(
             collisions=collisions,
             encoder=parts / "encoder",
             quantizer=parts / "quantizer",
+            text=text_directions(vectors, vectors.any(axis=1)),
             text_fields=None,
             provenance={"made": "by a test"},
         ),
     )
     return folder
+
+
+def rewrite_manifest(
+    folder: Path, change: Callable[[dict[str, Any]], object], *, rehash: Sequence[str] = ()
+) -> None:
+    """Change a bundle's manifest, and the hashes of some files to what they now are."""
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    for name in rehash:
+        manifest["files"][name] = file_hash(folder / name)
+    change(manifest)
+    path.write_text(json.dumps(manifest))

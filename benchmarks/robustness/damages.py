@@ -21,6 +21,7 @@ PARTS = (
     "items.parquet",
     "item_vectors.npy",
     "codes.npy",
+    "text.npy",
     "encoder/encoder.json",
     "encoder/encoder.safetensors",
     "quantizer/quantizer.json",

@@ -48,6 +48,7 @@ def main() -> None:
             collisions="keep",
             encoder=None,
             quantizer=None,
+            text=None,
             text_fields=None,
             provenance={"made": "random weights, for load tests"},
         ),

@@ -12,7 +12,7 @@ from h2rec.models.branches import BRANCHES
 from h2rec.models.build import grown_model
 from h2rec.models.features import NewItems
 from h2rec.models.item_table import IdTable
-from h2rec.models.nearest_groups import nearest_groups
+from h2rec.models.neighbours import Neighbours, nearest_in_text
 from h2rec.semantic_ids.codes import SemanticIds
 
 GROWING = [
@@ -37,7 +37,7 @@ def grown(model, wide, fresh=FRESH, text=True):
     codes = wide.semantic_ids.codes
     ids = SemanticIds(np.concatenate([codes, fresh]), (10, 10, 10))
     made = np.random.default_rng(5).normal(size=(len(fresh), 20)).astype(np.float32)
-    new = NewItems(nearest_groups(codes, fresh), made if text else None)
+    new = NewItems(nearest_in_text(wide.text, made), made if text else None)
     return grown_model(model, model.settings, ids, new), new
 
 
@@ -70,18 +70,16 @@ def test_old_items_and_users_keep_their_vectors_to_the_bit(build, wide, form):
 @pytest.mark.parametrize(
     "form", [THREE, branches("ids_and_text"), branches("ids_and_codes"), {"name": "llm_esr"}], ids=str
 )
-def test_a_new_hash_id_is_the_mean_of_the_items_of_its_codes(build, wide, form):
+def test_a_new_hash_id_is_the_mean_of_those_of_its_neighbours(build, wide, form):
     model = random_weights(build(wide, **form))
     larger, new = grown(model, wide)
-    assert new.groups.levels.tolist() == [0, 3, 2, 1]
-    codes = wide.semantic_ids.codes
     old, now = (
         next(part for part in m.modules() if isinstance(part, IdTable)).vectors.weight
         for m in (model, larger)
     )
-    for place, (fresh, shared) in enumerate(zip(FRESH, (0, 3, 2, 1), strict=True)):
-        group = [row + 1 for row in range(40) if (codes[row, :shared] == fresh[:shared]).all()]
-        torch.testing.assert_close(now[41 + place], old[group].mean(0))
+    for place, (items, shares) in enumerate(zip(new.neighbours.items, new.neighbours.shares, strict=True)):
+        lent = sum(share * old[item + 1] for item, share in zip(items, shares.tolist(), strict=True))
+        torch.testing.assert_close(now[41 + place], lent)
     assert torch.equal(now[-1], old[-1])  # the masked item stays the last
     assert torch.equal(now[:41], old[:41])
 
@@ -146,20 +144,11 @@ def test_a_grown_model_grows_again_and_the_same_items_give_the_same_model(build,
         assert all(torch.equal(one, other) for one, other in pairs)
 
 
-def test_groups_by_hand():
-    known = np.array([[0, 0], [0, 0], [0, 1], [1, 1]], np.int32)
-    new = np.array([[0, 0], [0, 5], [1, 1], [7, 7]], np.int32)
-    groups = nearest_groups(known, new)
-    assert groups.levels.tolist() == [2, 1, 2, 0]
-    means = groups.mean_of(np.array([[1.0], [3.0], [8.0], [4.0]], np.float32))
-    assert means.tolist() == [[2.0], [4.0], [4.0], [4.0]]
-    assert nearest_groups(known, new[:0]).mean_of(np.ones((4, 3), np.float32)).shape == (0, 3)
-
-
 def test_rows_of_new_items_come_behind_those_of_old_ones_and_before_the_masked_item():
     table = torch.tensor([[0.0], [1.0], [3.0], [9.0]])
-    codes = np.array([[0], [0]], np.int32)
-    new = NewItems(nearest_groups(codes, codes))
+    new = NewItems(
+        Neighbours(np.array([[0, 1], [1, 0]]), np.array([[0.5, 0.5], [0.75, 0.25]], np.float32), 2)
+    )
     assert len(new) == 2
-    assert new.learned_rows(table).flatten().tolist() == [0, 1, 3, 2, 2, 9]
+    assert new.learned_rows(table).flatten().tolist() == [0, 1, 3, 2, 2.5, 9]
     assert new.unseen_rows(table).flatten().tolist() == [0, 1, 3, 0, 0, 9]

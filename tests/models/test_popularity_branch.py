@@ -13,7 +13,7 @@ from h2rec.errors import ConfigError
 from h2rec.models.branches.popularity import PopularitySettings, latest_counts
 from h2rec.models.build import grown_model
 from h2rec.models.features import NewItems
-from h2rec.models.nearest_groups import nearest_groups
+from h2rec.models.neighbours import Neighbours
 from h2rec.models.scorer import CatalogueScorer
 from h2rec.semantic_ids.codes import SemanticIds
 
@@ -64,13 +64,12 @@ def test_it_has_nothing_to_learn(counted):
     assert all(name.startswith("branches.ids.") for name, _ in counted("ids").named_parameters())
 
 
-def test_a_new_item_counts_as_popular_as_its_code_group_is_on_average(counted):
+def test_a_new_item_counts_as_popular_as_its_neighbours_are_by_their_shares(counted):
     model = counted()
-    codes = np.arange(40, dtype=np.int32)[:, None] // 3  # items 1 to 3 share a code, with counts 1, 2 and 3
-    fresh = codes[:1]
-    ids = SemanticIds(np.concatenate([codes, fresh]), (14,))
-    grown = grown_model(model, model.settings, ids, NewItems(nearest_groups(codes, fresh)))
+    ids = SemanticIds(np.zeros((41, 1), np.int32), (1,))
+    near = Neighbours(np.array([[2, 0]]), np.array([[0.75, 0.25]], np.float32), 40)  # items 3 and 1: 3 and 1
+    grown = grown_model(model, model.settings, ids, NewItems(near))
     found = scores(grown)
     assert torch.equal(found[:, :41], scores(model))
-    expected = (math.log(2) + math.log(3) + math.log(4)) / 3
+    expected = 0.75 * math.log(4) + 0.25 * math.log(2)
     assert found[0, 41].item() == pytest.approx(expected)

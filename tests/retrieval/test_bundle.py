@@ -1,4 +1,3 @@
-import json
 import shutil
 
 import numpy as np
@@ -12,7 +11,7 @@ from h2rec.files import file_hash
 from h2rec.models.scorer import CatalogueScorer
 from h2rec.models.weights import weights_of
 from h2rec.retrieval.bundle import Bundle
-from made_bundles import FUSED, made_items, make_bundle
+from made_bundles import FUSED, made_items, make_bundle, rewrite_manifest
 
 
 @pytest.fixture
@@ -23,15 +22,6 @@ def copied(bundle_folder, tmp_path):
 @pytest.fixture
 def copied_fused(fused_folder, tmp_path):
     return shutil.copytree(fused_folder, tmp_path / "copied")
-
-
-def rewrite_manifest(folder, change, *, rehash=()):
-    path = folder / "manifest.json"
-    manifest = json.loads(path.read_text())
-    for name in rehash:
-        manifest["files"][name] = file_hash(folder / name)
-    change(manifest)
-    path.write_text(json.dumps(manifest))
 
 
 @pytest.mark.parametrize(
@@ -95,6 +85,7 @@ FILES = [
     "items.parquet",
     "item_vectors.npy",
     "codes.npy",
+    "text.npy",
     "encoder/encoder.json",
     "quantizer/quantizer.safetensors",
 ]
@@ -120,7 +111,9 @@ def test_a_cut_or_missing_file_is_refused(copied, name):
         Bundle.load(copied)
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "items.parquet", "item_vectors.npy", "codes.npy"])
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "items.parquet", "item_vectors.npy", "codes.npy", "text.npy"]
+)
 def test_a_cut_file_is_refused_even_under_a_matching_hash(copied, name):
     data = (copied / name).read_bytes()
     (copied / name).write_bytes(data[: len(data) // 2])

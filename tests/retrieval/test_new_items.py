@@ -6,13 +6,15 @@ import torch
 from h2rec.errors import BundleError, DataError
 from h2rec.models.build import build_model, grown_model
 from h2rec.models.features import ItemFeatures, NewItems
-from h2rec.models.nearest_groups import nearest_groups
+from h2rec.models.neighbours import Neighbours
 from h2rec.models.weights import weights_of
 from h2rec.retrieval.bundle import Bundle
 from h2rec.retrieval.growth import add_items
 from h2rec.retrieval.recommender import Recommender
 from h2rec.semantic_ids.codes import SemanticIds
-from made_bundles import FUSED, made_items, made_settings, make_bundle
+from h2rec.text.encoders import load_encoder
+from h2rec.text.fields import item_texts
+from made_bundles import FUSED, made_items, made_settings, make_bundle, rewrite_manifest
 
 NEW = pl.DataFrame(
     {
@@ -22,6 +24,8 @@ NEW = pl.DataFrame(
         "price": ["1", "2", "3", "4", "5"],
     }
 )
+FRESH = NEW[[0, 2]].select("item_id", "title", "category")
+"""The rows of it that are added."""
 
 
 @pytest.fixture(scope="module")
@@ -115,19 +119,21 @@ def test_loading_and_growing_leave_the_caller_s_random_numbers_alone(bundle_fold
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_a_new_item_has_its_codes_vectors_and_the_mean_identity_of_its_group(bundle_folder, grown):
+def test_a_new_item_has_its_codes_vectors_and_the_mean_identity_of_its_neighbours(bundle_folder, grown):
     growth, bundle = grown
     old = Bundle.load(bundle_folder)
     name = "branches.ids.table.vectors.weight"
     tables = weights_of(old.model)[name], weights_of(bundle.model)[name]
-    known = [tuple(codes) for codes in old.semantic_ids.codes.tolist()]
+    encoder = load_encoder(old.folder / "encoder")
+    known, new = (encoder.encode(item_texts(items)) for items in (made_items(), FRESH))
     for place, item in enumerate(growth.added):
-        codes = tuple(item.codes)
-        shared = [max(n for n in range(4) if other[:n] == codes[:n]) for other in known]
-        group = [row + 1 for row, length in enumerate(shared) if length == max(shared)]
-        assert item.shared_levels == max(shared)
-        torch.testing.assert_close(tables[1][61 + place], tables[0][group].mean(dim=0))
-        assert tuple(bundle.semantic_ids.codes[60 + place].tolist()) == codes
+        cosines = torch.from_numpy(known @ new[place])
+        nearest = torch.tensor([int(other.removeprefix("i")) for other in item.like])
+        torch.testing.assert_close(cosines[nearest], cosines.topk(5).values, atol=1e-3, rtol=0)
+        shares = (cosines[nearest] / 0.05).softmax(0)
+        lent = (shares[:, None] * tables[0][nearest + 1]).sum(0)
+        torch.testing.assert_close(tables[1][61 + place], lent, atol=2e-3, rtol=2e-3)  # text in 16 bits
+        assert bundle.semantic_ids.codes[60 + place].tolist() == item.codes
     torch.testing.assert_close(tables[1][-1], tables[0][-1], rtol=0, atol=0)
     torch.testing.assert_close(tables[1][:61], tables[0][:61], rtol=0, atol=0)
 
@@ -137,7 +143,9 @@ def test_a_new_item_shares_the_prefixes_that_others_have_and_adds_none():
     codes, fresh = np.array([[0, 0, 1], [0, 1, 1], [1, 0, 0]], np.int32), np.array([[0, 2, 0]], np.int32)
     model = build_model(settings, ItemFeatures(3, SemanticIds(codes, (3, 3, 3))), seed=0)
     ids = SemanticIds(np.concatenate([codes, fresh]), (3, 3, 3))
-    grown = grown_model(model, settings, ids, NewItems(nearest_groups(codes, fresh)))
+    grown = grown_model(
+        model, settings, ids, NewItems(Neighbours(np.array([[0]]), np.ones((1, 1), np.float32), 3))
+    )
     before, after = model.branches["prefixes"].table, grown.branches["prefixes"].table
     old, new = before.nodes.vectors.weight, after.nodes.vectors.weight
     assert len(new) == len(old) + 1
@@ -170,6 +178,47 @@ def test_a_grown_bundle_grows_again_and_serves_new_items_in_histories(grown, tmp
     assert len(answer.items) == 5
 
 
+def test_items_added_one_after_the_other_are_where_they_are_when_added_together(
+    bundle_folder, grown, tmp_path
+):
+    first = add_items(Bundle.load(bundle_folder), FRESH[:1], tmp_path / "first")
+    second = add_items(Bundle.load(tmp_path / "first"), FRESH[1:], tmp_path / "second")
+    assert first.added + second.added == grown[0].added
+    again = Bundle.load(tmp_path / "second")
+    for name in ("model.safetensors", "item_vectors.npy", "codes.npy", "text.npy"):
+        assert again.manifest.files[name] == grown[1].manifest.files[name]
+    # What was added later lends nothing, not even to its twin.
+    twin = FRESH[1:].with_columns(pl.lit("twin").alias("item_id"))
+    added = add_items(again, twin, tmp_path / "third").added
+    assert added[0].like == second.added[0].like
+
+
+def test_text_is_kept_of_the_items_that_training_knew(bundle_folder, grown):
+    text = np.load(bundle_folder / "text.npy", mmap_mode="r")
+    assert (text.shape, text.dtype) == ((60, 12), np.float16)
+    np.testing.assert_allclose(np.linalg.norm(text.astype(np.float32), axis=1), 1, atol=2e-3)
+    assert (grown[1].folder / "text.npy").read_bytes() == (bundle_folder / "text.npy").read_bytes()
+
+
+def test_a_twin_in_text_follows_what_its_twin_follows_and_is_followed_by_the_same(bundle_folder, tmp_path):
+    """By counts of single items alone: nobody ever bought it."""
+    others = dict.fromkeys(("predecessors", "kinds", "close_kinds"))
+    folder = make_bundle(tmp_path / "bundle", preset="transitions", branches=others)
+    twin = made_items().filter(pl.col("item_id") == "i10").with_columns(pl.lit("twin").alias("item_id"))
+    growth = add_items(Bundle.load(folder), twin, tmp_path / "grown")
+    assert growth.added[0].like[0] == "i10"  # which follows i3 in training, and i17 follows it
+    after = Recommender.load(tmp_path / "grown")
+    led = {item.item_id: item for item in after.recommend(["i3"], 61, explain=True).items}
+    assert 0.5 * led["i10"].score < led["twin"].score < led["i10"].score
+    reasons = {item: [reason.sentence() for reason in led[item].explanation.reasons] for item in led}
+    assert reasons["i10"] == ["often follows i3 (100%)"]
+    assert reasons["twin"] == ["items like it often go with items like i3 (100%)"]
+    follow = {item.item_id: item for item in after.recommend(["twin"], 61, explain=True).items}
+    known = {item.item_id: item.score for item in after.recommend(["i10"], 61).items}
+    assert 0.5 * known["i17"] < follow["i17"].score < known["i17"]
+    assert follow["i17"].explanation.reasons[0].kind == "like_goes_with"
+
+
 def test_the_same_items_give_the_same_bundle(bundle_folder, grown, tmp_path):
     add_items(Bundle.load(bundle_folder), NEW, tmp_path / "again")
     first, again = (folder / "manifest.json" for folder in (grown[1].folder, tmp_path / "again"))
@@ -194,11 +243,44 @@ def test_a_bundle_without_encoder_says_so(bundle_folder, tmp_path):
         add_items(bundle, NEW, tmp_path / "out")
 
 
-def test_groups_by_hand():
-    known = np.array([[0, 0], [0, 0], [0, 1], [1, 1]], np.int32)
-    new = np.array([[0, 0], [0, 5], [1, 1], [7, 7]], np.int32)
-    groups = nearest_groups(known, new)
-    assert groups.levels.tolist() == [2, 1, 2, 0]
-    means = groups.mean_of(np.array([[1.0], [3.0], [8.0], [4.0]], np.float32))
-    assert means.tolist() == [[2.0], [4.0], [4.0], [4.0]]
-    assert nearest_groups(known, new[:0]).mean_of(np.ones((4, 3), np.float32)).shape == (0, 3)
+def test_a_bundle_without_its_items_text_serves_and_says_so(tmp_path):
+    folder = make_bundle(tmp_path / "bundle")
+    (folder / "text.npy").unlink()
+    rewrite_manifest(folder, lambda manifest: manifest["files"].pop("text.npy"))
+    bundle = Bundle.load(folder)
+    with pytest.raises(BundleError, match=r"no text of its items \(text.npy\)"):
+        add_items(bundle, NEW, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("array", "message", "loads"),
+    [
+        (np.ones((61, 12), np.float16), "61 rows, the items are 60", False),
+        (np.ones((0, 12), np.float16), "0 rows", False),
+        (np.ones((60, 12), np.float32), "float32", False),
+        (np.array([[{}]]), "Python objects", False),
+        (np.ones((60, 5), np.float16), "text.npy", True),
+        (np.full((60, 12), np.nan, np.float16), "NaN", True),
+    ],
+    ids=["long", "empty", "kind", "pickle", "narrow", "nan"],
+)
+def test_text_of_items_that_does_not_fit_is_refused(tmp_path, array, message, loads):
+    folder = make_bundle(tmp_path / "bundle")
+    np.save(folder / "text.npy", array, allow_pickle=True)
+    rewrite_manifest(folder, lambda manifest: None, rehash=["text.npy"])
+    if not loads:
+        with pytest.raises(BundleError, match=message):
+            Bundle.load(folder)
+        return
+    with pytest.raises(BundleError, match=message):
+        add_items(Bundle.load(folder), NEW, tmp_path / "out")
+
+
+def test_text_that_was_changed_is_seen(tmp_path):
+    folder = make_bundle(tmp_path / "bundle")
+    bundle = Bundle.load(folder)
+    np.save(folder / "text.npy", np.ones((60, 12), np.float16))
+    with pytest.raises(BundleError, match=r"'text.npy' was changed"):
+        add_items(bundle, NEW, tmp_path / "out")
+    with pytest.raises(BundleError, match=r"'text.npy' was changed"):
+        Bundle.load(folder)

@@ -1,12 +1,13 @@
 """How often one item follows another in training histories: sparse counts, normalised and pruned."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from h2rec.data.histories import Histories, IntArray, offsets_of
+from h2rec.errors import DataError
 
 Direction = Literal["forward", "backward", "both"]
 """Which neighbours of an item in a history are counted: what came after it, before it, or either."""
@@ -17,6 +18,7 @@ LAG_DECAY = 0.6
 """g: a pair that is ``lag`` steps apart counts ``g^(lag - 1)``."""
 MOST_SUCCESSORS = 500
 """Successors of a group that are kept, the strongest."""
+_NEW_AT_ONCE = 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +38,62 @@ class TransitionTable:
     offsets: IntArray
     successors: IntArray
     values: npt.NDArray[np.float32]
+
+    def checked(self, size: int) -> Self:
+        """The table itself. Raises `DataError` unless it is one of `size` groups: it may come from anywhere."""
+        offsets, successors, values = self.offsets, self.successors, self.values
+        fits = (
+            offsets.shape == (size + 1,)
+            and successors.shape == values.shape == (offsets[-1],)
+            and offsets.dtype == successors.dtype == np.dtype(np.int64)
+            and values.dtype == np.dtype(np.float32)
+            and offsets[0] == 0
+            and (np.diff(offsets) >= 0).all()
+            and ((successors >= 0) & (successors < size)).all()
+            and (values >= 0).all()
+        )
+        if not fits:
+            raise DataError(f"stored transitions are not those of {size - 1:,} groups")
+        return self
+
+    def joined(
+        self, neighbours: IntArray, shares: npt.NDArray[np.float32], trained: int
+    ) -> "TransitionTable":
+        """The same transitions, and those that `M` new groups inherit from their neighbours.
+
+        What leads to the neighbours of `v` leads to it, ``t(a -> v) = sum_n s_vn t(a -> n)``, and what follows them
+        follows it, ``t(v -> b) = sum_n s_vn t(n -> b)``; of either the `MOST_SUCCESSORS` strongest.
+
+        Parameters
+        ----------
+        neighbours, shares
+            ``n`` and ``s_vn``, `[M, k]`.
+        trained
+            The last group that training knew. Only up to it groups are `a` or `b`: what a group inherits does not
+            depend on other new ones.
+        """
+        from scipy import sparse  # imported late: serving needs it only here
+
+        size, count = len(self.offsets) - 1, len(neighbours)
+        own = sparse.csr_matrix((self.values, self.successors, self.offsets), shape=(size, size))
+        met = own[: trained + 1, : trained + 1]
+        new = np.repeat(np.arange(count), neighbours.shape[1])
+        taken = sparse.csr_matrix((shares.ravel(), (new, neighbours.ravel())), shape=(count, trained + 1))
+
+        def inherited(of_known: sparse.csr_matrix) -> sparse.csr_matrix:
+            blocks = []
+            for start in range(0, count, _NEW_AT_ONCE):
+                block = (taken[start : start + _NEW_AT_ONCE] @ of_known).tocoo()
+                kept = _strongest(block.row, block.col, block.data)
+                cells = block.data[kept], (block.row[kept], block.col[kept])
+                blocks.append(sparse.csr_matrix(cells, shape=(block.shape[0], size)))
+            return sparse.vstack(blocks)
+
+        onto, after = inherited(met.T.tocsr()), inherited(met)
+        none = sparse.csr_matrix((count, count), dtype=np.float32)
+        grown = sparse.bmat([[own, onto.T], [after, none]], format="csr")
+        grown.sort_indices()
+        return TransitionTable(grown.indptr.astype(np.int64), grown.indices.astype(np.int64), grown.data)
 
 
 def transition_table(
@@ -65,11 +123,16 @@ def transition_table(
     totals = np.bincount(left, counts, minlength=size)
     popularity = np.bincount(groups, train.counts(len(groups) - 1), minlength=size)
     values = counts / (totals[left] * np.maximum(popularity[right], 1) ** popularity_power)
-    strongest = np.lexsort((right, -values, left))
-    first = np.searchsorted(left[strongest], left[strongest])
-    kept = np.sort(strongest[np.arange(len(strongest)) - first < MOST_SUCCESSORS])
+    kept = _strongest(left, right, values)
     offsets = offsets_of(np.bincount(left[kept], minlength=size))
     return TransitionTable(offsets, right[kept], values[kept].astype(np.float32))
+
+
+def _strongest(left: IntArray, right: IntArray, values: npt.NDArray[np.floating]) -> IntArray:
+    """Places of the `MOST_SUCCESSORS` strongest pairs of each left one, ascending."""
+    order = np.lexsort((right, -values, left))
+    first = np.searchsorted(left[order], left[order])
+    return np.sort(order[np.arange(len(order)) - first < MOST_SUCCESSORS])
 
 
 def _pairs(

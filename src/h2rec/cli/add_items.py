@@ -17,6 +17,7 @@ from h2rec.retrieval.manifest import is_bundle
 from h2rec.terminal import Console, result_console
 
 _SHOWN = 10
+_NAMED = 3
 
 
 def add_items_command(
@@ -27,7 +28,7 @@ def add_items_command(
         str | None, typer.Option("--item-id", help="Column of the item ids, where its name is not obvious.")
     ] = None,
 ) -> None:
-    """Add items from their text: codes from the frozen quantizer, vectors from like items, a new bundle."""
+    """Add items from their text: codes from the frozen quantizer, the rest from items of like text, a new bundle."""
     claim_folder(out, is_bundle)
     report: Report = {}
     table, _ = read_items(items, ColumnSettings(item_id=item_id), report)
@@ -38,11 +39,13 @@ def add_items_command(
 
 def _print_growth(growth: Growth) -> None:
     table = Table(title=f"{len(growth.added)} items added", title_justify="left")
-    for name in ("item", "codes", "levels shared", "outlying"):
+    for name in ("item", "codes", "like", "outlying"):
         table.add_column(name)
     for item in growth.added[:_SHOWN]:
         codes = "-".join(map(str, item.codes))
-        table.add_row(escape(item.item_id), codes, str(item.shared_levels), f"{item.outlyingness:.0%}")
+        table.add_row(
+            escape(item.item_id), codes, escape(", ".join(item.like[:_NAMED])), f"{item.outlyingness:.0%}"
+        )
     result_console().print(table)
     if len(growth.added) > _SHOWN:
         result_console().print(f".. and {len(growth.added) - _SHOWN} more")

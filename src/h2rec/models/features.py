@@ -10,7 +10,7 @@ import torch
 
 from h2rec.data.histories import Histories, IntArray
 from h2rec.errors import ConfigError
-from h2rec.models.nearest_groups import NearestGroups, Vectors
+from h2rec.models.neighbours import Neighbours, Vectors
 from h2rec.semantic_ids.codes import CodeArray, SemanticIds
 
 
@@ -85,18 +85,22 @@ class ItemFeatures:
 class NewItems:
     """Items that join a trained model behind its own."""
 
-    groups: NearestGroups
-    """The known items that share most leading codes with each new one."""
+    neighbours: Neighbours
+    """The known items nearest in text to each new one."""
     text: Vectors | None = None
     """Text embeddings, float32 `[M, m]`, for a model that keeps them; None where it keeps none."""
 
     def __len__(self) -> int:
-        return len(self.groups.levels)
+        return len(self.neighbours.items)
 
     def learned_rows(self, table: torch.Tensor) -> torch.Tensor:
-        """Grow a learned table `[N + 2, ..]` (padding first, masked item last): a new row is its group's mean."""
+        """Grow a learned table `[N + 2, ..]` (padding first, masked item last): a new row is its neighbours' mean.
+
+        Of the rows as they are, not of their directions: not every model scores by cosine, and all read the rows of a
+        history with their lengths.
+        """
         known = table[1:-1].detach().cpu().numpy()
-        rows = torch.from_numpy(self.groups.mean_of(known)).to(table.dtype)
+        rows = torch.from_numpy(self.neighbours.mean_of(known)).to(table.dtype)
         return torch.cat([table[:-1], rows, table[-1:]])
 
     def unseen_rows(self, table: torch.Tensor) -> torch.Tensor:

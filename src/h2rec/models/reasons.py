@@ -8,9 +8,15 @@ from typing import Literal, get_args
 MOST_REASONS = 3
 """Reasons for one item."""
 
-ReasonKind = Literal["follows", "precedes", "goes_with", "kind_goes_with", "codes", "similar_text"]
-"""In training histories it often follows the item, precedes it, or either; its kind (leading codes) often goes with the
-item's kind; both share leading codes; their texts are alike."""
+ReasonKind = Literal[
+    "follows", "precedes", "goes_with", "like_goes_with", "kind_goes_with", "codes", "similar_text"
+]
+"""In training histories it often follows the item, precedes it, or either; one of the two is new, and items like it in
+text go with the other; its kind (leading codes) often goes with the item's kind; both share leading codes; their texts
+are alike."""
+
+SEEN_TOGETHER: tuple[ReasonKind, ...] = ("follows", "precedes", "goes_with")
+"""Kinds that speak of the two items themselves in training histories."""
 
 
 @dataclass(frozen=True)

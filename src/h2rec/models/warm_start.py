@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 
 from h2rec.models.features import ItemFeatures
-from h2rec.models.nearest_groups import Vectors
+from h2rec.models.neighbours import Vectors
 from h2rec.semantic_ids.codes import CodeArray
 
 logger = logging.getLogger(__name__)

@@ -17,13 +17,22 @@ from h2rec.evaluation.settings import RepeatRule
 from h2rec.files import atomic_folder, folder_hashes, write_json
 from h2rec.frames import write_parquet
 from h2rec.models.build import model_for_weights
+from h2rec.models.neighbours import Halves
 from h2rec.models.protocol import SequenceModel
 from h2rec.models.room import Room, TooLargeError
 from h2rec.models.scorer import CatalogueScorer
 from h2rec.models.settings import ModelSettings
 from h2rec.models.weights import weights_of
 from h2rec.retrieval.item_table import read_item_table
-from h2rec.retrieval.manifest import FORMAT_VERSION, MANIFEST, Manifest, is_bundle, read_manifest, unreadable
+from h2rec.retrieval.manifest import (
+    FORMAT_VERSION,
+    MANIFEST,
+    TEXT,
+    Manifest,
+    is_bundle,
+    read_manifest,
+    unreadable,
+)
 from h2rec.retrieval.process import claim_process
 from h2rec.retrieval.users import LARGEST_NUMBER, UserEncoder
 from h2rec.semantic_ids.codes import LARGEST_CODEBOOK, SemanticIds
@@ -57,6 +66,8 @@ class BundleParts:
     encoder: Path | None
     quantizer: Path | None
     """Folders of the fitted text encoder and quantizer, or None: they embed and encode new items."""
+    text: Halves | None
+    """`text_directions` of the items that training knew, or None: new items are placed by the nearest of them."""
     text_fields: list[str] | None
     """Item fields that make an item's text; None for all."""
     provenance: dict[str, Any]
@@ -125,6 +136,10 @@ class Bundle:
                 raise BundleError(f"{folder}: codebooks have 1 to {LARGEST_CODEBOOK:,} codes")
             check_npy(folder / "codes.npy", np.int32, (count, len(codebooks)))
             semantic_ids = SemanticIds(np.load(folder / "codes.npy", allow_pickle=False), codebooks)
+        if TEXT in manifest.files:
+            described, _ = check_npy(folder / TEXT, np.float16, (None, None))
+            if not 0 < described <= count:
+                raise BundleError(f"{folder}: {TEXT} has {described:,} rows, the items are {count:,}")
         held = sum((folder / name).stat().st_size for name in manifest.files)
         items = read_item_table(folder / "items.parquet", count, _LARGEST_EXPANSION * held + _ROOM_AT_LEAST)
         texts = manifest.text_fields or []
@@ -160,6 +175,8 @@ def write_bundle(folder: Path, parts: BundleParts) -> None:
         np.save(fresh / "item_vectors.npy", scorer.item_matrix.to("cpu", torch.float32).numpy())
         if ids is not None:
             np.save(fresh / "codes.npy", ids.codes)
+        if parts.text is not None:
+            np.save(fresh / TEXT, parts.text)
         for name, source in (("encoder", parts.encoder), ("quantizer", parts.quantizer)):
             if source is not None:
                 _copy_folder(source, fresh / name)

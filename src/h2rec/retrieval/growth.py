@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from h2rec.claims import claim_folder
@@ -16,11 +15,11 @@ from h2rec.data.readers.text_values import as_text
 from h2rec.errors import BundleError, ConfigError, DataError, H2RecError, MissingExtraError
 from h2rec.models.build import grown_model
 from h2rec.models.features import NewItems
-from h2rec.models.nearest_groups import nearest_groups
+from h2rec.models.neighbours import Halves, Vectors, nearest_in_text
 from h2rec.models.protocol import SequenceModel
 from h2rec.retrieval.bundle import Bundle, BundleParts, write_bundle
 from h2rec.retrieval.item_table import OWN_COLUMNS
-from h2rec.retrieval.manifest import is_bundle, read_manifest
+from h2rec.retrieval.manifest import TEXT, is_bundle, read_manifest
 from h2rec.retrieval.process import claim_process
 from h2rec.semantic_ids.codes import SemanticIds
 from h2rec.semantic_ids.new_items import encode_new
@@ -29,6 +28,7 @@ from h2rec.semantic_ids.quantizers.protocol import Quantizer
 from h2rec.text.blind_spots import understood
 from h2rec.text.encoders import load_encoder
 from h2rec.text.fields import item_texts
+from h2rec.untrusted import check_npy
 
 logger = logging.getLogger(__name__)
 
@@ -41,8 +41,8 @@ class AddedItem:
     """The item's own id."""
     codes: list[int]
     """Its semantic ID."""
-    shared_levels: int
-    """How many leading codes it shares with the known items that lent it their vectors."""
+    like: list[str]
+    """Ids of the known items nearest in text, nearest first: they lent it their vectors and transitions."""
     outlyingness: float
     """Share of the catalogue that the codebooks describe better, 0 to 1; near 1 the codes say little."""
 
@@ -77,8 +77,8 @@ def add_items(
     Raises
     ------
     BundleError
-        If the bundle carries no text encoder or no quantizer, or its model can't place new items. If its folder was
-        changed after it was loaded.
+        If the bundle carries no text encoder, no quantizer or no text of its items, or its model can't place new items.
+        If its folder was changed after it was loaded.
     H2RecError
         If `out` holds what h2rec did not write.
     DataError
@@ -94,7 +94,7 @@ def add_items(
         logger.warning("%d rows are of items that stand above them and were left out", given - items.height)
     existing = [item for item in items["item_id"] if item in known]
     fresh = items.filter(~pl.col("item_id").is_in(existing))
-    vectors, ids, quantizer = _embed(bundle, fresh)
+    vectors, ids, quantizer, text = _embed(bundle, fresh)
     placed = np.flatnonzero(np.any(vectors != 0, axis=1))
     without_text = fresh["item_id"].gather(np.setdiff1d(np.arange(fresh.height), placed)).to_list()
     fresh = fresh[placed]
@@ -104,14 +104,14 @@ def add_items(
             f"{len(without_text)} have no text that the bundle's encoder understands"
         )
     encoded = encode_new(quantizer, vectors[placed], ids, bundle.manifest.collisions)
-    groups = nearest_groups(ids.codes, encoded.codes)
+    near = nearest_in_text(text, vectors[placed])
     grown_ids = SemanticIds(np.concatenate([ids.codes, encoded.codes]), ids.codebook_sizes)
-    grown = grown_model(bundle.model, bundle.manifest.model, grown_ids, NewItems(groups, vectors[placed]))
-    write_bundle(out, _grown_parts(bundle, grown, fresh, grown_ids, provenance or {}))
+    grown = grown_model(bundle.model, bundle.manifest.model, grown_ids, NewItems(near, vectors[placed]))
+    write_bundle(out, _grown_parts(bundle, grown, fresh, grown_ids, text=text, provenance=provenance or {}))
     added = [
-        AddedItem(item, codes, int(levels), float(outlying))
-        for item, codes, levels, outlying in zip(
-            fresh["item_id"], encoded.codes.tolist(), groups.levels, encoded.outlyingness, strict=True
+        AddedItem(item, codes, bundle.items["item_id"].gather(rows).to_list(), float(outlying))
+        for item, codes, rows, outlying in zip(
+            fresh["item_id"], encoded.codes.tolist(), near.items, encoded.outlyingness, strict=True
         )
     ]
     return Growth(added, existing, without_text)
@@ -146,15 +146,17 @@ def _fitting_columns(bundle: Bundle, items: pl.DataFrame) -> pl.DataFrame:
     return items.select("item_id", *columns)
 
 
-def _embed(bundle: Bundle, items: pl.DataFrame) -> tuple[npt.NDArray[np.float32], SemanticIds, Quantizer]:
-    """Embed new items; a row of zeros where there is no text."""
-    encoder, quantizer = bundle.folder / "encoder", bundle.folder / "quantizer"
+def _embed(bundle: Bundle, items: pl.DataFrame) -> tuple[Vectors, SemanticIds, Quantizer, Halves]:
+    """Embed new items, a row of zeros where there is no text; and read what that is held against."""
+    encoder, quantizer, text = (bundle.folder / name for name in ("encoder", "quantizer", TEXT))
     if (reason := bundle.model.refuses_new_items) is not None:
         raise BundleError(f"{bundle.folder}: new items can't be placed: {reason}", "train again")
-    if bundle.semantic_ids is None or not encoder.is_dir() or not quantizer.is_dir():
+    if bundle.semantic_ids is None or not (encoder.is_dir() and quantizer.is_dir() and text.is_file()):
         raise BundleError(
-            f"{bundle.folder}: it carries no text encoder and quantizer, so new items can't be placed",
-            "train with item text and a quantizer (codes from a file can't be made for new items)",
+            f"{bundle.folder}: it carries no text encoder and quantizer, or no text of its items ({TEXT}), "
+            "so new items can't be placed",
+            "train with item text and a quantizer (codes from a file can't be made for new items); bundle again "
+            "a run of before this version",
         )
     # It may have been loaded long ago, and what is read now goes into the new bundle under a new hash.
     if read_manifest(bundle.folder) != bundle.manifest:
@@ -169,7 +171,16 @@ def _embed(bundle: Bundle, items: pl.DataFrame) -> tuple[npt.NDArray[np.float32]
             embedded = read.encode(new_texts)
             known = understood([items["item_id"][row] for row in present], new_texts, embedded, read)
             vectors[present] = embedded * known[:, None]
-    return vectors, bundle.semantic_ids, loaded
+        return vectors, bundle.semantic_ids, loaded, _known_text(text, loaded.dimension)
+
+
+def _known_text(path: Path, columns: int) -> Halves:
+    """What the bundle keeps of its items' text, `[N, m]`, mapped from disk and read in pieces."""
+    check_npy(path, np.float16, (None, columns))
+    text: Halves = np.load(path, mmap_mode="r", allow_pickle=False)
+    if not all(np.isfinite(text[start : start + 8192]).all() for start in range(0, len(text), 8192)):
+        raise BundleError(f"{path}: it holds NaN or infinity")
+    return text
 
 
 @contextmanager
@@ -183,13 +194,19 @@ def _as_bundle_error(folder: Path) -> Iterator[None]:
         message = (
             error.message
             if isinstance(error, H2RecError)
-            else f"{folder}: its encoder or quantizer is damaged"
+            else f"{folder}: its encoder, quantizer or {TEXT} is damaged"
         )
         raise BundleError(message, getattr(error, "hint", None)) from error
 
 
 def _grown_parts(
-    bundle: Bundle, model: SequenceModel, fresh: pl.DataFrame, ids: SemanticIds, provenance: Mapping[str, Any]
+    bundle: Bundle,
+    model: SequenceModel,
+    fresh: pl.DataFrame,
+    ids: SemanticIds,
+    *,
+    text: Halves,
+    provenance: Mapping[str, Any],
 ) -> BundleParts:
     fields = bundle.items.drop("train_count", "head")
     counts = np.concatenate([[0], bundle.items["train_count"].to_numpy(), np.zeros(fresh.height, np.int64)])
@@ -208,6 +225,7 @@ def _grown_parts(
         repeats=manifest.repeats,
         encoder=bundle.folder / "encoder",
         quantizer=bundle.folder / "quantizer",
+        text=text,  # of those that training knew alone, whoever was added
         text_fields=manifest.text_fields,
         provenance=manifest.provenance | {"items_added_after_training": added} | dict(provenance),
     )

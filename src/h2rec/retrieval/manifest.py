@@ -19,6 +19,7 @@ from h2rec.untrusted import RIGHT_TO_READ, read_strict_json
 
 FORMAT_VERSION = 3
 MANIFEST = "manifest.json"
+TEXT = "text.npy"
 LARGEST_MANIFEST = 4 << 20
 _MOST_FILES = 1000
 

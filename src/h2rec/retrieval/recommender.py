@@ -11,6 +11,7 @@ import torch
 from h2rec.data.histories import Histories
 from h2rec.errors import BundleError
 from h2rec.evaluation.topk import top_items
+from h2rec.models.reasons import SEEN_TOGETHER, Reason
 from h2rec.retrieval.answers import Query, Recommendation, RecommendedItem, as_json, checked_k
 from h2rec.retrieval.bundle import Bundle
 from h2rec.retrieval.catalogue import Catalogue
@@ -236,7 +237,7 @@ class Recommender:
         items, values = items[items > 0], values[items > 0]
         explanations, alpha = None, None
         if query.explain and history:
-            model, ids = self.bundle.model, self.catalogue.item_ids
+            model = self.bundle.model
             branch_scores = self._scorer.branches(users.vectors[row : row + 1], items[None])
             for name, sparse in users.counted.items():
                 branch_scores[model.branch_names.index(name)] = sparse.at(torch.tensor([[row]]), items[None])
@@ -245,12 +246,20 @@ class Recommender:
                 for scores in torch.cat(branch_scores).T.tolist()
             ]
             explanations = [
-                Explanation(branches, [Because(ids[r.item - 1], r.kind, r.strength) for r in reasons])
-                for branches, reasons in zip(given, model.reasons(items.tolist(), history), strict=True)
+                Explanation(branches, [self._because(item, reason) for reason in reasons])
+                for item, branches, reasons in zip(
+                    items.tolist(), given, model.reasons(items.tolist(), history), strict=True
+                )
             ]
             alpha = None if users.alpha is None else users.alpha[row].tolist()
         unknown = [item for item in query.item_ids if item not in self.catalogue.index]
         return Recommendation(self._items(items, values, explanations), unknown, not history, alpha)
+
+    def _because(self, item: int, reason: Reason) -> Because:
+        # What training never saw has the counts of its neighbours in text.
+        seen = self.catalogue.train_counts[[item, reason.item]].all()
+        kind = "like_goes_with" if reason.kind in SEEN_TOGETHER and not seen else reason.kind
+        return Because(self.catalogue.item_ids[reason.item - 1], kind, reason.strength)
 
     def _items(
         self, items: torch.Tensor, values: torch.Tensor, explanations: list[Explanation] | None

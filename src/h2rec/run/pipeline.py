@@ -16,6 +16,7 @@ from h2rec.errors import DataError
 from h2rec.evaluation.settings import EvaluateSettings
 from h2rec.files import atomic_folder, read_json, sweep, write_json
 from h2rec.frames import write_parquet
+from h2rec.models.neighbours import text_directions
 from h2rec.retrieval.bundle import BundleParts, write_bundle
 from h2rec.retrieval.manifest import is_bundle
 from h2rec.run.learning import Learning
@@ -46,6 +47,9 @@ class Pipeline(Learning):
             "semantic_ids": self._key_of_codes,
         }
         depends["weights"] = self.model_settings.weights
+        known = self.embeddings
+        if known is not None:
+            depends["text"] = "kept"  # by which new items are placed; a bundle of before lacks it
 
         def work(folder: Path) -> None:
             metrics, ranks = {}, []
@@ -113,6 +117,9 @@ class Pipeline(Learning):
         depends["semantic_ids"] = self._key_of_codes
         depends["repeats"] = self.repeats.rule
         depends["weights"] = self.model_settings.weights
+        known = self.embeddings
+        if known is not None:
+            depends["text"] = "kept"  # by which new items are placed; a bundle of before lacks it
 
         def work(folder: Path) -> None:
             semantic_stage = self.semantic_id_stage
@@ -128,7 +135,8 @@ class Pipeline(Learning):
                     semantic_ids=self.semantic_ids,
                     collisions=self.config.semantic_ids.collisions,
                     repeats=self.repeats.rule,
-                    encoder=None if self.embeddings is None else self.embeddings.encoder_folder,
+                    encoder=None if known is None else known.encoder_folder,
+                    text=None if known is None else text_directions(known.vectors, known.has_text),
                     text_fields=self.text_fields,
                     quantizer=quantizer if quantizer is not None and quantizer.is_dir() else None,
                     provenance=provenance(self.config.train.seed),

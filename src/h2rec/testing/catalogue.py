@@ -10,7 +10,7 @@ from h2rec.data.histories import Histories
 from h2rec.models import MODELS
 from h2rec.models.build import build_model
 from h2rec.models.features import ItemFeatures, NewItems
-from h2rec.models.nearest_groups import nearest_groups
+from h2rec.models.neighbours import nearest_in_text
 from h2rec.models.protocol import SequenceModel, UserStates
 from h2rec.models.settings import ModelSettings
 from h2rec.semantic_ids.codes import SemanticIds
@@ -39,15 +39,17 @@ def small_catalogue() -> ItemFeatures:
     return ItemFeatures(ITEMS, SemanticIds(codes, SIZES), text, train_counts=train.counts(ITEMS), train=train)
 
 
-def new_items(known: SemanticIds) -> tuple[SemanticIds, NewItems]:
+def new_items(known: ItemFeatures) -> tuple[SemanticIds, NewItems]:
     """Codes of a catalogue that grew, and its new items: the last one's twin, its sibling by two levels, and others."""
-    fresh = np.repeat(known.codes[-1:], 4, axis=0)
+    ids, known_text = known.require_codes("growth"), known.require_text("growth")
+    fresh = np.repeat(ids.codes[-1:], 4, axis=0)
     fresh[1, 2] = (fresh[1, 2] + 1) % SIZES[2]
     fresh[2, 1:] = (fresh[2, 1:] + 1) % SIZES[1]
     fresh[3] = (fresh[3] + 1) % SIZES[0]
     text = np.random.default_rng(2).normal(size=(len(fresh), 20)).astype(np.float32)
-    groups = nearest_groups(known.codes, fresh)
-    return SemanticIds(np.concatenate([known.codes, fresh]), known.codebook_sizes), NewItems(groups, text)
+    text[0] = known_text[-1]
+    new = NewItems(nearest_in_text(known_text, text), text)
+    return SemanticIds(np.concatenate([ids.codes, fresh]), ids.codebook_sizes), new
 
 
 def parsed(values: Mapping[str, Any]) -> ModelSettings:

@@ -208,8 +208,7 @@ def check_growth(model: SequenceModel, settings: ModelSettings) -> None:
         require(bool(model.refuses_new_items.strip()), "refuses_new_items says no reason")
         return
     features = small_catalogue()
-    assert features.semantic_ids is not None
-    ids, new = new_items(features.semantic_ids)
+    ids, new = new_items(features)
     before = torch.get_rng_state()
     grown = grown_model(model, settings, ids, new)
     require(torch.equal(before, torch.get_rng_state()), "growing draws from the caller's random numbers")

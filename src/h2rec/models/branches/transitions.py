@@ -140,9 +140,15 @@ class TransitionsBranch(Branch):
         return self.settings.weight * torch.log1p(SCALE * sums)
 
     def grow(self, smaller: Self, new: NewItems) -> None:
-        """No history has a new item yet: nothing follows it, and it follows nothing."""
-        self.successors, self.values = smaller.successors, smaller.values
-        self.offsets = torch.cat([smaller.offsets, smaller.offsets[-1:].expand(len(new))])
+        """No history has a new item yet: it follows what its neighbours follow, and what follows them follows it."""
+        near = new.neighbours
+        before = TransitionTable(
+            *(t.cpu().numpy() for t in (smaller.offsets, smaller.successors, smaller.values))
+        )
+        table = before.joined(near.items + 1, near.shares, near.trained)
+        self.offsets, self.successors, self.values = map(
+            torch.from_numpy, (table.offsets, table.successors, table.values)
+        )
 
 
 class CodeTransitionsBranch(TransitionsBranch):
@@ -198,7 +204,7 @@ def counted_or_stored(features: ItemFeatures, groups: IntArray, direction: Direc
     """Count the training histories; of weights that are loaded later, take what is stored."""
     if "offsets" in features.stored:
         stored = (features.stored[name].numpy() for name in ("offsets", "successors", "values"))
-        return TransitionTable(*stored)
+        return TransitionTable(*stored).checked(int(groups.max(initial=0)) + 1)
     if features.train is None:
         empty = np.zeros(0, np.int64)
         return TransitionTable(

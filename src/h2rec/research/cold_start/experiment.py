@@ -21,7 +21,7 @@ from h2rec.files import write_json
 from h2rec.models.branches import BRANCHES
 from h2rec.models.build import grown_model
 from h2rec.models.features import NewItems
-from h2rec.models.nearest_groups import NearestGroups, nearest_groups
+from h2rec.models.neighbours import Neighbours, Vectors, nearest_in_text
 from h2rec.models.scorer import CatalogueScorer
 from h2rec.models.settings import ModelSettings
 from h2rec.models.warm_start import text_vectors
@@ -33,7 +33,7 @@ from h2rec.run.learning import EVALUATION_SEED
 from h2rec.run.pipeline import Pipeline
 from h2rec.run.provenance import provenance
 from h2rec.run.run_folder import is_run_folder
-from h2rec.semantic_ids.codes import SemanticIds
+from h2rec.semantic_ids.codes import CodeArray, SemanticIds
 from h2rec.semantic_ids.new_items import encode_new
 from h2rec.semantic_ids.quantizers import load_quantizer
 from h2rec.text.encoders import load_encoder
@@ -41,7 +41,7 @@ from h2rec.text.fields import item_texts
 
 logger = logging.getLogger(__name__)
 
-TESTED = "H2Rec, HID of the code group"
+TESTED = "H2Rec"
 """The method of `h2rec add-items`; all others are tested against it."""
 METRICS = ("hit@10", "ndcg@10", "hit@100", "hit@500")
 SCOPES = {"all": "among all items", "cold": "among cold items"}
@@ -49,11 +49,11 @@ SCOPES = {"all": "among all items", "cold": "among cold items"}
 
 @dataclass(frozen=True, eq=False)
 class WithheldItems:
-    """What is known of the withheld items: text embeddings `[M, m]`, all items' codes, nearest code groups."""
+    """What is known of the withheld items: text embeddings `[M, m]`, all items' codes, their neighbours."""
 
-    vectors: np.ndarray[Any, np.dtype[np.float32]]
+    vectors: Vectors
     ids: SemanticIds
-    groups: NearestGroups
+    neighbours: Neighbours
 
 
 def cold_start(
@@ -137,7 +137,7 @@ def cold_start(
         "withheld_items": cold.items.height,
         "known_items": pipeline.dataset.item_count,
         "cases": len(cold.cases),
-        "shared_levels": np.bincount(new.groups.levels, minlength=new.ids.levels + 1).tolist(),
+        "shared_levels": _shared_levels(new.ids.codes, pipeline.dataset.item_count),
         "provenance": provenance(seeds[0]) | {"seeds": list(seeds), "share": share},
     }
     write_json(out / "cold_start.json", results)
@@ -182,8 +182,17 @@ def _embed_withheld(pipeline: Pipeline, cold: ColdCases) -> WithheldItems:
     encoder, quantizer = load_encoder(embeddings.encoder_folder), load_quantizer(stage.folder / "quantizer")
     vectors = encoder.encode(item_texts(cold.items, pipeline.text_fields))
     codes = encode_new(quantizer, vectors, ids, pipeline.config.semantic_ids.collisions).codes
-    groups = nearest_groups(ids.codes, codes)
-    return WithheldItems(vectors, SemanticIds(np.concatenate([ids.codes, codes]), ids.codebook_sizes), groups)
+    near = nearest_in_text(embeddings.vectors * embeddings.has_text[:, None], vectors)
+    return WithheldItems(vectors, SemanticIds(np.concatenate([ids.codes, codes]), ids.codebook_sizes), near)
+
+
+def _shared_levels(codes: CodeArray, known: int) -> list[int]:
+    """How many withheld items share no, one, two .. leading codes with a known one, `[L + 1]`."""
+    levels = range(1, codes.shape[1] + 1)
+    prefixes = {tuple(row[:level]) for row in codes[:known].tolist() for level in levels}
+    shared = [sum(tuple(row[:level]) in prefixes for level in levels) for row in codes[known:].tolist()]
+    counts: list[int] = np.bincount(shared, minlength=len(levels) + 1).tolist()
+    return counts
 
 
 def _methods(
@@ -192,17 +201,17 @@ def _methods(
     """Every method to score a catalogue with new items; those without training only once."""
     settings, embeddings = pipeline.model_settings, pipeline.embeddings
     assert embeddings is not None
-    grown = grown_model(pipeline.model, settings, new.ids, NewItems(new.groups))
+    grown = grown_model(pipeline.model, settings, new.ids, NewItems(new.neighbours))
     ids = _ids(settings)[0]
     known = embeddings.vectors[embeddings.has_text]
     by_text = text_vectors(known, hash_ids(grown, ids).embedding_dim, new=new.vectors)
     # A scorer keeps the item vectors as they are when it is made, so one model serves all of them by turns.
-    yield f"{name}, HID of the code group", CatalogueScorer(grown)
+    yield name, CatalogueScorer(grown)
     if name == "H2Rec":
         for codes in _trained_by_codes(settings)[:1]:
             # With weight 1: beside hash IDs the codes may weigh nothing.
             weighed = settings.with_weights({codes: 1.0})
-            alone = grown_model(pipeline.model, weighed, new.ids, NewItems(new.groups))
+            alone = grown_model(pipeline.model, weighed, new.ids, NewItems(new.neighbours))
             place = alone.branch_names.index(codes)
             yield "H2Rec, codes alone for all items", OneBranch(CatalogueScorer(alone), place)
         with_new_ids(grown, ids, np.zeros_like(by_text))
@@ -217,8 +226,8 @@ def _methods(
             TextNeighbours(np.concatenate([embeddings.vectors, new.vectors])),
         )
         yield "popularity", SameForAll(np.concatenate([counts, none]))
-        group_means = new.groups.mean_of(counts[:, None].astype(np.float32))[:, 0]
-        yield "popularity of the code group", SameForAll(np.concatenate([counts, group_means]))
+        lent = new.neighbours.mean_of(counts.astype(np.float32))
+        yield "popularity of its neighbours", SameForAll(np.concatenate([counts, lent]))
 
 
 def _ranks(scorer: Scorer, cases: Holdout, known: int, rule: RepeatRule) -> pl.DataFrame:

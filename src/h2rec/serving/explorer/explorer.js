@@ -155,6 +155,14 @@ function showAnswer(answer) {
     ...why(item.explanation))));
 }
 
+const counted = {
+  follows: (item) => `often follows ${item}`,
+  precedes: (item) => `often comes before ${item}`,
+  goes_with: (item) => `often goes with ${item}`,
+  like_goes_with: (item) => `items like it often go with items like ${item}`,
+  kind_goes_with: (item) => `its kind often goes with the kind of ${item}`,
+};
+
 function why(explanation) {
   if (!explanation) return [];
   const parts = Object.entries(explanation.branches);
@@ -162,8 +170,7 @@ function why(explanation) {
   const reasons = explanation.reasons.map(({ item_id: id, kind, strength }) => {
     const item = state.titles.get(id) ?? id;
     if (kind === "codes") return `${strength} ${strength === 1 ? "code" : "codes"} shared with ${item}`;
-    const words = kind === "follows" ? `often follows ${item}` : `its kind often follows the kind of ${item}`;
-    return `${words} (${Math.round(strength * 100)}%)`;
+    return `${counted[kind](item)} (${Math.round(strength * 100)}%)`;
   });
   return [element("div", { class: "why" },
     element("div", { class: "bar", "aria-hidden": "true" }, ...parts.map(([, value], place) =>
