@@ -40,7 +40,9 @@ def test_scores_by_the_formula(build, features):
     centred = text.astype(np.float64) - text.mean(axis=0, dtype=np.float64)
     unit = centred / np.linalg.norm(centred, axis=1, keepdims=True)
     history = [1, 2, 3, 4, 5, 6, 7]
-    latest = sum(similar_text.RECENT_DECAY**back * unit[item - 1] for back, item in enumerate([7, 6, 5, 4, 3]))
+    latest = sum(
+        similar_text.RECENT_DECAY**back * unit[item - 1] for back, item in enumerate([7, 6, 5, 4, 3])
+    )
     expected = 0.5 * similar_text.SCALE * unit @ (latest / np.linalg.norm(latest))
     found = scores(model, history, [3])
     torch.testing.assert_close(found[0, 1:], torch.from_numpy(expected).float(), rtol=1e-4, atol=1e-4)
@@ -53,10 +55,13 @@ def test_an_item_without_text_is_like_nothing(build, features):
     described[4] = False
     text = texts(features)
     model = made(build, features, text, has_text=described)
-    assert not scores(model, [1, 2])[0, 5] and not scores(model, [5]).any()
+    assert not scores(model, [1, 2])[0, 5]
+    assert not scores(model, [5]).any()
     # What is written in its row says nothing, and does not move the others.
     text[4] = 100
-    torch.testing.assert_close(scores(made(build, features, text, has_text=described), [1]), scores(model, [1]))
+    torch.testing.assert_close(
+        scores(made(build, features, text, has_text=described), [1]), scores(model, [1])
+    )
 
 
 @pytest.mark.parametrize("described", [None, 1])

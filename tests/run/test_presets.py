@@ -50,7 +50,14 @@ def test_what_most_users_want_is_named_first():
 def test_data_alone_is_the_default_preset():
     assert DEFAULT == "h2rec"
     assert parse() == parse(preset="h2rec")
-    assert list(parse().model.branches) == ["ids", "followers", "predecessors", "kinds", "close_kinds"]
+    assert list(parse().model.branches) == [
+        "ids",
+        "followers",
+        "predecessors",
+        "kinds",
+        "close_kinds",
+        "similar_text",
+    ]
     assert parse().model.trained_branches == ("ids",)
 
 

@@ -109,7 +109,7 @@ class EncoderSettings(ModelSettings):
     backbone: NamedBackbone = BackboneSettings(name="convolution")
     """The sequence encoder: convolution (SASRec with a convolution beside attention), sasrec, bsarec, esasrec,
     bert4rec, gru4rec, or one of another package; a name, or a mapping of its name and its own settings."""
-    dim: int = Field(128, ge=1)
+    dim: int = Field(256, ge=1)
     """Hidden size d."""
     layers: int = Field(2, ge=1)
     """Layers of the backbone."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load, save
 
 from h2rec.errors import ConfigError
 from h2rec.models.build import build_model, grown_model, model_for_weights
@@ -193,7 +194,7 @@ def check_stored(model: SequenceModel, settings: ModelSettings) -> None:
     features = small_catalogue()
     assert features.train is not None
     before = torch.get_rng_state()
-    weights = weights_of(model)
+    weights = load(save(weights_of(model)))
     again = model_for_weights(settings, model.item_count, features.semantic_ids, weights)
     untouched = torch.equal(before, torch.get_rng_state())
     require(untouched, "reading stored weights draws from the caller's random numbers")

@@ -15,7 +15,7 @@ from torch import nn
 
 from h2rec.models.backbones.protocol import Sizes
 from h2rec.models.backbones.registry import BackboneSettings
-from h2rec.models.backbones.transformer import Block, TransformerBackbone
+from h2rec.models.backbones.transformer import TransformerBackbone, WideBlock
 
 FILTER_SHARE = 0.7
 """alpha: share of the filter in the output, beside attention; the paper's best on Beauty."""
@@ -23,7 +23,7 @@ FREQUENCIES = 3
 """Low frequencies, the mean among them (the authors' ``c = 5``, of which their code keeps ``c // 2 + 1``)."""
 
 
-class FrequencyBlock(Block):
+class FrequencyBlock(WideBlock):
     """``alpha * filter + (1 - alpha) * attention`` (equation 9)."""
 
     response: torch.Tensor

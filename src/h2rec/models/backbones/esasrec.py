@@ -32,8 +32,8 @@ class GatedBlock(Block):
         self.attention_gate = nn.Linear(dim, dim)
         self.feed_forward_gate = nn.Linear(dim, dim)
 
-    @staticmethod
-    def make_feed_forward(dim: int) -> nn.Module:
+    @classmethod
+    def make_feed_forward(cls, dim: int) -> nn.Module:
         return SwiGLU(dim)
 
     def forward(self, x: torch.Tensor, visible: torch.Tensor | None, causal: bool) -> torch.Tensor:

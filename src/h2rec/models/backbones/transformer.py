@@ -23,6 +23,10 @@ class Block(nn.Module):
     `B` batch, `T` steps, `d` hidden size.
     """
 
+    expansion: ClassVar[int] = 1
+    """Inner width of the feed-forward network, in `d`: 1 as in SASRec. Four times as wide gives nothing here, and
+    takes nearly half of a training."""
+
     def __init__(self, dim: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.heads = heads
@@ -33,10 +37,11 @@ class Block(nn.Module):
         self.feed_forward = self.make_feed_forward(dim)
         self.dropout = Dropout(dropout)
 
-    @staticmethod
-    def make_feed_forward(dim: int) -> nn.Module:
+    @classmethod
+    def make_feed_forward(cls, dim: int) -> nn.Module:
         """Make the network of each position, `[.., d]` to `[.., d]`."""
-        return nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
+        inner = cls.expansion * dim
+        return nn.Sequential(nn.Linear(dim, inner), nn.GELU(), nn.Linear(inner, dim))
 
     def forward(self, x: torch.Tensor, visible: torch.Tensor | None, causal: bool) -> torch.Tensor:
         """Map `[B, T, d]` to `[B, T, d]`; `visible` is the mask of attention where it is not causal."""
@@ -89,10 +94,16 @@ class SASRecBackbone(TransformerBackbone):
     block = Block
 
 
+class WideBlock(Block):
+    """The block of BERT4Rec and BSARec, whose feed-forward network is four times as wide."""
+
+    expansion = 4
+
+
 class BERT4RecBackbone(TransformerBackbone):
     """Bidirectional: masked items are read from both sides."""
 
-    block = Block
+    block = WideBlock
     objective = "cloze"
     causal = False
 

@@ -14,7 +14,7 @@ from h2rec.models.branches.protocol import Branch, BranchRead, Sequences
 from h2rec.models.branches.settings import BranchSettings
 from h2rec.models.branches.transitions import RECENT_DECAY, RECENT_ITEMS
 from h2rec.models.features import ItemFeatures, NewItems
-from h2rec.models.nearest_groups import Vectors
+from h2rec.models.neighbours import Vectors
 from h2rec.models.protocol import Intent
 from h2rec.models.reasons import MOST_REASONS, Reason
 from h2rec.models.settings import BranchModelSettings
@@ -67,16 +67,15 @@ class SimilarTextBranch(Branch):
         if features.train is None or features.text is None or described.sum() < 2:
             if features.train is not None:
                 logger.warning("the items have no texts to compare: similar_text scores nothing")
-            return cls(
-                settings, torch.zeros(features.item_count + 2, 0), torch.zeros(0), torch.zeros(0, 0)
-            )
+            return cls(settings, torch.zeros(features.item_count + 2, 0), torch.zeros(0), torch.zeros(0, 0))
         from sklearn.decomposition import PCA  # imported late: a second, and serving never needs it
 
         text = features.text[described].astype(np.float64)
         pca = PCA(min(COMPONENTS, *text.shape), svd_solver="covariance_eigh")
         with np.errstate(invalid="ignore"):  # embeddings without any variance have no shares of it
             pca.fit(text)
-        mean, components = torch.from_numpy(pca.mean_).float(), torch.from_numpy(pca.components_).float()
+        mean = torch.from_numpy(pca.mean_).float()
+        components = torch.from_numpy(pca.components_).float().contiguous()
         vectors = torch.zeros(features.item_count + 2, len(components))
         known = torch.from_numpy(np.flatnonzero(described) + 1)
         vectors[known] = projected(features.text[described], mean, components)
