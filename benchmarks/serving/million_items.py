@@ -34,7 +34,7 @@ from h2rec.retrieval.users import UserEncoder
 from h2rec.run.presets import preset_values
 from h2rec.runtime import set_threads
 
-SWEEP = {"ivf": ("probes", (16, 32, 48, 64)), "hnsw": ("search_width", (128, 256, 512))}
+SWEEP = {"ivf": ("probes", (32, 48, 64, 96)), "hnsw": ("search_width", (128, 256, 512))}
 SINGLE = 64
 
 
@@ -159,7 +159,8 @@ def main() -> None:
 
     for kind in arguments.kinds:
         results[kind] = sweep(kind, recommender._sample_users, SWEEP[kind][1])
-    results["ivf_without_users"] = sweep("ivf", None, (SWEEP["ivf"][1][1],))
+    if not counting:
+        results["ivf_without_users"] = sweep("ivf", None, (SWEEP["ivf"][1][0],))
     results["peak_memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     results["load_average_after"] = load_average()
     write_results(arguments.name, arguments.seed, results)
