@@ -187,7 +187,9 @@ class ItemIndex:
         if len(best) == 1:
             return best[0]
         return _best_of(
-            torch.cat([items for items, _ in best], dim=1), torch.cat([values for _, values in best], dim=1), k
+            torch.cat([items for items, _ in best], dim=1),
+            torch.cat([values for _, values in best], dim=1),
+            k,
         )
 
     def _sums(
@@ -197,7 +199,7 @@ class ItemIndex:
         exclude: Histories | None,
         counted: Sequence[CountedScores],
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Exact scores of candidates `[n, c]`, minus infinity for those that may not be listed, and of vectors alone."""
+        """Scores of candidates `[n, c]`, minus infinity for what may not be listed, and scores by vector alone."""
         by_vector = self.scorer.chosen(users, items)
         sums = by_vector
         for branch in counted:
