@@ -37,12 +37,13 @@ class GrownCatalogue:
 
 
 def grown_catalogue(bundle: Bundle, count: int, seed: int) -> GrownCatalogue:
-    """Grow a bundle of H2Rec with cosine scores."""
+    """Grow a bundle of a branch of hash IDs, the last with vectors, and maybe one of codes before it; cosine scores."""
     random = np.random.default_rng(seed)
     real, codes = np.asarray(bundle.item_vectors)[1:], bundle.semantic_ids.codes
     levels = codes.shape[1]
     size = bundle.manifest.model.dim
-    assert real.shape[1] == (levels + 1) * size
+    coded = real.shape[1] // size - 1  # levels that have vectors
+    assert coded in (0, levels)
     base = random.integers(0, len(real), count)
     kept = random.integers(1, levels, count)  # leading codes
     finer, plus, minus = (np.empty(count, np.int64) for _ in range(3))
@@ -57,12 +58,12 @@ def grown_catalogue(bundle: Bundle, count: int, seed: int) -> GrownCatalogue:
         for chosen in (finer, plus, minus):
             chosen[rows] = order[starts[own] + (random.random(len(rows)) * width).astype(np.int64)]
     grown = np.zeros((count + 1, real.shape[1]), np.float32)
-    for level in range(levels):
+    for level in range(coded):
         columns = slice(level * size, (level + 1) * size)
         grown[1:, columns] = real[np.where(level < kept, base, finer), columns]
-    identity = real[:, levels * size :]
+    identity = real[:, -size:]
     moved = identity[base] + 0.5 * (identity[plus] - identity[minus])
-    grown[1:, levels * size :] = moved / np.linalg.norm(moved, axis=1, keepdims=True)
+    grown[1:, -size:] = moved / np.linalg.norm(moved, axis=1, keepdims=True)
     mixed = np.where(np.arange(levels) < kept[:, None], codes[base], codes[finer])
     return GrownCatalogue(
         grown, SemanticIds(mixed.astype(np.int32), bundle.semantic_ids.codebook_sizes), base

@@ -2,11 +2,12 @@
 
 The catalogue is grown from a trained one (`grown_catalogue.py`), the users are real histories of its data set,
 encoded by its model. What the index is built for is what the recommender takes: users who saw one item. One thread.
-With `--transitions`, branches of transitions are in every score, counted from real histories that run through grown
-items; a question then costs its counts, too.
+With `--transitions`, the counted branches of the preset `h2rec` are in every score, counted from real histories that
+run through grown items; a question then costs its counts, too.
 
-    h2rec run shop.yaml --set train.epochs=6 --out runs/shop
+    h2rec run shop.yaml --set preset=h2rec --set train.epochs=6 --out runs/shop
     python benchmarks/serving/million_items.py runs/shop
+    python benchmarks/serving/million_items.py runs/shop --transitions 10 --name million_items_transitions
 """
 
 import argparse
@@ -30,9 +31,10 @@ from h2rec.retrieval.index import IndexSettings, ItemIndex
 from h2rec.retrieval.recommender import Recommender
 from h2rec.retrieval.scoring import ItemScorer
 from h2rec.retrieval.users import UserEncoder
+from h2rec.run.presets import preset_values
 from h2rec.runtime import set_threads
 
-SWEEP = {"ivf": ("probes", (16, 32, 48, 64)), "hnsw": ("search_width", (128, 256, 512))}
+SWEEP = {"ivf": ("probes", (32, 48, 64, 96)), "hnsw": ("search_width", (128, 256, 512))}
 SINGLE = 64
 
 
@@ -59,12 +61,12 @@ def faiss_flat_rate(vectors: np.ndarray, users: torch.Tensor, k: int) -> float:
 
 
 def counting_model(grown: GrownCatalogue, train: Histories):
-    """A model of transitions alone, of items and of prefixes, weighed as on Beauty beside one wide branch."""
-    kinds = {"transitions": 0.4, "code_transitions": 0.2}
-    branches = {kind: {"kind": kind, "weight": weight} for kind, weight in kinds.items()}
+    """A model of the counted branches alone that the default preset has."""
+    settings = parse_model(preset_values("h2rec")["model"], default="branches")
+    counting = settings.only_branches(settings.counted_branches)
     count = len(grown.base)
     features = ItemFeatures(count, grown.ids, train_counts=train.counts(count), train=train)
-    return build_model(parse_model({"branches": branches}, default="branches"), features, seed=0)
+    return build_model(counting, features, seed=0)
 
 
 def quantiles(users: torch.Tensor, vectors: np.ndarray) -> list[float]:
@@ -149,7 +151,7 @@ def main() -> None:
             )
             print(kind, measured[-1], flush=True)
         return {
-            "columns": approximate._of_items.shape[1],
+            "columns": approximate._item_projection.shape[1],
             "seconds_to_build": built,
             "index_mb": round(len(faiss.serialize_index(approximate.index)) / 1e6),
             "measured": measured,
@@ -157,7 +159,8 @@ def main() -> None:
 
     for kind in arguments.kinds:
         results[kind] = sweep(kind, recommender._sample_users, SWEEP[kind][1])
-    results["ivf_without_users"] = sweep("ivf", None, (SWEEP["ivf"][1][1],))
+    if not counting:
+        results["ivf_without_users"] = sweep("ivf", None, (SWEEP["ivf"][1][0],))
     results["peak_memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     results["load_average_after"] = load_average()
     write_results(arguments.name, arguments.seed, results)

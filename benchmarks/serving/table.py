@@ -62,8 +62,8 @@ def load() -> str:
     )
 
 
-def million() -> str:
-    result = read_json(RESULTS / "million_items.json")
+def million(file: str = "million_items") -> str:
+    result = read_json(RESULTS / f"{file}.json")
     k, exact = result["k"], result["exact"]
     heads = [
         "index",
@@ -126,5 +126,9 @@ def million() -> str:
     )
 
 
+def transitions() -> str:
+    return million("million_items_transitions")
+
+
 if __name__ == "__main__":
-    update({"serving.md": {"load": load, "million items": million}})
+    update({"serving.md": {"load": load, "million items": million, "transitions": transitions}})

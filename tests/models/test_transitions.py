@@ -216,11 +216,14 @@ def test_all_items_that_counts_may_lift_above_a_floor_are_listed():
     assert alone.numel() == 0
 
 
-def test_of_large_groups_the_strongest_are_listed(monkeypatch):
+def test_of_groups_the_strongest_are_listed_and_large_ones_never(monkeypatch):
     monkeypatch.setattr(sparse_scores, "MOST_LISTED", 3)
-    # Groups of two items, one and three; a user is never left without the strongest.
-    groups = Groups(torch.tensor([0, 1, 1, 2, 3, 3, 3]), torch.arange(1, 7), torch.tensor([0, 0, 2, 3, 6]))
-    scores = GroupScores(torch.tensor([[0, 1.0, 3, 2], [0, 2.0, 0, 1], [0, 0, 0, 9.0]]), groups)
-    rows, items = scores.above(torch.zeros(3), [])
-    listed = {row: set(items[rows == row].tolist()) for row in range(3)}
-    assert listed == {0: {3, 4, 5, 6}, 1: {1, 2, 4, 5, 6}, 2: {4, 5, 6}}
+    # Groups of two items, one, three and four.
+    of_item = torch.tensor([0, 1, 1, 2, 3, 3, 3, 4, 4, 4, 4])
+    groups = Groups(of_item, torch.arange(1, 11), torch.tensor([0, 0, 2, 3, 6, 10]))
+    scores = GroupScores(
+        torch.tensor([[0, 1.0, 3, 2, 9], [0, 2.0, 1, 0, 9], [0, 0, 0, 9.0, 9], [0, 0, 0, 0, 9.0]]), groups
+    )
+    rows, items = scores.above(torch.zeros(4), [])
+    listed = [set(items[rows == row].tolist()) for row in range(4)]
+    assert listed == [{3}, {1, 2, 3}, {4, 5, 6}, set()]

@@ -35,7 +35,7 @@ HISTORIES = [["i3"], ["i3", "i10", "i17"], ["i59", "i3", "i3", "i0", "i7", "i14"
 @pytest.fixture(autouse=True)
 def short_proposals(monkeypatch):
     """Of this few items an index would propose all, and counts would have none to lift."""
-    monkeypatch.setattr(index, "_DEEPER", 1)
+    monkeypatch.setattr(index, "_DEEPER", 0)
 
 
 @pytest.fixture(scope="module")

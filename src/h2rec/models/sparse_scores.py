@@ -6,9 +6,9 @@ from typing import Protocol, Self
 
 import torch
 
-MOST_LISTED = 2000
-"""Items of groups that are listed for a user, whole groups, the strongest first: coarse groups of a large catalogue
-hold more than an approximate index can look at."""
+MOST_LISTED = 500
+"""Items of groups that are listed for a user, whole groups, the strongest first. Groups of more are never listed: of
+these an index looks at what it proposes by vector."""
 
 
 class CountedScores(Protocol):
@@ -141,14 +141,15 @@ class GroupScores:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         for other in others:
             floor = floor - other.most_by_group()
-        rows, chosen = (self.values > floor.clamp(min=0)[:, None]).nonzero(as_tuple=True)
+        sizes = self.groups.offsets.diff()
+        listable = sizes <= MOST_LISTED
+        rows, chosen = (listable & (self.values > floor.clamp(min=0)[:, None])).nonzero(as_tuple=True)
         strongest = self.values[rows, chosen].argsort(descending=True)
         strongest = strongest[rows[strongest].argsort(stable=True)]
         rows, chosen = rows[strongest], chosen[strongest]
-        before = (self.groups.offsets[chosen + 1] - self.groups.offsets[chosen]).cumsum(0)
-        before = torch.nn.functional.pad(before, (1, 0))[:-1]
+        so_far = sizes[chosen].cumsum(0)
         first = torch.searchsorted(rows, rows)
-        kept = before - before[first] < MOST_LISTED
+        kept = so_far - (so_far - sizes[chosen])[first] <= MOST_LISTED
         rows, chosen = rows[kept], chosen[kept]
         places, entries = ragged(self.groups.offsets, chosen)
         return rows[places], self.groups.members[entries]

@@ -38,7 +38,7 @@ class IvfSettings(Settings):
 
     lists: int | None = Field(None, ge=1)
     """Lists; null takes twice the square root of the number of items."""
-    probes: int = Field(32, ge=1)
+    probes: int = Field(48, ge=1)
     """Lists looked into: higher is slower and recalls more."""
     training_sample: int = Field(131_072, ge=1000)
     """Items that the lists and the compression are learnt from, drawn with a fixed seed."""

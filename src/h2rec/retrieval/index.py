@@ -20,8 +20,8 @@ from h2rec.settings import Settings
 logger = logging.getLogger(__name__)
 
 _USERS_AT_ONCE = 64
-_DEEPER = 8
-"""Beside counts so many times more is proposed by vector: the lower that list ends, the fewer items counts can lift."""
+_DEEPER = 300
+"""Beside counts so many more are proposed by vector: the lower that list ends, the fewer items counts can lift."""
 
 BoolArray = npt.NDArray[np.bool_]
 TopItems = tuple[torch.Tensor, torch.Tensor]
@@ -84,6 +84,7 @@ class ItemIndex:
             users = None if sample_users is None else sample_users().numpy()
             self._approximate = ApproximateSearch(vectors, chosen, users)
 
+    @torch.inference_mode()
     def search(
         self,
         users: torch.Tensor,
@@ -105,44 +106,42 @@ class ItemIndex:
         if allowed is not None and np.count_nonzero(allowed) <= self._scan_up_to:
             few = torch.from_numpy(np.flatnonzero(allowed))
             candidates = few[few > 0].expand(len(users), -1)
-            return self._best_of(users, candidates, k, exclude, counted)
+            return _best_of(candidates, self._sums(users, candidates, exclude, counted)[0], k)
         batches = []
-        # What counts lift is few items for one user and many for another: not worth lists of one length.
-        at_once = 1 if counted else _USERS_AT_ONCE
-        for start in range(0, len(users), at_once):
-            rows = np.arange(start, min(start + at_once, len(users)))
+        for start in range(0, len(users), _USERS_AT_ONCE):
+            rows = np.arange(start, min(start + _USERS_AT_ONCE, len(users)))
             excluded = None if exclude is None else exclude.select(rows)
             more = [branch.select(torch.from_numpy(rows)) for branch in counted]
-            some = users[start : start + at_once]
-            candidates = self._candidates(some, k, excluded, allowed, more)
-            batches.append(self._best_of(some, candidates, k, excluded, more))
+            some = users[start : start + _USERS_AT_ONCE]
+            batches.append(self._look_up(some, k, excluded, allowed, more))
         return torch.cat([items for items, _ in batches]), torch.cat([values for _, values in batches])
 
-    def _candidates(
+    def _look_up(
         self,
         users: torch.Tensor,
         k: int,
         exclude: Histories | None,
         allowed: BoolArray | None,
         counted: Sequence[CountedScores],
-    ) -> torch.Tensor:
-        """Items worth scoring, int64 `[n, c]`, filled up with 0."""
+    ) -> TopItems:
+        """List the best of what faiss proposes and of what counts lift beside them."""
         assert self._approximate is not None
         longest = 0 if exclude is None else int(exclude.lengths.max(initial=0))
-        wanted = min((k + longest) * (_DEEPER if counted else 1), self.scorer.item_count)
-        proposed = torch.from_numpy(self._approximate.search(users.numpy(), wanted, allowed))
-        if not counted:
-            return proposed
-        # All others score less by their vectors than the last one proposed. So what counts do not lift by more than
-        # what lies between it and the k-th best sum can't be listed.
-        _, best = self._best_of(users, proposed, k, exclude, counted)
-        last = self.scorer.chosen(users, proposed).masked_fill(proposed == 0, -torch.inf).amin(dim=1)
-        # Where the list ended early, any count will do.
-        gap = (best[:, -1] - last).nan_to_num(nan=-torch.inf, posinf=-torch.inf)
-        followers = listed_above(counted, gap)
-        if allowed is not None:
-            followers = followers.masked_fill(torch.from_numpy(~allowed)[followers], 0)
-        return torch.cat([proposed, followers], dim=1)
+        wanted = min(k + longest + (_DEEPER if counted else 0), self.scorer.item_count)
+        items = torch.from_numpy(self._approximate.search(users.numpy(), wanted, allowed))
+        sums, by_vector = self._sums(users, items, exclude, counted)
+        if counted:
+            # All others score less by their vectors than the last one proposed. So what counts do not lift by more
+            # than what lies between it and the k-th best sum can't be listed.
+            last = by_vector.masked_fill(items == 0, -torch.inf).amin(dim=1)
+            gap = sums.topk(min(k, sums.shape[1]), dim=1).values[:, -1] - last
+            # Where the list ended early, any count will do.
+            lifted = listed_above(counted, gap.nan_to_num(nan=-torch.inf, posinf=-torch.inf))
+            if allowed is not None:
+                lifted = lifted.masked_fill(torch.from_numpy(~allowed)[lifted], 0)
+            items = torch.cat([items, lifted], dim=1)
+            sums = torch.cat([sums, self._sums(users, lifted, exclude, counted)[0]], dim=1)
+        return _best_of(items, sums, k)
 
     def _scan(
         self,
@@ -161,7 +160,6 @@ class ItemIndex:
             batches.append(self._scan_chunks(users[start : start + _USERS_AT_ONCE], k, banned, closed, more))
         return torch.cat([items for items, _ in batches]), torch.cat([values for _, values in batches])
 
-    @torch.inference_mode()
     def _scan_chunks(
         self,
         users: torch.Tensor,
@@ -188,30 +186,37 @@ class ItemIndex:
             best.append(((places + (first - 1)).masked_fill(places == 0, 0), values))
         if len(best) == 1:
             return best[0]
-        items, order = torch.cat([items for items, _ in best], dim=1).sort(dim=1, stable=True)
-        values = torch.cat([values for _, values in best], dim=1).gather(1, order)
-        places, values = top_items(torch.nn.functional.pad(values, (1, 0)), k)
-        return torch.nn.functional.pad(items, (1, 0)).gather(1, places), values
+        return _best_of(
+            torch.cat([items for items, _ in best], dim=1),
+            torch.cat([values for _, values in best], dim=1),
+            k,
+        )
 
-    def _best_of(
+    def _sums(
         self,
         users: torch.Tensor,
-        candidates: torch.Tensor,
-        k: int,
+        items: torch.Tensor,
         exclude: Histories | None,
         counted: Sequence[CountedScores],
-    ) -> TopItems:
-        """Score candidates `[n, c]` exactly and list the best; candidate 0 stands for none."""
-        # In index order, so that equal scores come by index; column 0 is passed over by `top_items`.
-        padded = torch.nn.functional.pad(candidates.sort(dim=1).values, (1, 0))
-        padded[:, 1:].masked_fill_(padded[:, 1:] == padded[:, :-1], 0)  # what both lists have
-        scores = self.scorer.chosen(users, padded)
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Scores of candidates `[n, c]`, minus infinity for what may not be listed, and scores by vector alone."""
+        by_vector = self.scorer.chosen(users, items)
+        sums = by_vector
         for branch in counted:
-            scores = scores + branch.at(torch.arange(len(users))[:, None], padded)
-        scores = scores.masked_fill(padded == 0, -torch.inf)
+            sums = sums + branch.at(torch.arange(len(users))[:, None], items)
+        sums = sums.masked_fill(items == 0, -torch.inf)
         if exclude is not None:
             for row, history in enumerate(exclude):
-                listed = torch.isin(padded[row], torch.from_numpy(np.asarray(history, dtype=np.int64)))
-                scores[row, listed] = -torch.inf
-        places, values = top_items(scores, k)
-        return padded.gather(1, places), values
+                seen = torch.isin(items[row], torch.from_numpy(np.asarray(history, dtype=np.int64)))
+                sums[row, seen] = -torch.inf
+        return sums, by_vector
+
+
+def _best_of(items: torch.Tensor, sums: torch.Tensor, k: int) -> TopItems:
+    """List the best of candidates `[n, c]`, each once; candidate 0 stands for none."""
+    # In index order, so that equal scores come by index; column 0 is passed over by `top_items`.
+    items, order = torch.nn.functional.pad(items, (1, 0)).sort(dim=1, stable=True)
+    sums = torch.nn.functional.pad(sums, (1, 0), value=-torch.inf).gather(1, order)
+    sums[:, 1:].masked_fill_(items[:, 1:] == items[:, :-1], -torch.inf)
+    places, values = top_items(sums, k)
+    return items.gather(1, places), values

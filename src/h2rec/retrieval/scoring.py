@@ -54,17 +54,17 @@ class ItemScorer:
     def chosen(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
         """Scores of each user's own items: users `[n, D]`, items int64 `[n, c]`, result `[n, c]`."""
         with torch.inference_mode():
-            # Some at a time: their vectors are copied side by side.
+            # Some at a time: their vectors are copied side by side, and read again from the processor's cache.
             parts = [
-                torch.bmm(self.vectors[part], users[:, :, None])[:, :, 0]
-                for part in items.split(max(1, 4 * _BLOCK // max(1, len(items))), dim=1)
+                torch.bmm(self._rows(part), users[:, :, None])[:, :, 0]
+                for part in items.split(max(1, _BLOCK // max(1, len(items))), dim=1)
             ]
             return torch.cat(parts, dim=1)
 
     def branches(self, users: torch.Tensor, items: torch.Tensor) -> list[torch.Tensor]:
         """What each branch adds to the scores of each user's own items, one tensor `[n, c]` a branch."""
         with torch.inference_mode():
-            vectors = self.vectors[items]  # [n, c, D]
+            vectors = self._rows(items)
             return [
                 torch.einsum("nd,ncd->nc", users[:, start:stop], vectors[..., start:stop])
                 for start, stop in self.columns()
@@ -74,6 +74,10 @@ class ItemScorer:
         """First column of each branch, and the one behind its last."""
         stops = np.cumsum(self.branch_sizes).tolist()
         return list(zip([0, *stops[:-1]], stops, strict=True))
+
+    def _rows(self, items: torch.Tensor) -> torch.Tensor:
+        """Vectors of items `[n, c]`, `[n, c, D]`; twice as fast as indexing."""
+        return self.vectors.index_select(0, items.flatten()).view(*items.shape, self.vectors.shape[1])
 
     def _blocks(self) -> list[torch.Tensor]:
         """Item vectors as columns, `[D, _BLOCK]` each: for few users the product is twice as fast that way.
