@@ -20,7 +20,9 @@ from h2rec.models.scorer import CatalogueScorer
 from h2rec.models.weights import weights_of
 from h2rec.semantic_ids.codes import SemanticIds
 
-NEEDS_CODES = {kind for kind in KINDS if kind not in ("ids", "ids_and_text", "popularity", "transitions")}
+NEEDS_CODES = {
+    kind for kind in KINDS if kind not in ("ids", "ids_and_text", "popularity", "transitions", "similar_text")
+}
 
 
 def code_sum(codes, item):
