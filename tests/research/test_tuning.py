@@ -130,7 +130,7 @@ def test_a_failed_training_is_on_record_and_the_search_goes_on(shop, tmp_path, m
 
 def test_a_training_that_falls_behind_is_stopped_and_is_on_record(shop, tmp_path, monkeypatch):
     config = with_values(shop[0], {"train.epochs": 6, "train.evaluate_every": 1})
-    drawn = iter([1e-2, 1.1e-2, 9e-3, 1e-6, 1.2e-2])
+    drawn = iter([1e-2, 1.1e-2, 9e-3, 1e-6, 1.0001e-2])
     monkeypatch.setattr(study, "_suggest", lambda trial, key, space: next(drawn))
     space = {"train.learning_rate": Range(low=1e-7, high=3e-2, log=True)}
     result = tune(config, 5, tmp_path, space=space, stages=shop[1])

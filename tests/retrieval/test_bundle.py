@@ -25,9 +25,9 @@ def copied_fused(fused_folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    # None for transitions; those of hash IDs; codes of three levels, prefixes and hash IDs.
+    # None for transitions; those of hash IDs and of texts; codes of three levels, prefixes and hash IDs.
     ("made", "columns"),
-    [("bundle_folder", 8), ("fused_folder", 3 * 8 + 8 + 8)],
+    [("bundle_folder", 8 + 12), ("fused_folder", 3 * 8 + 8 + 8)],
 )
 def test_what_was_written_is_read(made, columns, request):
     bundle = Bundle.load(request.getfixturevalue(made))
@@ -226,7 +226,7 @@ def test_layers_of_a_branch_beyond_the_file_are_refused_too(copied_fused, branch
 
 def test_an_item_count_beyond_the_files_is_refused(copied):
     rewrite_manifest(copied, lambda manifest: manifest.update(item_count=1 << 50))
-    with pytest.raises(BundleError, match=r"item_vectors\.npy: it holds float32 \[61, 8\]"):
+    with pytest.raises(BundleError, match=r"item_vectors\.npy: it holds float32 \[61, 20\]"):
         Bundle.load(copied)
 
 

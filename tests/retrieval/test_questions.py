@@ -146,7 +146,7 @@ def test_a_model_without_codes_explains_what_it_has(tmp_path):
 @pytest.mark.parametrize(
     ("made", "branch", "columns"),
     [
-        ("recommender", None, slice(0, 8)),
+        ("recommender", None, slice(0, 20)),
         ("recommender", "ids", slice(0, 8)),
         ("fused", None, slice(0, 40)),
         ("fused", "codes", slice(0, 24)),

@@ -154,6 +154,7 @@ def test_reasons_reach_the_command_line_and_the_server(folder, capsys, monkeypat
         "like_goes_with",
         "kind_goes_with",
         "codes",
+        "similar_text",
     ]
 
 

@@ -105,21 +105,19 @@ def test_more_branches_than_two_are_weighed_in_pairs_and_each_pair_twice():
 
 
 @pytest.mark.parametrize("select", SELECTS)
-def test_the_default_weighs_four_branches_in_two_pairs(select):
+def test_the_default_weighs_five_branches_in_turns(select):
     settings = configured("h2rec")
     names = settings.weighed_branches
-    assert names == ("followers", "predecessors", "kinds", "close_kinds")
+    assert names == ("followers", "predecessors", "kinds", "close_kinds", "similar_text")
     found = fitted(settings, select=select)
-    assert (found["weights"]["ids"], found["tried"]) == (1.0, 1 + 2 * 2 * 9)
+    assert (found["weights"]["ids"], found["tried"]) == (1.0, 1 + 2 * (9 + 9 + 3))
     assert found["value_as_configured"] == pytest.approx(measured(made(settings), select), abs=1e-12)
     best = measured(made(settings, found["weights"]), select)
     assert found["value"] == pytest.approx(best, abs=1e-12)
     assert best >= found["value_as_configured"]
-    # No other weights of the pair that had the last turn are better.
-    for first in WEIGHTS:
-        for second in WEIGHTS:
-            other = found["weights"] | {names[-2]: first, names[-1]: second}
-            assert measured(made(settings, other), select) <= best + 1e-12
+    # No other weight of the branch that had the last turn is better.
+    for weight in WEIGHTS:
+        assert measured(made(settings, found["weights"] | {names[-1]: weight}), select) <= best + 1e-12
 
 
 def test_the_last_trained_branch_is_the_measure_wherever_popularity_stands():

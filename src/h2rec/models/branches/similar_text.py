@@ -83,13 +83,12 @@ class SimilarTextBranch(Branch):
 
     def forward(self, sequences: Sequences, intent: Intent | None) -> BranchRead:
         """Directions of the latest texts at the positions read, by weight and scale."""
-        length = sequences.items.shape[1]
-        rows, last = sequences.at // length, sequences.at % length
-        total = self.vectors.new_zeros(len(rows), self.vectors.shape[1])
-        for back in range(RECENT_ITEMS):
+        flat, place = sequences.items.flatten(), sequences.at % sequences.items.shape[1]
+        total = self.vectors[flat[sequences.at]]
+        for back in range(1, RECENT_ITEMS):
             # Before the first item there is padding, whose vector is zero.
-            items = torch.where(last >= back, sequences.items[rows, (last - back).clamp(min=0)], 0)
-            total += RECENT_DECAY**back * self.vectors[items]
+            items = torch.where(place >= back, flat[(sequences.at - back).clamp(min=0)], 0)
+            total = total + RECENT_DECAY**back * self.vectors[items]
         return BranchRead(self.settings.weight * SCALE * F.normalize(total, dim=1))
 
     def items(self, items: torch.Tensor) -> DenseItems:
@@ -113,7 +112,9 @@ class SimilarTextBranch(Branch):
         """New items by their own texts."""
         self.mean, self.components = smaller.mean, smaller.components
         if smaller.vectors.shape[1] and new.text is not None:
-            rows = projected(new.text, self.mean, self.components)
+            # One by one: an item has the same vector to the bit whatever it is added beside.
+            alone = (projected(text[None], self.mean, self.components) for text in new.text)
+            rows = torch.cat([smaller.vectors[:0], *alone])
         else:
             rows = smaller.vectors.new_zeros(len(new), smaller.vectors.shape[1])
         self.vectors = torch.cat([smaller.vectors[:-1], rows, smaller.vectors[-1:]])
