@@ -9,9 +9,12 @@ from model_forms import branches
 
 from h2rec.data.histories import Histories
 from h2rec.models.branches import similar_text
-from h2rec.models.build import build_model, model_for_weights
+from h2rec.models.build import build_model, grown_model, model_for_weights
+from h2rec.models.features import NewItems
+from h2rec.models.neighbours import nearest_in_text
 from h2rec.models.scorer import CatalogueScorer
 from h2rec.models.weights import weights_of
+from h2rec.semantic_ids.codes import SemanticIds
 from h2rec.testing import check_branch
 
 FORM = branches(alike={"kind": "similar_text", "weight": 0.5})
@@ -92,3 +95,16 @@ def test_reasons_are_the_nearest_of_the_latest_items(build, features):
 
 def model_settings(build, features, text, weight):
     return made(build, features, text).settings.with_weights({"alike": weight})
+
+
+def test_a_new_item_is_compared_by_its_own_text(build, features):
+    text = texts(features)
+    model = made(build, features, text)
+    fresh = np.stack([text[6], -text[6]])
+    new = NewItems(nearest_in_text(text, fresh), fresh)
+    codes = features.semantic_ids.codes
+    ids = SemanticIds(np.concatenate([codes, codes[:2]]), features.semantic_ids.codebook_sizes)
+    found = scores(grown_model(model, model.settings, ids, new), [7])[0]
+    torch.testing.assert_close(found[:41], scores(model, [7])[0])
+    torch.testing.assert_close(found[41], found[7])
+    assert found[42] < found[41]

@@ -111,12 +111,11 @@ class SimilarTextBranch(Branch):
     def grow(self, smaller: Self, new: NewItems) -> None:
         """New items by their own texts."""
         self.mean, self.components = smaller.mean, smaller.components
-        if smaller.vectors.shape[1] and new.text is not None:
+        rows = smaller.vectors.new_zeros(len(new), smaller.vectors.shape[1])
+        if rows.numel():
+            assert new.text is not None
             # One by one: an item has the same vector to the bit whatever it is added beside.
-            alone = (projected(text[None], self.mean, self.components) for text in new.text)
-            rows = torch.cat([smaller.vectors[:0], *alone])
-        else:
-            rows = smaller.vectors.new_zeros(len(new), smaller.vectors.shape[1])
+            rows = torch.cat([projected(text[None], self.mean, self.components) for text in new.text])
         self.vectors = torch.cat([smaller.vectors[:-1], rows, smaller.vectors[-1:]])
 
 

@@ -201,7 +201,7 @@ def _methods(
     """Every method to score a catalogue with new items; those without training only once."""
     settings, embeddings = pipeline.model_settings, pipeline.embeddings
     assert embeddings is not None
-    grown = grown_model(pipeline.model, settings, new.ids, NewItems(new.neighbours))
+    grown = grown_model(pipeline.model, settings, new.ids, NewItems(new.neighbours, new.vectors))
     ids = _ids(settings)[0]
     known = embeddings.vectors[embeddings.has_text]
     by_text = text_vectors(known, hash_ids(grown, ids).embedding_dim, new=new.vectors)
@@ -211,7 +211,7 @@ def _methods(
         for codes in _trained_by_codes(settings)[:1]:
             # With weight 1: beside hash IDs the codes may weigh nothing.
             weighed = settings.with_weights({codes: 1.0})
-            alone = grown_model(pipeline.model, weighed, new.ids, NewItems(new.neighbours))
+            alone = grown_model(pipeline.model, weighed, new.ids, NewItems(new.neighbours, new.vectors))
             place = alone.branch_names.index(codes)
             yield "H2Rec, codes alone for all items", OneBranch(CatalogueScorer(alone), place)
         with_new_ids(grown, ids, np.zeros_like(by_text))
