@@ -10,6 +10,7 @@ grown catalogue have the same quantiles as on the real one (they are in the resu
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from h2rec.data.histories import Histories
 from h2rec.retrieval.bundle import Bundle
@@ -37,13 +38,13 @@ class GrownCatalogue:
 
 
 def grown_catalogue(bundle: Bundle, count: int, seed: int) -> GrownCatalogue:
-    """Grow a bundle of a branch of hash IDs, the last with vectors, and maybe one of codes before it; cosine scores."""
+    """Grow a bundle with a branch of hash IDs; cosine scores. Vectors of all other branches are those of real items.
+
+    A branch of codes is grown by its codes.
+    """
     random = np.random.default_rng(seed)
     real, codes = np.asarray(bundle.item_vectors)[1:], bundle.semantic_ids.codes
     levels = codes.shape[1]
-    size = bundle.manifest.model.dim
-    coded = real.shape[1] // size - 1  # levels that have vectors
-    assert coded in (0, levels)
     base = random.integers(0, len(real), count)
     kept = random.integers(1, levels, count)  # leading codes
     finer, plus, minus = (np.empty(count, np.int64) for _ in range(3))
@@ -57,13 +58,19 @@ def grown_catalogue(bundle: Bundle, count: int, seed: int) -> GrownCatalogue:
         width = starts[own + 1] - starts[own]
         for chosen in (finer, plus, minus):
             chosen[rows] = order[starts[own] + (random.random(len(rows)) * width).astype(np.int64)]
-    grown = np.zeros((count + 1, real.shape[1]), np.float32)
-    for level in range(coded):
-        columns = slice(level * size, (level + 1) * size)
-        grown[1:, columns] = real[np.where(level < kept, base, finer), columns]
-    identity = real[:, -size:]
-    moved = identity[base] + 0.5 * (identity[plus] - identity[minus])
-    grown[1:, -size:] = moved / np.linalg.norm(moved, axis=1, keepdims=True)
+    grown = np.concatenate([np.zeros_like(real[:1]), real[base]])
+    sizes = [part.shape[1] for part in bundle.model.item_vectors(torch.arange(1))]
+    stops = np.cumsum(sizes)
+    columns = zip(stops - sizes, stops, strict=True)
+    for kind, (start, stop) in zip(bundle.manifest.model.kinds.values(), columns, strict=True):
+        if kind == "codes":
+            for level, of_level in enumerate(np.split(np.arange(start, stop), levels)):
+                rows = np.where(level < kept, base, finer)
+                grown[1:, of_level] = real[rows][:, of_level]
+        elif kind == "ids":
+            identity = real[:, start:stop]
+            moved = identity[base] + 0.5 * (identity[plus] - identity[minus])
+            grown[1:, start:stop] = moved / np.linalg.norm(moved, axis=1, keepdims=True)
     mixed = np.where(np.arange(levels) < kept[:, None], codes[base], codes[finer])
     return GrownCatalogue(
         grown, SemanticIds(mixed.astype(np.int32), bundle.semantic_ids.codebook_sizes), base

@@ -3,6 +3,8 @@
 import json
 import shutil
 from contextlib import suppress
+from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import polars as pl
@@ -10,11 +12,14 @@ import pytest
 from fastapi.testclient import TestClient
 from safetensors.torch import load_file, save_file
 
+import h2rec.serving
 from h2rec.cli.main import main
 from h2rec.data.histories import Histories
 from h2rec.errors import BundleError, DataError
+from h2rec.models.reasons import ReasonKind
 from h2rec.models.scorer import CatalogueScorer
 from h2rec.retrieval import index
+from h2rec.retrieval.explanation import Because
 from h2rec.retrieval.filters import ItemFilter
 from h2rec.retrieval.growth import add_items
 from h2rec.retrieval.index import IndexSettings
@@ -233,3 +238,11 @@ def test_an_item_never_seen_is_recommended_after_what_its_kin_goes_with(tmp_path
     assert not after.from_popularity
     assert [reason.kind for reason in after.items[0].explanation.reasons] == ["like_goes_with"]
     assert recommender.bundle.model.branch_list()[1].nodes[new] > 0
+
+
+def test_every_kind_of_reason_has_words_in_a_terminal_and_in_the_explorer():
+    explorer = Path(h2rec.serving.__file__).parent / "explorer" / "explorer.js"
+    script = explorer.read_text(encoding="utf-8")
+    for kind in get_args(ReasonKind):
+        assert "i3" in Because("i3", kind, 1.0).sentence()
+        assert f"  {kind}: (item) =>" in script or f'kind === "{kind}"' in script

@@ -190,6 +190,40 @@ def test_a_branch_with_nothing_to_learn_makes_no_training_another_whatever_it_we
         other = Pipeline(config, tmp_path / str(weight), stages=finished.out / "stages")
         assert other.train_stage.reused
         assert other.train_stage.key == finished.train_stage.key
+    # Not by the codes or texts that it reads, either.
+    others = [
+        Pipeline(
+            RunConfig.load(shop, ["model.name=sasrec", "train.epochs=1", *changes]),
+            tmp_path / f"reads {number}",
+            stages=finished.out / "stages",
+        )
+        for number, changes in enumerate(
+            (
+                [],
+                [
+                    "model.branches.kinds={kind: code_transitions}",
+                    "model.branches.alike={kind: similar_text}",
+                ],
+            )
+        )
+    ]
+    assert others[0].train_stage.key == others[1].train_stage.key
+    assert others[0].evaluation_stage.key != others[1].evaluation_stage.key
+
+
+def test_what_a_branch_counts_is_weighed_and_ranked_anew(shop, finished, tmp_path):
+    def run(name, *changes):
+        config = RunConfig.load(shop, ["model.name=transitions", *changes])
+        pipeline = Pipeline(config, tmp_path / name, stages=finished.out / "stages")
+        pipeline.evaluated()
+        return [pipeline.stages[stage].key for stage in ("train", "blend", "evaluate")]
+
+    first, same, other = run("a"), run("b"), run("c", "model.branches.close_kinds.levels=3")
+    assert first == same
+    assert all(one != two for one, two in zip(first[1:], other[1:], strict=True))
+
+
+def test_what_a_trained_branch_weighs_makes_another_training(shop, finished, tmp_path):
     # What a trained branch weighs picks the state to keep, and a branch of no weight is not trained.
     keys = {
         Pipeline(

@@ -23,11 +23,11 @@ class Because:
         """As words that go on after the recommended item."""
         if self.kind == "codes":
             return f"shares {self.strength:.0f} leading {_CODES[self.strength == 1]} with {self.item_id}"
-        return f"{_COUNTED[self.kind].format(self.item_id)} ({self.strength:.0%})"
+        return f"{_SENTENCES[self.kind].format(self.item_id)} ({self.strength:.0%})"
 
 
 _CODES = ("codes", "code")
-_COUNTED = {
+_SENTENCES = {
     "follows": "often follows {}",
     "precedes": "often comes before {}",
     "goes_with": "often goes with {}",

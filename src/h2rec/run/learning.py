@@ -62,8 +62,9 @@ class Learning(Tokenization):
             user_ids=self.dataset.user_ids,
         )
         self.tokenized()
+        trained = config.model.for_training()
         depends: dict[str, Any] = {
-            "model": config.model.for_training().model_dump(mode="json"),
+            "model": trained.model_dump(mode="json"),
             "loss": config.loss.model_dump(mode="json"),
             "train": config.train.model_dump(mode="json"),
         }
@@ -71,8 +72,7 @@ class Learning(Tokenization):
         depends["selection"] = {"repeats": self.repeats.data_rule}
         depends["data"] = self.data_stage.key
         depends["split"] = config.data.model_dump(mode="json", include={"split", "test_share"})
-        read = {"text": config.model.reads_text, "semantic_ids": config.model.reads_codes}
-        depends |= {name: self.stages[name].key for name in read if read[name] and name in self.stages}
+        depends |= self._read_by(trained)
         depends["device"] = self.device.type
         key = self.store.key("train", depends)
 
@@ -96,6 +96,16 @@ class Learning(Tokenization):
             )
 
         return self.stage("train", depends, work)
+
+    def _read_by(self, settings: ModelSettings) -> dict[str, str]:
+        """Keys of the stages that a model reads of."""
+        read = {"text": settings.reads_text, "semantic_ids": settings.reads_codes}
+        return {name: self.stages[name].key for name in read if read[name] and name in self.stages}
+
+    def _scored_by(self, settings: ModelSettings) -> dict[str, Any]:
+        """What decides a model's scores: a training knows nothing of the branches that learn nothing."""
+        values = settings.model_dump(mode="json")
+        return {"train": self.train_stage.key, "model": values, "read": self._read_by(settings)}
 
     def _leave_out_protocols(self) -> None:
         """Leave sampled protocols out that the catalogue is too small for, unless they were asked for."""
@@ -163,9 +173,7 @@ class Learning(Tokenization):
         config = self.config
         if not has_choice(config.model, config.blend):
             return None
-        depends = {
-            "train": self.train_stage.key,
-            "weights": config.model.weights,
+        depends = self._scored_by(config.model) | {
             "blend": config.blend.model_dump(mode="json"),
             "head": config.data.head_share,
             "repeats": self.repeats.rule,

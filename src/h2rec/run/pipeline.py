@@ -39,17 +39,12 @@ class Pipeline(Learning):
     @cached_property
     def evaluation_stage(self) -> Stage:
         """Ranks and metrics of validation and test."""
-        depends = {
-            "train": self.train_stage.key,
+        depends = self._scored_by(self.model_settings) | {
             "evaluate": self.evaluate_settings.model_dump(mode="json"),
             "groups": self.config.data.model_dump(mode="json", include={"head_share", "popularity_groups"}),
             # Any model's cases are grouped by how many items share the target's codes.
             "semantic_ids": self._key_of_codes,
         }
-        depends["weights"] = self.model_settings.weights
-        known = self.embeddings
-        if known is not None:
-            depends["text"] = "kept"  # by which new items are placed; a bundle of before lacks it
 
         def work(folder: Path) -> None:
             metrics, ranks = {}, []
@@ -113,13 +108,11 @@ class Pipeline(Learning):
 
     def bundled(self) -> Path:
         """Carry the whole pipeline out and return the folder of the bundle."""
-        depends: dict[str, Any] = {"train": self.train_stage.key, "head": self.config.data.head_share}
-        depends["semantic_ids"] = self._key_of_codes
-        depends["repeats"] = self.repeats.rule
-        depends["weights"] = self.model_settings.weights
+        depends = self._scored_by(self.model_settings) | {"head": self.config.data.head_share}
+        depends |= {"semantic_ids": self._key_of_codes, "repeats": self.repeats.rule}
         known = self.embeddings
-        if known is not None:
-            depends["text"] = "kept"  # by which new items are placed; a bundle of before lacks it
+        # By which new items are placed, whether the model reads them or not.
+        depends["text"] = None if known is None else self.stages["text"].key
 
         def work(folder: Path) -> None:
             semantic_stage = self.semantic_id_stage

@@ -155,12 +155,13 @@ function showAnswer(answer) {
     ...why(item.explanation))));
 }
 
-const counted = {
+const spoken = {
   follows: (item) => `often follows ${item}`,
   precedes: (item) => `often comes before ${item}`,
   goes_with: (item) => `often goes with ${item}`,
   like_goes_with: (item) => `items like it often go with items like ${item}`,
   kind_goes_with: (item) => `its kind often goes with the kind of ${item}`,
+  similar_text: (item) => `its text is like that of ${item}`,
 };
 
 function why(explanation) {
@@ -170,7 +171,7 @@ function why(explanation) {
   const reasons = explanation.reasons.map(({ item_id: id, kind, strength }) => {
     const item = state.titles.get(id) ?? id;
     if (kind === "codes") return `${strength} ${strength === 1 ? "code" : "codes"} shared with ${item}`;
-    return `${counted[kind](item)} (${Math.round(strength * 100)}%)`;
+    return `${spoken[kind](item)} (${Math.round(strength * 100)}%)`;
   });
   return [element("div", { class: "why" },
     element("div", { class: "bar", "aria-hidden": "true" }, ...parts.map(([, value], place) =>
