@@ -203,7 +203,7 @@ def test_a_run_is_evaluated_and_bundled_with_the_weights_that_validation_chose(s
     model = recommender.bundle.model
     assert model.branch_names == tuple(config.model.branches)
     assert model.branch_weights == tuple(weights.values())
-    counts = torch.from_numpy(np.log1p(pipeline.split.train_counts)).float()
+    counts = torch.from_numpy(np.log1p(pipeline.served_counts)).float()
     torch.testing.assert_close(model.branches["popularity"].log_count[:-1], counts)
     # Two items are not alike for being popular both.
     vectors = torch.from_numpy(np.array(recommender.bundle.item_vectors))[:, :-1]

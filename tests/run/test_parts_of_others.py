@@ -227,7 +227,7 @@ def test_its_bundle_answers_as_the_trained_model_does(run, capsys):
     answer = recommender.recommend(history, ITEMS)
     ids = pipeline.dataset.items["item_id"].to_list()
     asked = Histories.from_lists([[ids.index(item) + 1 for item in history]])
-    scores = CatalogueScorer(pipeline.model).score(asked, np.arange(1))[0]
+    scores = CatalogueScorer(pipeline.served_model).score(asked, np.arange(1))[0]
     for item in answer.items:
         assert item.score == pytest.approx(scores[ids.index(item.item_id) + 1].item(), abs=1e-4)
     assert len(answer.items) == ITEMS - len(history)

@@ -372,11 +372,23 @@ def test_noise_without_any_text_is_an_error(tmp_path):
         Pipeline(config, tmp_path / "out").evaluated()
 
 
-def test_h2rec_without_text_or_codes_is_an_error(tmp_path):
-    config = write_shop(tmp_path)
-    pipeline = Pipeline(RunConfig.load(config, ["data.items=null"]), tmp_path / "out")
+def test_a_model_that_learns_of_codes_is_an_error_without_text_and_codes(tmp_path):
+    asked = ["data.items=null", "model.name=h2rec_two_branches"]
+    pipeline = Pipeline(RunConfig.load(write_shop(tmp_path), asked), tmp_path / "out")
     with pytest.raises(H2RecError, match="no text"):
         pipeline.evaluated()
+
+
+@pytest.mark.parametrize("preset", ["h2rec", "transitions"])
+def test_what_counts_by_codes_is_left_out_without_text_and_codes(preset, tmp_path, caplog):
+    asked = ["data.items=null", f"model.name={preset}"]
+    pipeline = Pipeline(RunConfig.load(write_shop(tmp_path), asked), tmp_path / "out")
+    metrics = pipeline.evaluated()
+    assert "they count by semantic IDs: kinds, close_kinds" in caplog.text
+    assert {"followers", "predecessors"} <= metrics["blend"]["weights"].keys()
+    assert not {"kinds", "close_kinds"} & metrics["blend"]["weights"].keys()
+    assert set(RunConfig.load(tmp_path / "out" / "config.yaml").model.branches) == set(pipeline.model.branch_names)
+    assert len(Recommender.load(pipeline.bundled()).recommend(["i1"], 3).items) == 3
 
 
 def test_a_model_that_there_is_not_is_refused_before_anything_is_written(shop, tmp_path):

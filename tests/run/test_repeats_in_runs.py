@@ -54,7 +54,7 @@ def runs(plays, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     found = {}
     for rule in RULES:
-        config = RunConfig.load(plays, [f"evaluate.repeats={rule}", SELECT])
+        config = RunConfig.load(plays, [f"evaluate.repeats={rule}", SELECT, "bundle.refit=false"])
         found[rule] = Pipeline(config, folder / rule, folder / "stages")
         found[rule].evaluated()
         found[rule].bundled()

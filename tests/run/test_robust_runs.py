@@ -326,7 +326,7 @@ def test_stages_that_no_configuration_uses_are_shown_and_swept(shop, finished, t
     other.evaluated()
     (out / "stages" / "notes-0123456789abcdef").mkdir()
     unused = {one.kind for one in kept_in(out) if not one.used}
-    assert unused == {"train", "blend", "evaluate", "bundle", "checkpoints"}
+    assert unused == {"train", "blend", "evaluate", "refit", "bundle", "checkpoints"}
     before = {path.name for path in (out / "stages").iterdir()}
     for words, code in (((), 0), (("--sweep",), 0)):
         assert {path.name for path in (out / "stages").iterdir()} == before

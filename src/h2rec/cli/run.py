@@ -56,7 +56,8 @@ def evaluate(config: ConfigArgument, overrides: SetOption = None, out: OutOption
 def bundle(config: ConfigArgument, overrides: SetOption = None, out: OutOption = None) -> None:
     """Run the pipeline up to the bundle, without the evaluation."""
     with open_pipeline(config, overrides, out) as pipeline:
-        result_console().print(f"bundle: {pipeline.bundled()}")
+        folder = pipeline.bundled()
+        result_console().print(f"bundle: {folder} ({trained_on(pipeline)})", soft_wrap=True, highlight=False)
 
 
 @contextmanager
@@ -105,7 +106,19 @@ def finish_run(pipeline: Pipeline) -> None:
     """Carry a pipeline out to the end and print its table."""
     print_metrics(pipeline)
     bundle_folder = pipeline.bundled()
-    result_console().print(f"report: {pipeline.out / 'report.html'}\nbundle: {bundle_folder}", soft_wrap=True)
+    result_console().print(
+        f"report: {pipeline.out / 'report.html'}\nbundle: {bundle_folder} ({trained_on(pipeline)})",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+def trained_on(pipeline: Pipeline) -> str:
+    """Words for what the bundled model was trained on."""
+    count = f"{len(pipeline.served_histories.items):,} interactions"
+    if pipeline.config.bundle.refit:
+        return f"trained again on all {count}"
+    return f"the measured model, trained on {count} of {len(pipeline.dataset.histories.items):,}"
 
 
 def print_metrics(pipeline: Pipeline) -> None:

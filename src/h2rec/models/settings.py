@@ -30,6 +30,10 @@ class ModelSettings(Settings):
         """Whether the model knows items by their codes. If not, its training does not depend on them."""
         return False
 
+    def without_codes(self) -> Self | None:
+        """The model for a catalogue without semantic IDs; None if it is nothing, or another model, without them."""
+        return None if self.reads_codes else self
+
     @property
     def reads_text(self) -> bool:
         """Whether the model starts from the items' text, or can't do without it."""
@@ -185,6 +189,12 @@ class BranchModelSettings(EncoderSettings):
     @property
     def reads_codes(self) -> bool:
         return any(BRANCHES.get(branch.kind).reads_codes for branch in self.branches.values())
+
+    def without_codes(self) -> Self | None:
+        # What is counted by codes adds to a model; what is learned of them makes it what it is.
+        reading = {name for name, kind in self.kinds.items() if BRANCHES.get(kind).reads_codes}
+        left = [name for name in self.branches if name not in reading]
+        return None if reading & set(self.trained_branches) or not left else self.only_branches(left)
 
     @property
     def reads_text(self) -> bool:

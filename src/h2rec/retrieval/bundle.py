@@ -74,6 +74,8 @@ class BundleParts:
     """Where the model comes from."""
     repeats: RepeatRule = "excluded"
     """Whether items of a history may be recommended again."""
+    refit: bool = False
+    """Whether it was trained on all interactions."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,6 +190,7 @@ def write_bundle(folder: Path, parts: BundleParts) -> None:
             codebook_sizes=None if ids is None else ids.codebook_sizes,
             collisions=parts.collisions,
             repeats=parts.repeats,
+            refit=parts.refit,
             text_fields=parts.text_fields,
             files=folder_hashes(fresh),
             provenance=parts.provenance,

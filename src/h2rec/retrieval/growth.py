@@ -223,6 +223,7 @@ def _grown_parts(
         semantic_ids=ids,
         collisions=manifest.collisions,
         repeats=manifest.repeats,
+        refit=manifest.refit,
         encoder=bundle.folder / "encoder",
         quantizer=bundle.folder / "quantizer",
         text=text,  # of those that training knew alone, whoever was added

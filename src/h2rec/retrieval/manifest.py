@@ -41,6 +41,8 @@ class Manifest(Settings):
     """What was done about items with the same codes, and is done about new ones."""
     repeats: RepeatRule = "excluded"
     """Whether items of a history may be recommended again: the rule that the model was evaluated with."""
+    refit: bool = False
+    """Whether it was trained on all interactions; else it never saw those that validated and tested it."""
     text_fields: list[str] | None
     """Item fields that were joined to texts; null for all."""
     files: dict[str, str]

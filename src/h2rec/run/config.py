@@ -24,6 +24,14 @@ from h2rec.text.settings import TextSettings
 from h2rec.training.settings import TrainSettings
 
 
+class BundleSettings(Settings):
+    """What is bundled."""
+
+    refit: bool = True
+    """Train the model that is bundled again, on all interactions, for as many epochs as the measured one needed; false
+    bundles the measured model, which never saw validation and test items."""
+
+
 class RunConfig(Settings):
     """Everything that decides the outcome of ``h2rec run``; all but `data` has a preset's values."""
 
@@ -47,6 +55,8 @@ class RunConfig(Settings):
     """How the weights of its branches are chosen afterwards."""
     evaluate: EvaluateSettings = EvaluateSettings()
     """How it is measured."""
+    bundle: BundleSettings = BundleSettings()
+    """What is served."""
     runtime: RuntimeSettings = RuntimeSettings()
     """Where it runs, and on how many threads."""
 
@@ -101,15 +111,15 @@ class RunConfig(Settings):
     def key(self) -> str:
         """Key of all that decides the figures: two configurations that share it are the same experiment.
 
-        Files count by their names, not by where they lie; a preset counts by its values; `runtime` and `plugins` do not
-        count.
+        Files count by their names, not by where they lie; a preset counts by its values; `bundle`, `runtime` and
+        `plugins` do not count.
         """
         return key_of_settings(self.model_dump(mode="json"))
 
     @property
     def training_key(self) -> str:
         """Key of all that decides the training: what is chosen, ranked and measured afterwards does not count."""
-        values = self.model_dump(mode="json", exclude={"blend", "evaluate", "runtime"})
+        values = self.model_dump(mode="json", exclude={"blend", "evaluate", "bundle", "runtime"})
         return key_of_settings(values | {"model": self.model.for_training().model_dump(mode="json")})
 
     def save(self, path: Path) -> None:
@@ -127,9 +137,13 @@ class RunConfig(Settings):
         write_text(path, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
 
 
+_NO_FIGURES = ("bundle", "runtime", "preset", "plugins")
+"""Sections that no figure depends on."""
+
+
 def key_of_settings(values: Mapping[str, Any]) -> str:
     """Key of a configuration's plain values."""
-    counted = {name: value for name, value in values.items() if name not in ("runtime", "preset", "plugins")}
+    counted = {name: value for name, value in values.items() if name not in _NO_FIGURES}
     return content_key({"settings": _names_of_files(counted)})
 
 

@@ -10,7 +10,7 @@ from h2rec.run.pipeline import Pipeline
 
 
 def fit(config: RunConfig | Mapping[str, Any] | str | Path, out: str | Path) -> Recommender:
-    """Train what a configuration asks for, evaluate it, bundle it, and load the bundle.
+    """Train what a configuration asks for, evaluate it, train it again on everything, bundle it, and load the bundle.
 
     Parameters
     ----------

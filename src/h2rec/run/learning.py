@@ -52,16 +52,16 @@ class Learning(Tokenization):
         """The selected weights and the record of the training."""
         # Refuse impossible settings before the slow stages.
         self._leave_out_protocols()
-        config = self.config
         check_held_out(
             self.split,
             self.repeats,
-            protocols=config.evaluate.protocols,
-            select=config.train.select,
+            protocols=self.config.evaluate.protocols,
+            select=self.config.train.select,
             head=self.head,
             user_ids=self.dataset.user_ids,
         )
         self.tokenized()
+        config = self.config  # what the data decide is settled
         trained = config.model.for_training()
         depends: dict[str, Any] = {
             "model": trained.model_dump(mode="json"),
@@ -170,6 +170,7 @@ class Learning(Tokenization):
     @cached_property
     def blend(self) -> dict[str, Any] | None:
         """What each branch weighs, chosen on validation (see `fit_weights`); None where nothing is chosen."""
+        _ = self.train_stage  # with it all is settled that the data decide
         config = self.config
         if not has_choice(config.model, config.blend):
             return None
@@ -209,9 +210,7 @@ class Learning(Tokenization):
 
     def _trained(self, settings: ModelSettings) -> SequenceModel:
         model = build_model(settings, self.features, seed=self.config.train.seed)
-        # Tensors that are not trained, such as counts, are not in the file.
-        load_weights(model, weights_of(model) | load_file(self.train_stage.folder / "model.safetensors"))
-        return model.to(self.device).eval()
+        return with_weights(model, self.train_stage).to(self.device).eval()
 
     def _evaluate(
         self,
@@ -235,6 +234,12 @@ class Learning(Tokenization):
             shown=shown,
             progress=progress,
         )
+
+
+def with_weights(model: SequenceModel, stage: Stage) -> SequenceModel:
+    """Load the weights of a training into a new model; what is not trained, such as counts, stays as it was built."""
+    load_weights(model, weights_of(model) | load_file(stage.folder / "model.safetensors"))
+    return model
 
 
 def _selection_settings(settings: EvaluateSettings, select: str, rule: RepeatRule) -> EvaluateSettings:

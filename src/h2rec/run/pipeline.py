@@ -19,8 +19,8 @@ from h2rec.frames import write_parquet
 from h2rec.models.neighbours import text_directions
 from h2rec.retrieval.bundle import BundleParts, write_bundle
 from h2rec.retrieval.manifest import is_bundle
-from h2rec.run.learning import Learning
 from h2rec.run.provenance import provenance
+from h2rec.run.refit import Refit
 from h2rec.run.report import write_report
 from h2rec.run.run_folder import publish
 from h2rec.run.stages import Stage
@@ -28,7 +28,7 @@ from h2rec.run.stages import Stage
 logger = logging.getLogger(__name__)
 
 
-class Pipeline(Learning):
+class Pipeline(Refit):
     """One configuration, carried out as far as asked; see `Learning`."""
 
     @property
@@ -109,6 +109,7 @@ class Pipeline(Learning):
     def bundled(self) -> Path:
         """Carry the whole pipeline out and return the folder of the bundle."""
         depends = self._scored_by(self.model_settings) | {"head": self.config.data.head_share}
+        depends["served"] = self.served_stage.key
         depends |= {"semantic_ids": self._key_of_codes, "repeats": self.repeats.rule}
         known = self.embeddings
         # By which new items are placed, whether the model reads them or not.
@@ -120,11 +121,12 @@ class Pipeline(Learning):
             write_bundle(
                 folder / "bundle",
                 BundleParts(
-                    model=self.model.cpu(),
+                    model=self.served_model.cpu(),
                     settings=self.model_settings,
                     items=self.dataset.items,
-                    train_counts=self.split.train_counts,
-                    head=self.head,
+                    train_counts=self.served_counts,
+                    head=self.served_head,
+                    refit=self.config.bundle.refit,
                     semantic_ids=self.semantic_ids,
                     collisions=self.config.semantic_ids.collisions,
                     repeats=self.repeats.rule,

@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from h2rec.data.histories import Histories
 from h2rec.errors import ConfigError, SemanticIdError
 from h2rec.files import read_json
 from h2rec.models.features import ItemFeatures
@@ -26,6 +27,8 @@ TOKENIZER_SEED = 0
 HARDLY_USED = 0.1
 """Share of a level's codes in use below which a codebook counts as collapsed."""
 
+_LEFT_OUT = "figures by shared codes are left out, and the bundle takes no new items"
+
 
 class Tokenization(Preparation):
     """One configuration, carried out up to what a model starts from; see `Preparation`."""
@@ -36,11 +39,7 @@ class Tokenization(Preparation):
         settings = self.config.semantic_ids
         embeddings = self.embeddings
         if embeddings is None and settings.file is None:
-            if self.config.model.reads_codes:
-                raise ConfigError(
-                    "the items have no text to make semantic IDs from",
-                    "give data.items a file with text columns, or semantic_ids.quantizer a file of codes",
-                )
+            self._go_without_codes()
             return None
         depends: dict[str, Any] = {
             "data": self.data_stage.key,
@@ -68,17 +67,26 @@ class Tokenization(Preparation):
         try:
             stage = self.stage("semantic_ids", depends, work)
         except SemanticIdError as error:
-            if self.config.model.reads_codes or settings.file is not None:
+            # There are texts: what can't be made of them is a mistake in the settings.
+            if settings.file is not None or self.config.model.reads_codes:
                 raise
-            logger.warning(
-                "no semantic IDs: %s. %s reads none; figures by shared codes are left out, and the bundle takes no "
-                "new items",
-                error.message,
-                self.config.preset,
-            )
+            logger.warning("no semantic IDs: %s; %s", error.message, _LEFT_OUT)
             return None
         checkpoint.unlink(missing_ok=True)
         return stage
+
+    def _go_without_codes(self) -> None:
+        """Leave out what only adds counts by codes; refuse a model that learns of codes, or is nothing without them."""
+        model = self.config.model.without_codes()
+        if model is None:
+            raise ConfigError(
+                "the items have no text to make semantic IDs from",
+                "give data.items a file with text columns, or semantic_ids.quantizer a file of codes",
+            )
+        logger.warning("no semantic IDs: the items have no text; %s", _LEFT_OUT)
+        if left_out := [name for name in self.config.model.weights if name not in model.weights]:
+            logger.warning("left out of the model, as they count by semantic IDs: %s", ", ".join(left_out))
+            self.settle(model=model)
 
     def _fitting_codebooks(self, embeddings: Embeddings) -> SemanticIdSettings:
         """Settings whose codebooks the catalogue can fill: smaller ones than by default, never than asked for."""
@@ -147,14 +155,18 @@ class Tokenization(Preparation):
 
     @cached_property
     def features(self) -> ItemFeatures:
-        """What the model may know of the items beforehand."""
+        """What the measured model may know of the items beforehand: nothing of held-out cases."""
+        return self.features_from(self.split.train)
+
+    def features_from(self, histories: Histories) -> ItemFeatures:
+        """What a model may know of the items, given the histories that it is trained on, `[U]` rows."""
         text = None if self.embeddings is None else self.embeddings.vectors
         return ItemFeatures(
             self.dataset.item_count,
             self.semantic_ids,
             text,
             has_text=None if self.embeddings is None else self.embeddings.has_text,
-            train_counts=self.split.train_counts,
-            train=self.split.train,
+            train_counts=histories.counts(self.dataset.item_count),
+            train=histories,
             coded_by_text=self.embeddings is not None and self.config.semantic_ids.file is None,
         )

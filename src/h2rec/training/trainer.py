@@ -58,6 +58,8 @@ class Trainer:
     ----------
     features
         Of the catalogue, with the training histories.
+    epochs
+        Epochs after which the training ends, on the schedule of `settings.epochs`; None for all of them.
     validate
         Called every few epochs; None trains without selection and keeps the last state.
     checkpoint
@@ -75,6 +77,7 @@ class Trainer:
         loss: LossSettings,
         settings: TrainSettings,
         *,
+        epochs: int | None = None,
         validate: Validator | None = None,
         checkpoint: Path | None = None,
         head: npt.NDArray[np.bool_] | None = None,
@@ -85,6 +88,7 @@ class Trainer:
         self.watch = watch
         self.objective = TrainingObjective(loss, model, features)
         self.settings = settings
+        self.epochs = settings.epochs if epochs is None else epochs
         self.validate = validate
         self.checkpoint = checkpoint
         device = model.device
@@ -114,9 +118,9 @@ class Trainer:
                     progress.threads,
                 )
         settings = self.settings
-        with progress_bar("training", settings.epochs, "epochs") as advance:
+        with progress_bar("training", self.epochs, "epochs") as advance:
             advance(progress.epoch)
-            while progress.epoch < settings.epochs and not self._out_of_patience(progress):
+            while progress.epoch < self.epochs and not self._out_of_patience(progress):
                 record = self._epoch(progress)
                 best = self._select(progress, record, best)
                 progress.log.append(record)
@@ -127,7 +131,7 @@ class Trainer:
         if best is not None:
             load_weights(self.model, best)
         self.model.eval()
-        return TrainingResult(progress, progress.epoch < settings.epochs)
+        return TrainingResult(progress, progress.epoch < self.epochs)
 
     def _epoch(self, progress: Progress) -> dict[str, Any]:
         started = time.perf_counter()
@@ -172,7 +176,7 @@ class Trainer:
 
     def _select(self, progress: Progress, record: dict[str, Any], best: Tensors | None) -> Tensors | None:
         settings = self.settings
-        due = progress.epoch % settings.evaluate_every == 0 or progress.epoch == settings.epochs
+        due = progress.epoch % settings.evaluate_every == 0 or progress.epoch == self.epochs
         if self.validate is None or not due:
             return best
         started = time.perf_counter()
