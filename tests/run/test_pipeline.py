@@ -387,7 +387,9 @@ def test_what_counts_by_codes_is_left_out_without_text_and_codes(preset, tmp_pat
     assert "they count by semantic IDs: kinds, close_kinds" in caplog.text
     assert {"followers", "predecessors"} <= metrics["blend"]["weights"].keys()
     assert not {"kinds", "close_kinds"} & metrics["blend"]["weights"].keys()
-    assert set(RunConfig.load(tmp_path / "out" / "config.yaml").model.branches) == set(pipeline.model.branch_names)
+    assert set(RunConfig.load(tmp_path / "out" / "config.yaml").model.branches) == set(
+        pipeline.model.branch_names
+    )
     assert len(Recommender.load(pipeline.bundled()).recommend(["i1"], 3).items) == 3
 
 

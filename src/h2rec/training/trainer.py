@@ -117,7 +117,6 @@ class Trainer:
                     torch.get_num_threads(),
                     progress.threads,
                 )
-        settings = self.settings
         with progress_bar("training", self.epochs, "epochs") as advance:
             advance(progress.epoch)
             while progress.epoch < self.epochs and not self._out_of_patience(progress):
