@@ -15,6 +15,7 @@ from h2rec.run.config import RunConfig, read_yaml
 from h2rec.run.pipeline import Pipeline
 from h2rec.run.run_folder import claim_run, lock_of_run
 from h2rec.run.tables import apart, metrics_table
+from h2rec.run.trackers import tracked
 from h2rec.terminal import printable, result_console
 
 ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file.")]
@@ -29,9 +30,17 @@ StagesOption = Annotated[
 SHOWN_METRICS = ("hit@10", "ndcg@10", "hit@100", "hit@500")
 
 
-def run(config: ConfigArgument, overrides: SetOption = None, out: OutOption = None) -> None:
+TrackOption = Annotated[
+    list[str] | None,
+    typer.Option("--track", help="Send figures to tensorboard, mlflow or wandb (repeatable)."),
+]
+
+
+def run(
+    config: ConfigArgument, overrides: SetOption = None, out: OutOption = None, track: TrackOption = None
+) -> None:
     """Run the whole pipeline; finished stages are reused."""
-    with open_pipeline(config, overrides, out) as pipeline:
+    with open_pipeline(config, overrides, out) as pipeline, tracked(pipeline, track or []):
         finish_run(pipeline)
 
 

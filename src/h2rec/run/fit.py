@@ -1,15 +1,18 @@
 """The whole job in one call, for people who import."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from h2rec.retrieval.recommender import Recommender
 from h2rec.run.config import RunConfig
 from h2rec.run.pipeline import Pipeline
+from h2rec.run.trackers import tracked
 
 
-def fit(config: RunConfig | Mapping[str, Any] | str | Path, out: str | Path) -> Recommender:
+def fit(
+    config: RunConfig | Mapping[str, Any] | str | Path, out: str | Path, *, track: Sequence[str] = ()
+) -> Recommender:
     """Train what a configuration asks for, evaluate it, train it again on everything, bundle it, and load the bundle.
 
     Parameters
@@ -19,6 +22,9 @@ def fit(config: RunConfig | Mapping[str, Any] | str | Path, out: str | Path) -> 
     out
         Folder of the run; what is finished there already is reused. Afterwards it holds `metrics.json`,
         `report.html`, `bundle/` and the other files of a run.
+
+    track
+        Where the figures of every epoch go: ``tensorboard``, ``mlflow``, ``wandb``, or a registered `Tracker`.
 
     Raises
     ------
@@ -32,5 +38,7 @@ def fit(config: RunConfig | Mapping[str, Any] | str | Path, out: str | Path) -> 
     else:
         resolved = RunConfig.parse(config).resolved(Path.cwd())
     pipeline = Pipeline(resolved, Path(out))
-    pipeline.evaluated()
-    return Recommender.load(pipeline.bundled())
+    with tracked(pipeline.begin(), track):
+        pipeline.evaluated()
+        folder = pipeline.bundled()
+    return Recommender.load(folder)

@@ -26,7 +26,7 @@ from h2rec.run.held_out import check_held_out, undrawable
 from h2rec.run.stages import Stage
 from h2rec.run.tokenization import Tokenization
 from h2rec.runtime import random_stream
-from h2rec.training.trainer import Trainer, Validator, Watch
+from h2rec.training.trainer import OnEpoch, Trainer, Validator
 
 logger = logging.getLogger(__name__)
 
@@ -37,15 +37,15 @@ EVALUATION_SEED = 0
 class Learning(Tokenization):
     """One configuration, carried out up to the trained model with the weights of its branches.
 
-    `config`, `out`, `stages`: see `Preparation`. `watch`: called with every validation of the training; it may end
-    the training by raising.
+    `config`, `out`, `stages`: see `Preparation`. `on_epoch`: called with the record of every epoch that is trained; it
+    may end the training by raising.
     """
 
     def __init__(
-        self, config: RunConfig, out: Path, stages: Path | None = None, watch: Watch | None = None
+        self, config: RunConfig, out: Path, stages: Path | None = None, on_epoch: OnEpoch | None = None
     ) -> None:
         super().__init__(config, out, stages)
-        self.watch = watch
+        self.on_epoch = on_epoch
 
     @cached_property
     def train_stage(self) -> Stage:
@@ -97,6 +97,12 @@ class Learning(Tokenization):
 
         return self.stage("train", depends, work)
 
+    @property
+    def training_log(self) -> list[dict[str, Any]]:
+        """One record an epoch."""
+        log: list[dict[str, Any]] = read_json(self.train_stage.folder / "training.json")["log"]
+        return log
+
     def _read_by(self, settings: ModelSettings) -> dict[str, str]:
         """Keys of the stages that a model reads of."""
         read = {"text": settings.reads_text, "semantic_ids": settings.reads_codes}
@@ -137,7 +143,7 @@ class Learning(Tokenization):
             validate=self._validator(model, self.repeats.data_rule),
             checkpoint=checkpoint,
             head=self.head,
-            watch=self.watch,
+            on_epoch=self.on_epoch,
         )
 
     def _selecting_cases(self, rule: RepeatRule) -> Holdout:

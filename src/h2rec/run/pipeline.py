@@ -78,7 +78,7 @@ class Pipeline(Refit):
             "stages": {stage.name: stage.key for stage in self.stages.values()},
             "made": {stage.name: dict(stage.origin) for stage in self.stages.values()},
         }
-        log = read_json(self.train_stage.folder / "training.json")["log"]
+        log = self.training_log
         audited = None if self.semantic_ids is None else read_json(self.audit_stage.folder / "audit.json")
         figures = self.out / "metrics.json"
         with self.alone():

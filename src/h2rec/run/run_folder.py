@@ -14,7 +14,8 @@ from h2rec.run.config import read_yaml
 
 FILES = (
     "config.yaml", "semantic_ids.json", "audit.json", "audit.html", "ranks.parquet", "metrics.json", "head.json",
-    "report.html", "intent.json", "shares.json", "run.log", "stages.json", "checkpoints", "bundle",
+    "report.html", "intent.json", "shares.json", "run.log", "stages.json", "checkpoints", "bundle", "tensorboard",
+    "wandb",
 )  # fmt: skip
 """What a run writes into its folder."""
 SECTIONS = {"data", "text", "semantic_ids", "model", "loss", "train", "blend", "evaluate", "runtime"}

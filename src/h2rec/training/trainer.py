@@ -36,8 +36,8 @@ LAZY_ROWS = 50_000
 
 Validator = Callable[[], dict[str, float]]
 """Ranks the validation cases with the present model; returns metrics, `select` among them."""
-Watch = Callable[[int, float], None]
-"""Called with an epoch and its validation value."""
+OnEpoch = Callable[[dict[str, Any]], None]
+"""Called with the record of an epoch: ``epoch``, ``loss``, ``seconds`` and others, ``valid`` where it was validated."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,8 +66,8 @@ class Trainer:
         Folder of the checkpoint, written after every epoch; None for none.
     head
         Which items are head items, bool `[N + 1]`; None leaves head and tail out of the diagnosis.
-    watch
-        Called after every validation with the epoch and the selection metric; what it raises ends the training.
+    on_epoch
+        Called after every epoch, with those of a resumed training first; what it raises ends the training.
     """
 
     def __init__(
@@ -81,11 +81,11 @@ class Trainer:
         validate: Validator | None = None,
         checkpoint: Path | None = None,
         head: npt.NDArray[np.bool_] | None = None,
-        watch: Watch | None = None,
+        on_epoch: OnEpoch | None = None,
     ) -> None:
         assert features.train is not None
         self.model = model
-        self.watch = watch
+        self.on_epoch = on_epoch
         self.objective = TrainingObjective(loss, model, features)
         self.settings = settings
         self.epochs = settings.epochs if epochs is None else epochs
@@ -117,12 +117,15 @@ class Trainer:
                     torch.get_num_threads(),
                     progress.threads,
                 )
+        for record in progress.log:
+            self._tell(record)
         with progress_bar("training", self.epochs, "epochs") as advance:
             advance(progress.epoch)
             while progress.epoch < self.epochs and not self._out_of_patience(progress):
                 record = self._epoch(progress)
                 best = self._select(progress, record, best)
                 progress.log.append(record)
+                self._tell(record)
                 logger.info("%s", _one_line(record))
                 if self.checkpoint is not None:
                     save_checkpoint(self.checkpoint, self.model, self.optimizer, best, progress)
@@ -131,6 +134,10 @@ class Trainer:
             load_weights(self.model, best)
         self.model.eval()
         return TrainingResult(progress, progress.epoch < self.epochs)
+
+    def _tell(self, record: dict[str, Any]) -> None:
+        if self.on_epoch is not None:
+            self.on_epoch(record)
 
     def _epoch(self, progress: Progress) -> dict[str, Any]:
         started = time.perf_counter()
@@ -184,8 +191,6 @@ class Trainer:
         record["valid"] = metrics
         record["valid_seconds"] = time.perf_counter() - started
         value = metrics[settings.select]
-        if self.watch is not None:
-            self.watch(progress.epoch, value)
         if progress.best_value is None or value > progress.best_value:
             progress.best_value, progress.best_epoch, progress.stale = value, progress.epoch, 0
             return weights_of(self.model)

@@ -15,7 +15,7 @@ from h2rec.run.config import RunConfig
 from h2rec.run.pipeline import Pipeline
 from h2rec.run.provenance import provenance
 from h2rec.runtime import random_stream
-from h2rec.training.trainer import Watch
+from h2rec.training.trainer import OnEpoch
 
 if TYPE_CHECKING:
     import optuna
@@ -117,7 +117,7 @@ def tune(
             else:
                 study.enqueue_trial(dict(tried))
 
-    def opened(tried: RunConfig, watch: Watch) -> Pipeline:
+    def opened(tried: RunConfig, watch: OnEpoch) -> Pipeline:
         return Pipeline(tried, out / "work", stages or out / "stages", watch)
 
     records = _records(study)
@@ -139,7 +139,7 @@ def _run_trial(
     config: RunConfig,
     space: SearchSpace,
     records: Sequence[TrialRecord],
-    opened: Callable[[RunConfig, Watch], Pipeline],
+    opened: Callable[[RunConfig, OnEpoch], Pipeline],
 ) -> TrialRecord:
     import optuna
 
@@ -161,7 +161,10 @@ def _run_trial(
     for epoch, value in shown.items():
         trial.report(value, epoch)
 
-    def watch(epoch: int, value: float) -> None:
+    def watch(of_epoch: dict[str, Any]) -> None:
+        epoch, value = of_epoch["epoch"], of_epoch.get("valid", {}).get(config.train.select)
+        if value is None or epoch in shown:
+            return
         shown[epoch] = value
         trial.report(value, epoch)
         if trial.should_prune():
