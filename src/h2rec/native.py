@@ -48,7 +48,7 @@ def to_native(frame: pl.DataFrame, kind: Kind) -> Any:
     if kind is POLARS:
         return frame
     arrow = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
-    return nw.from_arrow(arrow, backend=kind).to_native()
+    return nw.from_arrow(arrow, backend=kind.to_native_namespace()).to_native()
 
 
 def _known(native: Any, name: str) -> "nw.DataFrame[Any]":
@@ -60,7 +60,7 @@ def _known(native: Any, name: str) -> "nw.DataFrame[Any]":
     # Anything else that speaks the PyCapsule interface, such as a reader of record batches.
     if getattr(native, "__arrow_c_stream__", None) is None:
         raise DataError(f"{name}: expected a frame, found {type(native).__name__}", _HINT)
-    return nw.from_arrow(native, backend=POLARS)
+    return nw.from_arrow(native, backend="polars")
 
 
 def _plain_pandas(frame: Any) -> Any:
@@ -71,8 +71,10 @@ def _plain_pandas(frame: Any) -> Any:
     levels = [name for name in frame.index.names if name is not None and name not in frame.columns]
     frame = frame.reset_index(level=levels) if levels else frame
     mixed = {}
-    for name in frame.columns[frame.dtypes == object]:
-        values = [value if there else None for value, there in zip(frame[name], frame[name].notna(), strict=True)]
+    for name in frame.columns[frame.dtypes.eq("object")]:
+        values = [
+            value if there else None for value, there in zip(frame[name], frame[name].notna(), strict=True)
+        ]
         kinds = {type(value) for value in values if value is not None}
         if str in kinds and len(kinds) > 1 and all(issubclass(kind, str | Number) for kind in kinds):
             mixed[name] = [None if value is None else _text(value) for value in values]

@@ -79,7 +79,9 @@ def test_an_index_that_holds_the_ids_is_read(tmp_path):
     items, _ = read_items(open_table(tmp_path / "named.parquet"), ColumnSettings(), {})
     assert items["item_id"].to_list() == ["a", "b"]
     frame.rename_axis(None).to_parquet(tmp_path / "nameless.parquet")
-    items, _ = read_items(open_table(tmp_path / "nameless.parquet"), ColumnSettings(item_id="__index_level_0__"), {})
+    items, _ = read_items(
+        open_table(tmp_path / "nameless.parquet"), ColumnSettings(item_id="__index_level_0__"), {}
+    )
     assert items["item_id"].to_list() == ["a", "b"]
 
 

@@ -96,7 +96,8 @@ def require_column(table: Table, part: str, wanted: str | None) -> str:
     hint = f"name it with data.columns.{part}"
     if table.separator is not None:
         shown = {"\t": "a tab"}.get(table.separator, f"'{table.separator}'")
-        hint += f"; a file without a header needs one; fields are separated by {shown}, and data.separator names something else"
+        hint += "; a file without a header needs one"
+        hint += f"; fields are separated by {shown}, and data.separator names something else"
     names = _names(table)
     raise DataError(
         f"{table.path}: none of the columns is obviously the {part.replace('_', ' ')}: {names}", hint

@@ -29,7 +29,7 @@ class Frames:
     """What the events came as."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
     """Users' histories and the item table, both in index order.
 
@@ -113,8 +113,17 @@ class Dataset:
         from h2rec.data.from_frames import dataset_of_frames  # which prepares, and so makes data sets
 
         columns = {"user": user, "item": item, "timestamp": timestamp, "rating": rating, "weight": weight}
-        cleaning = {"time_format": time_format, "k_core": k_core, "min_rating": min_rating, "catalogue": catalogue}
+        cleaning = {
+            "time_format": time_format,
+            "k_core": k_core,
+            "min_rating": min_rating,
+            "catalogue": catalogue,
+        }
         return dataset_of_frames(events, items, {"columns": {**columns, "item_id": item_id}, **cleaning})
+
+    def __repr__(self) -> str:
+        counts = f"{self.user_count:,} users, {self.item_count:,} items, {len(self.histories.items):,} interactions"
+        return "\n".join([f"Dataset: {counts}", *(f"  warning: {warning}" for warning in self.warnings)])
 
     @property
     def user_count(self) -> int:

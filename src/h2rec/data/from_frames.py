@@ -31,7 +31,9 @@ def dataset_of_frames(events: Any, items: Any, asked: Mapping[str, Any]) -> Data
     try:
         table = typed_table(EVENTS, rows.lazy)
         user, item, timestamp, weight = interaction_columns(table, settings.columns)
-        rating = None if settings.min_rating is None else require_column(table, "rating", settings.columns.rating)
+        rating = (
+            None if settings.min_rating is None else require_column(table, "rating", settings.columns.rating)
+        )
         found = {"user": user, "item": item, "timestamp": timestamp, "rating": rating, "weight": weight}
         settings = settings.model_copy(update={"columns": settings.columns.model_copy(update=found)})
         texts = None if described is None else typed_table(ITEMS, described.lazy)
@@ -40,7 +42,7 @@ def dataset_of_frames(events: Any, items: Any, asked: Mapping[str, Any]) -> Data
         # Settings are arguments here.
         hint = None if error.hint is None else re.sub(r"data\.(?:columns\.)?(\w+)", r"\1=", error.hint)
         raise DataError(error.message, hint) from None
-    read = rows.select(dict.fromkeys(name for name in found.values() if name is not None))
+    read = rows.select(list(dict.fromkeys(name for name in found.values() if name is not None)))
     if described is not None and texts is not None:
         described = described.select(texts.columns)
     return replace(dataset, frames=Frames(read, described, kind))

@@ -41,6 +41,8 @@ class Manifest(Settings):
     """What was done about items with the same codes, and is done about new ones."""
     repeats: RepeatRule = "excluded"
     """Whether items of a history may be recommended again: the rule that the model was evaluated with."""
+    whole_number_ids: bool = False
+    """Whether item ids were numbers in the data; Python then gives numbers out."""
     text_fields: list[str] | None
     """Item fields that were joined to texts; null for all."""
     files: dict[str, str]

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from h2rec.retrieval.recommender import Recommender
+from h2rec.retrieval.model import Model
 from h2rec.run.config import RunConfig
 from h2rec.run.pipeline import Pipeline
 
 
-def fit(config: RunConfig | Mapping[str, Any] | str | Path, out: str | Path) -> Recommender:
+def fit(config: RunConfig | Mapping[str, Any] | str | Path, out: str | Path) -> Model:
     """Train what a configuration asks for, evaluate it, bundle it, and load the bundle.
 
     Parameters
@@ -33,4 +33,4 @@ def fit(config: RunConfig | Mapping[str, Any] | str | Path, out: str | Path) -> 
         resolved = RunConfig.parse(config).resolved(Path.cwd())
     pipeline = Pipeline(resolved, Path(out))
     pipeline.evaluated()
-    return Recommender.load(pipeline.bundled())
+    return Model.load(pipeline.bundled())
