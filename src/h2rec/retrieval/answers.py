@@ -14,6 +14,8 @@ from h2rec.retrieval.filters import ANY_ITEM, ItemFilter
 from h2rec.retrieval.item_ids import GivenId, ItemId, as_item_ids, id_column
 from h2rec.shown import Shown
 
+_PLURAL = ("", "s")
+
 
 def checked_k(k: Any) -> int:
     """Return how many items are asked for. Raises `DataError` if it is no whole number, or below one."""
@@ -97,7 +99,7 @@ class ItemList(Shown):
 
     @property
     def title(self) -> str:
-        return f"{len(self.items)} items"
+        return f"{len(self.items)} item{_PLURAL[len(self.items) != 1]}"
 
     def table(self) -> pl.DataFrame:
         scores = {

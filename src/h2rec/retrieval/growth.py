@@ -70,7 +70,9 @@ class Growth(Shown):
             (len(self.existing), "known already"),
             (len(self.without_text), "left out, without a known text"),
         )
-        return ", ".join([f"{len(self.added):,} items added", *(f"{n:,} {what}" for n, what in counts if n)])
+        return ", ".join(
+            [f"items added: {len(self.added):,}", *(f"{what}: {n:,}" for n, what in counts if n)]
+        )
 
     def table(self) -> pl.DataFrame:
         return pl.DataFrame(

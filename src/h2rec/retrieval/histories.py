@@ -1,5 +1,6 @@
 """Histories from frames: a row a user with a list, or a row an event."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,13 +8,15 @@ from typing import Any
 import polars as pl
 
 from h2rec.data.columns import require_column
-from h2rec.data.interactions import interaction_columns, read_interactions
+from h2rec.data.interactions import Report, interaction_columns, read_interactions
 from h2rec.data.readers import Table
 from h2rec.data.readers.text_values import as_text
 from h2rec.data.readers.typed import typed_table
 from h2rec.data.settings import ColumnSettings
 from h2rec.errors import DataError
 from h2rec.native import Kind, from_native
+
+logger = logging.getLogger(__name__)
 
 LISTS = "history"
 """The column that is taken for the lists, where it is there."""
@@ -47,7 +50,12 @@ def read_histories(native: Any, columns: ColumnSettings) -> UserHistories:
     if lists in table.lists or lists == LISTS:
         return _of_lists(frame, table, columns.user, lists, kind)
     user, item, time, _ = interaction_columns(table, columns)
-    rows = read_interactions(table, ColumnSettings(user=user, item=item, timestamp=time), {})
+    report: Report = {}
+    rows = read_interactions(table, ColumnSettings(user=user, item=item, timestamp=time), report)
+    if like := report.get("time_like_columns"):
+        logger.warning(
+            "histories: the order of the rows is the order in time; timestamp= could name %s", like
+        )
     by_user = rows.group_by("user", maintain_order=True).agg(
         pl.col("item").cast(pl.String).sort_by("time", maintain_order=True)
     )

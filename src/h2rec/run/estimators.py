@@ -5,10 +5,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Self
 
-import polars as pl
-
 from h2rec.claims import claim_file
 from h2rec.data.dataset import Dataset
+from h2rec.data.settings import DataSettings
 from h2rec.errors import ConfigError, DataError, H2RecError
 from h2rec.files import atomic_path
 from h2rec.frames import has_note, write_parquet
@@ -18,6 +17,7 @@ from h2rec.retrieval.recommender import Recommender
 from h2rec.run.config import RunConfig
 from h2rec.run.figures import Figures
 from h2rec.run.pipeline import Pipeline
+from h2rec.run.run_folder import claim_run, lock_of_run
 
 _OF_THE_RUN = ("split", "test_share", "head_share", "popularity_groups")
 """What of `data` a prepared data set leaves open."""
@@ -82,26 +82,7 @@ class Estimator(TrainedModel):
                 f"fit: expected a data set, found {type(data).__name__}",
                 "h2rec.Dataset.from_frames(events, items) makes one",
             )
-        if data.settings is None:
-            raise DataError(
-                "fit: the data set was loaded from a folder", "make it from frames, or with h2rec.prepare"
-            )
-        files: dict[str, tuple[Path, pl.DataFrame]] = {}
-        if data.frames is not None:
-            frames = {"interactions": data.frames.events, "items": data.frames.items}
-            files = {
-                name: (claim_file(self.out / f"{name}.parquet", _is_ours), frame)
-                for name, frame in frames.items()
-                if frame is not None
-            }
-        values = data.settings.model_dump(mode="json") | {
-            name: str(path) for name, (path, _) in files.items()
-        }
-        pipeline = Pipeline(self._configured(values).resolved(Path.cwd()), self.out).begin()
-        with pipeline.alone():
-            for path, frame in files.values():
-                with atomic_path(path) as temporary:
-                    write_parquet(frame, temporary, notes={_NOTE: "made by h2rec"})
+        pipeline = Pipeline(self._configured(_on_disk(data, self.out).model_dump(mode="json")), self.out)
         if data.frames is not None:
             self.kind = data.frames.kind
         self._figures = Figures(pipeline.evaluated(), self.kind)
@@ -142,11 +123,33 @@ class Estimator(TrainedModel):
                 "what is read and kept is said to Dataset.from_frames",
             )
         values = self.sections | {"preset": self.preset, "data": {**data, **own}}
-        return RunConfig.parse(values, source=name)
+        return RunConfig.parse(values, source=name).resolved(Path.cwd())
 
     def __repr__(self) -> str:
         state = "not fitted" if self._recommender is None else f"{len(self._recommender.item_ids):,} items"
         return f"{type(self).__name__}(preset='{self.preset}'), {state}"
+
+
+def _on_disk(data: Dataset, out: Path) -> DataSettings:
+    """Return settings by which `prepare` makes the very same data set of files; frames are written into a run's folder.
+
+    Raises `H2RecError` if the folder holds what h2rec did not write, or nothing tells how the data set was made.
+    """
+    if data.settings is None:
+        raise DataError(
+            "fit: the data set was loaded from a folder", "make it from frames, or with h2rec.prepare"
+        )
+    if data.frames is None:
+        return data.settings.resolved(Path.cwd())
+    claim_run(out)
+    given = {"interactions": data.frames.events, "items": data.frames.items}
+    frames = {name: frame for name, frame in given.items() if frame is not None}
+    files = {name: claim_file(out / f"{name}.parquet", _is_ours) for name in frames}
+    with lock_of_run(out):
+        for name, frame in frames.items():
+            with atomic_path(files[name]) as temporary:
+                write_parquet(frame, temporary, notes={_NOTE: "made by h2rec"})
+    return data.settings.model_copy(update=files)
 
 
 def _is_ours(path: Path) -> bool:
