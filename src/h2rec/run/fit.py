@@ -32,5 +32,5 @@ def fit(config: RunConfig | Mapping[str, Any] | str | Path, out: str | Path) -> 
     else:
         resolved = RunConfig.parse(config).resolved(Path.cwd())
     pipeline = Pipeline(resolved, Path(out))
-    pipeline.evaluated()
+    pipeline.evaluated(baselines=True)
     return Recommender.load(pipeline.bundled())
