@@ -68,9 +68,7 @@ def test_lifts_are_paired_tests_of_the_saved_ranks(finished, metrics):
             assert lift["p"] == pytest.approx(max(corrected[0][place], corrected[1][place]))
             if base:
                 assert lift["relative"] == pytest.approx(values["own"].mean() / base - 1)
-                assert (lift["low"], lift["high"]) == pytest.approx(
-                    (test.low[0] / base, test.high[0] / base)
-                )
+                assert (lift["low"], lift["high"]) == pytest.approx((test.low[0] / base, test.high[0] / base))
             else:
                 assert (lift["relative"], lift["low"], lift["high"]) == (None, None, None)
 

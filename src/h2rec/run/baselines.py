@@ -64,7 +64,7 @@ class Baselines(Learning):
         protocol = FULL if FULL in settings.protocols else settings.protocols[0]
         blocks = {name: read_json(stage.folder / "metrics.json")[protocol] for name, stage in stages.items()}
         metrics = [name for name in COMPARED if name in next(iter(blocks.values()))["overall"]] or ["mrr"]
-        depends = {"evaluate": own.key, "protocol": protocol, "metrics": metrics}
+        depends: dict[str, Any] = {"evaluate": own.key, "protocol": protocol, "metrics": metrics}
         depends |= {"against": {name: stage.key for name, stage in stages.items()}}
 
         def work(folder: Path) -> None:
@@ -162,9 +162,7 @@ def verdicts(baselines: Mapping[str, Any]) -> Iterator[str]:
         if "overall" not in lifts:
             continue
         metric, lift = next(iter(lifts["overall"].items()))
-        parts = [
-            f"{part} {_change(lifts[part][metric]['relative'])}" for part in SLICES[1:] if part in lifts
-        ]
+        parts = [f"{part} {_change(lifts[part][metric]['relative'])}" for part in SLICES[1:] if part in lifts]
         yield ", ".join([_verdict(metric_title(metric), lift, BASELINES[name]), *parts]) + "."
 
 
@@ -178,7 +176,9 @@ def _verdict(metric: str, lift: Mapping[str, Any], other: str) -> str:
             f"(95% interval {_change(low)} to {_change(high)})"
         )
     if relative >= MANY_TIMES:
-        return f"{metric} is {_times(relative)} that of {other} (95% interval {low + 1:.0f} to {_times(high)})"
+        return (
+            f"{metric} is {_times(relative)} that of {other} (95% interval {low + 1:.0f} to {_times(high)})"
+        )
     side = "above" if relative > 0 else "below"
     # The end that is nearer to nothing first.
     ends = [_change(end) for end in sorted((low, high), key=abs)]
