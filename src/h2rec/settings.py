@@ -70,7 +70,9 @@ def _keys_at(root: type[Settings], path: list[str]) -> list[str]:
     node: Any = root
     for part in path:
         field = node.model_fields.get(part)
-        nested = None if field is None else _settings_class(field.annotation)
+        if field is None:  # the name of an entry, in a mapping of settings
+            continue
+        nested = _settings_class(field.annotation)
         if nested is None:
             return []
         node = nested

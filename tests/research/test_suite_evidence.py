@@ -29,6 +29,8 @@ def test_every_model_data_set_and_seed_is_a_run(tiny):
     # Seeds differ in the training alone: codes and negatives are shared, though two runs asked for them at once.
     assert len(list((tiny.out / "stages").glob("semantic_ids-*"))) == 1
     assert len(list((tiny.out / "stages").glob("train-*"))) == 12
+    # A suite has rows of its own to stand beside.
+    assert not list((tiny.out / "stages").glob("baseline_*"))
 
 
 def test_records_are_means_over_seeds_with_tests_against_the_tested_row(tiny):

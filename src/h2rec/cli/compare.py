@@ -138,6 +138,8 @@ def _print_suite(suite: Suite, console: Console) -> dict[str, Any]:
     for data, repeats in results["repeats"].items():
         if repeats["valid"]["repeats"] + repeats["test"]["repeats"]:
             console.print(f"{data}: {repeats['told']}", soft_wrap=True, markup=False)
+    for a in results["answers"]:
+        console.print(f"{a['data']}, {a['model']}, {a['file']}: {a['told']}", soft_wrap=True, markup=False)
     cost = results["cost"]
     console.print(
         f"{cost['runs_finished']} of {cost['runs']} runs finished, {cost['cpu_hours']:.2f} CPU hours spent",

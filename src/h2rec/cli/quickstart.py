@@ -7,10 +7,10 @@ import typer
 from rich.markup import escape
 
 from h2rec.cli.recommend import recommendation_table
-from h2rec.cli.run import SHOWN_METRICS, log_to
+from h2rec.cli.run import SHOWN_METRICS, log_to, print_verdicts
 from h2rec.retrieval.recommender import Recommender
 from h2rec.run.quickstart import PRESETS, example_users, quickstart_pipelines
-from h2rec.run.tables import metrics_table
+from h2rec.run.tables import metrics_table, with_baselines
 from h2rec.terminal import result_console
 
 
@@ -19,15 +19,19 @@ def quickstart(
 ) -> None:
     """Train SASRec and H2Rec on MovieLens-100k, compare them, and recommend films to three users."""
     console = result_console()
-    tests, bundles = {}, {}
+    found, bundles = {}, {}
     pipelines = quickstart_pipelines(out)
     for name, pipeline in pipelines.items():
         log_to(out / name / "run.log")
-        tests[name] = pipeline.evaluated()["test"]
+        found[name] = pipeline.evaluated(baselines=True)
         bundles[name] = pipeline.bundled()
-    for protocol in tests[PRESETS[0]]:
+    tests, last = {name: metrics["test"] for name, metrics in found.items()}, found[PRESETS[-1]]
+    for protocol in last["test"]:
         title = f"MovieLens-100k, test, protocol {protocol}"
-        console.print(metrics_table(tests, protocol, SHOWN_METRICS, title=title))
+        rows = with_baselines(tests, last, protocol)
+        console.print(metrics_table(rows, protocol, SHOWN_METRICS, title=title))
+    for name, metrics in found.items():
+        print_verdicts(name, metrics)
     recommender = Recommender.load(bundles["h2rec"])
     for user, history in example_users(pipelines["h2rec"]):
         titles = [next(iter(recommender.fields(item).values()), None) or item for item in history[-5:]]

@@ -2,19 +2,20 @@
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from h2rec.errors import ConfigError
 from h2rec.evaluation.settings import FULL
+from h2rec.run.baselines import verdicts
 from h2rec.run.config import RunConfig, read_yaml
 from h2rec.run.pipeline import Pipeline
 from h2rec.run.run_folder import claim_run, lock_of_run
-from h2rec.run.tables import apart, metrics_table
+from h2rec.run.tables import apart, metrics_table, with_baselines
 from h2rec.run.trackers import tracked
 from h2rec.terminal import printable, result_console
 
@@ -131,8 +132,9 @@ def trained_on(pipeline: Pipeline) -> str:
 
 
 def print_metrics(pipeline: Pipeline) -> None:
-    """Evaluate, and print the test figures of each protocol."""
-    metrics = pipeline.evaluated()
+    """Evaluate, print the test figures of each protocol, and say how the model stands beside the baselines."""
+    metrics = pipeline.evaluated(baselines=True)
+    name = pipeline.config.preset
     for protocol in metrics["test"]:
         ranked = (
             "all items ranked"
@@ -141,9 +143,14 @@ def print_metrics(pipeline: Pipeline) -> None:
         )
         left_out = apart(metrics["test"][protocol])
         ranked += f" ({left_out})" if left_out else ""
-        name = pipeline.config.preset
+        rows = with_baselines({name: metrics["test"]}, metrics, protocol)
         result_console().print(
-            metrics_table(
-                {name: metrics["test"]}, protocol, SHOWN_METRICS, title=f"test, {protocol}: {ranked}"
-            )
+            metrics_table(rows, protocol, SHOWN_METRICS, title=f"test, {protocol}: {ranked}")
         )
+    print_verdicts(name, metrics)
+
+
+def print_verdicts(name: str, metrics: Mapping[str, Any]) -> None:
+    """Say in a sentence for each baseline how a model stands beside it."""
+    for sentence in verdicts(metrics.get("baselines", {})):
+        result_console().print(f"{name}: {sentence}", soft_wrap=True, markup=False, highlight=False)

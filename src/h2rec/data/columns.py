@@ -32,6 +32,8 @@ _OBVIOUS: dict[str, Tiers] = {
     "item_id": (tuple(_ITEM.split()), _OTHER_ITEM, ("id",)),
     "timestamp": (tuple(_TIME.split()), ("date", "eventdate", "dt", "day")),
     "rating": (("rating", "overall", "stars", "score"),),
+    "rank": (("rank", "rankfull", "position", "place"),),
+    "items": (("items", "itemids", "recommendations", "recommended", "recommendeditems", "list"),),
 }
 """Names taken for each part, without case, `_`, `-` and blanks, best first. A later tier counts only where the
 earlier ones have none."""
@@ -46,7 +48,8 @@ def find_column(table: Table, part: str, wanted: str | None) -> str | None:
 
     Of several obvious names the best is taken, and a warning names the others.
 
-    `part`: what the column means: user, item, timestamp, rating, or item_id in the item file. `wanted`: the
+    `part`: what the column means: user, item, timestamp, rating, item_id in the item file, or rank and items in another
+    system's answers. `wanted`: the
     configured name. Raises `DataError` if the configured column is missing, naming the nearest, or if two columns
     differ in case, blanks and the like alone.
     """

@@ -21,7 +21,7 @@ from h2rec.evaluation.groups import (
     training_groups,
 )
 from h2rec.evaluation.metrics import summarize
-from h2rec.evaluation.ranking import NO_RANK, Ranks64, rank
+from h2rec.evaluation.ranking import NO_RANK, Ranks, Ranks64, rank
 from h2rec.evaluation.repeats import repeated
 from h2rec.evaluation.scorer import Scorer
 from h2rec.evaluation.settings import FULL, EvaluateSettings, sampled_negatives
@@ -88,7 +88,30 @@ def evaluate(
     Raises `DataError` if the holdout does not fit the model.
     """
     top_k = max(EXPOSURE_KS) if shown and FULL in settings.protocols else 0
-    ranked = rank(scorer, holdout, settings, seed=seed, top_k=top_k, progress=progress)
+    return figures_of(
+        rank(scorer, holdout, settings, seed=seed, top_k=top_k, progress=progress),
+        holdout,
+        settings=settings,
+        head=head,
+        train_counts=train_counts,
+        popularity_group=popularity_group,
+        semantic_ids=semantic_ids,
+        user_ids=user_ids,
+    )
+
+
+def figures_of(
+    ranked: Ranks,
+    holdout: Holdout,
+    *,
+    settings: EvaluateSettings,
+    head: Bools,
+    train_counts: Ints,
+    popularity_group: Ints | None = None,
+    semantic_ids: SemanticIds | None = None,
+    user_ids: Sequence[str] | pl.Series | None = None,
+) -> Evaluation:
+    """Summarize ranks, wherever they come from; see `evaluate`."""
     repeat = repeated(holdout)
     apart = int(repeat.sum()) if settings.repeats == "excluded" else 0
     metrics: dict[str, Any] = {}
@@ -110,8 +133,10 @@ def evaluate(
         if cases.weights is not None:
             metrics[protocol]["weighted"] = summarize(ranks[rows], ks, weights=cases.weights)
         metrics[protocol]["apart"] = {"repeats": apart, "too_few_negatives": len(holdout) - apart - len(rows)}
-    if ranked.top is not None:
-        metrics[FULL]["exposure"] = exposure(ranked.top, EXPOSURE_KS, head, train_counts)
+    # Lists that end earlier are another system's.
+    depths = [k for k in EXPOSURE_KS if ranked.top is not None and k <= ranked.top.shape[1]]
+    if ranked.top is not None and depths:
+        metrics[FULL]["exposure"] = exposure(ranked.top, depths, head, train_counts)
     return Evaluation(metrics, _ranks_frame(holdout, repeat, ranked.by_protocol, user_ids))
 
 

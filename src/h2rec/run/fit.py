@@ -39,6 +39,6 @@ def fit(
         resolved = RunConfig.parse(config).resolved(Path.cwd())
     pipeline = Pipeline(resolved, Path(out))
     with tracked(pipeline.begin(), track):
-        pipeline.evaluated()
+        pipeline.evaluated(baselines=True)
         folder = pipeline.bundled()
     return Model.load(folder)

@@ -19,6 +19,7 @@ from h2rec.frames import write_parquet
 from h2rec.models.neighbours import text_directions
 from h2rec.retrieval.bundle import BundleParts, write_bundle
 from h2rec.retrieval.manifest import is_bundle
+from h2rec.run.baselines import Baselines
 from h2rec.run.provenance import provenance
 from h2rec.run.refit import Refit
 from h2rec.run.report import write_report
@@ -28,7 +29,7 @@ from h2rec.run.stages import Stage
 logger = logging.getLogger(__name__)
 
 
-class Pipeline(Refit):
+class Pipeline(Refit, Baselines):
     """One configuration, carried out as far as asked; see `Learning`."""
 
     @property
@@ -59,12 +60,18 @@ class Pipeline(Refit):
 
         return self.stage("evaluate", depends, work)
 
-    def evaluated(self) -> dict[str, Any]:
-        """Carry the pipeline out up to the metrics, publish them, and return the content of `metrics.json`."""
+    def evaluated(self, *, baselines: bool = False) -> dict[str, Any]:
+        """Carry the pipeline out up to the metrics, publish them, and return the content of `metrics.json`.
+
+        `baselines`: whether to measure popularity and item-to-item counts as well; see `Baselines.beside`.
+        """
         stage = self.evaluation_stage
+        beside = self.beside(self.evaluate_settings, stage) if baselines else {}
         training = read_json(self.train_stage.folder / "training.json")
         training.pop("log")
         metrics: dict[str, Any] = read_json(stage.folder / "metrics.json")
+        if beside:
+            metrics["baselines"] = beside
         metrics["timing"] = {stage.name: stage.seconds for stage in self.stages.values()}
         metrics["timing"]["seconds_per_epoch"] = training["seconds"] / max(1, training["epochs"])
         metrics["training"] = {name: value for name, value in training.items() if name != "seconds"}

@@ -36,6 +36,19 @@ def metrics_table(
     return table
 
 
+def with_baselines(
+    runs: Mapping[str, Mapping[str, Any]], metrics: Mapping[str, Any], protocol: str
+) -> dict[str, Mapping[str, Any]]:
+    """Put the baselines of `metrics.json` below runs, under the protocol that they are compared in."""
+    blocks = {
+        name: {protocol: block}
+        for name, block in metrics.get("baselines", {}).items()
+        if block["protocol"] == protocol
+    }
+    # A run of a changed baseline is called as that one is.
+    return {f"{name}, changed" if name in blocks else name: test for name, test in runs.items()} | blocks
+
+
 def apart(block: Mapping[str, Any]) -> str:
     """Say which cases are in no figure of a protocol; empty where all are."""
     reasons = {"repeats": "set apart as repeats", "too_few_negatives": "whose users leave too few negatives"}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from h2rec.errors import H2RecError, MissingExtraError
+from h2rec.files import read_json
 from h2rec.registry import Registry
 from h2rec.run.config import RunConfig
 from h2rec.run.pipeline import Pipeline
@@ -118,7 +119,7 @@ def tracked(pipeline: Pipeline, names: Sequence[str]) -> Iterator[None]:
     except BaseException:
         tracking.finish(None)
         raise
-    tracking.finish(pipeline.evaluated(), pipeline.training_log)
+    tracking.finish(read_json(pipeline.out / "metrics.json"), pipeline.training_log)
 
 
 def numbers(values: Mapping[str, Any]) -> dict[str, float]:

@@ -13,6 +13,7 @@ from h2rec.evaluation.significance import compare_models
 from h2rec.files import read_json, write_json
 from h2rec.frames import read_parquet
 from h2rec.research.columns import Record, mark_places, over_seeds, tests_against
+from h2rec.research.suite.origins import cost_of, origin_of
 from h2rec.research.suite.results import RESULTS_FILE, write_results
 from h2rec.research.suite.runs import Job
 from h2rec.research.suite.suite import Suite
@@ -26,6 +27,7 @@ Runs = Mapping[Job, Record]
 
 ROW_TABLES = (
     "costs", "groups", "weighted_head", "exposure", "blend", "intent", "shares", "diagnosis", "codes", "curves",
+    "answers",
 )  # fmt: skip
 """Lists of records by data set and row."""
 SIGNS = ("alpha_entropy", "mca_to_hid_norm", "positives_per_item")
@@ -45,8 +47,9 @@ def evidence(suite: Suite) -> Record:
         them, means over seeds by data set and row: ``costs``, ``groups`` (by popularity, history length, code
         collision), ``weighted_head``, ``exposure``, ``intent`` (alpha by level), ``shares`` of branches in the scores,
         ``diagnosis`` (failure signs of the last epoch); and ``blend`` (chosen weights, one a seed), ``codes``,
-        ``curves`` (one a run). By data set: ``data`` (sizes), ``repeats``, ``tuned`` (rows that were searched). Then
-        ``cost``, ``failures``, ``provenance``. Reports and documents are made of this and of nothing else.
+        ``curves`` (one a run), ``answers`` (of other systems: the file, and what is missing there). By data set:
+        ``data`` (sizes), ``repeats``, ``tuned`` (rows that were searched). Then ``cost``, ``failures``, ``provenance``.
+        Reports and documents are made of this and of nothing else.
     """
     runs = {job: read_json(job.folder / "metrics.json") for job in suite.finished()}
     settings = suite.settings
@@ -72,9 +75,10 @@ def evidence(suite: Suite) -> Record:
         first = next(iter(data_runs.values()))
         results["data"][data] = {name: first["data"].get(name) for name in ("users", "items", "interactions")}
         results["repeats"][data] = first["repeats"]
-        # All runs of a data set report alike; a sample of 100 has no Hit@500.
-        for protocol, blocks in first["test"].items():
-            if reported := [metric for metric in settings.metrics if metric in blocks["overall"]]:
+        # A sample of 100 has no Hit@500; lists of another system have no metric beyond their length.
+        for protocol in dict.fromkeys(name for metrics in data_runs.values() for name in metrics["test"]):
+            reported = [m for m in settings.metrics if _reporting(data_runs, protocol, m)]
+            if reported:
                 place = {"data": data, "protocol": protocol}
                 results["records"] += [place | r for r in _records(suite, data_runs, protocol, reported)]
                 results["contrasts"] += [place | r for r in _contrasts(suite, data_runs, protocol, reported)]
@@ -84,24 +88,32 @@ def evidence(suite: Suite) -> Record:
                 results[table].append({"data": data, "model": row} | record)
     results |= {
         "tuned": {data: [row for where, row in suite.searched if where == data] for data in results["data"]},
-        "cost": _cost(suite, runs),
+        "cost": {"runs": len(suite.jobs)} | cost_of(settings.rows, runs),
         "failures": [
             {"data": job.data, "model": job.model, "seed": job.seed, "error": error}
             for job, error in suite.failed().items()
         ],
-        "provenance": _provenance(runs),
+        "provenance": origin_of(runs),
     }
     write_results(suite.out / RESULTS_FILE, results)
     return results
 
 
+def _reporting(runs: Runs, protocol: str, metric: str) -> tuple[Job, ...]:
+    """Runs that have a metric under a protocol."""
+    return tuple(
+        j for j, run in runs.items() if metric in run["test"].get(protocol, {"overall": ()})["overall"]
+    )
+
+
 def _records(suite: Suite, runs: Runs, protocol: str, reported: list[str]) -> Iterator[Record]:
+    runs = {job: run for job, run in runs.items() if protocol in run["test"]}
     names = [name for name in suite.settings.rows if any(job.model == name for job in runs)]
     tests = _tests(suite, suite.settings.tested, names, runs, protocol=protocol, reported=reported)
     for part, metric in product(SLICES, reported):
         column = []
         for name in names:
-            values = [run["test"][protocol][part][metric] for job, run in runs.items() if job.model == name]
+            values = [r["test"][protocol][part].get(metric) for job, r in runs.items() if job.model == name]
             place = {"slice": part, "metric": metric, "model": name}
             column.append(place | over_seeds(values) | tests.get(f"{part}/{metric}/{name}", {}))
         mark_places(column)
@@ -123,7 +135,21 @@ def _contrasts(suite: Suite, runs: Runs, protocol: str, reported: list[str]) -> 
 def _tests(
     suite: Suite, tested: str, names: Sequence[str], runs: Runs, *, protocol: str, reported: list[str]
 ) -> dict[str, Record]:
-    """Tests of rows against one of them, by ``slice/metric/row``; done once for the same runs."""
+    """Tests of rows against one of them, by ``slice/metric/row``; each metric among the runs that have it."""
+    together: dict[tuple[Job, ...], list[str]] = {}
+    for metric in reported:
+        together.setdefault(_reporting(runs, protocol, metric), []).append(metric)
+    tests: dict[str, Record] = {}
+    for jobs, metrics in together.items():
+        having = [name for name in names if any(job.model == name for job in jobs)]
+        tests |= _tests_of(suite, tested, having, {job: runs[job] for job in jobs}, protocol, metrics)
+    return tests
+
+
+def _tests_of(  # noqa: PLR0917 - one call
+    suite: Suite, tested: str, names: Sequence[str], runs: Runs, protocol: str, reported: list[str]
+) -> dict[str, Record]:
+    """Tests of metrics that all runs have; done once for the same runs."""
     jobs = list(runs)
     if len(names) < 2 or all(job.model != tested for job in jobs):
         return {}
@@ -164,6 +190,9 @@ def _row_records(suite: Suite, runs: Runs) -> Iterator[tuple[str, Record]]:
         yield "weighted_head", {"protocol": protocol, **means}
         if protocol == "full" and "exposure" in blocks:
             yield "exposure", _means([block["exposure"] for block in same], list(blocks["exposure"]))
+    if "answers" in all_metrics[0]:  # of another system, whose model and training nobody knows
+        yield "answers", all_metrics[0]["answers"]
+        return
     yield "costs", _means([metrics["cost"] for metrics in all_metrics], list(all_metrics[0]["cost"]))
     if blends := [metrics["blend"]["weights"] for metrics in all_metrics if "blend" in metrics]:
         yield "blend", {"weights": {name: [b.get(name, 0.0) for b in blends] for name in blends[0]}}
@@ -235,46 +264,3 @@ def _training(suite: Suite, metrics: Record) -> Record:
     except DataError as error:
         logger.warning("curves and signs of a training are left out: %s; run the suite again", error.message)
     return {"log": [], "selected_by": None}
-
-
-def _cost(suite: Suite, runs: Runs) -> Record:
-    """CPU hours of all stages that the runs use; a stage that rows share counts for the first of them."""
-    seconds = dict.fromkeys(suite.settings.rows, 0.0)
-    counted = set()
-    for job, metrics in runs.items():
-        origin = metrics["provenance"]
-        for name, key in origin["stages"].items():
-            if (name, key) not in counted:
-                counted.add((name, key))
-                seconds[job.model] += origin["made"][name]["cpu_seconds"]
-    return {
-        "runs": len(suite.jobs),
-        "runs_finished": len(runs),
-        "cpu_hours": sum(seconds.values()) / 3600,
-        "cpu_hours_by_row": {row: value / 3600 for row, value in seconds.items()},
-    }
-
-
-def _provenance(runs: Runs) -> Record:
-    """Distinct values of each fact about the stages that decide the figures.
-
-    They describe how the stages were made, not the command that collected them.
-    """
-    origins = [metrics["provenance"] for metrics in runs.values()]
-    stages = [
-        origin["made"][name]
-        for origin in origins
-        for name in ("train", "blend", "evaluate")
-        if name in origin["made"]
-    ]
-    dates = sorted(stage["date"] for stage in stages)
-    machines = {tuple(stage["machine"].items()) for stage in stages}
-    return {
-        "commands": sorted({stage["command"] for stage in stages}),
-        "commits": sorted({str(stage["commit"]) for stage in stages}),
-        "h2rec": sorted({stage["h2rec"] for stage in stages}),
-        "seeds": sorted({origin["seed"] for origin in origins}),
-        "machines": [dict(facts) for facts in sorted(machines, key=str)],
-        "first": dates[0] if dates else None,
-        "last": dates[-1] if dates else None,
-    }

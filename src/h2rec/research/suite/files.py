@@ -60,7 +60,10 @@ def read_suite(path: Path, data: Sequence[str] = ()) -> Values:
     models = values.get("models", {})
     dropped = {name for name, row in models.items() if row is None}
     values["models"] = {name: row for name, row in models.items() if row is not None}
-    _leave_out(values, list(models), dropped)
+    if isinstance(foreign := values.get("foreign"), Mapping):
+        dropped |= {name for name, row in foreign.items() if row is None}
+        values["foreign"] = {name: row for name, row in foreign.items() if row is not None}
+    _leave_out(values, [*models, *(values.get("foreign") or {}), *dropped], dropped)
     if data:
         named = [_data_option(option) for option in data]
         values["data"] = dict(named)
@@ -110,6 +113,7 @@ def _extended(path: Path, below: tuple[Path, ...]) -> Values:
         own[name] = {
             row: None if part is None else _absolute(part, path.parent) for row, part in own[name].items()
         }
+    own |= {"foreign": _files_from(own["foreign"], path.parent)} if "foreign" in own else {}
     if isinstance(sweep := own.get("sweep"), Mapping):
         own["sweep"] = {key: _absolute_values(key, values, path.parent) for key, values in sweep.items()}
     beside = path.parent / str(parent)
@@ -246,6 +250,13 @@ def _absolute_values(key: str, swept: Any, folder: Path) -> Any:
     if not isinstance(swept, list) or key not in _PATHS:
         return swept
     return [flat(_absolute(nested(key, value), folder)).get(key, value) for value in swept]
+
+
+def _files_from(value: Any, folder: Path) -> Any:
+    """Take all files that foreign rows name from a folder."""
+    if isinstance(value, Mapping):
+        return {name: _files_from(part, folder) for name, part in value.items()}
+    return str(folder / value) if isinstance(value, str) else value
 
 
 def _absolute(values: Values, folder: Path) -> Values:

@@ -9,9 +9,10 @@ from typing import Any
 from h2rec.data.prepare import input_fingerprint
 from h2rec.data.settings import DataSettings
 from h2rec.errors import DataError, H2RecError
-from h2rec.files import differing, file_hash, read_json, write_json
+from h2rec.files import content_key, differing, file_hash, read_json, write_json
 from h2rec.research.intent import intent_by_popularity
 from h2rec.research.shares import branch_shares
+from h2rec.research.suite.foreign import Answers, measure_answers
 from h2rec.run.config import RunConfig
 from h2rec.run.pipeline import Pipeline
 from h2rec.run.stages import stage_key
@@ -33,15 +34,28 @@ class Job:
     seed: int
     config: RunConfig
     folder: Path
+    answers: Answers | None = None
+    """What another system answers, which takes the place of the model."""
+
+    @property
+    def key(self) -> str:
+        """Key of all that decides the figures."""
+        if self.answers is None:
+            return self.config.key
+        known = file_hash(self.answers.path) if self.answers.path.is_file() else None
+        return content_key({"settings": self.config.key, "kind": self.answers.kind, "file": known})
 
 
 def carry_out(job: Job, stages: Path, threads: int) -> None:
     """Carry out a run of a suite."""
     pipeline = Pipeline(with_threads(job.config, threads), job.folder, stages)
     (job.folder / HASHES).unlink(missing_ok=True)  # until all is there again
-    pipeline.evaluated()
-    intent_by_popularity(pipeline)
-    branch_shares(pipeline)
+    if job.answers is None:
+        pipeline.evaluated()
+        intent_by_popularity(pipeline)
+        branch_shares(pipeline)
+    else:
+        measure_answers(pipeline, job.answers, job.key)
     write_hashes(job.folder)
     (job.folder / FAILURE).unlink(missing_ok=True)
 
@@ -64,7 +78,7 @@ def write_failure(job: Job, error: BaseException) -> str:
     # A full disk or a folder that can't be written to is nothing that a traceback explains.
     expected = isinstance(error, H2RecError | OSError)
     message = str(error) if expected else f"{type(error).__name__}: {error}"
-    write_json(job.folder / FAILURE, {"error": message, "settings": job.config.key})
+    write_json(job.folder / FAILURE, {"error": message, "settings": job.key})
     trace = None if expected else error
     logger.error("%s, %s, seed %d failed: %s", job.data, job.model, job.seed, message, exc_info=trace)
     return message
@@ -74,7 +88,7 @@ def failure_of(job: Job) -> str | None:
     """What went wrong when a run was last tried with these settings; None where nothing did."""
     path = job.folder / FAILURE
     failure = read_json(path) if path.exists() else {}
-    ours = failure.get("settings", job.config.key) == job.config.key
+    ours = failure.get("settings", job.key) == job.key
     return str(failure["error"]) if ours and "error" in failure else None
 
 
@@ -88,7 +102,7 @@ class Figures:
     def made_with(self, job: Job) -> str | None:
         """Key of the settings that a run's figures were made with.
 
-        Returns `str or None`: ``job.config.key`` where the figures are the ones that are asked for; None where a
+        Returns `str or None`: ``job.key`` where the figures are the ones that are asked for; None where a
         run is not finished, or its files are not as they were written.
         """
         hashes = job.folder / HASHES

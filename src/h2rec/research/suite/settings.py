@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import Field, StrictInt, field_validator, model_validator
@@ -10,6 +11,33 @@ from h2rec.errors import ConfigError
 from h2rec.evaluation.metrics import metric_name
 from h2rec.research.suite.files import Values, nested
 from h2rec.settings import Settings
+
+Files = Path | dict[str, Path]
+"""One file, or one for each data set by its name."""
+
+
+class ForeignRow(Settings):
+    """What another system answers to the same test cases, as a row of its own; either of the two."""
+
+    ranks: Files | None = None
+    """Columns user and rank: the place of each user's target, 1 is best."""
+    lists: Files | None = None
+    """Columns user, item and rank, or user and items: what was recommended, best first."""
+
+    @model_validator(mode="after")
+    def _either(self) -> Self:
+        if (self.ranks is None) == (self.lists is None):
+            raise ValueError("expected a file of ranks or of lists, such as {lists: als.parquet}")
+        return self
+
+    @property
+    def files(self) -> Files:
+        """The file, or files by data set."""
+        return self.ranks or self.lists or {}
+
+    def file(self, data: str) -> Path | None:
+        """The file of a data set."""
+        return self.files if isinstance(self.files, Path) else self.files.get(data)
 
 
 @dataclass(frozen=True)
@@ -20,6 +48,8 @@ class Row:
     model: str
     key: str | None = None
     value: Any = None
+    foreign: ForeignRow | None = None
+    """Another system's answers, which take the place of a model."""
 
     @property
     def swept(self) -> Values:
@@ -38,6 +68,8 @@ class SuiteSettings(Settings):
     """Data sets by name. In a file null stands for the data set of that name; see `files.located`."""
     models: dict[str, Values] = Field(min_length=1)
     """Rows of the tables by name; in a file null drops a row of the suite that is extended."""
+    foreign: dict[str, ForeignRow] = Field(default_factory=dict)
+    """Rows of other systems by name, measured on the same cases from files of their answers."""
     sweep: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(default_factory=dict)
     """Dotted keys and their values: every model becomes a row for each of them, one key at a time. In a file null
     drops a key of the suite that is extended."""
@@ -66,13 +98,13 @@ class SuiteSettings(Settings):
                 raise ValueError(f"'{name}' can't be the name of a data set's folder")
         return data
 
-    @field_validator("models")
+    @field_validator("models", "foreign")
     @classmethod
-    def _names_of_rows(cls, models: dict[str, Values]) -> dict[str, Values]:
-        for name in models:
+    def _names_of_rows(cls, rows: dict[str, Any]) -> dict[str, Any]:
+        for name in rows:
             if not name.strip() or not name.isprintable():
                 raise ValueError(f"{name!r} can't be the name of a row")
-        return models
+        return rows
 
     @field_validator("metrics")
     @classmethod
@@ -108,6 +140,17 @@ class SuiteSettings(Settings):
         return values
 
     @model_validator(mode="after")
+    def _foreign_rows_have_files(self) -> Self:
+        for name, row in self.foreign.items():
+            if name in {own.model for own in self.rows.values() if own.foreign is None}:
+                raise ValueError(f"foreign.{name}: a model has that name already")
+            if isinstance(row.files, Path) and len(self.data) > 1:
+                raise ValueError(f"foreign.{name}: name a file for each data set, {', '.join(self.data)}")
+            if all(row.file(data) is None for data in self.data):
+                raise ValueError(f"foreign.{name}: no file for any data set of {', '.join(self.data)}")
+        return self
+
+    @model_validator(mode="after")
     def _names_are_rows(self) -> Self:
         if self.reference is not None and self.reference not in self.rows:
             raise ValueError(f"reference '{self.reference}' is none of the rows {', '.join(self.rows)}")
@@ -135,8 +178,8 @@ class SuiteSettings(Settings):
 
     @property
     def rows(self) -> dict[str, Row]:
-        """Rows of the tables by name: the models, or with a sweep one for each model, key and value."""
-        rows = {}
+        """Rows of the tables by name: other systems', and the models, or with a sweep one for each of their values."""
+        rows = {name: Row({}, name, foreign=row) for name, row in self.foreign.items()}
         for name, values in self.models.items():
             if not self.sweep or name in self.unswept:
                 rows[name] = Row(values, name)

@@ -10,6 +10,7 @@ from h2rec.cores import available_cores, default_threads
 from h2rec.errors import ConfigError, DataError
 from h2rec.progress import progress_bar
 from h2rec.research.suite.files import Values, merged, read_suite, read_tuned, suite_path, tuned_file
+from h2rec.research.suite.foreign import Answers, answers_of
 from h2rec.research.suite.results import RESULTS_FILE, read_results
 from h2rec.research.suite.runs import Figures, Job, carry_out, failure_of, write_failure
 from h2rec.research.suite.settings import Row, SuiteSettings
@@ -112,6 +113,12 @@ class Suite:
                 for name, row in self.settings.rows.items():
                     if row.model in self.settings.skip.get(data, []):
                         continue
+                    folder = self.out / "runs" / data / _file_name(name) / f"seed-{seed}"
+                    if row.foreign is not None:
+                        path = row.foreign.file(data)
+                        if seed == self.settings.seeds[0] and path is not None:
+                            yield self._foreign_job(data, name, folder, answers_of(row.foreign, path))
+                        continue
                     # What a row takes from another one is where it stands; its own keys are what it differs by.
                     layers = [row.values, tuned[data, name]]
                     if not self.settings.tuned_as.keys().isdisjoint((name, row.model)):
@@ -119,8 +126,18 @@ class Suite:
                     layers += [self.overrides, row.swept, {"train": {"seed": seed}}]
                     values = merged(self.settings.base, data_values, *layers)
                     config = RunConfig.parse(values, source=f"{data}, {name}").resolved(Path.cwd())
-                    folder = self.out / "runs" / data / _file_name(name) / f"seed-{seed}"
                     yield Job(data, name, seed, config, folder)
+
+    def _foreign_job(self, data: str, name: str, folder: Path, answers: Answers) -> Job:
+        """Measure another system, which has no seeds, as models are measured on a data set."""
+        values = merged(self.settings.base, self.settings.data[data], self.overrides)
+        kept = {
+            part: value
+            for part, value in values.items()
+            if part in ("data", "evaluate", "runtime", "plugins")
+        }
+        config = RunConfig.parse(kept, source=f"{data}, {name}").resolved(Path.cwd())
+        return Job(data, name, self.settings.seeds[0], config, folder, answers)
 
     def _check(self) -> None:
         """Refuse what would only show after all training: no runs, places that are shared, figures that don't pair."""
@@ -201,9 +218,10 @@ class Suite:
             The failed runs and what went wrong.
         """
         chosen = self.chosen(only)
-        wanted = _shared_last([job for job in chosen if self._figures.made_with(job) != job.config.key])
+        wanted = _shared_last([job for job in chosen if self._figures.made_with(job) != job.key])
         for job in wanted:
-            for path in (job.config.data.interactions, job.config.data.items):
+            answers = None if job.answers is None else job.answers.path
+            for path in (job.config.data.interactions, job.config.data.items, answers):
                 if path is not None and not path.exists():
                     raise ConfigError(f"{job.data}: {path}: no such file")
         threads = min(default_threads(), max(1, (len(cores) if cores else available_cores()) // jobs))
@@ -228,11 +246,11 @@ class Suite:
 
     def finished(self) -> list[Job]:
         """Runs whose figures are there, whether or not all are; those of other settings are not (see `stale`)."""
-        return [job for job in self.jobs if self._figures.made_with(job) == job.config.key]
+        return [job for job in self.jobs if self._figures.made_with(job) == job.key]
 
     def stale(self) -> list[Job]:
         """Runs whose figures were made with other settings or data than the suite asks for now."""
-        return [job for job in self.jobs if self._figures.made_with(job) not in (None, job.config.key)]
+        return [job for job in self.jobs if self._figures.made_with(job) not in (None, job.key)]
 
     def failed(self) -> dict[Job, str]:
         """Runs that ended with an error when they were last tried with these settings, and the error."""

@@ -188,10 +188,11 @@ def exposure(results: Results, data: str) -> Table | None:
         return None
     lead = lead_metric(results["metrics"])
     tail = means_of(results, data, "full", "tail", lead)
-    names = [name for name in next(iter(shown.values())) if name not in ("data", "model")]
+    # Short lists of another system have no figures at 100.
+    names = [name for name in max(shown.values(), key=len) if name not in ("data", "model")]
     rows = []
     for model, record in shown.items():
-        cells = [number(record[name], 1 if name.startswith("popularity") else 3) for name in names]
+        cells = [number(record.get(name), 1 if name.startswith("popularity") else 3) for name in names]
         rows.append(((model,), [Cell(text) for text in (number(tail.get(model)), *cells)]))
     kinds = [name.partition("@") for name in names]
     heads = [f"{EXPOSURE_NAMES.get(kind, kind)} @{depth}" for kind, _, depth in kinds]
@@ -215,14 +216,15 @@ def costs(results: Results, data: str) -> Table | None:
 def weighted_head(results: Results, data: str, protocol: str) -> Table:
     """The head by cases, weighted by popularity, and what a row loses there against the best one."""
     own = [w for w in results["weighted_head"] if (w["data"], w["protocol"]) == (data, protocol)]
-    metrics = [name for name in results["metrics"] if own and name in own[0]]
+    metrics = [name for name in results["metrics"] if any(name in w for w in own)]
     rows: dict[str, list[Cell]] = {w["model"]: [] for w in own}
     for metric in metrics:
         head = means_of(results, data, protocol, "head", metric)
-        best = max((w[metric] or 0.0 for w in own), default=0.0)
+        best = max((w.get(metric) or 0.0 for w in own), default=0.0)
         for w in own:
-            loss = w[metric] / best - 1 if best and w[metric] is not None else None
-            texts = number(head.get(w["model"])), number(w[metric]), percent(loss)
+            value = w.get(metric)
+            loss = value / best - 1 if best and value is not None else None
+            texts = number(head.get(w["model"])), number(value), percent(loss)
             rows[w["model"]] += map(Cell, texts)
     columns = [("", head) for metric in metrics for head in (f"head {metric}", "weighted", "loss")]
     return Table(["row"], columns, [((model,), cells) for model, cells in rows.items()], data, protocol)

@@ -81,7 +81,7 @@ def _is_searched(job: Job, suite: Suite) -> bool:
     settings = suite.settings
     first = job.seed == settings.seeds[0]
     own = settings.tuned_as.keys().isdisjoint((job.model, settings.rows[job.model].model))
-    return first and own and job.config.model.is_trained
+    return first and own and job.answers is None and job.config.model.is_trained
 
 
 def _search(  # noqa: PLR0917 - handed to a pool

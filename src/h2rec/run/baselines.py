@@ -1,0 +1,204 @@
+"""Is it better than what I have? Popularity and item-to-item counts, measured on the very same test cases."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from h2rec.evaluation.settings import FULL, EvaluateSettings
+from h2rec.evaluation.significance import compare_models
+from h2rec.files import read_json, write_json
+from h2rec.frames import read_parquet, write_parquet
+from h2rec.models.build import build_model
+from h2rec.models.settings import ModelSettings, parse_model
+from h2rec.run.blend import BlendSettings, cases_for_weights, fit_weights, has_choice
+from h2rec.run.learning import EVALUATION_SEED, Learning, sample_of
+from h2rec.run.presets import preset_values
+from h2rec.run.stages import Stage
+from h2rec.run.tables import SLICES
+
+BASELINES = {"transitions": "item-to-item counts", "pop": "popularity"}
+"""Presets that every run is measured beside, and what sentences call them."""
+COMPARED = ("ndcg@10", "hit@100")
+"""Metrics that are tested."""
+LEVEL = 0.05
+"""P-values below this are told as a difference."""
+RESAMPLES = 2_000
+"""Bootstrap samples: enough for an interval, and a second's work for twenty thousand users."""
+MANY_TIMES = 9
+"""Relative gains from here on are told as a multiple."""
+
+
+class Baselines(Learning):
+    """One configuration, whose model can be measured beside models that need no training; see `Learning`."""
+
+    def beside(self, settings: EvaluateSettings, own: Stage) -> dict[str, Any]:
+        """Measure the baselines on the test cases of this run, and test the model against them.
+
+        Parameters
+        ----------
+        settings
+            How the run's own model was measured.
+        own
+            The stage with its ranks.
+
+        Returns
+        -------
+        dict
+            By baseline: ``protocol`` (full where it is measured, else the first), that protocol's whole block of
+            `Evaluation.metrics`, and ``lift``: slice -> metric -> the model's ``difference`` from the baseline, the
+            ``relative`` one with its 95% interval (``low``, ``high``; None over a baseline that finds nothing) and
+            ``p``, the larger of bootstrap and t test, Holm-corrected over the baselines. A model that is itself a
+            baseline is not compared with that one.
+        """
+        ours = self.config.model.model_dump(mode="json").get("branches")
+        stages = {}
+        for name in BASELINES:
+            model = self._baseline(name)
+            if model.model_dump(mode="json")["branches"] != ours:
+                stages[name] = self._measured(name, model, settings)
+        if not stages:
+            return {}
+        protocol = FULL if FULL in settings.protocols else settings.protocols[0]
+        blocks = {name: read_json(stage.folder / "metrics.json")[protocol] for name, stage in stages.items()}
+        metrics = [name for name in COMPARED if name in next(iter(blocks.values()))["overall"]] or ["mrr"]
+        depends: dict[str, Any] = {"evaluate": own.key, "protocol": protocol, "metrics": metrics}
+        depends |= {"against": {name: stage.key for name, stage in stages.items()}}
+
+        def work(folder: Path) -> None:
+            ranks = {"": [read_parquet(own.folder / "ranks.parquet").filter(pl.col("split") == "test")]}
+            ranks |= {name: [read_parquet(stage.folder / "ranks.parquet")] for name, stage in stages.items()}
+            slices = {"overall": np.ones_like(self.head), "head": self.head, "tail": ~self.head}
+            measured = next(iter(blocks.values()))["overall"]["cases"]
+            frame = pl.DataFrame()
+            if measured > 1:  # a test needs two cases
+                frame = compare_models(
+                    ranks,
+                    "",
+                    metrics,
+                    protocol=protocol,
+                    slices=slices,
+                    family=("slice", "metric"),
+                    resamples=RESAMPLES,
+                )
+            write_json(folder / "lifts.json", {name: _lifts(frame, name) for name in stages})
+
+        lifts = read_json(self.stage("lifts", depends, work).folder / "lifts.json")
+        return {name: {"protocol": protocol, **blocks[name], "lift": lifts[name]} for name in stages}
+
+    def _baseline(self, name: str) -> ModelSettings:
+        """A baseline's model, without what these data can't count."""
+        levels = 0 if self.semantic_ids is None else self.semantic_ids.levels
+        branches = {
+            branch: values
+            for branch, values in preset_values(name)["model"]["branches"].items()
+            if values["kind"] != "code_transitions" or values.get("levels", 1) <= levels
+        }
+        model: ModelSettings = parse_model({"branches": branches}, default="branches")
+        return model
+
+    def _measured(self, name: str, model: ModelSettings, settings: EvaluateSettings) -> Stage:
+        """Ranks and metrics of the test cases; what its branches weigh is chosen on validation, as for any model."""
+        select, codes = self.config.train.select, self.semantic_id_stage
+        depends = {
+            "data": self.data_stage.key,
+            "split": self.config.data.model_dump(mode="json", include={"split", "test_share"}),
+            "groups": self.config.data.model_dump(mode="json", include={"head_share", "popularity_groups"}),
+            "model": model.model_dump(mode="json"),
+            "select": select,
+            "evaluate": settings.model_dump(mode="json"),
+            "semantic_ids": None if codes is None else codes.key,
+            "device": self.device.type,
+        }
+
+        def work(folder: Path) -> None:
+            chosen = model
+            if has_choice(model, BlendSettings()):
+                cases = self._selecting_cases(self.repeats.rule)
+                fitted = fit_weights(
+                    build_model(model, self.features, seed=EVALUATION_SEED).to(self.device).eval(),
+                    model,
+                    sample_of(cases, cases_for_weights(self.dataset.item_count)),
+                    select=select,
+                    head=self.head,
+                    repeats=self.repeats.rule,
+                    seed=EVALUATION_SEED,
+                )
+                chosen = model.with_weights(fitted["weights"])
+            evaluation = self._evaluate(
+                build_model(chosen, self.features, seed=EVALUATION_SEED).to(self.device).eval(),
+                self.split.test,
+                settings,
+                progress=f"ranking test, {BASELINES[name]}",
+            )
+            write_parquet(evaluation.ranks, folder / "ranks.parquet")
+            write_json(folder / "metrics.json", evaluation.metrics)
+
+        return self.stage(f"baseline_{name}", depends, work)
+
+
+def _lifts(frame: pl.DataFrame, name: str) -> dict[str, dict[str, Any]]:
+    """Rows of `compare_models` against one baseline, by slice and metric."""
+    lifts: dict[str, dict[str, Any]] = {}
+    for row in frame.iter_rows(named=True):
+        if row["other"] == name:
+            base = row["other_mean"]
+            lifts.setdefault(row["slice"], {})[row["metric"]] = {
+                "difference": row["difference"],
+                "relative": row["relative"],
+                "low": row["low"] / base if base else None,
+                "high": row["high"] / base if base else None,
+                "p": max(row["p_bootstrap_holm"], row["p_t_holm"]),
+            }
+    return lifts
+
+
+def verdicts(baselines: Mapping[str, Any]) -> Iterator[str]:
+    """One sentence for each baseline of `Baselines.beside`: how much better the model is, for whom, how surely."""
+    for name, block in baselines.items():
+        lifts: Mapping[str, Mapping[str, Any]] = block["lift"]
+        if "overall" not in lifts:
+            continue
+        metric, lift = next(iter(lifts["overall"].items()))
+        parts = [f"{part} {_change(lifts[part][metric]['relative'])}" for part in SLICES[1:] if part in lifts]
+        yield ", ".join([_verdict(metric_title(metric), lift, BASELINES[name]), *parts]) + "."
+
+
+def _verdict(metric: str, lift: Mapping[str, Any], other: str) -> str:
+    relative, low, high = lift["relative"], lift["low"], lift["high"]
+    if relative is None:
+        return f"{metric} is {lift['difference']:.4f}, and {other} finds nothing"
+    if lift["p"] >= LEVEL:
+        return (
+            f"{metric} does not differ significantly from {other}: {_change(relative)} "
+            f"(95% interval {_change(low)} to {_change(high)})"
+        )
+    if relative >= MANY_TIMES:
+        return (
+            f"{metric} is {_times(relative)} that of {other} (95% interval {low + 1:.0f} to {_times(high)})"
+        )
+    side = "above" if relative > 0 else "below"
+    # The end that is nearer to nothing first.
+    ends = [_change(end) for end in sorted((low, high), key=abs)]
+    interval = " to ".join(end.lstrip("+-") if low * high > 0 else end for end in ends)
+    return f"{metric} is {_change(relative).lstrip('+-')} {side} {other} (95% interval {interval})"
+
+
+def metric_title(metric: str) -> str:
+    """A metric's name as people write it: NDCG@10, Hit@100."""
+    return metric.replace("ndcg", "NDCG").replace("hit", "Hit").replace("mrr", "MRR")
+
+
+def _change(relative: float | None) -> str:
+    """A relative difference in percent; a large one as a multiple."""
+    if relative is None:
+        return "from nothing"
+    if relative >= MANY_TIMES:
+        return _times(relative)
+    return f"{relative:+.1%}" if abs(relative) < 0.1 else f"{relative:+.0%}"
+
+
+def _times(relative: float) -> str:
+    return f"{relative + 1:.0f} times"
