@@ -3,10 +3,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from h2rec.cli.main import main
 from h2rec.errors import DataError
-from h2rec.retrieval import batch
+from h2rec.retrieval import history_files
 from h2rec.retrieval.batch import recommend_file
 from h2rec.retrieval.filters import ItemFilter
+from h2rec.retrieval.history_files import open_histories, read_item_ids
 
 HISTORIES = [["i3", "i17"], [], ["nothing", "i4"], None, ["i9", None]]
 
@@ -20,7 +22,7 @@ def write(path, histories, users=None):
 
 @pytest.mark.parametrize("rows_at_once", [2, 1000])
 def test_every_row_is_answered_in_order(recommender, tmp_path, monkeypatch, rows_at_once):
-    monkeypatch.setattr(batch, "_ROWS_AT_ONCE", rows_at_once)
+    monkeypatch.setattr(history_files, "_ROWS_AT_ONCE", rows_at_once)
     done = []
     report = recommend_file(
         recommender,
@@ -133,3 +135,78 @@ def test_whole_floats_and_blanks_are_ids_and_missing_entries_are_counted(recomme
     pl.DataFrame({"user_id": [7], "history": [[[3]]]}).write_parquet(tmp_path / "in.parquet")
     with pytest.raises(DataError, match="not item ids"):
         recommend_file(recommender, tmp_path / "in.parquet", tmp_path / "out.parquet")
+
+
+EVENTS = [("b", "i9", 3), ("a", "i17", 2), ("b", "i4", 1), ("a", "i3", 1), ("b", "i9", 3), (None, "i3", 1)]
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "inter"])
+def test_events_are_histories_in_the_order_of_time(recommender, tmp_path, monkeypatch, caplog, ending):
+    monkeypatch.setattr(history_files, "_ROWS_AT_ONCE", 1)
+    source = tmp_path / f"orders.{ending}"
+    frame = pl.DataFrame(EVENTS, schema=["user_id", "item_id", "timestamp"], orient="row")
+    if ending == "csv":
+        frame.write_csv(source)
+    elif ending == "parquet":
+        frame.write_parquet(source)
+    else:
+        typed = frame.rename(
+            {"user_id": "user_id:token", "item_id": "item_id:token", "timestamp": "timestamp:float"}
+        )
+        typed.write_csv(source, separator="\t")
+    opened = open_histories(source)
+    assert (opened.users, opened.events) == (2, 4)
+    assert "1 rows without user or item, 1 duplicate interactions" in caplog.text
+    report = recommend_file(recommender, source, tmp_path / "out.parquet", 3)
+    results = pl.read_parquet(tmp_path / "out.parquet")
+    assert results["user_id"].to_list() == ["b", "a"]
+    for items, history in zip(results["items"].to_list(), (["i4", "i9"], ["i3", "i17"]), strict=True):
+        assert items == [item.item_id for item in recommender.recommend(history, 3).items]
+    assert report.users == 2
+
+
+def test_events_without_a_time_are_in_the_order_of_the_file(recommender, tmp_path, caplog):
+    (tmp_path / "orders.csv").write_text("user,item\na,i3\na,i17\n")
+    assert next(open_histories(tmp_path / "orders.csv").batches()) == (["a"], [["i3", "i17"]], 0)
+    assert "the order of the rows is the order in time" in caplog.text
+
+
+def test_item_ids_of_lines_and_tables(tmp_path):
+    (tmp_path / "stock.txt").write_text("\ufeffi3\n\n i17 \n", encoding="utf-8")
+    (tmp_path / "stock.csv").write_text("count,sku\n2,i3\n4,i17\n")
+    for name in ("stock.txt", "stock.csv"):
+        assert read_item_ids(tmp_path / name) == ["i3", "i17"]
+    (tmp_path / "none.txt").write_text("\n")
+    with pytest.raises(DataError, match="no item ids"):
+        read_item_ids(tmp_path / "none.txt")
+    with pytest.raises(DataError, match="can't be read"):
+        read_item_ids(tmp_path / "missing.txt")
+
+
+def test_the_command_leaves_out_what_is_denied_and_tells_what_it_does_not_know(recommender, tmp_path, capsys):
+    (tmp_path / "orders.csv").write_text("user,item,time\na,i3,1\nb,i4,1\n")
+    usual = {item.item_id for item in recommender.recommend(["i3"], 5).items}
+    (tmp_path / "gone.txt").write_text("\n".join([*usual, "nothing"]))
+    command = [
+        "recommend",
+        str(recommender.bundle.folder),
+        "--input",
+        str(tmp_path / "orders.csv"),
+        "--k",
+        "5",
+    ]
+    for option, holds in (("--deny", False), ("--allow", True)):
+        out = tmp_path / f"{option[2:]}.csv"
+        with pytest.raises(SystemExit) as ended:
+            main([*command, "--output", str(out), option, str(tmp_path / "gone.txt")])
+        assert ended.value.code == 0
+        told = capsys.readouterr()
+        assert "1 of 6 ids are not in the catalogue" in told.err
+        assert "2 events read, 2 users answered" in told.out
+        shown = set(pl.read_csv(out)["item_id"])
+        assert (shown <= usual) if holds else not shown & usual
+    (tmp_path / "other.txt").write_text("x1\nx2\n")
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "--output", str(tmp_path / "o.csv"), "--allow", str(tmp_path / "other.txt")])
+    assert ended.value.code == 2
+    assert "none of its 2 ids is in the bundle's catalogue" in capsys.readouterr().err

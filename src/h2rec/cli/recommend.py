@@ -9,8 +9,9 @@ from rich.table import Table
 
 from h2rec.errors import ConfigError, DataError
 from h2rec.progress import progress_bar
-from h2rec.retrieval.batch import claim_target, recommend_file, rows_of
+from h2rec.retrieval.batch import claim_target, recommend_file
 from h2rec.retrieval.filters import ItemFilter
+from h2rec.retrieval.history_files import open_histories, read_item_ids
 from h2rec.retrieval.index import IndexSettings
 from h2rec.retrieval.recommender import Recommendation, Recommender, as_json
 from h2rec.retrieval.results import check_ending
@@ -44,8 +45,16 @@ def recommend(
             help="Whether items of the history may come again; default: as the bundle says.",
         ),
     ] = None,
+    allow: Annotated[
+        Path | None,
+        typer.Option("--allow", help="Only these items: ids in a .txt, one a line, or in a table."),
+    ] = None,
+    deny: Annotated[
+        Path | None, typer.Option("--deny", help="None of these items, such as those out of stock.")
+    ] = None,
     source: Annotated[
-        Path | None, typer.Option("--input", help="Parquet file of many users: user_id and history, a list.")
+        Path | None,
+        typer.Option("--input", help="Events (user, item, time), or Parquet of user_id and history, a list."),
     ] = None,
     target: Annotated[
         Path | None, typer.Option("--output", help="File of their answers: .parquet, .csv or .jsonl.")
@@ -59,7 +68,8 @@ def recommend(
         claim_target(source, target)
     # For one question an index would cost more than it saves.
     recommender = Recommender.load(bundle, IndexSettings(kind="auto" if history is None else "exact"))
-    filter_ = ItemFilter.make(where=_fields(where or []), seen=seen)
+    allowed, denied = (_known_ids(recommender, path) for path in (allow, deny))
+    filter_ = ItemFilter.make(allow=allowed, deny=denied or (), where=_fields(where or []), seen=seen)
     if source is not None and target is not None:
         _recommend_file(recommender, source, target, k, filter_=filter_, tail_share=tail_share)
     elif history is not None:
@@ -82,12 +92,14 @@ def _recommend_file(
     filter_: ItemFilter,
     tail_share: float | None,
 ) -> None:
-    with progress_bar("recommending", rows_of(source), "users") as advance:
+    histories = open_histories(source)
+    with progress_bar("recommending", histories.users, "users") as advance:
         report = recommend_file(
-            recommender, source, target, k, filter=filter_, tail_share=tail_share, advance=advance
+            recommender, histories, target, k, filter=filter_, tail_share=tail_share, advance=advance
         )
+    read = "" if histories.events is None else f"{histories.events:,} events read, "
     typer.echo(
-        f"{report.users:,} users answered, {report.from_popularity:,} of them with popular items; "
+        f"{read}{report.users:,} users answered, {report.from_popularity:,} of them with popular items; "
         f"{report.unknown:,} unknown items skipped; {report.rows:,} rows: {target}"
     )
     if report.missing:
@@ -148,6 +160,21 @@ def _unknown_message(recommender: Recommender, items: list[str]) -> str:
     near = recommender.nearest_ids(items[0])
     hint = f", nearest to '{items[0]}': {', '.join(near)}" if near else ""
     return f"--history: none of the {len(items)} items is in the bundle's catalogue{hint}"
+
+
+def _known_ids(recommender: Recommender, path: Path | None) -> list[str] | None:
+    """Item ids of a file; it says how many the catalogue does not have, and refuses those it has none of."""
+    if path is None:
+        return None
+    ids = read_item_ids(path)
+    unknown = [item for item in ids if item not in recommender.catalogue.index]
+    if len(unknown) == len(ids):
+        near = recommender.nearest_ids(unknown[0])
+        hint = f"nearest to '{unknown[0]}': {', '.join(near)}" if near else None
+        raise DataError(f"{path}: none of its {len(ids):,} ids is in the bundle's catalogue", hint)
+    if unknown:
+        typer.echo(f"{path}: {len(unknown):,} of {len(ids):,} ids are not in the catalogue", err=True)
+    return ids
 
 
 def _fields(pairs: list[str]) -> dict[str, list[str]]:

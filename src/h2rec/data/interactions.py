@@ -123,6 +123,13 @@ def interaction_columns(table: Table, columns: ColumnSettings) -> tuple[str, str
     return user, item, time, weight
 
 
+def items_by_user(rows: pl.DataFrame) -> pl.DataFrame:
+    """Group the rows of `read_interactions`: `user`, in the order of their first row, and `item`, oldest first."""
+    return rows.group_by("user", maintain_order=True).agg(
+        pl.col("item").cast(pl.String).sort_by("time", maintain_order=True)
+    )
+
+
 def _check_ratings(table: Table, column: str, rows: pl.DataFrame, identified: pl.Expr) -> None:
     if (rows["rating"].is_null() & ~rows["unrated"]).any():
         bad = number(pl.col(column)).is_null() & ~is_missing(pl.col(column))

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from h2rec.data.columns import require_column
-from h2rec.data.interactions import Report, interaction_columns, read_interactions
+from h2rec.data.interactions import Report, interaction_columns, items_by_user, read_interactions
 from h2rec.data.readers import Table
 from h2rec.data.readers.text_values import as_text
 from h2rec.data.readers.typed import typed_table
@@ -56,9 +56,7 @@ def read_histories(native: Any, columns: ColumnSettings) -> UserHistories:
         logger.warning(
             "histories: the order of the rows is the order in time; timestamp= could name %s", like
         )
-    by_user = rows.group_by("user", maintain_order=True).agg(
-        pl.col("item").cast(pl.String).sort_by("time", maintain_order=True)
-    )
+    by_user = items_by_user(rows)
     users = by_user["user"].cast(pl.String).alias(user)
     if frame.schema[user].is_numeric():
         users = users.cast(frame.schema[user])

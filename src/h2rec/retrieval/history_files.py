@@ -1,0 +1,140 @@
+"""Files of histories, a row a user, and of events, a row an interaction."""
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from h2rec.data.columns import require_column
+from h2rec.data.identifiers import identifier_reader
+from h2rec.data.interactions import Report, interaction_columns, items_by_user, read_interactions
+from h2rec.data.readers import open_table
+from h2rec.data.readers.text_values import as_text
+from h2rec.data.settings import ColumnSettings
+from h2rec.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+Batch = tuple[list[str], list[list[str]], int]
+"""Users, their histories (item ids, oldest first), and how many entries had no id and were left out."""
+
+LISTS = "history"
+"""The column of lists."""
+_ROWS_AT_ONCE = 1024
+_TEXTS = (pa.string(), pa.large_string(), pa.string_view(), pa.null())
+
+
+@dataclass(frozen=True)
+class HistoryFile:
+    """A file whose users are to be answered."""
+
+    path: Path
+    users: int
+    """How many users it has."""
+    batches: Callable[[], Iterator[Batch]]
+    """Reads them, in the order of their first row."""
+    events: int | None = None
+    """Rows of a file of events that are in the histories; None for one of histories."""
+
+
+def open_histories(path: Path) -> HistoryFile:
+    """Open a file of users.
+
+    A Parquet file with a column `history` has a row a user: `user_id`, and a list of item ids, oldest first, null for
+    none; it is streamed, so that memory does not grow with it. Any other is read as interactions for training are, in
+    the same formats: user, item, and time where there is one; else the order of the rows is the order in time.
+
+    Raises `DataError` if the file can't be read, or a column is missing or is not what it should be.
+    """
+    if path.suffix.lower() == ".parquet":
+        file = _open(path)
+        schema = file.schema_arrow
+        if LISTS in schema.names or any(pa.types.is_nested(kind) for kind in schema.types):
+            return HistoryFile(path, int(file.metadata.num_rows), partial(_stream, path))
+    report: Report = {}
+    table = open_table(path)
+    user, item, time, _ = interaction_columns(table, ColumnSettings())
+    rows = read_interactions(table, ColumnSettings(user=user, item=item, timestamp=time), report)
+    dropped = [name for name in ("rows_without_user_or_item", "duplicate_interactions") if report.get(name)]
+    if dropped:
+        logger.warning(
+            "%s: %s", path, ", ".join(f"{report[name]:,} {name.replace('_', ' ')}" for name in dropped)
+        )
+    if time is None:
+        logger.warning("%s: no time column was found: the order of the rows is the order in time", path)
+    by_user = items_by_user(rows)
+    return HistoryFile(path, by_user.height, partial(_slices, by_user), rows.height)
+
+
+def read_item_ids(path: Path) -> list[str]:
+    """Item ids of a file: one a line of a `.txt`, or the item column of a table.
+
+    Raises `DataError` if the file can't be read, has no such column, or no id.
+    """
+    if path.suffix.lower() == ".txt":
+        try:
+            ids = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{path}: can't be read ({error})") from None
+    else:
+        table = open_table(path)
+        column = require_column(table, "item_id", None)
+        reader = identifier_reader(table, column)
+        ids = table.collect(table.scan().select(reader(pl.col(column)))).to_series().drop_nulls().to_list()
+    if not (found := [item for item in ids if item]):
+        raise DataError(f"{path}: no item ids", "one a line, or a table with a column of them")
+    return found
+
+
+def _slices(by_user: pl.DataFrame) -> Iterator[Batch]:
+    for part in by_user.iter_slices(_ROWS_AT_ONCE):
+        yield part["user"].cast(pl.String).to_list(), part["item"].to_list(), 0
+
+
+def _open(source: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(source.absolute())
+    except FileNotFoundError:
+        raise DataError(f"{source}: no such file") from None
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # names of columns need not be text
+        raise DataError(f"{source}: not a Parquet file ({str(error).splitlines()[0]})") from None
+
+
+def _stream(source: Path) -> Iterator[Batch]:
+    file = _open(source)
+    schema = file.schema_arrow
+    wanted = "it needs 'user_id' and 'history', a list of item ids, oldest first"
+    missing = [name for name in ("user_id", "history") if name not in schema.names]
+    if missing:
+        raise DataError(f"{source}: no column '{missing[0]}'; there are: {', '.join(schema.names)}", wanted)
+    kind = schema.field("history").type
+    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
+        raise DataError(f"{source}: column 'history' is {kind}, not a list", wanted)
+    done = 0
+    try:
+        for batch in file.iter_batches(_ROWS_AT_ONCE, columns=["user_id", "history"]):
+            users = batch.column("user_id").cast(pa.string()).to_pylist()
+            if None in users:
+                raise DataError(f"{source}, row {done + users.index(None) + 1}: the user id is missing")
+            column = _texts(batch.column("history"), kind)
+            histories = [[item for item in history or [] if item] for history in column.to_list()]
+            given = int(column.list.len().sum())
+            yield users, histories, given - sum(map(len, histories))
+            done += len(users)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{source}, after row {done}: {str(error).splitlines()[0]}") from None
+
+
+def _texts(histories: pa.Array, kind: pa.DataType) -> pl.Series:
+    """Ids as the readers of data files have them: whole numbers without `.0`, no blanks around texts."""
+    inner = kind.value_type
+    if not (pa.types.is_integer(inner) or pa.types.is_floating(inner) or inner in _TEXTS):
+        raise pa.ArrowInvalid(f"column 'history' holds {inner}, not item ids")
+    column = pl.Series("history", pl.from_arrow(histories.cast(pa.large_list(inner))))
+    held = column.explode().dtype
+    return column.list.eval(as_text(pl.element(), held).str.strip_chars())
