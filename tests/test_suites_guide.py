@@ -22,3 +22,13 @@ def test_the_example_is_a_suite(tmp_path):
     assert suite.settings.tested == "H2Rec"
     assert suite.jobs[0].config.train.epochs == 40
     assert suite.jobs[0].config.data.interactions == tmp_path / "purchases.parquet"
+
+
+def test_rows_of_other_systems_fit_into_the_example(tmp_path):
+    blocks = re.findall(r"```yaml\n(.*?)```", GUIDE, re.DOTALL)
+    (tmp_path / "my_suite.yaml").write_text("".join(blocks[:2]))
+    suite = Suite.load(tmp_path / "my_suite.yaml", tmp_path / "out")
+    assert {job.model: job.answers.path for job in suite.jobs if job.answers is not None} == {
+        "our ALS": tmp_path / "als.parquet",
+        "old shop": tmp_path / "old_ranks.csv",
+    }

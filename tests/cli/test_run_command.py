@@ -36,8 +36,10 @@ def succeeded(capsys, *arguments):
 
 def test_run_prints_a_table_for_each_protocol(run_folder, capsys):
     said = succeeded(capsys, "run", run_folder / "shop.yaml", "--out", run_folder / "out")
-    for word in ("test, full", "test, sampled20", "overall", "head", "tail", "ndcg@10"):
+    for word in ("test, full", "test, sampled20", "overall", "head", "tail", "ndcg@10", "transitions", "pop"):
         assert word in said.out
+    assert "h2rec: NDCG@10 " in said.out
+    assert " of popularity (95% interval " in said.out
     assert "reused" in (run_folder / "out" / "run.log").read_text()
 
 

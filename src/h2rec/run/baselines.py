@@ -63,7 +63,7 @@ class Baselines(Learning):
             return {}
         protocol = FULL if FULL in settings.protocols else settings.protocols[0]
         blocks = {name: read_json(stage.folder / "metrics.json")[protocol] for name, stage in stages.items()}
-        metrics = [name for name in COMPARED if name in next(iter(blocks.values()))["overall"]] or ["mrr"]
+        metrics = compared(next(iter(blocks.values())))
         depends: dict[str, Any] = {"evaluate": own.key, "protocol": protocol, "metrics": metrics}
         depends |= {"against": {name: stage.key for name, stage in stages.items()}}
 
@@ -139,6 +139,11 @@ class Baselines(Learning):
         return self.stage(f"baseline_{name}", depends, work)
 
 
+def compared(block: Mapping[str, Any]) -> list[str]:
+    """Metrics of a protocol's block that are told first, and tested."""
+    return [name for name in COMPARED if name in block["overall"]] or ["mrr"]
+
+
 def _lifts(frame: pl.DataFrame, name: str) -> dict[str, dict[str, Any]]:
     """Rows of `compare_models` against one baseline, by slice and metric."""
     lifts: dict[str, dict[str, Any]] = {}
@@ -162,7 +167,7 @@ def verdicts(baselines: Mapping[str, Any]) -> Iterator[str]:
         if "overall" not in lifts:
             continue
         metric, lift = next(iter(lifts["overall"].items()))
-        parts = [f"{part} {_change(lifts[part][metric]['relative'])}" for part in SLICES[1:] if part in lifts]
+        parts = [f"{part} {change(lifts[part][metric]['relative'])}" for part in SLICES[1:] if part in lifts]
         yield ", ".join([_verdict(metric_title(metric), lift, BASELINES[name]), *parts]) + "."
 
 
@@ -172,8 +177,8 @@ def _verdict(metric: str, lift: Mapping[str, Any], other: str) -> str:
         return f"{metric} is {lift['difference']:.4f}, and {other} finds nothing"
     if lift["p"] >= LEVEL:
         return (
-            f"{metric} does not differ significantly from {other}: {_change(relative)} "
-            f"(95% interval {_change(low)} to {_change(high)})"
+            f"{metric} does not differ significantly from {other}: {change(relative)} "
+            f"(95% interval {change(low)} to {change(high)})"
         )
     if relative >= MANY_TIMES:
         return (
@@ -181,9 +186,9 @@ def _verdict(metric: str, lift: Mapping[str, Any], other: str) -> str:
         )
     side = "above" if relative > 0 else "below"
     # The end that is nearer to nothing first.
-    ends = [_change(end) for end in sorted((low, high), key=abs)]
+    ends = [change(end) for end in sorted((low, high), key=abs)]
     interval = " to ".join(end.lstrip("+-") if low * high > 0 else end for end in ends)
-    return f"{metric} is {_change(relative).lstrip('+-')} {side} {other} (95% interval {interval})"
+    return f"{metric} is {change(relative).lstrip('+-')} {side} {other} (95% interval {interval})"
 
 
 def metric_title(metric: str) -> str:
@@ -191,7 +196,7 @@ def metric_title(metric: str) -> str:
     return metric.replace("ndcg", "NDCG").replace("hit", "Hit").replace("mrr", "MRR")
 
 
-def _change(relative: float | None) -> str:
+def change(relative: float | None) -> str:
     """A relative difference in percent; a large one as a multiple."""
     if relative is None:
         return "from nothing"

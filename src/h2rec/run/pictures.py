@@ -1,0 +1,230 @@
+"""What the report of a run draws: bars and curves as numbers, which a template turns into boxes and lines."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from h2rec.run.baselines import BASELINES, LEVEL, change, compared, metric_title
+from h2rec.run.tables import slices
+
+Systems = Mapping[str, Mapping[str, Any]]
+"""Figures of a protocol by the name of what was measured, the run's own model first."""
+
+LEFT, RIGHT, TOP, BOTTOM = 48, 392, 10, 170
+"""Where curves lie in a box of 400 x 210."""
+EXPOSURE = {
+    "coverage": "share of the catalogue that is shown",
+    "tail_share": "share of places that go to the tail",
+    "gini": "concentration (Gini; 0: all items alike)",
+    "popularity": "mean training interactions of what is shown",
+}
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A bar; places are in percent of the picture's width."""
+
+    name: str
+    text: str
+    series: int
+    start: float
+    width: float
+    interval: tuple[float, float] | None = None
+    """Ends of its interval."""
+    unsure: bool = False
+    """Whether the difference is not significant."""
+
+
+@dataclass(frozen=True)
+class Bars:
+    """Bars in groups that share a scale."""
+
+    title: str
+    note: str
+    groups: Sequence[tuple[str, Sequence[Bar]]]
+    zero: float | None = None
+    """Where zero is, if bars go both ways."""
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Curves in a box with axes."""
+
+    title: str
+    note: str
+    across: str
+    """What the horizontal axis is."""
+    lines: Sequence[tuple[str, str]]
+    """Name and points of each curve."""
+    x_ticks: Sequence[tuple[float, str]]
+    y_ticks: Sequence[tuple[float, str]]
+    dots: Sequence[Sequence[str]] = field(default_factory=list)
+    """Each curve's points, one by one."""
+
+
+def systems_of(name: str, metrics: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The run's model and the baselines by name, in the protocol that they are compared in."""
+    beside = metrics.get("baselines", {})
+    test = metrics["test"]
+    protocol = next(
+        (block["protocol"] for block in beside.values()), "full" if "full" in test else next(iter(test))
+    )
+    return {name: test[protocol]} | {BASELINES[key]: block for key, block in beside.items()}
+
+
+def standing(systems: Systems) -> Iterator[Bars]:
+    """The first metrics, overall, in the head and in the tail."""
+    blocks = list(systems.values())
+    for metric in compared(blocks[0]):
+        values = {
+            f"{part}, {blocks[0][part]['cases']:,} cases": {
+                name: b[part][metric] for name, b in systems.items()
+            }
+            for part in slices(*blocks)
+        }
+        yield _bars(metric_title(metric), "", values)
+
+
+def lifts(baselines: Mapping[str, Any]) -> Iterator[Bars]:
+    """How much better the model is than each baseline, with intervals."""
+    for key, block in baselines.items():
+        lift: Mapping[str, Mapping[str, Any]] = block["lift"]
+        known = [row for of_part in lift.values() for row in of_part.values() if row["relative"] is not None]
+        if not known:
+            continue
+        low = min(0.0, *(row["low"] for row in known))
+        high = max(0.0, *(row["high"] for row in known))
+        spread = (high - low) or 1.0
+
+        def place(value: float, low: float = low, spread: float = spread) -> float:
+            return 100 * (value - low) / spread
+
+        groups = [
+            (
+                metric_title(metric),
+                [_lift_bar(part, of_part[metric], place) for part, of_part in lift.items()],
+            )
+            for metric in lift["overall"]
+        ]
+        note = "relative difference and its 95% interval; pale where it is not significant"
+        yield Bars(f"Against {BASELINES[key]}", note, groups, place(0.0))
+
+
+def _lift_bar(part: str, row: Mapping[str, Any], place: Any) -> Bar:
+    relative = row["relative"]
+    if relative is None:
+        return Bar(part, change(None), 0, place(0.0), 0.0)
+    start, end = sorted((place(0.0), place(relative)))
+    interval = place(row["low"]), place(row["high"])
+    return Bar(part, change(relative), 0, start, end - start, interval, unsure=row["p"] >= LEVEL)
+
+
+def exposure(systems: Systems) -> Bars | None:
+    """Who is shown in lists of ten; None where lists were not looked at."""
+    shown = {name: block["exposure"] for name, block in systems.items() if "exposure" in block}
+    if not shown:
+        return None
+    groups = [
+        _bars("", "", {title: {name: own[f"{kind}@10"] for name, own in shown.items()}}).groups[0]
+        for kind, title in EXPOSURE.items()
+    ]
+    return Bars("Lists of ten", "for every test user; each figure has its own scale", groups)
+
+
+def popularity(systems: Systems) -> Curves | None:
+    """The first metric by popularity group of the target; None where there are fewer than two."""
+    metric = compared(next(iter(systems.values())))[0]
+    series = {
+        name: [(int(g["name"]) + 1, g[metric]) for g in block["groups"] if g["kind"] == "popularity"]
+        for name, block in systems.items()
+    }
+    groups = [number for number, _ in next(iter(series.values()))]
+    if len(groups) < 2:
+        return None
+    named = {groups[0]: f"{groups[0]}, least", groups[-1]: f"{groups[-1]}, most"}
+    ticks = [(float(number), named.get(number, str(number))) for number in groups]
+    note = "items in groups of equal size by their training interactions; a point is what is found of a group's targets"
+    return _curves(metric_title(metric), note, "popularity group", series, ticks, from_zero=True)
+
+
+def training(log: Sequence[Mapping[str, Any]], select: str) -> Iterator[Curves]:
+    """Training loss and the validation figure that picks the epoch."""
+    series = {
+        "training loss": [(record["epoch"], record["loss"]) for record in log],
+        f"validation {select}": [(r["epoch"], r["valid"][select]) for r in log if "valid" in r],
+    }
+    for name, points in series.items():
+        if len(points) > 1:
+            first, last = points[0][0], points[-1][0]
+            ticks = [(at, f"{at:g}") for at in ticks_between(first, last) if at == int(at)]
+            yield _curves(name, "", "epoch", {name: points}, ticks)
+
+
+def _bars(title: str, note: str, values: Mapping[str, Mapping[str, float | None]]) -> Bars:
+    """Bars from zero, a group for each entry."""
+    most = max((value or 0.0 for group in values.values() for value in group.values()), default=0.0) or 1.0
+    groups = [
+        (
+            name,
+            [
+                Bar(system, _number(value), series, 0.0, 100 * (value or 0.0) / most)
+                for series, (system, value) in enumerate(group.items())
+            ],
+        )
+        for name, group in values.items()
+    ]
+    return Bars(title, note, groups)
+
+
+def _curves(
+    title: str,
+    note: str,
+    across: str,
+    series: Mapping[str, Sequence[tuple[float, float | None]]],
+    x_ticks: Sequence[tuple[float, str]],
+    *,
+    from_zero: bool = False,
+) -> Curves:
+    known = {name: [(x, y) for x, y in points if y is not None] for name, points in series.items()}
+    xs = [x for points in known.values() for x, _ in points]
+    ys = [y for points in known.values() for _, y in points] + ([0.0] if from_zero else [])
+    marks = ticks_between(min(ys, default=0.0), max(ys, default=1.0), cover=True)
+    left, right = min(xs, default=0.0), max(xs, default=1.0)
+
+    def across_at(x: float) -> float:
+        return LEFT + (RIGHT - LEFT) * (0.04 + 0.92 * (x - left) / ((right - left) or 1.0))
+
+    def up_at(y: float) -> float:
+        return BOTTOM - (BOTTOM - TOP) * (y - marks[0]) / ((marks[-1] - marks[0]) or 1.0)
+
+    dots = [[f"{across_at(x):.1f},{up_at(y):.1f}" for x, y in points] for points in known.values()]
+    return Curves(
+        title,
+        note,
+        across,
+        [(name, " ".join(points)) for name, points in zip(known, dots, strict=True)],
+        [(across_at(x), label) for x, label in x_ticks],
+        [(up_at(y), f"{y:g}") for y in marks],
+        dots,
+    )
+
+
+def ticks_between(low: float, high: float, *, cover: bool = False) -> list[float]:
+    """Round numbers from `low` to `high`, four to nine of them; with `cover` they begin and end beyond both."""
+    spread = (high - low) or abs(high) or 1.0
+    power = 10.0 ** math.floor(math.log10(spread / 4))
+    step = next(power * m for m in (5, 2, 1) if spread / (power * m) >= 4 or m == 1)
+    first, last = (
+        (math.floor(low / step), math.ceil(high / step))
+        if cover
+        else (math.ceil(low / step), math.floor(high / step))
+    )
+    last = max(last, first + 1) if cover else last
+    return [float(f"{number * step:.12g}") for number in range(first, last + 1)]
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.4f}" if value < 10 else f"{value:,.1f}"
