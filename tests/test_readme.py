@@ -8,9 +8,11 @@ import polars as pl
 import pytest
 import yaml
 
+import h2rec
 from h2rec.cli.main import main
 from h2rec.research.suite.suite import Suite
 from h2rec.retrieval.recommender import Recommender
+from h2rec.run import presets
 from h2rec.run.config import RunConfig
 from h2rec.run.presets import preset_names
 
@@ -65,9 +67,13 @@ def test_the_example_runs_from_data_to_recommendations(shop, monkeypatch, capsys
     weights = dict(zip(model.branch_names, model.branch_weights, strict=True))
     # Others are chosen on validation; a negative one stays as it was set.
     assert weights["popularity"] == yaml.safe_load(moved.partition("=")[2])["weight"] < 0
-    names: dict[str, object] = {}
-    exec(block("python", "h2rec.load"), names)
-    assert len(names["answer"].items) == 10
+    assert len(h2rec.load("runs/shop/bundle").recommend(["1042", "77"]).items) == 10
+    real = presets.preset_values
+    small = {"train": {"epochs": 1}, "runtime": {"threads": 1}}
+    monkeypatch.setattr(presets, "preset_values", lambda name: presets.merge(real(name), small))
+    names = {"events": pl.read_parquet("purchases.parquet"), "items": pl.read_csv("products.csv")}
+    exec(block("python", "from_frames"), names)
+    assert len(names["model"].recommend(["1042", "77"], k=10).items) == 10
     mentioned = re.search(r"`run` leaves (.*?)\. Run it again", README, re.DOTALL)
     for name in re.findall(r"`([\w./]+)`", mentioned.group(1)):
         assert (shop / "runs" / "shop" / name.rstrip("/")).exists(), name

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from h2rec.data.splits import split as split
     from h2rec.errors import H2RecError as H2RecError
     from h2rec.evaluation.significance import compare_models as compare_models
+    from h2rec.retrieval.filters import ItemFilter as ItemFilter
     from h2rec.retrieval.model import Model as Model
     from h2rec.retrieval.model import load as load
     from h2rec.retrieval.recommender import Recommender as Recommender
@@ -57,6 +58,7 @@ _HOMES = {
     "H2RecError": "h2rec.errors",
     "Pipeline": "h2rec.run.pipeline",
     "Recommender": "h2rec.retrieval.recommender",
+    "ItemFilter": "h2rec.retrieval.filters",
     "Model": "h2rec.retrieval.model",
     "load": "h2rec.retrieval.model",
     "RunConfig": "h2rec.run.config",

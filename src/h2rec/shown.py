@@ -23,6 +23,11 @@ class Shown(ABC):
     def title(self) -> str:
         """What stands above the table."""
 
+    @property
+    def notes(self) -> list[str]:
+        """Sentences that stand below it."""
+        return []
+
     @abstractmethod
     def table(self) -> pl.DataFrame:
         """Return what is shown."""
@@ -46,7 +51,7 @@ class Shown(ABC):
             tbl_hide_column_data_types=True,
             float_precision=4,
         ):
-            return printable(f"{self.title}\n{self.table()}")
+            return printable("\n".join([self.title, str(self.table()), *self.notes]))
 
     def _repr_html_(self) -> str:
         table = self.table()
@@ -56,7 +61,9 @@ class Shown(ABC):
             for row in table.head(_ROWS).iter_rows()
         )
         more = f"<p>.. and {table.height - _ROWS:,} more</p>" if table.height > _ROWS else ""
-        return f"<p>{escape(self.title)}</p><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>{more}"
+        notes = "".join(f"<p>{escape(note)}</p>" for note in self.notes)
+        whole = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+        return f"<p>{escape(self.title)}</p>{whole}{more}{notes}"
 
 
 def _cell(value: Any) -> str:

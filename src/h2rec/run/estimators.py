@@ -1,6 +1,6 @@
 """Models for people who import: made, fitted on a data set, asked."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Self
@@ -18,6 +18,7 @@ from h2rec.run.config import RunConfig
 from h2rec.run.figures import Figures
 from h2rec.run.pipeline import Pipeline
 from h2rec.run.run_folder import claim_run, lock_of_run
+from h2rec.run.trackers import tracked
 
 _OF_THE_RUN = ("split", "test_share", "head_share", "popularity_groups")
 """What of `data` a prepared data set leaves open."""
@@ -67,10 +68,15 @@ class Estimator(TrainedModel):
             self._out = Path(self._run_room.name)
         return self._out
 
-    def fit(self, data: Dataset) -> Self:
-        """Train, measure and bundle: what `h2rec run` does.
+    def fit(self, data: Dataset, *, track: Sequence[str] = ()) -> Self:
+        """Train, measure, train again on everything and bundle: what `h2rec run` does.
 
         Data sets made from frames are written into the folder of the run first, so that its `config.yaml` runs again.
+
+        Parameters
+        ----------
+        track
+            Where the figures of every epoch go: ``tensorboard``, ``mlflow``, ``wandb``, or a registered tracker.
 
         Raises
         ------
@@ -85,8 +91,10 @@ class Estimator(TrainedModel):
         pipeline = Pipeline(self._configured(_on_disk(data, self.out).model_dump(mode="json")), self.out)
         if data.frames is not None:
             self.kind = data.frames.kind
-        self._figures = Figures(pipeline.evaluated(), self.kind)
-        self._take(Recommender(Bundle.load(pipeline.bundled()), as_given=True))
+        with tracked(pipeline.begin(), track):
+            self._figures = Figures(pipeline.evaluated(baselines=True), self.kind)
+            bundle = pipeline.bundled()
+        self._take(Recommender(Bundle.load(bundle), as_given=True))
         return self
 
     def evaluate(self) -> Figures:

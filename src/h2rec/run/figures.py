@@ -7,6 +7,7 @@ import polars as pl
 
 from h2rec.errors import MissingExtraError
 from h2rec.native import POLARS, Kind
+from h2rec.run.baselines import verdicts
 from h2rec.run.tables import apart, slices
 from h2rec.shown import Shown
 
@@ -36,6 +37,11 @@ class Figures(Shown):
                 None, (f"test, {self.protocol} ranking of {block['overall']['cases']:,} cases", apart(block))
             )
         )
+
+    @property
+    def notes(self) -> list[str]:
+        """How the model stands beside popularity and item-to-item counts."""
+        return list(verdicts(self.metrics.get("baselines", {})))
 
     def table(self) -> pl.DataFrame:
         block = self.metrics["test"][self.protocol]
