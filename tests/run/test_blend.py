@@ -1,5 +1,7 @@
 """Branch weights chosen on validation: the best of all tried, the same in evaluation, bundle and search."""
 
+import itertools
+
 import numpy as np
 import polars as pl
 import pytest
@@ -91,33 +93,44 @@ def test_the_weights_are_the_best_of_all_combinations_as_the_evaluation_measures
     assert measured(made(settings, found["weights"]), select) == pytest.approx(max(values), abs=1e-12)
 
 
-def test_more_branches_than_two_are_weighed_in_pairs_and_each_pair_twice():
-    settings = configured(**COUNTED)
-    found = fitted(settings)
-    # The pair of codes and transitions, code transitions alone, and both again.
-    assert (found["weights"]["ids"], found["tried"]) == (1.0, 1 + 9 + 3 + 9 + 3)
-    best = measured(made(settings, found["weights"]), "full.overall.mrr")
-    assert found["value"] == pytest.approx(best, abs=1e-12)
-    # Whichever branch had its turn last: no other weight of it is better.
-    for weight in WEIGHTS:
-        other = found["weights"] | {"code_transitions": weight}
-        assert measured(made(settings, other), "full.overall.mrr") <= best + 1e-12
-
-
 @pytest.mark.parametrize("select", SELECTS)
-def test_the_default_weighs_five_branches_in_turns(select):
+@pytest.mark.parametrize("repeats", RULES)
+def test_no_pair_of_weights_is_better_than_those_of_the_default(select, repeats):
     settings = configured("h2rec")
     names = settings.weighed_branches
     assert names == ("followers", "predecessors", "kinds", "close_kinds", "similar_text")
-    found = fitted(settings, select=select)
-    assert (found["weights"]["ids"], found["tried"]) == (1.0, 1 + 2 * (9 + 9 + 3))
-    assert found["value_as_configured"] == pytest.approx(measured(made(settings), select), abs=1e-12)
-    best = measured(made(settings, found["weights"]), select)
+    found = fitted(settings, select=select, repeats=repeats)
+    assert found["weights"]["ids"] == 1.0
+    assert found["value_as_configured"] == pytest.approx(measured(made(settings), select, repeats), abs=1e-12)
+    best = measured(made(settings, found["weights"]), select, repeats)
     assert found["value"] == pytest.approx(best, abs=1e-12)
     assert best >= found["value_as_configured"]
-    # No other weight of the branch that had the last turn is better.
-    for weight in WEIGHTS:
-        assert measured(made(settings, found["weights"] | {names[-1]: weight}), select) <= best + 1e-12
+    for first, second in itertools.combinations(names, 2):
+        for weights in itertools.product(WEIGHTS, repeat=2):
+            other = found["weights"] | dict(zip((first, second), weights, strict=True))
+            assert measured(made(settings, other), select, repeats) <= best + 1e-12
+
+
+def test_the_search_starts_from_the_trained_branches_alone_too(monkeypatch):
+    settings = configured(**COUNTED, popularity={"kind": "popularity", "weight": 2.0})
+    monkeypatch.setattr(blend, "WEIGHTS", [1.0, 2.0])  # what counts can't be left out but by the start
+    monkeypatch.setattr(blend, "ROUNDS", 0)
+    trained = measured(made(settings, dict.fromkeys((*COUNTED, "popularity"), 0.0)), "full.overall.mrr")
+    as_configured = measured(made(settings), "full.overall.mrr")
+    assert trained > as_configured
+    assert fitted(settings)["value"] == pytest.approx(trained, abs=1e-12)
+
+
+@pytest.mark.parametrize("repeats", RULES)
+def test_what_is_not_ranked_again_can_only_let_targets_rise(repeats, monkeypatch):
+    settings = configured("h2rec")
+    values = []
+    for deepest in (1, 4, 8, 60):  # of each of seven lists, of sixty items
+        monkeypatch.setattr(blend, "_deepest", lambda metric, deepest=deepest: deepest)
+        values.append(fitted(settings, select="full.overall.ndcg@10", repeats=repeats)["value_as_configured"])
+    assert values[0] > values[-1]
+    assert values == sorted(values, reverse=True)
+    assert values[2] == pytest.approx(values[3], rel=0.02)
 
 
 def test_the_last_trained_branch_is_the_measure_wherever_popularity_stands():
@@ -257,4 +270,4 @@ def test_the_weights_of_a_control_are_part_of_what_its_figures_depend_on(shop, t
 
 
 def test_weights_are_chosen_by_fewer_cases_the_larger_the_catalogue():
-    assert [blend.cases_for_weights(items) for items in (1_000, 10_000, 1_000_000)] == [50_000, 5_000, 500]
+    assert [blend.cases_for_weights(items) for items in (1_000, 100_000, 10_000_000)] == [8_000, 4_000, 1_000]

@@ -4,7 +4,7 @@ With losses of their own the branches do not depend on their weights, so any wei
 """
 
 from collections.abc import Iterator, Sequence
-from itertools import product
+from itertools import combinations, product
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ import torch
 from h2rec.data.splits import Holdout
 from h2rec.evaluation.metrics import per_case
 from h2rec.evaluation.negatives import draw_negatives
-from h2rec.evaluation.ranking import SCORES_AT_ONCE, drop_excluded, full_ranks, sampled_ranks
+from h2rec.evaluation.ranking import SCORES_AT_ONCE, drop_excluded
 from h2rec.evaluation.repeats import measured_cases
 from h2rec.evaluation.settings import FULL, RepeatRule, sampled_negatives
 from h2rec.models.protocol import SequenceModel
@@ -26,19 +26,23 @@ Ranks = npt.NDArray[np.int32]
 Weights = dict[str, float]
 """What each branch weighs, by name, in the order of the model's."""
 
-SCORES_IN_CACHE = 2**17
-"""Scores of a branch that are added up and compared at once on a CPU: half a megabyte."""
 WEIGHTS = (0.0, 0.15, 0.3, 0.5, 0.8, 1.2)
 """Weights to try for every branch but the measure of all others, beside those that are configured."""
 TOGETHER = 2
 """Branches whose weights are tried in all combinations; all combinations of all branches would be too many."""
-ROUNDS = 2
-"""Times that every branch has its turn where there are more of them."""
-
-MOST_SCORES = 50_000_000
-"""Scores of a branch that weights are chosen by: so many cases are ranked as there are items in it."""
-FEWEST_CASES = 500
-"""But so many at least."""
+ROUNDS = 3
+"""Times that every pair of branches has its turn, at most; the search ends before if a round changes nothing."""
+MOST_CASES, FEWEST_CASES = 8_000, 1_000
+"""Cases that weights are chosen by: with a quarter of the most, noise chose on 20,000 items."""
+MOST_SCORES = 400_000_000
+"""Scores of a branch that are looked through once: fewer cases where the catalogue is large, to cost less than a
+training."""
+CANDIDATES = 2
+"""Items that are ranked again, as a multiple of the list that is measured: so many of the best by each branch alone and
+by the sum as configured. All others are behind in any blend, or beyond the list."""
+FEWEST_CANDIDATES = 100
+SCORES_IN_CACHE = 2**17
+"""Scores of a branch that are added up and compared at once on a CPU: half a megabyte."""
 
 
 class BlendSettings(Settings):
@@ -55,8 +59,8 @@ def has_choice(settings: ModelSettings, blend: BlendSettings) -> bool:
 
 
 def cases_for_weights(item_count: int) -> int:
-    """Cases that are enough to choose weights by: all combinations rank them, which is to cost less than a training."""
-    return max(FEWEST_CASES, MOST_SCORES // item_count)
+    """Cases that weights are chosen by in a catalogue of so many items."""
+    return min(MOST_CASES, max(FEWEST_CASES, MOST_SCORES // item_count))
 
 
 def fit_weights(
@@ -71,8 +75,9 @@ def fit_weights(
 ) -> dict[str, Any]:
     """Rank validation cases with many combinations of weights; return the best.
 
-    Two branches at a time in all combinations, the others as they are; where there are more, every pair has its turn
-    twice. Of equal values the weights so far win, which at first are the configured ones, then the smaller ones.
+    Two branches at a time in all combinations, the others as they are, every pair in turn until nothing changes; once
+    from the configured weights and once from the trained branches alone, and the better end wins. Of equal values the
+    weights so far win, then the smaller ones.
 
     Parameters
     ----------
@@ -106,30 +111,52 @@ def fit_weights(
     in_head = head[cases.targets]
     counts = {"overall": None, "head": in_head, "tail": ~in_head, "weighted": cases.weights}[part]
 
+    candidates = _Candidates(
+        model, cases, configured.weights, negatives, deepest=_deepest(metric), repeats=repeats
+    )
+
     def values(tried: Sequence[Weights]) -> list[float]:
-        ranks = _ranks(model, cases, tried, negatives, measure=_measure(configured), repeats=repeats)
-        return [float(np.average(per_case(row, metric), weights=counts)) for row in ranks]
+        return [float(np.average(per_case(row, metric), weights=counts)) for row in candidates.ranks(tried)]
 
     names = configured.weighed_branches
-    turns = [names[first : first + TOGETHER] for first in range(0, len(names), TOGETHER)]
+    pairs = list(combinations(names, TOGETHER)) if len(names) > TOGETHER else [names]
     # The measure of all others has the weight 1 in every combination.
-    best = configured.weights | {_measure(configured): 1.0} if configured.is_trained else configured.weights
-    as_configured = value = 0.0
-    count = 0
-    for turn, pair in enumerate(turns * ROUNDS if len(turns) > 1 else turns):
-        first = configured.weights if turn == 0 else best
-        tried = [first, *_combinations(best, pair)]
-        measured = values(tried)
-        place = int(np.argmax(measured))
-        best, value, count = tried[place], measured[place], count + len(tried) - (turn > 0)
-        as_configured = measured[0] if turn == 0 else as_configured
+    first = configured.weights | ({_measure(configured): 1.0} if configured.is_trained else {})
+    alone = first | {name: 0.0 for name in names if name in configured.counted_branches}
+    known: dict[tuple[float, ...], float] = {}
+
+    def measured(tried: Sequence[Weights]) -> list[float]:
+        new = {tuple(one.values()): one for one in tried if tuple(one.values()) not in known}
+        if new:
+            known.update(zip(new, values(list(new.values())), strict=True))
+        return [known[tuple(one.values())] for one in tried]
+
+    as_configured = measured([configured.weights])[0]
+    best, value = configured.weights, as_configured
+    for start in (first, alone):
+        found = start
+        for _ in range(ROUNDS):
+            before = found
+            for pair in pairs:
+                tried = [found, *_combinations(found, pair)]
+                found = tried[int(np.argmax(measured(tried)))]
+            if found == before:
+                break
+        if measured([found])[0] > value:
+            best, value = found, measured([found])[0]
     return {
         "weights": best,
         "value": value,
         "value_as_configured": as_configured,
-        "tried": count,
+        "tried": len(known),
         "selected_by": select,
     }
+
+
+def _deepest(metric: str) -> int:
+    """Items of each list that can come before a target, for a metric of the best so many."""
+    cutoff = metric.rpartition("@")[2]
+    return CANDIDATES * max(FEWEST_CANDIDATES, int(cutoff) if cutoff.isdigit() else 0)
 
 
 def _measure(settings: ModelSettings) -> str:
@@ -144,53 +171,75 @@ def _combinations(weights: Weights, names: Sequence[str]) -> Iterator[Weights]:
         yield weights | dict(zip(names, chosen, strict=True))
 
 
-def _ranks(
-    model: SequenceModel,
-    cases: Holdout,
-    tried: Sequence[Weights],
-    negatives: torch.Tensor | None,
-    *,
-    measure: str,
-    repeats: RepeatRule,
-) -> Ranks:
-    """Rank every target with all weights, `[tried, cases]`: among all items, or among negatives `[cases, n]`.
+class _Candidates:
+    """Scores of the items that can come before a target, by branch, `[branches, cases, C + 1]`: the target last.
 
-    Scores of a branch are computed once for all of them, and then added up a few users at a time: what is read again
-    for every blend has to stay in the processor's cache.
+    Computed once for all weights. Items that are no candidates, in any blend, are held apart in `closed`, minus
+    infinity where an item is out.
     """
-    scorer = CatalogueScorer(model)
-    ranks = np.empty((len(tried), len(cases)), dtype=np.int32)
-    factors = np.array([_factors(model, weights) for weights in tried])
-    # What weighs the same in all of them is added up once.
-    same = (factors == factors[0]).all(axis=0)
-    common, own = np.where(same, factors[0], 0.0), np.where(same, 0.0, factors)
-    width = model.item_count + 1
-    chunk = max(1, SCORES_AT_ONCE // (width * len(model.branch_names)))
-    few = max(1, SCORES_IN_CACHE // width) if scorer.device.type == "cpu" else chunk
-    # Histories of like length together: they are padded little.
-    order = np.argsort(cases.histories.lengths, kind="stable")
-    with torch.inference_mode():
-        for start in range(0, len(cases), chunk):
-            users = order[start : start + chunk]
-            scored = scorer.branch_scores(cases.histories, users)
-            for first in range(0, len(users), few):
-                rows = users[first : first + few]
-                targets = torch.from_numpy(cases.targets[rows].astype(np.int64)).to(scorer.device)
-                branch_scores = [part[first : first + few].contiguous() for part in scored]
+
+    def __init__(
+        self,
+        model: SequenceModel,
+        cases: Holdout,
+        weights: Weights,
+        negatives: torch.Tensor | None,
+        *,
+        deepest: int,
+        repeats: RepeatRule,
+    ) -> None:
+        scorer = CatalogueScorer(model)
+        names, width = model.branch_names, model.item_count + 1
+        lists = [_factors(model, weights)]
+        lists += [[float(own == name) for own in names] for name in names]
+        self._model = model
+        scores: list[torch.Tensor] = []
+        closed: list[torch.Tensor] = []
+        # Histories of like length together: they are padded little.
+        self._order = np.argsort(cases.histories.lengths, kind="stable")
+        chunk = max(1, SCORES_AT_ONCE // (width * (len(names) + 1)))
+        with torch.inference_mode():
+            for start in range(0, len(cases), chunk):
+                users = self._order[start : start + chunk]
+                scored = scorer.branch_scores(cases.histories, users)
+                targets = torch.from_numpy(cases.targets[users].astype(np.int64)).to(scorer.device)[:, None]
+                out = torch.zeros_like(scored[0])
+                out[:, 0] = -torch.inf
                 if repeats == "excluded" and negatives is None:
-                    # In a branch that every blend includes.
-                    drop_excluded(
-                        branch_scores[model.branch_names.index(measure)], cases.histories.select(rows)
-                    )
-                base = _weighted_sum(branch_scores, common.tolist())
-                for place, branch_factors in enumerate(own):
-                    scores = _weighted_sum([base, *branch_scores], [1.0, *branch_factors.tolist()])
-                    if negatives is None:
-                        ranked = full_ranks(scores, targets)
-                    else:
-                        ranked = sampled_ranks(scores, targets, negatives[rows].to(scores.device))
-                    ranks[place, rows] = ranked.cpu().numpy()
-    return ranks
+                    drop_excluded(out, cases.histories.select(users))
+                if negatives is not None:
+                    chosen = negatives[users].to(scorer.device)
+                elif deepest * len(lists) >= width:
+                    chosen = torch.arange(width, device=scorer.device).expand(len(users), -1)
+                else:
+                    tops = [(_weighted_sum(scored, one) + out).topk(deepest).indices for one in lists]
+                    chosen = torch.cat(tops, dim=1).sort(dim=1).values
+                kept = out.gather(1, chosen)
+                # What stands twice counts once, and the target is not before itself.
+                kept[:, 1:].masked_fill_(chosen[:, 1:] == chosen[:, :-1], -torch.inf)
+                kept.masked_fill_(chosen == targets, -torch.inf)
+                places = torch.cat([chosen, targets], dim=1)
+                scores.append(torch.stack([part.gather(1, places) for part in scored]).cpu())
+                closed.append(torch.cat([kept, torch.zeros_like(targets, dtype=kept.dtype)], dim=1).cpu())
+        self._scores, self._closed = torch.cat(scores, dim=1), torch.cat(closed)
+
+    def ranks(self, tried: Sequence[Weights]) -> Ranks:
+        """Rank every target with all weights, `[tried, cases]`; ties count against it."""
+        factors = np.array([_factors(self._model, weights) for weights in tried])
+        # What weighs the same in all of them is added up once.
+        same = (factors == factors[0]).all(axis=0)
+        common, own = np.where(same, factors[0], 0.0), np.where(same, 0.0, factors)
+        ranks = np.empty((len(tried), len(self._closed)), dtype=np.int32)
+        few = max(1, SCORES_IN_CACHE // self._closed.shape[1])
+        for start in range(0, len(self._closed), few):
+            rows = slice(start, start + few)
+            parts = list(self._scores[:, rows])
+            base = _weighted_sum([self._closed[rows], *parts], [1.0, *common.tolist()])
+            for place, of_branches in enumerate(own):
+                sums = _weighted_sum([base, *parts], [1.0, *of_branches.tolist()])
+                behind = (sums[:, :-1] < sums[:, -1:]).sum(dim=1)  # ties and NaN are not
+                ranks[place, self._order[rows]] = sums.shape[1] - behind.numpy()
+        return ranks
 
 
 def _factors(model: SequenceModel, weights: Weights) -> list[float]:

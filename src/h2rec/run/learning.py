@@ -20,7 +20,7 @@ from h2rec.models.protocol import SequenceModel
 from h2rec.models.scorer import CatalogueScorer
 from h2rec.models.settings import ModelSettings
 from h2rec.models.weights import load_weights, weights_of
-from h2rec.run.blend import cases_for_weights, fit_weights, has_choice
+from h2rec.run.blend import WEIGHTS, cases_for_weights, fit_weights, has_choice
 from h2rec.run.config import RunConfig
 from h2rec.run.held_out import check_held_out, undrawable
 from h2rec.run.stages import Stage
@@ -180,8 +180,9 @@ class Learning(Tokenization):
         config = self.config
         if not has_choice(config.model, config.blend):
             return None
+        count = cases_for_weights(self.dataset.item_count)
         depends = self._scored_by(config.model) | {
-            "blend": config.blend.model_dump(mode="json"),
+            "blend": config.blend.model_dump(mode="json") | {"cases": count, "weights": list(WEIGHTS)},
             "head": config.data.head_share,
             "repeats": self.repeats.rule,
         }
@@ -190,9 +191,7 @@ class Learning(Tokenization):
             result = fit_weights(
                 self._trained(config.model),
                 config.model,
-                sample_of(
-                    self._selecting_cases(self.repeats.rule), cases_for_weights(self.dataset.item_count)
-                ),
+                sample_of(self._selecting_cases(self.repeats.rule), count),
                 select=config.train.select,
                 head=self.head,
                 repeats=self.repeats.rule,
