@@ -14,7 +14,7 @@ from h2rec.data.items import read_items
 from h2rec.data.readers import open_table
 from h2rec.data.settings import ColumnSettings
 from h2rec.errors import H2RecError
-from h2rec.retrieval.batch import _batches
+from h2rec.retrieval.history_files import _stream
 from h2rec.run.config import RunConfig, read_yaml
 from h2rec.semantic_ids.interchange import read_codes
 from h2rec.text.encoders.precomputed import read_precomputed
@@ -186,12 +186,12 @@ def test_files_of_histories(tmp_path):
     path = tmp_path / "a.parquet"
     pl.DataFrame({"user_id": ["u1", "u2"], "history": [["i1", "i2"], None]}).write_parquet(path)
     good = path.read_bytes()
-    assert len(list(_batches(path))) == 1
+    assert len(list(_stream(path))) == 1
 
     @FUZZED
     @given(edit=edits)
     def read(edit):
         path.write_bytes(damaged(good, edit))
-        outcome(lambda: list(_batches(path)))
+        outcome(lambda: list(_stream(path)))
 
     read()
