@@ -148,7 +148,7 @@ def commands_page() -> str:
     heads, parts = [], []
     for name, command in every_command():
         told = one_line(command.help)
-        first, _, more = told.partition(". ")
+        first = told.partition(". ")[0]
         heads.append(f"| [`h2rec {name}`](#h2rec-{name.replace(' ', '-')}) | {first.rstrip('.')} |")
         rows = [
             f"| `{parameter.metavar or parameter.name}` | {one_line(parameter.help)} |"
