@@ -132,7 +132,7 @@ def one_line(text: str | None) -> str:
 def api_page() -> str:
     """Return the public names, by their docstrings; the site shows the rest of each."""
     pages = [
-        f"{MADE}# Python\n\n"
+        f"{MADE}# Names in Python\n\n"
         "Everything that `import h2rec` offers. The site shows the parameters and methods of each name.\n"
     ]
     for name in sorted(h2rec.__all__, key=str.lower):

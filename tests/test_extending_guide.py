@@ -69,8 +69,8 @@ def test_what_the_page_says_in_yaml_is_known(parts):
 )
 def test_they_train_and_are_bundled_and_served(parts, model, tmp_path):
     asked = {**TINY, "plugins": PARTS, "model": model, "loss": {"ranking": "hinge"}}
-    recommender = fit(asked, tmp_path / "run")
+    model_of_run = fit(asked, tmp_path / "run")
     assert read_yaml(tmp_path / "run" / "config.yaml")["plugins"] == PARTS
-    known = recommender.bundle.items["item_id"][:3].to_list()
+    known = model_of_run.recommender.bundle.items["item_id"][:3].to_list()
     answer = Recommender.load(tmp_path / "run" / "bundle").recommend(known, k=5, explain=True)
     assert len(answer.items) == 5

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from h2rec.data.items import read_items
+from h2rec.data.readers import open_table
 from h2rec.data.settings import ColumnSettings
 from h2rec.semantic_ids.audit.levels import level_use
 from h2rec.semantic_ids.audit.shared import count_collisions
@@ -33,7 +34,7 @@ def catalogue(name: str) -> Catalogue:
     """Read a development data set and embed its texts (kept in the cache after the first time)."""
     default = Path(__file__).parents[2].parent / "shared" / "datasets"
     folder = Path(os.environ.get("H2REC_DATASETS", default))
-    table, _ = read_items(folder / name / f"{name}.item", ColumnSettings(), {})
+    table, _ = read_items(open_table(folder / name / f"{name}.item"), ColumnSettings(), {})
     items = table.drop("file_row")
     return Catalogue(name, item_texts(items), embed(items, TextSettings()).vectors)
 

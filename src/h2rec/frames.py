@@ -4,9 +4,12 @@ Polars' own readers take `[`, `*` and `?` for patterns, `~` for a home and `s3:`
 file may be read than the one named. Everything reads and writes through these; the linter refuses the others.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 
 def read_parquet(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
@@ -19,6 +22,21 @@ def scan_parquet(path: Path) -> pl.LazyFrame:
     return pl.scan_parquet(path.absolute(), glob=False, hive_partitioning=False)
 
 
-def write_parquet(frame: pl.DataFrame, path: Path, *, small: bool = False) -> None:
-    """Write a Parquet file; `small` spends time on its size."""
-    frame.write_parquet(path.absolute(), compression_level=19 if small else None, statistics=not small)
+def write_parquet(
+    frame: pl.DataFrame, path: Path, *, small: bool = False, notes: Mapping[str, str] | None = None
+) -> None:
+    """Write a Parquet file; `small` spends time on its size, `notes` stand in its footer."""
+    frame.write_parquet(
+        path.absolute(),
+        compression_level=19 if small else None,
+        statistics=not small,
+        metadata=None if notes is None else dict(notes),
+    )
+
+
+def has_note(path: Path, name: str) -> bool:
+    """Whether a file is a Parquet file with a note of that name."""
+    try:
+        return name.encode() in (pq.read_metadata(path.absolute()).metadata or {})
+    except (pa.ArrowException, OSError):
+        return False

@@ -6,6 +6,7 @@ import pytest
 
 from h2rec.data.interactions import read_interactions
 from h2rec.data.prepare import prepare
+from h2rec.data.readers import open_table
 from h2rec.data.settings import ColumnSettings, DataSettings
 from h2rec.errors import DataError
 
@@ -20,7 +21,7 @@ USERS = ("customer_id", "CustomerID", "visitorid", "Customer Id", "client_id", "
 
 def order_of(path, header: str) -> list[str]:
     path.write_text(f"{header}\n" + "".join(f"u,i{n},{1_600_000_000 - n}\n" for n in range(4)))
-    rows = read_interactions(path, ColumnSettings(), {})
+    rows = read_interactions(open_table(path), ColumnSettings(), {})
     return rows.sort("time")["item"].cast(str).to_list()
 
 
@@ -50,7 +51,7 @@ def test_users(tmp_path, name):
 def test_of_several_obvious_names_the_choice_is_told(tmp_path, caplog, header, taken, other):
     path = tmp_path / "a.csv"
     path.write_text(f"{header}\n1,2,3,4\n")
-    read_interactions(path, ColumnSettings(), {})
+    read_interactions(open_table(path), ColumnSettings(), {})
     assert f"'{taken}' is read as the" in caplog.text
     assert f"not '{other}'" in caplog.text
 
@@ -59,7 +60,7 @@ def test_a_second_best_name_is_no_rival(tmp_path, caplog):
     caplog.set_level(logging.WARNING, logger="h2rec")
     path = tmp_path / "a.csv"
     path.write_text("user_id,session_id,parent_asin,asin,timestamp\n1,2,3,4,5\n")
-    read_interactions(path, ColumnSettings(), {})
+    read_interactions(open_table(path), ColumnSettings(), {})
     assert not caplog.text
 
 
@@ -69,8 +70,8 @@ def test_names_that_differ_in_case_alone_leave_doubt(tmp_path):
     with pytest.raises(
         DataError, match=r"'Item_ID' and 'item_id' are both obviously the item\n.*columns\.item"
     ):
-        read_interactions(path, ColumnSettings(), {})
-    assert read_interactions(path, ColumnSettings(item="item_id"), {})["item"].to_list() == ["b"]
+        read_interactions(open_table(path), ColumnSettings(), {})
+    assert read_interactions(open_table(path), ColumnSettings(item="item_id"), {})["item"].to_list() == ["b"]
 
 
 def test_the_order_of_the_file_is_told_and_what_could_be_a_time_is_named(tmp_path, caplog):

@@ -37,7 +37,7 @@ def test_a_column_that_is_no_text(tmp_path, values, told, capfd):
     path = tmp_path / "items.parquet"
     pq.write_table(pa.table({**IDS, "extra": values}), path)
     report = {}
-    items, _ = read_items(path, ColumnSettings(), report)
+    items, _ = read_items(open_table(path), ColumnSettings(), report)
     assert items.drop("file_row").rows() == [("a", "Anvil"), ("b", "Bell")]
     assert report["item_columns_left_out"] == [told]
     assert "panicked" not in capfd.readouterr().err
@@ -46,7 +46,7 @@ def test_a_column_that_is_no_text(tmp_path, values, told, capfd):
 def test_bytes_that_are_text_are_read(tmp_path):
     path = tmp_path / "items.parquet"
     pq.write_table(pa.table({"item_id": pa.array([b"a", b"b"]), "title": ["Anvil", "Bell"]}), path)
-    items, _ = read_items(path, ColumnSettings(), {})
+    items, _ = read_items(open_table(path), ColumnSettings(), {})
     assert items["item_id"].to_list() == ["a", "b"]
 
 
@@ -54,7 +54,7 @@ def test_a_column_that_was_left_out_is_told_where_it_is_missed(tmp_path):
     path = tmp_path / "items.parquet"
     pq.write_table(pa.table({"item_id": pa.array([PICTURE, b"b"]), "title": ["Anvil", "Bell"]}), path)
     with pytest.raises(DataError, match=r"obviously the item id: title; left out: item_id \(bytes\)"):
-        read_items(path, ColumnSettings(), {})
+        read_items(open_table(path), ColumnSettings(), {})
 
 
 def test_row_numbers_of_pandas_are_no_text(tmp_path, caplog):
@@ -76,10 +76,12 @@ def test_row_numbers_of_pandas_are_no_text(tmp_path, caplog):
 def test_an_index_that_holds_the_ids_is_read(tmp_path):
     frame = pd.DataFrame({"title": ["Anvil", "Bell"]}, index=pd.Index(["a", "b"], name="item_id"))
     frame.to_parquet(tmp_path / "named.parquet")
-    items, _ = read_items(tmp_path / "named.parquet", ColumnSettings(), {})
+    items, _ = read_items(open_table(tmp_path / "named.parquet"), ColumnSettings(), {})
     assert items["item_id"].to_list() == ["a", "b"]
     frame.rename_axis(None).to_parquet(tmp_path / "nameless.parquet")
-    items, _ = read_items(tmp_path / "nameless.parquet", ColumnSettings(item_id="__index_level_0__"), {})
+    items, _ = read_items(
+        open_table(tmp_path / "nameless.parquet"), ColumnSettings(item_id="__index_level_0__"), {}
+    )
     assert items["item_id"].to_list() == ["a", "b"]
 
 
@@ -89,5 +91,5 @@ def test_types_of_parquet_as_ids(tmp_path):
         values = pl.Series(["5", "7"]) if isinstance(kind, pl.Categorical | pl.Enum) else pl.Series([5, 7])
         frame = pl.DataFrame({"item_id": values.cast(kind), "title": ["A", "B"]})
         frame.write_parquet(tmp_path / "a.parquet")
-        items, _ = read_items(tmp_path / "a.parquet", ColumnSettings(), {})
+        items, _ = read_items(open_table(tmp_path / "a.parquet"), ColumnSettings(), {})
         assert items["item_id"].to_list() == ["5", "7"], kind

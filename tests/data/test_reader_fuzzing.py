@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from h2rec.data.interactions import read_interactions
 from h2rec.data.items import read_items
+from h2rec.data.readers import open_table
 from h2rec.data.settings import ColumnSettings
 from h2rec.errors import H2RecError
 from h2rec.retrieval.batch import _batches
@@ -81,14 +82,14 @@ def test_damaged_tables(tmp_path, suffix):
     whole_files(tmp_path)
     path = tmp_path / f"a.{suffix}"
     good = path.read_bytes()
-    assert read_interactions(path, ColumnSettings(), {}, min_rating=2).height > 0
+    assert read_interactions(open_table(path), ColumnSettings(), {}, min_rating=2).height > 0
 
     @FUZZED
     @given(edit=edits)
     def read(edit):
         path.write_bytes(damaged(good, edit))
-        outcome(read_interactions, path, ColumnSettings(), {}, min_rating=2)
-        outcome(read_items, path, ColumnSettings(), {})
+        outcome(lambda: read_interactions(open_table(path), ColumnSettings(), {}, min_rating=2))
+        outcome(lambda: read_items(open_table(path), ColumnSettings(), {}))
 
     read()
 
@@ -101,7 +102,7 @@ def test_tables_of_any_bytes(tmp_path, suffix):
     @given(data=st.binary(max_size=120) | st.text(alphabet='a,"\n\t{}[]:\\0', max_size=60).map(str.encode))
     def read(data):
         path.write_bytes(data)
-        outcome(read_interactions, path, ColumnSettings(user="a", item="a"), {})
+        outcome(lambda: read_interactions(open_table(path), ColumnSettings(user="a", item="a"), {}))
 
     read()
 

@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from h2rec.data.interactions import read_interactions
+from h2rec.data.readers import open_table
 from h2rec.data.settings import ColumnSettings
 from h2rec.data.times import days_of
 from h2rec.errors import DataError
@@ -17,7 +18,7 @@ def times(folder: Path, *values: str) -> tuple[list[float], str]:
     path = folder / "i.csv"
     path.write_text("user,item,time\n" + "".join(f"u,i{n},{value}\n" for n, value in enumerate(values)))
     report: dict[str, int | str | list[str]] = {}
-    rows = read_interactions(path, ColumnSettings(), report)
+    rows = read_interactions(open_table(path), ColumnSettings(), report)
     return rows["time"].to_list(), str(report["time_order"])
 
 
@@ -99,14 +100,14 @@ def test_the_line_named_is_of_a_row_that_counts(tmp_path):
     path = tmp_path / "i.csv"
     path.write_text("user,item,time\nu,a,1\n,b,never\nu,c,soon\n")
     with pytest.raises(DataError, match=r"i\.csv:4: time 'soon'"):
-        read_interactions(path, ColumnSettings(), {})
+        read_interactions(open_table(path), ColumnSettings(), {})
 
 
 def test_parquet_times_of_their_own_type(tmp_path):
     path = tmp_path / "i.parquet"
     moments = pl.Series(["2014-03-01T00:00:00", "2014-03-01T00:00:00.5"]).str.to_datetime()
     pl.DataFrame({"user": [1, 1], "item": [2, 3], "time": moments}).write_parquet(path)
-    rows = read_interactions(path, ColumnSettings(), {})
+    rows = read_interactions(open_table(path), ColumnSettings(), {})
     assert rows["time"].to_list() == [seconds(2014, 3, 1), seconds(2014, 3, 1) + 0.5]
 
 
@@ -114,7 +115,7 @@ def test_a_bad_row_of_a_parquet_file_is_named_by_its_number(tmp_path):
     path = tmp_path / "i.parquet"
     pl.DataFrame({"user": ["u", "u"], "item": ["a", "b"], "time": ["1", "x"]}).write_parquet(path)
     with pytest.raises(DataError, match=r"i\.parquet, row 2: time 'x' is not a time"):
-        read_interactions(path, ColumnSettings(), {})
+        read_interactions(open_table(path), ColumnSettings(), {})
 
 
 @pytest.mark.parametrize(
@@ -151,13 +152,13 @@ def test_days_and_months_that_nothing_tells_apart(tmp_path):
 def test_a_form_that_is_told(tmp_path, value, time_format, expected):
     path = tmp_path / "i.csv"
     path.write_text(f"user,item,time\nu,i,{value}\nu,j,{value}\n")
-    rows = read_interactions(path, ColumnSettings(), {}, time_format=time_format)
+    rows = read_interactions(open_table(path), ColumnSettings(), {}, time_format=time_format)
     assert rows["time"].to_list() == [expected, expected]
     path.write_text(f"user,item,time\nu,i,{value}\nu,j,2024-01-05\n")
     with pytest.raises(
         DataError, match=r"i\.csv:3: time '2024-01-05' is not written as data\.time_format says"
     ):
-        read_interactions(path, ColumnSettings(), {}, time_format=time_format)
+        read_interactions(open_table(path), ColumnSettings(), {}, time_format=time_format)
 
 
 def test_days_by_hand():

@@ -10,6 +10,7 @@ from rich.table import Table
 from h2rec.claims import claim_folder
 from h2rec.data.interactions import Report
 from h2rec.data.items import read_items
+from h2rec.data.readers import open_table
 from h2rec.data.settings import ColumnSettings
 from h2rec.retrieval.bundle import Bundle
 from h2rec.retrieval.growth import Growth, add_items
@@ -31,7 +32,7 @@ def add_items_command(
     """Add items from their text: codes from the frozen quantizer, the rest from items of like text, a new bundle."""
     claim_folder(out, is_bundle)
     report: Report = {}
-    table, _ = read_items(items, ColumnSettings(item_id=item_id), report)
+    table, _ = read_items(open_table(items), ColumnSettings(item_id=item_id), report)
     growth = add_items(Bundle.load(bundle), table.drop("file_row"), out)
     _print_growth(growth)
     typer.echo(f"bundle: {out}")
@@ -44,7 +45,10 @@ def _print_growth(growth: Growth) -> None:
     for item in growth.added[:_SHOWN]:
         codes = "-".join(map(str, item.codes))
         table.add_row(
-            escape(item.item_id), codes, escape(", ".join(item.like[:_NAMED])), f"{item.outlyingness:.0%}"
+            escape(str(item.item_id)),
+            codes,
+            escape(", ".join(map(str, item.like[:_NAMED]))),
+            f"{item.outlyingness:.0%}",
         )
     result_console().print(table)
     if len(growth.added) > _SHOWN:
@@ -54,5 +58,5 @@ def _print_growth(growth: Growth) -> None:
         (growth.without_text, "left out, as they have no text that the encoder understands"),
     ):
         if items:
-            shown = ", ".join(items[:_SHOWN]) + (", .." if len(items) > _SHOWN else "")
+            shown = ", ".join(map(str, items[:_SHOWN])) + (", .." if len(items) > _SHOWN else "")
             Console(stderr=True).print(f"{len(items)} items {what}: {shown}", highlight=False, markup=False)

@@ -9,6 +9,7 @@ import typer
 from h2rec.claims import claim_file
 from h2rec.data.identifiers import clean_id
 from h2rec.data.items import read_items
+from h2rec.data.readers import open_table
 from h2rec.data.settings import ColumnSettings
 from h2rec.errors import H2RecWarning, SemanticIdError
 from h2rec.files import read_json
@@ -79,7 +80,7 @@ def audit(  # noqa: PLR0917  # typer turns the parameters into options
 
 
 def _texts_of(path: Path, item_ids: list[str]) -> list[str]:
-    table, _ = read_items(path, ColumnSettings(), {})
+    table, _ = read_items(open_table(path), ColumnSettings(), {})
     texts = dict(zip(table["item_id"], item_texts(table.drop("file_row"), None), strict=True))
     missing = sum(item not in texts for item in item_ids)
     if missing == len(item_ids):

@@ -104,7 +104,7 @@ def _print_answer(recommender: Recommender, answer: Recommendation, as_json_: bo
         typer.echo(printable_json(as_json(answer)))
         return
     for place, item in enumerate(answer.unknown):
-        near = recommender.nearest_ids(item) if place < _COMPARED else []
+        near = recommender.nearest_ids(str(item)) if place < _COMPARED else []
         hint = f", nearest: {', '.join(near)}" if near else ""
         Console(stderr=True).print(f"skipped unknown item '{item}'{hint}", markup=False)
     if answer.from_popularity:
@@ -134,7 +134,12 @@ def recommendation_table(answer: Recommendation, title: str | None = None) -> Ta
         )
         kind = "head" if item.head else "tail"
         table.add_row(
-            str(place), escape(item.item_id), escape(title_text), kind, f"{item.score:.3f}", *branch_scores
+            str(place),
+            escape(str(item.item_id)),
+            escape(title_text),
+            kind,
+            f"{item.score:.3f}",
+            *branch_scores,
         )
     return table
 

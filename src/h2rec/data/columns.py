@@ -93,9 +93,10 @@ def require_column(table: Table, part: str, wanted: str | None) -> str:
     column = find_column(table, part, wanted)
     if column is not None:
         return column
-    hint = f"name it with data.columns.{part}; a file without a header needs one"
+    hint = f"name it with data.columns.{part}"
     if table.separator is not None:
         shown = {"\t": "a tab"}.get(table.separator, f"'{table.separator}'")
+        hint += "; a file without a header needs one"
         hint += f"; fields are separated by {shown}, and data.separator names something else"
     names = _names(table)
     raise DataError(

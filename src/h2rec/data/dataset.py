@@ -3,21 +3,33 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 from h2rec.data.histories import Histories
-from h2rec.data.interactions import FILE_ORDER
+from h2rec.data.interactions import FILE_ORDER, WHOLE_NUMBERS
+from h2rec.data.settings import DataSettings
 from h2rec.data.times import days_of
 from h2rec.errors import DataError
 from h2rec.files import read_json, write_json
 from h2rec.frames import read_parquet, write_parquet
+from h2rec.native import Kind
 
 
 @dataclass(frozen=True, eq=False)
+class Frames:
+    """The frames that a data set was made from: of each the columns that were read."""
+
+    events: pl.DataFrame
+    items: pl.DataFrame | None
+    kind: Kind
+    """What the events came as."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
     """Users' histories and the item table, both in index order.
 
@@ -42,6 +54,10 @@ class Dataset:
     weights
         What every interaction weighs as a target, float64 `[interactions]` alongside `histories.items`; None without
         a column of weights.
+    settings
+        What it was prepared by; None where it was loaded from a folder.
+    frames
+        The frames that it was made from; None where it was made from files.
     """
 
     user_ids: pl.Series
@@ -51,6 +67,63 @@ class Dataset:
     report: dict[str, int | str | list[str]]
     item_file_index: pl.Series | None = None
     weights: pl.Series | None = None
+    settings: DataSettings | None = None
+    frames: Frames | None = None
+
+    @classmethod
+    def from_frames(
+        cls,
+        events: Any,
+        items: Any = None,
+        *,
+        user: str | None = None,
+        item: str | None = None,
+        timestamp: str | None = None,
+        rating: str | None = None,
+        weight: str | None = None,
+        item_id: str | None = None,
+        time_format: str | None = None,
+        k_core: int | None = None,
+        min_rating: float | None = None,
+        catalogue: Literal["interacted", "all"] = "interacted",
+    ) -> "Dataset":
+        """Prepare frames: of Polars, pandas, Arrow, or whatever else narwhals or the Arrow PyCapsule interface knows.
+
+        They are read as a Parquet file of the same content is. Columns whose names are obvious are found. Levels of a
+        pandas index that have a name are columns; others don't count.
+
+        Parameters
+        ----------
+        events
+            A row an interaction: user, item, and best a time; without one the order of the rows is the order in time.
+        items
+            A row an item: its id, and texts. None trains without text.
+        user, item, timestamp, rating, weight
+            Names of columns of the events, as in `ColumnSettings`.
+        item_id
+            Name of the column of `items` that has the ids.
+        time_format, k_core, min_rating, catalogue
+            As in `DataSettings`.
+
+        Raises
+        ------
+        DataError
+            If something is no frame, or can't be understood; frame, row and remedy are named.
+        """
+        from h2rec.data.from_frames import dataset_of_frames  # which prepares, and so makes data sets
+
+        columns = {"user": user, "item": item, "timestamp": timestamp, "rating": rating, "weight": weight}
+        cleaning = {
+            "time_format": time_format,
+            "k_core": k_core,
+            "min_rating": min_rating,
+            "catalogue": catalogue,
+        }
+        return dataset_of_frames(events, items, {"columns": {**columns, "item_id": item_id}, **cleaning})
+
+    def __repr__(self) -> str:
+        counts = f"{self.user_count:,} users, {self.item_count:,} items, {len(self.histories.items):,} interactions"
+        return "\n".join([f"Dataset: {counts}", *(f"  warning: {warning}" for warning in self.warnings)])
 
     @property
     def user_count(self) -> int:
@@ -67,6 +140,11 @@ class Dataset:
         """What a user should look at before trusting any figure."""
         warnings = self.report.get("warnings")
         return warnings if isinstance(warnings, list) else []
+
+    @property
+    def has_whole_number_ids(self) -> bool:
+        """Whether the items' ids were numbers where they came from."""
+        return self.report.get("item_ids") == WHOLE_NUMBERS
 
     @property
     def days(self) -> npt.NDArray[np.int64] | None:

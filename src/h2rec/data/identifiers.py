@@ -54,6 +54,11 @@ def identifier_reader(table: Table, column: str) -> Callable[[pl.Expr], pl.Expr]
     return lambda value: identifier(value).str.replace(r"\.0+$", "")
 
 
+def are_whole_numbers(ids: pl.Series) -> bool:
+    """Whether all ids are whole numbers of 64 bits, written as a program writes them."""
+    return bool((ids.cast(pl.Int64, strict=False).cast(pl.String) == ids).fill_null(value=False).all())
+
+
 def doubtful(ids: pl.Series, whose: str) -> list[str]:
     """Say what about some distinct ids looks like an accident of the program that wrote them.
 

@@ -1,6 +1,5 @@
 """Interactions read, checked and cleaned, row by row of the file, still under the file's own ids."""
 
-from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
@@ -10,7 +9,7 @@ import polars as pl
 from h2rec.data.columns import find_column, require_column, time_like
 from h2rec.data.identifiers import doubtful, identifier, identifier_reader, names_nothing
 from h2rec.data.numbers import number
-from h2rec.data.readers import Table, open_table
+from h2rec.data.readers import Table
 from h2rec.data.readers.table import is_missing
 from h2rec.data.settings import ColumnSettings
 from h2rec.data.times import check_times, is_plainly_time, time_parser, to_seconds
@@ -21,15 +20,16 @@ Report = dict[str, int | str | list[str]]
 
 FILE_ORDER = "order of the file"
 """What the report has as `time_order` where there is no time."""
+WHOLE_NUMBERS = "whole numbers"
+"""What the report has as `item_ids` where the data hold numbers, all of them whole."""
 
 
 def read_interactions(
-    path: Path,
+    table: Table,
     columns: ColumnSettings,
     report: Report,
     *,
     min_rating: float | None = None,
-    separator: str | None = None,
     time_format: str | None = None,
 ) -> pl.DataFrame:
     """Read and clean interactions; counts of what was dropped go into the report.
@@ -43,7 +43,7 @@ def read_interactions(
 
     Parameters
     ----------
-    min_rating, separator, time_format
+    min_rating, time_format
         As in `DataSettings`.
 
     Returns
@@ -52,8 +52,7 @@ def read_interactions(
         Columns `user` and `item` (Categorical: four bytes a row, whatever the ids), `time` (Float64) and, where a
         column of weights is named, `weight` (Float64, not negative), rows in the order of the file.
     """
-    table = open_table(path, separator=separator)
-    user, item, time, weight = parts = _parts(table, columns)
+    user, item, time, weight = parts = interaction_columns(table, columns)
     rating = None if min_rating is None else require_column(table, "rating", columns.rating)
     expressions = [
         identifier_reader(table, column)(pl.col(column)).cast(pl.Categorical).alias(part)
@@ -69,8 +68,9 @@ def read_interactions(
         expressions.append(number(pl.col(weight)).alias("weight"))
     rows = table.collect(table.scan().select(expressions))
     if rows.height == 0:
-        raise DataError(f"{path}: a header and no rows")
+        raise DataError(f"{table.path}: a header and no rows")
     report["interaction_rows"] = rows.height
+    report["item_ids"] = WHOLE_NUMBERS if item in table.numbers else "texts"
     report["rows_with_a_word_for_nothing_as_id"] = int(rows["named_nothing"].sum())
 
     complete = pl.col("user").is_not_null() & pl.col("item").is_not_null()
@@ -102,12 +102,15 @@ def read_interactions(
         rows = _keep(rows, pl.Series(first), report, "duplicate_interactions")
     _look_at_ids(rows, report)
     if rows.height == 0:
-        raise DataError(f"{path}: no interaction is left after cleaning: {_dropped_words(report)}")
+        raise DataError(f"{table.path}: no interaction is left after cleaning: {_dropped_words(report)}")
     return rows
 
 
-def _parts(table: Table, columns: ColumnSettings) -> tuple[str, str, str | None, str | None]:
-    """Columns of user, item, time and weight."""
+def interaction_columns(table: Table, columns: ColumnSettings) -> tuple[str, str, str | None, str | None]:
+    """Find the columns of user, item, time and weight.
+
+    Raises `DataError` if there is none of users or items, or one is two of them.
+    """
     user = require_column(table, "user", columns.user)
     item = require_column(table, "item", columns.item)
     time = find_column(table, "timestamp", columns.timestamp)

@@ -10,9 +10,11 @@ import polars as pl
 
 from h2rec.data.dataset import Dataset
 from h2rec.data.histories import Histories, IntArray, offsets_of
+from h2rec.data.identifiers import are_whole_numbers
 from h2rec.data.interactions import FILE_ORDER, Report, read_interactions
 from h2rec.data.items import read_items
 from h2rec.data.k_core import k_core
+from h2rec.data.readers import Table, open_table
 from h2rec.data.settings import DataSettings
 from h2rec.data.sources import fetch
 from h2rec.errors import DataError
@@ -53,26 +55,34 @@ def prepare(settings: DataSettings) -> Dataset:
     DataError
         If a file can't be read or understood (naming file, line and remedy), or nothing is left.
     """
-    settings = _with_files(settings)
-    assert settings.interactions is not None
+    located = _with_files(settings)
+    assert located.interactions is not None
+    interactions = open_table(located.interactions, separator=settings.separator)
+    items = None if located.items is None else open_table(located.items, separator=settings.separator)
+    return prepare_tables(settings, interactions, items)
+
+
+def prepare_tables(settings: DataSettings, interactions: Table, items: Table | None) -> Dataset:
+    """Prepare tables that were opened, as `prepare` does; the settings' own paths are not read."""
     report: Report = {}
     rows = read_interactions(
-        settings.interactions,
+        interactions,
         settings.columns,
         report,
         min_rating=settings.min_rating,
-        separator=settings.separator,
         time_format=settings.time_format,
     )
     if settings.split == "time" and report["time_order"] == FILE_ORDER:
         raise DataError(
-            f"{settings.interactions}: a split by time needs a time column",
+            f"{interactions.path}: a split by time needs a time column",
             "name it with data.columns.timestamp, or use data.split: leave_one_out",
         )
     rows = _cut_to_core(rows, settings.k_core, report)
     user_ids, users = _numbered(rows["user"])
     seen_ids, seen = _numbered(rows["item"])
-    items, item_numbers, file_index = _catalogue(settings, seen_ids, report)
+    catalogue, item_numbers, file_index = _catalogue(settings, items, seen_ids, report)
+    if not are_whole_numbers(catalogue["item_id"]):
+        report["item_ids"] = "texts"
 
     order = np.lexsort((rows["time"].to_numpy(), users))  # stable: ties keep the order of the file
     lengths = np.bincount(users, minlength=len(user_ids))
@@ -81,18 +91,19 @@ def prepare(settings: DataSettings) -> Dataset:
     weights = rows["weight"].gather(order) if "weight" in rows.columns else None
     if weights is not None and weights.max() == 0:
         raise DataError(
-            f"{settings.interactions}: every {settings.columns.weight} that is left after cleaning is 0",
+            f"{interactions.path}: every {settings.columns.weight} that is left after cleaning is 0",
             "weights of nothing give no figure; leave data.columns.weight out",
         )
-    _describe(histories, times.to_numpy(), items, report)
+    _describe(histories, times.to_numpy(), catalogue, report)
     return Dataset(
         user_ids=user_ids,
-        items=items,
+        items=catalogue,
         histories=histories,
         timestamps=times,
         report=report,
         item_file_index=file_index,
         weights=weights,
+        settings=settings,
     )
 
 
@@ -169,7 +180,7 @@ def _numbered(values: pl.Series) -> tuple[pl.Series, IntArray]:
 
 
 def _catalogue(
-    settings: DataSettings, seen_ids: pl.Series, report: Report
+    settings: DataSettings, table: Table | None, seen_ids: pl.Series, report: Report
 ) -> tuple[pl.DataFrame, IntArray, pl.Series | None]:
     """Build the item table.
 
@@ -177,14 +188,14 @@ def _catalogue(
     and for every row of the item file the index of the item that it describes, 0 for none.
     """
     seen = pl.DataFrame({"item_id": seen_ids})
-    if settings.items is None:
+    if table is None:
         return seen, np.arange(1, len(seen_ids) + 1, dtype=np.int32), None
-    described, file_rows = read_items(settings.items, settings.columns, report, separator=settings.separator)
+    described, file_rows = read_items(table, settings.columns, report)
     unknown = seen.join(described, on="item_id", how="anti", maintain_order="left")
     report["items_not_in_item_file"] = unknown.height
     if unknown.height == seen.height:
         raise DataError(
-            f"{settings.items}: none of its items occurs in the interactions",
+            f"{table.path}: none of its items occurs in the interactions",
             f"do the ids agree? '{described['item_id'][0]}' here, '{seen_ids[0]}' there",
         )
     if settings.catalogue == "interacted":

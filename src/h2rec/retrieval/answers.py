@@ -5,10 +5,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import polars as pl
+
 from h2rec.errors import DataError
+from h2rec.native import POLARS, Kind
 from h2rec.retrieval.explanation import Explanation
 from h2rec.retrieval.filters import ANY_ITEM, ItemFilter
-from h2rec.retrieval.item_ids import ItemId, as_item_ids
+from h2rec.retrieval.item_ids import GivenId, ItemId, as_item_ids, id_column
+from h2rec.shown import Shown
+
+_PLURAL = ("", "s")
 
 
 def checked_k(k: Any) -> int:
@@ -68,7 +74,7 @@ class Query:
 class RecommendedItem:
     """One recommended item."""
 
-    item_id: str
+    item_id: GivenId
     """The item's own id."""
     score: float
     """The model's score; higher is better, comparable within one answer only."""
@@ -82,18 +88,49 @@ class RecommendedItem:
     """Why, if that was asked for and the answer is the model's."""
 
 
-@dataclass(frozen=True)
-class Recommendation:
-    """An answer for one history."""
+@dataclass(frozen=True, repr=False)
+class ItemList(Shown):
+    """Items with scores, best first."""
 
     items: list[RecommendedItem]
     """Best first."""
-    unknown: list[str] = field(default_factory=list)
+    kind: Kind = field(default=POLARS, kw_only=True, compare=False)
+    """What `to_frame` gives."""
+
+    @property
+    def title(self) -> str:
+        return f"{len(self.items)} item{_PLURAL[len(self.items) != 1]}"
+
+    def table(self) -> pl.DataFrame:
+        scores = {
+            "rank": pl.Series(range(1, len(self.items) + 1), dtype=pl.Int64),
+            "item_id": id_column([item.item_id for item in self.items]),
+            "score": pl.Series([item.score for item in self.items], dtype=pl.Float64),
+            "head": pl.Series([item.head for item in self.items], dtype=pl.Boolean),
+        }
+        names = [name for name in (self.items[0].fields if self.items else {}) if name not in scores]
+        texts = {
+            name: pl.Series([item.fields[name] for item in self.items], dtype=pl.String) for name in names
+        }
+        return pl.DataFrame(scores | texts)
+
+
+@dataclass(frozen=True, repr=False)
+class Recommendation(ItemList):
+    """An answer for one history."""
+
+    unknown: list[GivenId] = field(default_factory=list)
     """History entries that the catalogue does not have; they were skipped."""
     from_popularity: bool = False
     """Whether the history was empty (or wholly unknown), so that the most popular items are given."""
     alpha: list[float] | None = None
     """How much of each level the user's intent asks for, if an explanation was asked for."""
+
+    @property
+    def title(self) -> str:
+        origin = "the most popular ones, as nothing in the history is known" if self.from_popularity else ""
+        unknown = f"not known: {', '.join(map(str, self.unknown[:5]))}" if self.unknown else ""
+        return "; ".join(filter(None, (super().title, origin, unknown)))
 
 
 def item_as_json(item: RecommendedItem) -> dict[str, Any]:

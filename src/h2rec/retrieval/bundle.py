@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from h2rec import __version__
 from h2rec.data.histories import Histories
+from h2rec.data.identifiers import are_whole_numbers
 from h2rec.errors import BundleError, DataError, SemanticIdError
 from h2rec.evaluation.settings import RepeatRule
 from h2rec.files import atomic_folder, folder_hashes, write_json
@@ -76,6 +77,8 @@ class BundleParts:
     """Whether items of a history may be recommended again."""
     refit: bool = False
     """Whether it was trained on all interactions."""
+    whole_number_ids: bool = False
+    """Whether item ids were whole numbers in the data."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,6 +147,8 @@ class Bundle:
                 raise BundleError(f"{folder}: {TEXT} has {described:,} rows, the items are {count:,}")
         held = sum((folder / name).stat().st_size for name in manifest.files)
         items = read_item_table(folder / "items.parquet", count, _LARGEST_EXPANSION * held + _ROOM_AT_LEAST)
+        if manifest.whole_number_ids and not are_whole_numbers(items["item_id"]):
+            raise BundleError(f"{folder}: the manifest says that ids are whole numbers, and some are not")
         texts = manifest.text_fields or []
         if len(set(texts)) < len(texts) or not set(texts) <= set(items.columns):
             raise BundleError(f"{folder}: the manifest's text fields are not those of items.parquet")
@@ -191,6 +196,7 @@ def write_bundle(folder: Path, parts: BundleParts) -> None:
             collisions=parts.collisions,
             repeats=parts.repeats,
             refit=parts.refit,
+            whole_number_ids=parts.whole_number_ids,
             text_fields=parts.text_fields,
             files=folder_hashes(fresh),
             provenance=parts.provenance,

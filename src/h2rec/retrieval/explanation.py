@@ -9,7 +9,7 @@ from h2rec.models.reasons import ReasonKind
 class Because:
     """An item of the history that speaks for a recommended one."""
 
-    item_id: str
+    item_id: str | int
     """Its own id."""
     kind: ReasonKind
     """In training histories, the recommended item often came after it (follows), before it (precedes), or either

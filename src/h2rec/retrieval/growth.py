@@ -1,9 +1,9 @@
 """New items into a bundle without retraining: text, codes, vectors, a new bundle."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,16 @@ import numpy as np
 import polars as pl
 
 from h2rec.claims import claim_folder
+from h2rec.data.identifiers import are_whole_numbers
 from h2rec.data.readers.text_values import as_text
 from h2rec.errors import BundleError, ConfigError, DataError, H2RecError, MissingExtraError
 from h2rec.models.build import grown_model
 from h2rec.models.features import NewItems
 from h2rec.models.neighbours import Halves, Vectors, nearest_in_text
 from h2rec.models.protocol import SequenceModel
+from h2rec.native import POLARS, Kind
 from h2rec.retrieval.bundle import Bundle, BundleParts, write_bundle
+from h2rec.retrieval.item_ids import GivenId, id_column
 from h2rec.retrieval.item_table import OWN_COLUMNS
 from h2rec.retrieval.manifest import TEXT, is_bundle, read_manifest
 from h2rec.retrieval.process import claim_process
@@ -25,6 +28,7 @@ from h2rec.semantic_ids.codes import SemanticIds
 from h2rec.semantic_ids.new_items import encode_new
 from h2rec.semantic_ids.quantizers import load_quantizer
 from h2rec.semantic_ids.quantizers.protocol import Quantizer
+from h2rec.shown import Shown
 from h2rec.text.blind_spots import understood
 from h2rec.text.encoders import load_encoder
 from h2rec.text.fields import item_texts
@@ -37,26 +41,56 @@ logger = logging.getLogger(__name__)
 class AddedItem:
     """What became of one new item."""
 
-    item_id: str
+    item_id: GivenId
     """The item's own id."""
     codes: list[int]
     """Its semantic ID."""
-    like: list[str]
+    like: list[GivenId]
     """Ids of the known items nearest in text, nearest first: they lent it their vectors and transitions."""
     outlyingness: float
     """Share of the catalogue that the codebooks describe better, 0 to 1; near 1 the codes say little."""
 
 
-@dataclass(frozen=True)
-class Growth:
+@dataclass(frozen=True, repr=False)
+class Growth(Shown):
     """What adding items did."""
 
     added: list[AddedItem]
     """The new items, in the order in which they were given."""
-    existing: list[str]
+    existing: list[GivenId]
     """Ids that the catalogue had already; nothing of them was changed."""
-    without_text: list[str]
+    without_text: list[GivenId]
     """Ids of items without a text that the encoder understands: they can't be placed and were left out."""
+    kind: Kind = field(default=POLARS, kw_only=True, compare=False)
+    """What `to_frame` gives."""
+
+    @property
+    def title(self) -> str:
+        counts = (
+            (len(self.existing), "known already"),
+            (len(self.without_text), "left out, without a known text"),
+        )
+        return ", ".join(
+            [f"items added: {len(self.added):,}", *(f"{what}: {n:,}" for n, what in counts if n)]
+        )
+
+    def table(self) -> pl.DataFrame:
+        return pl.DataFrame(
+            {
+                "item_id": id_column([item.item_id for item in self.added]),
+                "like": pl.Series([id_column(item.like) for item in self.added]),
+                "outlyingness": [item.outlyingness for item in self.added],
+            }
+        )
+
+    def in_words_of(self, given: Callable[[str], GivenId], kind: Kind) -> "Growth":
+        """Return the same with ids as they are given out, for a caller whose frames are of a kind."""
+        lists = [[given(str(item)) for item in items] for items in (self.existing, self.without_text)]
+        added = [
+            replace(item, item_id=given(str(item.item_id)), like=[given(str(other)) for other in item.like])
+            for item in self.added
+        ]
+        return Growth(added, *lists, kind=kind)
 
 
 def add_items(
@@ -224,6 +258,7 @@ def _grown_parts(
         collisions=manifest.collisions,
         repeats=manifest.repeats,
         refit=manifest.refit,
+        whole_number_ids=manifest.whole_number_ids and are_whole_numbers(fresh["item_id"]),
         encoder=bundle.folder / "encoder",
         quantizer=bundle.folder / "quantizer",
         text=text,  # of those that training knew alone, whoever was added

@@ -1,13 +1,17 @@
 """Item ids as callers give them, as the texts that a catalogue knows."""
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from numbers import Integral, Real
 from typing import Any, SupportsIndex
+
+import polars as pl
 
 from h2rec.errors import DataError
 
 ItemId = str | SupportsIndex
 """An id as a caller may give it: a text, or a whole number of Python or numpy."""
+GivenId = str | int
+"""An id as it is given out: a whole number where the data had such."""
 
 _LARGEST_WHOLE_FLOAT = 2**53
 
@@ -57,3 +61,9 @@ def as_item_ids(values: Any, what: str = "history", *, ordered: bool = True) -> 
 def _fast(value: object, what: str, place: int) -> str:
     # Nearly all are plain texts.
     return value.strip() if type(value) is str else as_item_id(value, f"{what}, entry {place}")
+
+
+def id_column(ids: Sequence[GivenId]) -> pl.Series:
+    """Make a column of ids: whole numbers where all of them are."""
+    whole = bool(ids) and all(isinstance(value, int) for value in ids)
+    return pl.Series("item_id", ids if whole else list(map(str, ids)), pl.Int64 if whole else pl.String)

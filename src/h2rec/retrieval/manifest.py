@@ -43,6 +43,8 @@ class Manifest(Settings):
     """Whether items of a history may be recommended again: the rule that the model was evaluated with."""
     refit: bool = False
     """Whether it was trained on all interactions; else it never saw those that validated and tested it."""
+    whole_number_ids: bool = False
+    """Whether item ids were numbers in the data; Python then gives numbers out."""
     text_fields: list[str] | None
     """Item fields that were joined to texts; null for all."""
     files: dict[str, str]

@@ -18,7 +18,7 @@ from h2rec.retrieval.catalogue import Catalogue
 from h2rec.retrieval.explanation import Because, Explanation
 from h2rec.retrieval.filters import ANY_ITEM, ItemFilter, allowed_items
 from h2rec.retrieval.index import BoolArray, IndexSettings, ItemIndex, TopItems
-from h2rec.retrieval.item_ids import ItemId
+from h2rec.retrieval.item_ids import GivenId, ItemId
 from h2rec.retrieval.process import claim_process
 from h2rec.retrieval.quota import with_tail_quota
 from h2rec.retrieval.scoring import ItemScorer
@@ -42,6 +42,8 @@ class Recommender:
         How the best items are found; by default exactly in catalogues of up to 200,000 items.
     frozen
         Trace the model, which takes about half a second, to answer few questions at a time in half the time.
+    as_given
+        Give ids that were numbers in the data as numbers, not as texts.
 
     Raises
     ------
@@ -54,8 +56,16 @@ class Recommender:
     >>> recommender.recommend(["i12", "i7"], k=3)  # doctest: +SKIP
     """
 
-    def __init__(self, bundle: Bundle, index: IndexSettings | None = None, *, frozen: bool = False) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        index: IndexSettings | None = None,
+        *,
+        frozen: bool = False,
+        as_given: bool = False,
+    ) -> None:
         self.bundle = bundle
+        self._numbers = as_given and bundle.manifest.whole_number_ids
         self.catalogue = Catalogue(bundle)
         self._encoder = UserEncoder(bundle.model, frozen=frozen)
         with torch.inference_mode():
@@ -160,6 +170,10 @@ class Recommender:
         items, values = self._similar.search(item, min(k, len(self.catalogue)), branch)
         return self._items(items, values, None)
 
+    def given(self, item_id: str) -> GivenId:
+        """Return an id as it is given out."""
+        return int(item_id) if self._numbers and item_id.isdecimal() else item_id
+
     def nearest_ids(self, item_id: str) -> list[str]:
         """Ids of the catalogue that look like a given one, for messages."""
         return self.catalogue.nearest_ids(item_id)
@@ -252,14 +266,14 @@ class Recommender:
                 )
             ]
             alpha = None if users.alpha is None else users.alpha[row].tolist()
-        unknown = [item for item in query.item_ids if item not in self.catalogue.index]
+        unknown = [self.given(item) for item in query.item_ids if item not in self.catalogue.index]
         return Recommendation(self._items(items, values, explanations), unknown, not history, alpha)
 
     def _because(self, item: int, reason: Reason) -> Because:
         # What training never saw has the counts of its neighbours in text.
         seen = self.catalogue.train_counts[[item, reason.item]].all()
         kind = "like_goes_with" if reason.kind in SEEN_TOGETHER and not seen else reason.kind
-        return Because(self.catalogue.item_ids[reason.item - 1], kind, reason.strength)
+        return Because(self.given(self.catalogue.item_ids[reason.item - 1]), kind, reason.strength)
 
     def _items(
         self, items: torch.Tensor, values: torch.Tensor, explanations: list[Explanation] | None
@@ -270,7 +284,7 @@ class Recommender:
         rows = self.catalogue.field_rows([item for item, _ in pairs])
         return [
             RecommendedItem(
-                item_id=self.catalogue.item_ids[item - 1],
+                item_id=self.given(self.catalogue.item_ids[item - 1]),
                 score=value,
                 head=bool(self.catalogue.head[item]),
                 fields=fields,
@@ -279,8 +293,3 @@ class Recommender:
             )
             for place, ((item, value), fields) in enumerate(zip(pairs, rows, strict=True))
         ]
-
-
-def load(folder: str | Path) -> Recommender:
-    """Load a bundle and answer from it; see `Recommender.load`."""
-    return Recommender.load(folder)

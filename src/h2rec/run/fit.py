@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from h2rec.retrieval.recommender import Recommender
+from h2rec.retrieval.model import Model
 from h2rec.run.config import RunConfig
 from h2rec.run.pipeline import Pipeline
 from h2rec.run.trackers import tracked
@@ -12,7 +12,7 @@ from h2rec.run.trackers import tracked
 
 def fit(
     config: RunConfig | Mapping[str, Any] | str | Path, out: str | Path, *, track: Sequence[str] = ()
-) -> Recommender:
+) -> Model:
     """Train what a configuration asks for, evaluate it, train it again on everything, bundle it, and load the bundle.
 
     Parameters
@@ -41,4 +41,4 @@ def fit(
     with tracked(pipeline.begin(), track):
         pipeline.evaluated()
         folder = pipeline.bundled()
-    return Recommender.load(folder)
+    return Model.load(folder)

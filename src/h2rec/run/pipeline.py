@@ -130,6 +130,7 @@ class Pipeline(Refit):
                     semantic_ids=self.semantic_ids,
                     collisions=self.config.semantic_ids.collisions,
                     repeats=self.repeats.rule,
+                    whole_number_ids=self.dataset.has_whole_number_ids,
                     encoder=None if known is None else known.encoder_folder,
                     text=None if known is None else text_directions(known.vectors, known.has_text),
                     text_fields=self.text_fields,

@@ -38,6 +38,8 @@ class Table:
     """What stands between fields, where something does."""
     lists: frozenset[str] = frozenset()
     """Columns in which some value is a list."""
+    numbers: frozenset[str] = frozenset()
+    """Columns that hold numbers, where a format tells them from texts."""
 
     def place(self, number: int) -> str:
         """Name a line (or row) of the file."""

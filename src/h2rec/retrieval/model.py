@@ -1,0 +1,215 @@
+"""What people do with a trained model: ask it of ids and of frames, add items, look at vectors, save it."""
+
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Self
+
+import polars as pl
+
+from h2rec.data.items import read_items
+from h2rec.data.readers.typed import typed_table
+from h2rec.data.settings import ColumnSettings
+from h2rec.errors import BundleError, DataError
+from h2rec.files import atomic_folder
+from h2rec.native import POLARS, Kind, from_native, to_native
+from h2rec.progress import progress_bar
+from h2rec.retrieval.answers import ItemList, Recommendation, checked_k
+from h2rec.retrieval.bundle import Bundle
+from h2rec.retrieval.filters import ANY_ITEM, ItemFilter
+from h2rec.retrieval.histories import read_histories
+from h2rec.retrieval.item_ids import ItemId, id_column
+from h2rec.retrieval.manifest import is_bundle, read_manifest
+from h2rec.retrieval.recommender import Recommender
+
+if TYPE_CHECKING:
+    from h2rec.retrieval.growth import Growth
+
+_USERS_AT_ONCE = 1024
+
+
+class TrainedModel(ABC):
+    """A model that answers; `Model` has its answers from a bundle, `H2Rec` and the like from what they trained.
+
+    Ids go out as they were in the data: numbers where they were numbers. Frames go out as what came in.
+    """
+
+    kind: Kind = POLARS
+    """What frames go out as, where no frame came in."""
+
+    _room: TemporaryDirectory[str] | None = None
+
+    @property
+    @abstractmethod
+    def recommender(self) -> Recommender:
+        """What answers."""
+
+    @abstractmethod
+    def _take(self, recommender: Recommender) -> None:
+        """Answer by another bundle from now on."""
+
+    def recommend(
+        self,
+        history: Sequence[ItemId],
+        k: int = 10,
+        *,
+        filter: ItemFilter = ANY_ITEM,
+        tail_share: float | None = None,
+        explain: bool = False,
+    ) -> Recommendation:
+        """Recommend `k` items to follow a history of item ids, oldest first; see `Recommender.recommend`."""
+        answer = self.recommender.recommend(history, k, filter=filter, tail_share=tail_share, explain=explain)
+        return replace(answer, kind=self.kind)
+
+    def recommend_frame(
+        self,
+        histories: Any,
+        k: int = 10,
+        *,
+        user: str | None = None,
+        item: str | None = None,
+        timestamp: str | None = None,
+        filter: ItemFilter = ANY_ITEM,
+        tail_share: float | None = None,
+    ) -> Any:
+        """Recommend `k` items to every user of a frame.
+
+        Parameters
+        ----------
+        histories
+            Either a row a user, with a column `history` of lists of item ids, oldest first; or a row an event, as for
+            training. Columns with obvious names are found.
+        user, item, timestamp
+            Names of the columns of users, of items (or of their lists) and of times.
+        filter, tail_share
+            As in `recommend`, for every user.
+
+        Returns
+        -------
+        frame
+            Of the kind that came in, a row a recommended item: the user, ``rank`` from 1, the item, ``score``.
+
+        Raises
+        ------
+        DataError
+            If it is no frame of histories, naming the row where one is at fault.
+        """
+        k = checked_k(k)
+        read = read_histories(histories, ColumnSettings(user=user, item=item, timestamp=timestamp))
+        rows: list[int] = []
+        ranks, ids, scores = [], [], []
+        with progress_bar("recommending", len(read.histories), "users") as advance:
+            for start in range(0, len(read.histories), _USERS_AT_ONCE):
+                some = read.histories[start : start + _USERS_AT_ONCE]
+                answers = self.recommender.recommend_batch(some, k, filter=filter, tail_share=tail_share)
+                for row, answer in enumerate(answers, start):
+                    for rank, listed in enumerate(answer.items, 1):
+                        rows.append(row)
+                        ranks.append(rank)
+                        ids.append(listed.item_id)
+                        scores.append(listed.score)
+                advance(len(some))
+        columns = [
+            read.users.gather(rows),
+            pl.Series("rank", ranks, pl.Int64),
+            id_column(ids).alias(read.item_name),
+            pl.Series("score", scores, pl.Float64),
+        ]
+        return to_native(pl.DataFrame(columns), read.kind)
+
+    def similar_items(self, item_id: ItemId, k: int = 10, *, branch: str | None = None) -> ItemList:
+        """Items like an item, by the cosine of their vectors; see `Recommender.similar`."""
+        return ItemList(self.recommender.similar(item_id, k, branch=branch), kind=self.kind)
+
+    def item_vectors(self) -> Any:
+        """Return a frame of ``item_id`` and ``vector``, a row an item.
+
+        The inner product of a user's vector with them is a score, but for what is counted of pairs of items
+        (branches such as transitions), which has no vectors.
+
+        Raises
+        ------
+        DataError
+            If the model counts alone.
+        """
+        vectors = self.recommender.bundle.item_vectors[1:]
+        if not vectors.shape[1]:
+            raise DataError("the model counts alone: it has no item vectors")
+        ids = id_column([self.recommender.given(item) for item in self.recommender.item_ids])
+        return to_native(pl.DataFrame([ids, pl.Series("vector", vectors)]), self.kind)
+
+    def add_items(self, items: Any, *, item_id: str | None = None) -> "Growth":
+        """Let the model know more items, by their text, without training; `save` keeps them.
+
+        `items`: a frame of ids and texts, with the columns of the items that it was trained on. `item_id`: its column
+        of ids, where that is not obvious. Raises `DataError` or `BundleError` where nothing can be added; see
+        `h2rec add-items`.
+        """
+        from h2rec.retrieval.growth import add_items  # which loads encoders and quantizers
+
+        frame, kind = from_native(items, "new items")
+        rows, _ = read_items(typed_table(Path("new items"), frame.lazy), ColumnSettings(item_id=item_id), {})
+        room = TemporaryDirectory(prefix="h2rec-", ignore_cleanup_errors=True)
+        folder = Path(room.name) / "bundle"
+        growth = add_items(self.recommender.bundle, rows.drop("file_row"), folder)
+        self._take(Recommender(Bundle.load(folder), as_given=True))
+        self._room = room
+        return growth.in_words_of(self.recommender.given, kind)
+
+    def save(self, folder: str | Path) -> None:
+        """Write the model's bundle, for `h2rec.load`, `h2rec serve` and the other commands.
+
+        Raises
+        ------
+        H2RecError
+            If the folder is there and holds anything but a bundle.
+        BundleError
+            If the files that the model was loaded from were changed or are gone.
+        """
+        bundle = self.recommender.bundle
+        if read_manifest(bundle.folder) != bundle.manifest:
+            raise BundleError(f"{bundle.folder}: it was replaced after it was loaded", "load it again")
+        with atomic_folder(Path(folder), is_bundle) as fresh:
+            shutil.copytree(bundle.folder, fresh, dirs_exist_ok=True)
+
+
+class Model(TrainedModel):
+    """A model from a bundle: what `h2rec.load` and `h2rec.fit` return.
+
+    Examples
+    --------
+    >>> model = h2rec.load("shop")  # doctest: +SKIP
+    >>> model.recommend(["1042", "77"], k=10)  # doctest: +SKIP
+    """
+
+    def __init__(self, recommender: Recommender) -> None:
+        self._recommender = recommender
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Load a bundle.
+
+        Raises
+        ------
+        BundleError
+            If the bundle is missing, damaged or of another format version.
+        """
+        return cls(Recommender(Bundle.load(Path(folder)), as_given=True))
+
+    @property
+    def recommender(self) -> Recommender:
+        return self._recommender
+
+    def _take(self, recommender: Recommender) -> None:
+        self._recommender = recommender
+
+    def __repr__(self) -> str:
+        return f"Model of {len(self.recommender.item_ids):,} items, from {self.recommender.bundle.folder}"
+
+
+def load(folder: str | Path) -> Model:
+    """Load what was saved, or the bundle of a run, and answer from it; see `Model`."""
+    return Model.load(folder)

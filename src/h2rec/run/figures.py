@@ -1,0 +1,77 @@
+"""Figures of a trained model, as a person looks at them."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+
+from h2rec.errors import MissingExtraError
+from h2rec.native import POLARS, Kind
+from h2rec.run.tables import apart, slices
+from h2rec.shown import Shown
+
+LEADING = ("hit@10", "ndcg@10", "hit@100", "hit@500")
+"""Metrics that are shown, those of them that were measured."""
+
+
+@dataclass(frozen=True, repr=False)
+class Figures(Shown):
+    """What a model is worth on held-out interactions; prints, plots, and gives a frame of all figures."""
+
+    metrics: dict[str, Any]
+    """The content of `metrics.json`."""
+    kind: Kind = field(default=POLARS, compare=False)
+    """What `to_frame` gives."""
+
+    @property
+    def protocol(self) -> str:
+        """What is shown: the ranking of all items, or whatever else was asked for first."""
+        return "full" if "full" in self.metrics["test"] else next(iter(self.metrics["test"]))
+
+    @property
+    def title(self) -> str:
+        block = self.metrics["test"][self.protocol]
+        return ", ".join(
+            filter(
+                None, (f"test, {self.protocol} ranking of {block['overall']['cases']:,} cases", apart(block))
+            )
+        )
+
+    def table(self) -> pl.DataFrame:
+        block = self.metrics["test"][self.protocol]
+        shown = [name for name in LEADING if name in block["overall"]] or _metrics_of(block["overall"])
+        return pl.DataFrame([{"items": part, **{m: block[part][m] for m in shown}} for part in slices(block)])
+
+    def frame(self) -> pl.DataFrame:
+        """Return every figure: a row a split, protocol and slice, a column a metric."""
+        return pl.DataFrame(
+            [
+                {"split": split, "protocol": protocol, "items": part, "cases": block[part]["cases"]}
+                | {name: block[part][name] for name in _metrics_of(block[part])}
+                for split in ("test", "valid")
+                for protocol, block in self.metrics[split].items()
+                for part in slices(block)
+            ],
+            infer_schema_length=None,
+        )
+
+    def plot(self) -> Any:
+        """Return a Plotly figure of what is shown: a group of bars a metric.
+
+        Raises
+        ------
+        MissingExtraError
+            If plotly is not installed.
+        """
+        try:
+            import plotly.graph_objects as go
+        except ImportError:
+            raise MissingExtraError("plotting", "report") from None
+        table = self.table()
+        metrics = [name for name in table.columns if name != "items"]
+        bars = [go.Bar(name=row["items"], x=metrics, y=[row[m] for m in metrics]) for row in table.to_dicts()]
+        return go.Figure(bars, layout={"title": self.title, "barmode": "group", "template": "plotly_white"})
+
+
+def _metrics_of(values: dict[str, Any]) -> list[str]:
+    return [name for name, value in values.items() if name != "cases" and isinstance(value, float | None)]
