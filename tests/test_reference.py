@@ -116,6 +116,13 @@ def test_every_key_of_a_runs_files_is_told(name, run):
     assert keys(json.loads((run / name).read_text())) <= told | {"full", "sampledN"}
 
 
+def test_every_count_that_cleaning_may_report_is_told():
+    sources = "".join(path.read_text() for path in (ROOT / "src" / "h2rec" / "data").glob("*.py"))
+    named = {*re.findall(r'report\["(\w+)"\]', sources), *re.findall(r"report, \"(\w+)\"", sources)}
+    assert len(named) > 15
+    assert named <= told_under("### metrics.json")
+
+
 def test_every_column_of_ranks_is_told(run):
     columns = set(map(general, pl.read_parquet(run / "ranks.parquet").columns))
     assert {"weight", "rank_sampledN"} <= columns <= told_under("### ranks.parquet")

@@ -46,7 +46,7 @@ def finished(files, tmp_path_factory):
 
 
 def test_the_last_item_of_a_user_is_learned_by_the_bundle_and_by_it_alone(finished):
-    recommender = h2rec.load(finished.out / "bundle")
+    recommender = h2rec.load(finished.out / "bundle").recommender
     assert recommender.bundle.manifest.refit
     counts = dict(recommender.bundle.items.select("item_id", "train_count").iter_rows())
     assert counts["held"] == 1
@@ -77,7 +77,7 @@ def test_no_figure_saw_the_model_of_the_bundle(finished, files, tmp_path, monkey
 
 def test_the_measured_model_is_bundled_if_that_is_asked_for(finished, files, tmp_path):
     pipeline = Pipeline(configured(files, bundle={"refit": False}), tmp_path, finished.store.root)
-    manifest = h2rec.load(pipeline.bundled()).bundle.manifest
+    manifest = h2rec.load(pipeline.bundled()).recommender.bundle.manifest
     assert not manifest.refit
     assert "refit" not in pipeline.stages
     assert pipeline.served_model is pipeline.model
@@ -93,5 +93,5 @@ def test_it_trains_as_many_epochs_as_the_measured_model_needed(finished):
 def test_what_learns_nothing_is_counted_on_everything(files, tmp_path):
     config = configured(files, preset="transitions", model={})
     pipeline = Pipeline(config, tmp_path)
-    counts = h2rec.load(pipeline.bundled()).bundle.items["train_count"]
+    counts = h2rec.load(pipeline.bundled()).recommender.bundle.items["train_count"]
     assert counts.sum() == len(EVENTS) + 4
