@@ -128,6 +128,20 @@ def test_every_column_of_ranks_is_told(run):
     assert {"weight", "rank_sampledN"} <= columns <= told_under("### ranks.parquet")
 
 
+def test_head_and_targets_are_numbered_as_told(run):
+    """Entry 0 of the head is padding; rows of items and codes begin at item 1."""
+    head = json.loads((run / "head.json").read_text())
+    codes = json.loads((run / "semantic_ids.json").read_text())
+    items = pl.read_parquet(run / "bundle" / "items.parquet")
+    assert len(head) == len(codes) + 1 == len(items) + 1
+    assert list(codes) == items["item_id"].to_list()
+    ranks = pl.read_parquet(run / "ranks.parquet")
+    interactions = pl.read_csv(run.parent / "interactions.csv").group_by("user_id", maintain_order=True)
+    last = {user: rows["item_id"][-1] for (user,), rows in interactions}
+    targets = ranks.filter(split="test").select("user_id", "target").iter_rows()
+    assert all(items["item_id"][target - 1] == last[user] for user, target in targets)
+
+
 def test_every_key_of_the_bundle_is_told(run):
     told = told_under("## The bundle") | told_under("### Provenance")
     assert keys(json.loads((run / "bundle" / "manifest.json").read_text())) <= told
