@@ -6,7 +6,7 @@ WORKERS ?= 2
 # One thread for each test process: two processes of one thread beat one of two.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: demo test check format clean
+.PHONY: demo test check format site clean
 
 demo: $(VENV)/.installed
 	$(BIN)/h2rec quickstart --out runs/quickstart
@@ -32,5 +32,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
+site: $(VENV)/.installed
+	$(BIN)/python docs/generate.py
+	$(BIN)/mkdocs build --strict
+
 clean:
-	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) runs site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,4 +1,4 @@
-"""Write the tables of docs/semantic_ids.md from the results files.
+"""Write the tables of docs/semantic_ids_tables.md from the results files.
 
 Run:  python -m benchmarks.semantic_ids.table [--check]
 """
@@ -123,4 +123,4 @@ def written(name: str) -> str:
 TABLES = {"bar": bar, "quantizers": quantizers, "peers": peers, "scale": scale}
 
 if __name__ == "__main__":
-    update({"semantic_ids.md": {name: partial(written, name) for name in TABLES}})
+    update({"semantic_ids_tables.md": {name: partial(written, name) for name in TABLES}})

@@ -1,4 +1,4 @@
-"""Write the tables of docs/serving.md from the results files.
+"""Write the tables of docs/serving_tables.md from the results files.
 
 Run:  python -m benchmarks.serving.table [--check]
 """
@@ -131,4 +131,4 @@ def transitions() -> str:
 
 
 if __name__ == "__main__":
-    update({"serving.md": {"load": load, "million items": million, "transitions": transitions}})
+    update({"serving_tables.md": {"load": load, "million items": million, "transitions": transitions}})

@@ -12,17 +12,20 @@ class ColumnSettings(Settings):
     """Names of the columns to read; null takes the column whose name is obvious."""
 
     user: str | None = None
-    """User id, in the interactions."""
+    """Column of the interactions with the user's id; null takes the one whose name is obvious."""
     item: str | None = None
-    """Item id, in the interactions."""
+    """Column of the interactions with the item's id; null takes the one whose name is obvious."""
     timestamp: str | None = None
-    """Time, in the interactions; without such a column the order of the file is the order in time."""
+    """Column of the interactions with the time; null takes the one whose name is obvious. Without any, the order of the
+    file is the order in time."""
     rating: str | None = None
-    """Rating, in the interactions; read only where `min_rating` is set."""
+    """Column of the interactions with the rating; read only where `min_rating` is set."""
     weight: str | None = None
-    """What a case weighs, such as a price, in the interactions: figures have a slice `weighted` by it; null: none."""
+    """Column of the interactions with what a case weighs, such as a price: figures get a slice `weighted` by it. It is
+    never guessed."""
     item_id: str | None = None
-    """Item id, in the item file; every other column of that file is a text field."""
+    """Column of the item file with the item's id; null takes the one whose name is obvious. Every other column is a
+    text field."""
 
 
 class DataSettings(Settings):

@@ -133,7 +133,7 @@ class EncoderSettings(ModelSettings):
     )
     """Divides the cosine that a branch scores with; null: every branch scores with the inner product (the paper)."""
     warm_start: bool = True
-    """Start hash IDs from a PCA of the items' text embeddings, and codes so that they add up to it."""
+    """Start the vectors of items from a PCA of their text embeddings, and those of codes so that they add up to it."""
 
     @property
     def reads_text(self) -> bool:
@@ -164,7 +164,7 @@ class BranchModelSettings(EncoderSettings):
     """A sum of branches, and the ties between them."""
 
     name: Literal["branches"] = "branches"
-    """branches: a sum of branches."""
+    """branches: the score is a sum, each branch gives a part of it."""
     branches: dict[str, SerializeAsAny[BranchSettings]] = Field(min_length=1)
     """Branches by name, in order; null removes a branch of a preset."""
     ties: TieSettings = TieSettings()

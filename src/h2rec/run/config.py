@@ -44,21 +44,21 @@ class RunConfig(Settings):
     text: TextSettings = TextSettings()
     """How item texts become embeddings."""
     semantic_ids: SemanticIdSettings = SemanticIdSettings()
-    """How embeddings become codes."""
+    """How embeddings become semantic IDs: a few codes for each item."""
     model: SerializeAsAny[ModelSettings]
-    """The model."""
+    """The model: its branches, whose scores are added up, and the backbone that reads histories."""
     loss: LossSettings = LossSettings()
-    """What it minimises."""
+    """What training minimises."""
     train: TrainSettings = TrainSettings()
-    """How it is trained."""
+    """How the model is trained."""
     blend: BlendSettings = BlendSettings()
-    """How the weights of its branches are chosen afterwards."""
+    """How the weights of the branches are chosen after training."""
     evaluate: EvaluateSettings = EvaluateSettings()
-    """How it is measured."""
+    """How the model is measured."""
     bundle: BundleSettings = BundleSettings()
-    """What is served."""
+    """What is deployed."""
     runtime: RuntimeSettings = RuntimeSettings()
-    """Where it runs, and on how many threads."""
+    """Where the run takes place, and on how many threads."""
 
     @field_validator("model", mode="before")
     @classmethod

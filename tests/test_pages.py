@@ -1,0 +1,277 @@
+"""What the pages show runs as it stands, on made data; what takes too long is at least a command that there is."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import typer
+import yaml
+from fastapi.testclient import TestClient
+
+import h2rec
+from h2rec.cli.main import GROUPS, main, make_app
+from h2rec.data.prepare import prepare
+from h2rec.research.suite.files import shipped_suites
+from h2rec.research.suite.suite import Suite
+from h2rec.retrieval.recommender import Recommender
+from h2rec.run import presets
+from h2rec.run.config import RunConfig, read_yaml
+from h2rec.run.presets import preset_names
+from h2rec.serving.app import create_app
+from h2rec.serving.service import Service
+from h2rec.serving.settings import ServeSettings
+from pages import GENERATED, PAGES, ROOT, blocks, commands, text_of
+
+TINY = """
+text: {encoder: tfidf, dim: 16}
+semantic_ids: {levels: 3, codebook_size: 8}
+model: {dim: 16, layers: 1, max_length: 10}
+train: {epochs: 1}
+runtime: {threads: 1, device: cpu}
+"""
+KINDS = ("mug", "lamp", "razor", "scarf", "kettle")
+LONG = {"quickstart", "serve", "compare", "cold-start", "tune", "tune-suite"}
+"""Commands that are not carried out here: they fetch, train many models, or serve until they are stopped."""
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    """A folder with the files that the pages name; the items of their examples are among the products."""
+    folder = tmp_path_factory.mktemp("pages")
+    random = np.random.default_rng(0)
+    ids = ["1042", "77", "310", *(str(2000 + number) for number in range(97))]
+    titles = [f"{KINDS[number % 5]} model {number}" for number in range(len(ids))]
+    kinds = [KINDS[number % 5] for number in range(len(ids))]
+    pl.DataFrame({"item_id": ids, "title": titles, "category": kinds}).write_csv(folder / "products.csv")
+    new = {"item_id": ["9001"], "title": ["razor model 9001"], "category": ["razor"]}
+    pl.DataFrame(new).write_csv(folder / "new_products.csv")
+    users = np.repeat(np.arange(60), 6)
+    bought = {
+        "user_id": [f"u{user}" for user in users],
+        "item_id": random.choice(ids, len(users)).tolist(),
+        "timestamp": np.arange(len(users)),
+        "price": random.random(len(users)).round(2),
+    }
+    pl.DataFrame(bought).write_parquet(folder / "purchases.parquet")
+    histories = pl.DataFrame({"user_id": ["a", "b"], "history": [["1042", "77"], ["310"]]})
+    histories.write_parquet(folder / "histories.parquet")
+    example = next(block for block in blocks("README.md", "yaml") if "# shop.yaml" in block)
+    weight = "  columns: {weight: price}\n"
+    (folder / "shop.yaml").write_text(example + weight + TINY)
+    return folder
+
+
+def run(words):
+    assert words[0] == "h2rec"
+    with pytest.raises(SystemExit) as ended:
+        main(words[1:])
+    assert ended.value.code == 0
+
+
+@pytest.fixture(scope="module")
+def carried_out(shop):
+    """The shop after the commands of README and Start, one after the other."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(shop)
+        for page in ("README.md", "start.md"):
+            for words in commands(page):
+                if words[0] == "h2rec" and words[1] not in LONG:
+                    run(words)
+    return shop
+
+
+def test_the_way_of_a_newcomer_leaves_what_start_says(carried_out):
+    told = re.findall(
+        r"`([\w./]+)`", "".join(re.findall(r"^\| (`.*?) \|", text_of("start.md"), re.MULTILINE))
+    )
+    left = [name for name in told if "." in name or name.endswith("/")]
+    assert {"report.html", "bundle/", "checkpoints/"} <= set(left)
+    assert [name for name in left if not (carried_out / "runs" / "shop" / name.rstrip("/")).exists()] == []
+    assert pl.read_csv(carried_out / "answers.csv")["user_id"].unique().sort().to_list() == ["a", "b"]
+    grown = Recommender.load(carried_out / "runs" / "shop" / "bundle-2")
+    assert "9001" in grown.bundle.items["item_id"].to_list()
+
+
+def test_favouring_rare_items_trains_nothing_again(carried_out):
+    assert len(list((carried_out / "runs" / "shop").glob("stages/train-*"))) == 1
+    model = Recommender.load(carried_out / "runs" / "shop" / "bundle").bundle.model
+    weights = dict(zip(model.branch_names, model.branch_weights, strict=True))
+    moved = next(words[-1] for words in commands("start.md") if "--set" in words)
+    # Others are chosen on validation; a negative one stays as it was set.
+    assert weights["popularity"] == yaml.safe_load(moved.partition("=")[2])["weight"] < 0
+
+
+def test_python_takes_frames(shop, monkeypatch):
+    monkeypatch.chdir(shop)
+    real, small = presets.preset_values, yaml.safe_load(TINY)
+    monkeypatch.setattr(presets, "preset_values", lambda name: presets.merge(real(name), small))
+    names = {"events": pl.read_parquet("purchases.parquet"), "items": pl.read_csv("products.csv")}
+    (block,) = blocks("README.md", "python")
+    exec(block.partition("model = h2rec.load")[0], names)
+    assert len(h2rec.load("shop").recommend(["1042", "77"], k=10).items) == 10
+
+
+def test_the_questions_of_the_page_on_serving_are_answered(carried_out, monkeypatch):
+    monkeypatch.chdir(carried_out)
+    names: dict[str, object] = {}
+    (block,) = blocks("serving.md", "python")
+    exec(block, names)
+    assert {item.fields["category"] for item in names["answer"].items} == {"razor"}
+
+
+def test_the_server_answers_the_question_of_the_page(carried_out):
+    (words,) = [words for words in commands("serving.md") if words[0] == "curl"]
+    asked = json.loads(words[words.index("-d") + 1])
+    service = Service(carried_out / "runs" / "shop" / "bundle", ServeSettings())
+    with TestClient(create_app(service), "http://localhost:8000") as client:
+        answer = client.post("/" + words[1].partition("/")[2], json=asked).json()
+    assert len(answer["items"]) == asked["k"]
+    assert answer["unknown"] == []
+
+
+def test_the_audit_of_the_page_runs_in_a_runs_folder(carried_out, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = carried_out / "runs" / "shop"
+    (tmp_path / "semantic_ids.json").symlink_to(found / "semantic_ids.json")
+    (tmp_path / "shop.item").write_text(
+        "item_id:token\ttitle:token_seq\n"
+        + "".join(f"{item}\ta title\n" for item in json.loads((found / "semantic_ids.json").read_text()))
+    )
+    (tmp_path / "embeddings.npy").symlink_to(next(found.glob("stages/text-*/vectors.npy")))
+    (tmp_path / "quantizer").symlink_to(found / "bundle" / "quantizer")
+    (words,) = [words for words in commands("semantic_ids.md") if words[1] == "audit"]
+    run(words)
+    assert (tmp_path / "audit.html").exists()
+
+
+def test_the_configuration_of_the_data_page_reads_such_files(tmp_path):
+    (tmp_path / "events.csv").write_text(
+        "who;what;bought;price\n" + "".join(f"a;x{day};{day}/02/2024 10:00;1.5\n" for day in (1, 2, 13, 14))
+    )
+    (tmp_path / "products.csv").write_text("code;title\nx1;a lamp\n")
+    (tmp_path / "shop.yaml").write_text(next(b for b in blocks("data.md", "yaml") if "events.csv" in b))
+    dataset = prepare(RunConfig.load(tmp_path / "shop.yaml").data)
+    assert dataset.items["item_id"].to_list() == ["x1", "x2", "x13", "x14"]
+    assert dataset.weights is not None
+
+
+def test_the_settings_of_the_page_on_codes_are_settings():
+    for block in blocks("semantic_ids.md", "yaml"):
+        RunConfig.parse({"data": {"interactions": "i.csv"}, **yaml.safe_load(block)})
+
+
+def test_the_suite_of_the_page_is_one(tmp_path):
+    example, foreign = blocks("suites.md", "yaml")[:2]
+    (tmp_path / "my_suite.yaml").write_text(example)
+    suite = Suite.load(tmp_path / "my_suite.yaml", tmp_path / "out")
+    assert [job.model for job in suite.jobs if job.seed == 0] == ["SASRec", "hash IDs alone", "H2Rec"]
+    assert suite.settings.tested == "H2Rec"
+    assert suite.jobs[0].config.train.epochs == 40
+    assert suite.jobs[0].config.data.interactions == tmp_path / "purchases.parquet"
+    (tmp_path / "my_suite.yaml").write_text(example + foreign)
+    suite = Suite.load(tmp_path / "my_suite.yaml", tmp_path / "out")
+    assert {job.model: job.answers.path for job in suite.jobs if job.answers is not None} == {
+        "our ALS": tmp_path / "als.parquet",
+        "old shop": tmp_path / "old_ranks.csv",
+    }
+
+
+def test_the_table_of_suites_names_every_shipped_one():
+    table = "".join(
+        line.split("|")[1] for line in text_of("suites.md").splitlines() if line.startswith("| `")
+    )
+    assert set(re.findall(r"`([a-z_]+)`", table)) == set(shipped_suites())
+
+
+def test_a_configuration_of_data_alone_is_the_row_that_leads(shop, tmp_path):
+    """But for what the suite asks of all its rows alike."""
+    config = tmp_path / "shop.yaml"
+    config.write_text((shop / "shop.yaml").read_text().partition("text:")[0])
+    for name in ("purchases.parquet", "products.csv"):
+        (tmp_path / name).symlink_to(shop / name)
+    alone = RunConfig.load(config)
+    suite = Suite.load("main", tmp_path / "suite", data=[f"shop={config}"])
+    row = next(job.config for job in suite.jobs if job.model == "H2Rec")
+    assert alone.preset == row.preset == "h2rec"
+    assert (alone.model, alone.loss, alone.blend) == (row.model, row.loss, row.blend)
+    assert alone.semantic_ids == row.semantic_ids
+    assert alone.train == row.train.model_copy(update={"evaluate_users": alone.train.evaluate_users})
+
+
+def test_every_preset_that_is_named_is_there():
+    named = {name for page in PAGES for name in re.findall(r"`preset: ([a-z0-9_]+)`", page.read_text())}
+    assert {"light", "paper"} <= named <= set(preset_names())
+
+
+def test_every_command_and_option_that_is_named_is_there():
+    top = typer.main.get_group(make_app(["--help"]))
+    named = 0
+    for page in PAGES:
+        inline = re.findall(r"`(h2rec [a-z-]+(?: [^`\n]*)?)`", page.read_text(encoding="utf-8"))
+        shown = [words for words in commands(str(page.relative_to(ROOT))) if words[0] == "h2rec"]
+        for line in inline + [" ".join(words) for words in shown]:
+            words = line.split()
+            command = top.commands.get(words[1])
+            assert command is not None, f"{page.name}: {line}"
+            if words[1] not in GROUPS:
+                known = {option for parameter in command.params for option in parameter.opts} | {"--help"}
+                assert set(re.findall(r"(?<= )--[a-z-]+", " ".join(words))) <= known, f"{page.name}: {line}"
+            named += 1
+    assert named > 40
+
+
+def test_what_is_made_or_installed_is_there():
+    extras = re.search(
+        r"^\[project.optional-dependencies\]\n(.*?)\n\[", text_of("pyproject.toml"), re.M | re.S
+    )[1]
+    names = set(re.findall(r"^([a-z0-9]+) = ", extras, re.MULTILINE))
+    told = re.findall(r"^\| (`[a-z`, ]+) \| ", text_of("start.md").partition("## 2")[0], re.MULTILINE)
+    assert set(re.findall(r"`([a-z]+)`", " ".join(told))) == names - {"all", "dev", "docs"}
+    for page in PAGES:
+        if str(page.name) in ("README.md", "CONTRIBUTING.md", "start.md"):
+            for words in commands(page.name):
+                assert words[0] != "make" or f"\n{words[1]}:" in text_of("Makefile")
+                assert words[0] != "pip" or set(re.findall(r"\[(.*)\]", words[-1])) <= names
+
+
+def test_every_block_of_code_is_one_that_a_test_takes():
+    """A new one needs a test here, in test_extending_guide.py, test_python_guide.py or test_semantic_ids_guide.py."""
+    languages = {
+        (page.name, language)
+        for page in PAGES
+        for language in re.findall(r"^```([a-z]+)\n", page.read_text(), re.MULTILINE)
+    }
+    assert languages == {
+        ("README.md", "sh"),
+        ("README.md", "yaml"),
+        ("README.md", "python"),
+        ("start.md", "sh"),
+        ("data.md", "yaml"),
+        ("extending.md", "python"),
+        ("semantic_ids.md", "yaml"),
+        ("semantic_ids.md", "python"),
+        ("semantic_ids.md", "console"),
+        ("python.md", "python"),
+        ("serving.md", "python"),
+        ("serving.md", "sh"),
+        ("suites.md", "sh"),
+        ("suites.md", "yaml"),
+    }
+
+
+def test_no_page_is_long():
+    assert len(text_of("README.md").splitlines()) < 80
+    ours = [page for page in PAGES if str(page.relative_to(ROOT)).removeprefix("docs/") not in GENERATED]
+    assert len(PAGES) - len(ours) == len(GENERATED)
+    assert [page.name for page in ours if len(page.read_text().splitlines()) > 200] == []
+
+
+def test_the_citation_is_of_this_version():
+    cited = read_yaml(Path(ROOT / "CITATION.cff"))
+    assert f'__version__ = "{cited["version"]}"' in text_of("src/h2rec/__init__.py")
+    assert cited["license"] in text_of("pyproject.toml")
+    assert cited["authors"][0]["name"] in text_of("pyproject.toml")
+    assert cited["references"][0]["url"] in text_of("README.md")
