@@ -60,11 +60,14 @@ def test_figures_print_and_plot(model):
     printed = repr(figures)
     assert "hit@500" in printed
     assert f"{overall['ndcg@10']:.4f}" in printed
-    assert [word for word in printed.split() if word in ("overall", "head", "tail")] == [
+    table, _, sentences = printed.rpartition("┘")
+    assert [word for word in table.split() if word in ("overall", "head", "tail")] == [
         "overall",
         "head",
         "tail",
     ]
+    assert "popularity" in sentences
+    assert "item-to-item counts" in figures._repr_html_()
     frame = figures.to_frame()
     assert is_of("pandas", frame)
     one = frame[(frame["split"] == "test") & (frame["protocol"] == "full") & (frame["items"] == "overall")]

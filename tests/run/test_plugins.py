@@ -130,7 +130,7 @@ def test_a_quantizer_and_a_reader_of_ones_own(forgotten, tmp_path):
     own = {"plugins": ["h2rec_mine"], "data": data, "preset": "hid_sid_add"}
     small = {**TINY, "model": {"dim": 8, "layers": 1}, "evaluate": {"protocols": ["full"]}}
     codes = {"quantizer": {"name": "mine", "offset": 3}, "levels": 2, "codebook_size": 4}
-    recommender = fit({**small, **own, "semantic_ids": codes}, tmp_path / "run")
+    recommender = fit({**small, **own, "semantic_ids": codes}, tmp_path / "run").recommender
     assert recommender.bundle.semantic_ids.codebook_sizes == (4, 4)
     fresh = pl.DataFrame({"item_id": ["new"], "title": ["red mug model 31"]})
     add_items(recommender.bundle, fresh, tmp_path / "grown")
