@@ -45,9 +45,9 @@ def _print_growth(growth: Growth) -> None:
     for item in growth.added[:_SHOWN]:
         codes = "-".join(map(str, item.codes))
         table.add_row(
-            escape(str(item.item_id)),
+            escape(item.item_id),
             codes,
-            escape(", ".join(map(str, item.like[:_NAMED]))),
+            escape(", ".join(item.like[:_NAMED])),
             f"{item.outlyingness:.0%}",
         )
     result_console().print(table)
@@ -58,5 +58,5 @@ def _print_growth(growth: Growth) -> None:
         (growth.without_text, "left out, as they have no text that the encoder understands"),
     ):
         if items:
-            shown = ", ".join(map(str, items[:_SHOWN])) + (", .." if len(items) > _SHOWN else "")
+            shown = ", ".join(items[:_SHOWN]) + (", .." if len(items) > _SHOWN else "")
             Console(stderr=True).print(f"{len(items)} items {what}: {shown}", highlight=False, markup=False)

@@ -20,7 +20,7 @@ from h2rec.models.neighbours import Halves, Vectors, nearest_in_text
 from h2rec.models.protocol import SequenceModel
 from h2rec.native import POLARS, Kind
 from h2rec.retrieval.bundle import Bundle, BundleParts, write_bundle
-from h2rec.retrieval.item_ids import GivenId, id_column
+from h2rec.retrieval.item_ids import id_column
 from h2rec.retrieval.item_table import OWN_COLUMNS
 from h2rec.retrieval.manifest import TEXT, is_bundle, read_manifest
 from h2rec.retrieval.process import claim_process
@@ -41,38 +41,52 @@ logger = logging.getLogger(__name__)
 class AddedItem:
     """What became of one new item."""
 
-    item_id: GivenId
+    item_id: str
     """The item's own id."""
     codes: list[int]
     """Its semantic ID."""
-    like: list[GivenId]
+    like: list[str]
     """Ids of the known items nearest in text, nearest first: they lent it their vectors and transitions."""
     outlyingness: float
     """Share of the catalogue that the codebooks describe better, 0 to 1; near 1 the codes say little."""
 
 
-@dataclass(frozen=True, repr=False)
-class Growth(Shown):
+@dataclass(frozen=True)
+class Growth:
     """What adding items did."""
 
     added: list[AddedItem]
     """The new items, in the order in which they were given."""
-    existing: list[GivenId]
+    existing: list[str]
     """Ids that the catalogue had already; nothing of them was changed."""
-    without_text: list[GivenId]
+    without_text: list[str]
     """Ids of items without a text that the encoder understands: they can't be placed and were left out."""
+
+    def shown(self, given: Callable[[str], Any], kind: Kind) -> "ShownGrowth":
+        """Return the same for a person: ids as `given` gives them out, frames of a kind."""
+        lists = [[given(item) for item in items] for items in (self.existing, self.without_text)]
+        added = [
+            replace(item, item_id=given(item.item_id), like=[given(other) for other in item.like])
+            for item in self.added
+        ]
+        return ShownGrowth(added, *lists, kind=kind)
+
+
+@dataclass(frozen=True, repr=False)
+class ShownGrowth(Shown, Growth):
+    """What adding items did, as a table; ids that were numbers in the data are numbers."""
+
     kind: Kind = field(default=POLARS, kw_only=True, compare=False)
     """What `to_frame` gives."""
 
     @property
     def title(self) -> str:
         counts = (
-            (len(self.existing), "known already"),
-            (len(self.without_text), "left out, without a known text"),
+            ("items added", self.added),
+            ("known already", self.existing),
+            ("left out, without a known text", self.without_text),
         )
-        return ", ".join(
-            [f"items added: {len(self.added):,}", *(f"{what}: {n:,}" for n, what in counts if n)]
-        )
+        return ", ".join(f"{what}: {len(items):,}" for what, items in counts if items)
 
     def table(self) -> pl.DataFrame:
         return pl.DataFrame(
@@ -82,15 +96,6 @@ class Growth(Shown):
                 "outlyingness": [item.outlyingness for item in self.added],
             }
         )
-
-    def in_words_of(self, given: Callable[[str], GivenId], kind: Kind) -> "Growth":
-        """Return the same with ids as they are given out, for a caller whose frames are of a kind."""
-        lists = [[given(str(item)) for item in items] for items in (self.existing, self.without_text)]
-        added = [
-            replace(item, item_id=given(str(item.item_id)), like=[given(str(other)) for other in item.like])
-            for item in self.added
-        ]
-        return Growth(added, *lists, kind=kind)
 
 
 def add_items(

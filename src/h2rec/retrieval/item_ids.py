@@ -63,7 +63,7 @@ def _fast(value: object, what: str, place: int) -> str:
     return value.strip() if type(value) is str else as_item_id(value, f"{what}, entry {place}")
 
 
-def id_column(ids: Sequence[GivenId]) -> pl.Series:
+def id_column(ids: Sequence[GivenId] | Sequence[str]) -> pl.Series:
     """Make a column of ids: whole numbers where all of them are."""
     whole = bool(ids) and all(isinstance(value, int) for value in ids)
     return pl.Series("item_id", ids if whole else list(map(str, ids)), pl.Int64 if whole else pl.String)

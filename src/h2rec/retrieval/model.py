@@ -26,7 +26,7 @@ from h2rec.retrieval.manifest import is_bundle, read_manifest
 from h2rec.retrieval.recommender import Recommender
 
 if TYPE_CHECKING:
-    from h2rec.retrieval.growth import Growth
+    from h2rec.retrieval.growth import ShownGrowth
 
 _USERS_AT_ONCE = 1024
 
@@ -141,7 +141,7 @@ class TrainedModel(ABC):
         ids = id_column([self.recommender.given(item) for item in self.recommender.item_ids])
         return to_native(pl.DataFrame([ids, pl.Series("vector", vectors)]), self.kind)
 
-    def add_items(self, items: Any, *, item_id: str | None = None) -> "Growth":
+    def add_items(self, items: Any, *, item_id: str | None = None) -> "ShownGrowth":
         """Let the model know more items, by their text, without training; `save` keeps them.
 
         `items`: a frame of ids and texts, with the columns of the items that it was trained on. `item_id`: its column
@@ -157,7 +157,7 @@ class TrainedModel(ABC):
         growth = add_items(self.recommender.bundle, rows.drop("file_row"), folder)
         self._take(Recommender(Bundle.load(folder), as_given=True))
         self._room = room
-        return growth.in_words_of(self.recommender.given, kind)
+        return growth.shown(self.recommender.given, kind)
 
     def save(self, folder: str | Path) -> None:
         """Write the model's bundle, for `h2rec.load`, `h2rec serve` and the other commands.
