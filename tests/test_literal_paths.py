@@ -12,7 +12,7 @@ from h2rec.data.prepare import prepare
 from h2rec.data.readers import open_table
 from h2rec.data.settings import DataSettings
 from h2rec.frames import read_parquet, scan_parquet, write_parquet
-from h2rec.retrieval.history_files import open_histories
+from h2rec.retrieval.history_files import _open
 
 NAMES = ["a[1]", "a*", "a?", "~", "~root", "$HOME", "a b", "s3:", "file:", "hf:x", "{a,b}", "ü"]
 DECOYS = ("a1", "ab", "axx")
@@ -39,7 +39,7 @@ def test_files_and_folders_of_any_name(here, name):
         assert path.exists()
         assert read_parquet(path).equals(frame)
         assert scan_parquet(path).collect().equals(frame)
-        assert open_histories(path).users == 1
+        assert _open(path).metadata.num_rows == 1
         table = open_table(path)
         assert table.collect(table.scan()).equals(frame)
     for ending, content in ((".jsonl", '{"x": "right"}\n'), (".csv", "x\nright\n"), (".tsv", "x\nright\n")):
