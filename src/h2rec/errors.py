@@ -1,5 +1,6 @@
 """Errors that a user can act on: what is wrong, where, and what to do about it."""
 
+import re
 from typing import Any
 
 
@@ -31,6 +32,17 @@ class ConfigError(H2RecError):
 
 class DataError(H2RecError):
     """Interactions, items or texts that can't be read or used."""
+
+
+def told_as(error: DataError, form: str) -> DataError:
+    """The same error, its hint naming settings as the asker has them: ``--{}`` for options, ``{}=`` for arguments."""
+    if error.hint is None:
+        return error
+
+    def named(found: re.Match[str]) -> str:
+        return form.format(found[1].replace("_", "-") if form.startswith("-") else found[1])
+
+    return DataError(error.message, re.sub(r"data\.(?:columns\.)?(\w+)", named, error.hint))
 
 
 class SemanticIdError(H2RecError):

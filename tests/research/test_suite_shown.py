@@ -266,7 +266,7 @@ def test_the_terminal_s_blocks_hold_their_own_slices_with_marks_and_places(wide,
         ]
         assert {" +", " -", ""} >= set(signs) > {""}
         if metric == "ndcg@10":
-            expected[f"gain, {metric}"] = [
+            expected[f"gain of {wide['tested']}, {metric}"] = [
                 (f"{r['relative']:+.1%}, d {r['effect_size']:+.3f}" if "relative" in r else "",)
                 for r in column
             ]

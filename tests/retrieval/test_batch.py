@@ -210,3 +210,18 @@ def test_the_command_leaves_out_what_is_denied_and_tells_what_it_does_not_know(r
         main([*command, "--output", str(tmp_path / "o.csv"), "--allow", str(tmp_path / "other.txt")])
     assert ended.value.code == 2
     assert "none of its 2 ids is in the bundle's catalogue" in capsys.readouterr().err
+
+
+def test_columns_that_are_not_obvious_are_named_by_options(recommender, tmp_path, capsys):
+    (tmp_path / "export.csv").write_text("wer;was;wann\na;i3;31.12.2025\na;i17;01.02.2025\n")
+    command = ["recommend", str(recommender.bundle.folder), "--input", str(tmp_path / "export.csv")]
+    out = tmp_path / "out.csv"
+    with pytest.raises(SystemExit):
+        main([*command, "--output", str(out)])
+    assert "name it with --user" in capsys.readouterr().err
+    named = ["--user", "wer", "--item", "was", "--timestamp", "wann", "--time-format", "%d.%m.%Y"]
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "--output", str(out), *named, "--separator", ";"])
+    assert ended.value.code == 0
+    expected = [item.item_id for item in recommender.recommend(["i17", "i3"], 10).items]
+    assert pl.read_csv(out)["item_id"].to_list() == expected

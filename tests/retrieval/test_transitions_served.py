@@ -142,8 +142,8 @@ def test_reasons_reach_the_command_line_and_the_server(folder, capsys, monkeypat
     printed = told(capsys, *asked)
     first = expected[0].explanation.reasons[0]
     assert first.kind == "follows"
-    assert f"{expected[0].item_id} often follows {first.item_id} ({first.strength:.0%})" in printed
-    assert any(f"its kind often goes with {item}'s kind (" in printed for item in ("i30", "i3"))
+    assert f"{expected[0].item_id} often follows {first.item_id}" in printed
+    assert any(f"its kind often goes with {item}'s kind" in printed for item in ("i30", "i3"))
     values = json.loads(told(capsys, *asked, "--json"))
     with TestClient(create_app(Service(folder, ServeSettings())), "http://localhost") as client:
         answer = client.post("/recommend", json={"history": ["i30", "i3"], "k": 3, "explain": True})

@@ -12,6 +12,7 @@ from h2rec.data.interactions import Report
 from h2rec.data.items import read_items
 from h2rec.data.readers import open_table
 from h2rec.data.settings import ColumnSettings
+from h2rec.errors import DataError, told_as
 from h2rec.retrieval.bundle import Bundle
 from h2rec.retrieval.growth import Growth, add_items
 from h2rec.retrieval.manifest import is_bundle
@@ -32,7 +33,10 @@ def add_items_command(
     """Add items from their text: codes from the frozen quantizer, the rest from items of like text, a new bundle."""
     claim_folder(out, is_bundle)
     report: Report = {}
-    table, _ = read_items(open_table(items), ColumnSettings(item_id=item_id), report)
+    try:
+        table, _ = read_items(open_table(items), ColumnSettings(item_id=item_id), report)
+    except DataError as error:
+        raise told_as(error, "--{}") from None
     growth = add_items(Bundle.load(bundle), table.drop("file_row"), out)
     _print_growth(growth)
     typer.echo(f"bundle: {out}")

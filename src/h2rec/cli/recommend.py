@@ -7,11 +7,12 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from h2rec.errors import ConfigError, DataError
+from h2rec.data.settings import ColumnSettings
+from h2rec.errors import ConfigError, DataError, told_as
 from h2rec.progress import progress_bar
 from h2rec.retrieval.batch import claim_target, recommend_file
 from h2rec.retrieval.filters import ItemFilter
-from h2rec.retrieval.history_files import open_histories, read_item_ids
+from h2rec.retrieval.history_files import HistoryFile, open_histories, read_item_ids
 from h2rec.retrieval.index import IndexSettings
 from h2rec.retrieval.recommender import Recommendation, Recommender, as_json
 from h2rec.retrieval.results import check_ending
@@ -56,6 +57,17 @@ def recommend(
         Path | None,
         typer.Option("--input", help="Events (user, item, time), or Parquet of user_id and history, a list."),
     ] = None,
+    user: Annotated[
+        str | None, typer.Option("--user", help="Column of the users, where it is not obvious.")
+    ] = None,
+    item: Annotated[str | None, typer.Option("--item", help="Column of the items, in events.")] = None,
+    timestamp: Annotated[
+        str | None, typer.Option("--timestamp", help="Column of the times, in events.")
+    ] = None,
+    time_format: Annotated[
+        str | None, typer.Option("--time-format", help="How times are written, such as %d/%m/%Y %H:%M.")
+    ] = None,
+    separator: Annotated[str | None, typer.Option("--separator", help="What stands between fields.")] = None,
     target: Annotated[
         Path | None, typer.Option("--output", help="File of their answers: .parquet, .csv or .jsonl.")
     ] = None,
@@ -71,7 +83,12 @@ def recommend(
     allowed, denied = (_known_ids(recommender, path) for path in (allow, deny))
     filter_ = ItemFilter.make(allow=allowed, deny=denied or (), where=_fields(where or []), seen=seen)
     if source is not None and target is not None:
-        _recommend_file(recommender, source, target, k, filter_=filter_, tail_share=tail_share)
+        columns = ColumnSettings(user=user, item=item, timestamp=timestamp)
+        try:
+            histories = open_histories(source, columns, separator=separator, time_format=time_format)
+        except DataError as error:
+            raise told_as(error, "--{}") from None
+        _recommend_file(recommender, histories, target, k, filter_=filter_, tail_share=tail_share)
     elif history is not None:
         items = [item.strip() for item in history.split(",") if item.strip()]
         answer = recommender.recommend(items, k, filter=filter_, tail_share=tail_share, explain=explain)
@@ -85,14 +102,13 @@ def recommend(
 
 def _recommend_file(
     recommender: Recommender,
-    source: Path,
+    histories: HistoryFile,
     target: Path,
     k: int,
     *,
     filter_: ItemFilter,
     tail_share: float | None,
 ) -> None:
-    histories = open_histories(source)
     with progress_bar("recommending", histories.users, "users") as advance:
         report = recommend_file(
             recommender, histories, target, k, filter=filter_, tail_share=tail_share, advance=advance

@@ -1,6 +1,5 @@
 """From frames in memory to a `Dataset`, by way of what also reads files."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from h2rec.data.interactions import interaction_columns
 from h2rec.data.prepare import prepare_tables
 from h2rec.data.readers.typed import typed_table
 from h2rec.data.settings import DataSettings
-from h2rec.errors import DataError
+from h2rec.errors import DataError, told_as
 from h2rec.native import from_native
 
 EVENTS, ITEMS = Path("events"), Path("items")
@@ -40,8 +39,7 @@ def dataset_of_frames(events: Any, items: Any, asked: Mapping[str, Any]) -> Data
         dataset = prepare_tables(settings, table, texts)
     except DataError as error:
         # Settings are arguments here.
-        hint = None if error.hint is None else re.sub(r"data\.(?:columns\.)?(\w+)", r"\1=", error.hint)
-        raise DataError(error.message, hint) from None
+        raise told_as(error, "{}=") from None
     read = rows.select(list(dict.fromkeys(name for name in found.values() if name is not None)))
     if described is not None and texts is not None:
         described = described.select(texts.columns)

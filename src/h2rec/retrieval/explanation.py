@@ -23,7 +23,7 @@ class Because:
         """As words that go on after the recommended item."""
         if self.kind == "codes":
             return f"shares {self.strength:.0f} leading {_CODES[self.strength == 1]} with {self.item_id}"
-        return f"{_SENTENCES[self.kind].format(self.item_id)} ({self.strength:.0%})"
+        return _SENTENCES[self.kind].format(self.item_id)
 
 
 _CODES = ("codes", "code")

@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 Batch = tuple[list[str], list[list[str]], int]
 """Users, their histories (item ids, oldest first), and how many entries had no id and were left out."""
 
+_OBVIOUS = ColumnSettings()
 LISTS = "history"
 """The column of lists."""
 _ROWS_AT_ONCE = 1024
@@ -42,12 +43,20 @@ class HistoryFile:
     """Rows of a file of events that are in the histories; None for one of histories."""
 
 
-def open_histories(path: Path) -> HistoryFile:
+def open_histories(
+    path: Path,
+    columns: ColumnSettings = _OBVIOUS,
+    *,
+    separator: str | None = None,
+    time_format: str | None = None,
+) -> HistoryFile:
     """Open a file of users.
 
     A Parquet file with a column `history` has a row a user: `user_id`, and a list of item ids, oldest first, null for
     none; it is streamed, so that memory does not grow with it. Any other is read as interactions for training are, in
     the same formats: user, item, and time where there is one; else the order of the rows is the order in time.
+
+    `columns`, `separator`, `time_format`: as in `DataSettings`, for events.
 
     Raises `DataError` if the file can't be read, or a column is missing or is not what it should be.
     """
@@ -57,9 +66,10 @@ def open_histories(path: Path) -> HistoryFile:
         if LISTS in schema.names or any(pa.types.is_nested(kind) for kind in schema.types):
             return HistoryFile(path, int(file.metadata.num_rows), partial(_stream, path))
     report: Report = {}
-    table = open_table(path)
-    user, item, time, _ = interaction_columns(table, ColumnSettings())
-    rows = read_interactions(table, ColumnSettings(user=user, item=item, timestamp=time), report)
+    table = open_table(path, separator=separator)
+    user, item, time, _ = interaction_columns(table, columns)
+    found = ColumnSettings(user=user, item=item, timestamp=time)
+    rows = read_interactions(table, found, report, time_format=time_format)
     dropped = [name for name in ("rows_without_user_or_item", "duplicate_interactions") if report.get(name)]
     if dropped:
         logger.warning(

@@ -13,7 +13,7 @@ import polars as pl
 from h2rec.data.items import read_items
 from h2rec.data.readers.typed import typed_table
 from h2rec.data.settings import ColumnSettings
-from h2rec.errors import BundleError, DataError
+from h2rec.errors import BundleError, DataError, told_as
 from h2rec.files import atomic_folder
 from h2rec.native import POLARS, Kind, from_native, to_native
 from h2rec.progress import progress_bar
@@ -98,7 +98,10 @@ class TrainedModel(ABC):
             If it is no frame of histories, naming the row where one is at fault.
         """
         k = checked_k(k)
-        read = read_histories(histories, ColumnSettings(user=user, item=item, timestamp=timestamp))
+        try:
+            read = read_histories(histories, ColumnSettings(user=user, item=item, timestamp=timestamp))
+        except DataError as error:
+            raise told_as(error, "{}=") from None
         rows: list[int] = []
         ranks, ids, scores = [], [], []
         with progress_bar("recommending", len(read.histories), "users") as advance:

@@ -36,7 +36,7 @@ def comparison_table(results: Results, data: str, protocol: str) -> Table:
     lead = lead_metric(metrics)
     for name in ("items", "model"):
         table.add_column(name)
-    for name in (*metrics, f"gain, {lead}"):
+    for name in (*metrics, f"gain of {tested}, {lead}"):
         table.add_column(name, justify="right")
     for part in dict.fromkeys(group for group, _ in shown.columns):
         records = column_of(results, data, protocol, part, lead)
