@@ -26,7 +26,7 @@ COUNTED = "tab:blue"
 def draw(all_results: Sequence[Results]) -> None:
     """Draw every picture whose suite is there."""
     FOLDER.mkdir(exist_ok=True)
-    main = [results for results in all_results if results["suite"] == "main"]
+    main = [results for results in all_results if results["suite"].startswith("main")]
     parts = [results for results in all_results if results["suite"] == "parts"]
     for name, of, found in (
         ("cost", cost, main),
@@ -36,10 +36,13 @@ def draw(all_results: Sequence[Results]) -> None:
     ):
         panels = [(data, results) for results in found for data in results["data"]]
         if panels:
-            figure, axes = plt.subplots(
-                1, len(panels), figsize=(max(4.5, 4 * len(panels)), 3.8), squeeze=False, layout="constrained"
-            )
-            for axis, (data, results) in zip(axes[0], panels, strict=True):
+            wide = min(2, len(panels))
+            high = -(-len(panels) // wide)
+            size = (max(4.5, 4.6 * wide), 3.8 * high)
+            figure, axes = plt.subplots(high, wide, figsize=size, squeeze=False, layout="constrained")
+            for axis in axes.flat[len(panels) :]:
+                axis.remove()
+            for axis, (data, results) in zip(axes.flat, panels, strict=False):
                 of(axis, results, data)
                 axis.set_title(data)
             figure.savefig(FOLDER / f"{name}.svg", metadata={"Date": None})

@@ -17,10 +17,10 @@ from h2rec.research.suite.results import read_results
 from h2rec.research.suite.tables import COST_NAMES, column_of, figure, gain, number
 
 RESULTS = Path(__file__).parent / "results"
-ORDER = ("main", "sizes", "parts", "ablation", "quantizers")
+ORDER = ("main", "main_instruments", "sizes", "parts", "ablation", "quantizers")
 """Suites that are read first."""
-HEADLINE = "main"
-"""Suite of the tables on the page of results."""
+HEADLINE = ("main", "main_instruments")
+"""Suites of the tables on the page of results."""
 COLUMNS = (
     ("overall", "hit@10"),
     ("overall", "ndcg@10"),
@@ -48,7 +48,7 @@ def kept_results() -> list[dict[str, Any]]:
 
 def headline() -> list[tuple[str, dict[str, Any]]]:
     """Data sets of the main table, and the results that hold them."""
-    found = [results for results in kept_results() if results["suite"] == HEADLINE]
+    found = [results for results in kept_results() if results["suite"] in HEADLINE]
     return [(data, results) for results in found for data in results["data"]]
 
 
@@ -106,13 +106,13 @@ def sources() -> str:
 
 def distinct() -> Sequence[dict[str, Any]]:
     """Results files of the main table."""
-    return [results for results in kept_results() if results["suite"] == HEADLINE]
+    return [results for results in kept_results() if results["suite"] in HEADLINE]
 
 
 def origin(results: dict[str, Any]) -> str:
     """Commits, seeds and dates of a results file."""
     found = results["provenance"]
-    commits = ", ".join(commit[:12] for commit in found["commits"])
+    commits = ", ".join(dict.fromkeys(commit[:12] for commit in found["commits"]))
     return f"commits {commits}; {str(found['first'])[:10]} to {str(found['last'])[:10]}"
 
 
