@@ -22,7 +22,9 @@ _SHARED: dict[str, Any] = {
 
 def quickstart_config(preset: str) -> RunConfig:
     """Configuration of one model of the quick start, by its preset."""
-    return RunConfig.parse({**_SHARED, "preset": preset}, source="quick start")
+    # Nobody is served by the model to compare with.
+    bundle = {"refit": preset == PRESETS[-1]}
+    return RunConfig.parse({**_SHARED, "preset": preset, "bundle": bundle}, source="quick start")
 
 
 def quickstart_pipelines(out: Path) -> dict[str, Pipeline]:
