@@ -1,10 +1,11 @@
 """Is it better than what I have? Popularity and item-to-item counts, measured on the very same test cases."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from h2rec.evaluation.settings import FULL, EvaluateSettings
@@ -29,6 +30,10 @@ RESAMPLES = 2_000
 """Bootstrap samples: enough for an interval, and a second's work for twenty thousand users."""
 MANY_TIMES = 9
 """Relative gains from here on are told as a multiple."""
+
+
+Lifts = dict[str, dict[str, dict[str, Any]]]
+"""By the other model, slice and metric."""
 
 
 class Baselines(Learning):
@@ -68,22 +73,12 @@ class Baselines(Learning):
         depends |= {"against": {name: stage.key for name, stage in stages.items()}}
 
         def work(folder: Path) -> None:
-            ranks = {"": [read_parquet(own.folder / "ranks.parquet").filter(pl.col("split") == "test")]}
-            ranks |= {name: [read_parquet(stage.folder / "ranks.parquet")] for name, stage in stages.items()}
-            slices = {"overall": np.ones_like(self.head), "head": self.head, "tail": ~self.head}
-            measured = next(iter(blocks.values()))["overall"]["cases"]
-            frame = pl.DataFrame()
-            if measured > 1:  # a test needs two cases
-                frame = compare_models(
-                    ranks,
-                    "",
-                    metrics,
-                    protocol=protocol,
-                    slices=slices,
-                    family=("slice", "metric"),
-                    resamples=RESAMPLES,
-                )
-            write_json(folder / "lifts.json", {name: _lifts(frame, name) for name in stages})
+            ranks = {name: read_parquet(stage.folder / "ranks.parquet") for name, stage in stages.items()}
+            ours = read_parquet(own.folder / "ranks.parquet").filter(pl.col("split") == "test")
+            found: Lifts = {name: {} for name in stages}
+            if next(iter(blocks.values()))["overall"]["cases"] > 1:  # a test needs two cases
+                found = lifts_over(ours, ranks, self.head, metrics, protocol=protocol)
+            write_json(folder / "lifts.json", found)
 
         lifts = read_json(self.stage("lifts", depends, work).folder / "lifts.json")
         return {name: {"protocol": protocol, **blocks[name], "lift": lifts[name]} for name in stages}
@@ -139,6 +134,30 @@ class Baselines(Learning):
         return self.stage(f"baseline_{name}", depends, work)
 
 
+def lifts_over(
+    ours: pl.DataFrame,
+    others: Mapping[str, pl.DataFrame],
+    head: npt.NDArray[np.bool_],
+    metrics: Sequence[str],
+    *,
+    protocol: str = FULL,
+) -> Lifts:
+    """Test a model's ranks of the test cases against those of others: see ``lift`` of `Baselines.beside`.
+
+    `head`: which items are head items, bool `[N + 1]`.
+    """
+    frame = compare_models(
+        {"": [ours], **{name: [ranks] for name, ranks in others.items()}},
+        "",
+        metrics,
+        protocol=protocol,
+        slices={"overall": np.ones_like(head), "head": head, "tail": ~head},
+        family=("slice", "metric"),
+        resamples=RESAMPLES,
+    )
+    return {name: _lifts(frame, name) for name in others}
+
+
 def compared(block: Mapping[str, Any]) -> list[str]:
     """Metrics of a protocol's block that are told first, and tested."""
     return [name for name in COMPARED if name in block["overall"]] or ["mrr"]
@@ -160,15 +179,18 @@ def _lifts(frame: pl.DataFrame, name: str) -> dict[str, dict[str, Any]]:
     return lifts
 
 
-def verdicts(baselines: Mapping[str, Any]) -> Iterator[str]:
-    """One sentence for each baseline of `Baselines.beside`: how much better the model is, for whom, how surely."""
+def verdicts(baselines: Mapping[str, Any], names: Mapping[str, str] = BASELINES) -> Iterator[str]:
+    """One sentence for each baseline of `Baselines.beside`: how much better the model is, for whom, how surely.
+
+    `names`: what sentences call them.
+    """
     for name, block in baselines.items():
         lifts: Mapping[str, Mapping[str, Any]] = block["lift"]
         if "overall" not in lifts:
             continue
         metric, lift = next(iter(lifts["overall"].items()))
         parts = [f"{part} {change(lifts[part][metric]['relative'])}" for part in SLICES[1:] if part in lifts]
-        yield ", ".join([_verdict(metric_title(metric), lift, BASELINES[name]), *parts]) + "."
+        yield ", ".join([_verdict(metric_title(metric), lift, names[name]), *parts]) + "."
 
 
 def _verdict(metric: str, lift: Mapping[str, Any], other: str) -> str:
