@@ -142,3 +142,9 @@ def test_the_search_for_such_questions_finds_them(tmp_path):
         "isinstance(x, int); getattr(settings, 'name')\n"
     )
     assert len(asks_what_a_part_is(asked)) == 3
+
+
+def test_no_two_files_of_tests_have_one_name():
+    """Pytest imports them by their bare names, and collects only the first."""
+    names = [path.name for path in Path(__file__).parent.rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
