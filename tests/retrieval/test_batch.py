@@ -225,3 +225,16 @@ def test_columns_that_are_not_obvious_are_named_by_options(recommender, tmp_path
     assert ended.value.code == 0
     expected = [item.item_id for item in recommender.recommend(["i17", "i3"], 10).items]
     assert pl.read_csv(out)["item_id"].to_list() == expected
+
+
+def test_columns_are_named_for_events_alone(recommender, tmp_path, capsys):
+    bundle = str(recommender.bundle.folder)
+    source = write(tmp_path / "in.parquet", HISTORIES)
+    for words, told in (
+        (["--history", "i3", "--user", "wer"], "tell how --input is read"),
+        (["--input", str(source), "--output", str(tmp_path / "o.csv"), "--user", "wer"], "for events alone"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main(["recommend", bundle, *words])
+        assert ended.value.code == 2
+        assert told in capsys.readouterr().err

@@ -305,3 +305,11 @@ def test_a_saved_model_answers_without_what_trained_it(model, tmp_path):
     ended = subprocess.run(words, env=dict(os.environ), capture_output=True, text=True, check=True)
     expected = [item.item_id for item in model.recommend([77], k=3).items]
     assert ended.stdout.splitlines() == [str(expected), "[]"]
+
+
+def test_entries_of_histories_without_an_id_are_told(model, caplog):
+    frame = pl.DataFrame(
+        {"user": ["a"], "history": [["1", None, ""]]}, schema_overrides={"history": pl.List(pl.String)}
+    )
+    model.recommend_frame(frame, k=1)
+    assert "2 entries of 'history' have no id and are left out" in caplog.text

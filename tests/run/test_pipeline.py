@@ -384,9 +384,9 @@ def test_what_counts_by_codes_is_left_out_without_text_and_codes(preset, tmp_pat
     asked = ["data.items=null", f"model.name={preset}"]
     pipeline = Pipeline(RunConfig.load(write_shop(tmp_path), asked), tmp_path / "out")
     metrics = pipeline.evaluated()
-    assert "they count by semantic IDs: kinds, close_kinds" in caplog.text
+    assert "left out of the model, as the items have no text: kinds, close_kinds" in caplog.text
     assert {"followers", "predecessors"} <= metrics["blend"]["weights"].keys()
-    assert not {"kinds", "close_kinds"} & metrics["blend"]["weights"].keys()
+    assert not {"kinds", "close_kinds", "similar_text"} & metrics["blend"]["weights"].keys()
     assert set(RunConfig.load(tmp_path / "out" / "config.yaml").model.branches) == set(
         pipeline.model.branch_names
     )
@@ -416,6 +416,8 @@ def test_codes_from_a_file(tmp_path):
     pipeline = Pipeline(RunConfig.load(config, overrides), tmp_path / "out")
     pipeline.evaluated()
     assert json.loads((tmp_path / "out" / "semantic_ids.json").read_text())["i5"] == [1, 1]
+    # Codes are there, texts are not.
+    assert set(pipeline.model.branch_names) == {"ids", "followers", "predecessors", "kinds", "close_kinds"}
 
 
 def test_an_unknown_key_names_the_nearest(shop):

@@ -7,10 +7,10 @@ import typer
 from rich.markup import escape
 
 from h2rec.cli.recommend import recommendation_table
-from h2rec.cli.run import SHOWN_METRICS, log_to, print_verdicts
+from h2rec.cli.run import log_to, print_verdicts
 from h2rec.retrieval.recommender import Recommender
 from h2rec.run.quickstart import PRESETS, example_users, quickstart_pipelines, what_was_gained
-from h2rec.run.tables import metrics_table, with_baselines
+from h2rec.run.tables import LEADING, metrics_table, with_baselines
 from h2rec.terminal import result_console
 
 
@@ -29,7 +29,7 @@ def quickstart(
     for protocol in last["test"]:
         title = f"MovieLens-100k, test, protocol {protocol}"
         rows = with_baselines(tests, last, protocol)
-        console.print(metrics_table(rows, protocol, SHOWN_METRICS, title=title))
+        console.print(metrics_table(rows, protocol, LEADING, title=title))
     for sentence in what_was_gained(pipelines):
         console.print(f"h2rec: {sentence}", soft_wrap=True, highlight=False)
     print_verdicts("h2rec", last)

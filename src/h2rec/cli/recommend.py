@@ -75,6 +75,11 @@ def recommend(
     """Recommend items to follow a history, or every history of a file."""
     if (history is None) == (source is None) or (source is None) != (target is None):
         raise ConfigError("give either --history, or --input and --output")
+    columns = ColumnSettings(user=user, item=item, timestamp=timestamp)
+    if source is None and (columns != ColumnSettings() or time_format or separator):
+        raise ConfigError(
+            "--user, --item, --timestamp, --time-format and --separator tell how --input is read"
+        )
     if source is not None and target is not None:
         check_ending(target)
         claim_target(source, target)
@@ -83,7 +88,6 @@ def recommend(
     allowed, denied = (_known_ids(recommender, path) for path in (allow, deny))
     filter_ = ItemFilter.make(allow=allowed, deny=denied or (), where=_fields(where or []), seen=seen)
     if source is not None and target is not None:
-        columns = ColumnSettings(user=user, item=item, timestamp=timestamp)
         try:
             histories = open_histories(source, columns, separator=separator, time_format=time_format)
         except DataError as error:

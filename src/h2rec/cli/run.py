@@ -15,7 +15,7 @@ from h2rec.run.baselines import verdicts
 from h2rec.run.config import RunConfig, read_yaml
 from h2rec.run.pipeline import Pipeline
 from h2rec.run.run_folder import claim_run, lock_of_run
-from h2rec.run.tables import apart, metrics_table, with_baselines
+from h2rec.run.tables import LEADING, apart, metrics_table, with_baselines
 from h2rec.run.trackers import tracked
 from h2rec.terminal import printable, result_console
 
@@ -27,9 +27,6 @@ OutOption = Annotated[
 StagesOption = Annotated[
     Path | None, typer.Option("--stages", help="Folder of finished stages, shared with other runs.")
 ]
-
-SHOWN_METRICS = ("hit@10", "ndcg@10", "hit@100", "hit@500")
-
 
 TrackOption = Annotated[
     list[str] | None,
@@ -144,9 +141,7 @@ def print_metrics(pipeline: Pipeline) -> None:
         left_out = apart(metrics["test"][protocol])
         ranked += f" ({left_out})" if left_out else ""
         rows = with_baselines({name: metrics["test"]}, metrics, protocol)
-        result_console().print(
-            metrics_table(rows, protocol, SHOWN_METRICS, title=f"test, {protocol}: {ranked}")
-        )
+        result_console().print(metrics_table(rows, protocol, LEADING, title=f"test, {protocol}: {ranked}"))
     print_verdicts(name, metrics)
 
 

@@ -30,9 +30,9 @@ class ModelSettings(Settings):
         """Whether the model knows items by their codes. If not, its training does not depend on them."""
         return False
 
-    def without_codes(self) -> Self | None:
-        """The model for a catalogue without semantic IDs; None if it is nothing, or another model, without them."""
-        return None if self.reads_codes else self
+    def without(self, *, codes: bool, text: bool) -> Self | None:
+        """The model for a catalogue that lacks semantic IDs, or texts; None if it is nothing, or another one, then."""
+        return None if codes and self.reads_codes else self
 
     @property
     def reads_text(self) -> bool:
@@ -190,11 +190,16 @@ class BranchModelSettings(EncoderSettings):
     def reads_codes(self) -> bool:
         return any(BRANCHES.get(branch.kind).reads_codes for branch in self.branches.values())
 
-    def without_codes(self) -> Self | None:
-        # What is counted by codes adds to a model; what is learned of them makes it what it is.
-        reading = {name for name, kind in self.kinds.items() if BRANCHES.get(kind).reads_codes}
-        left = [name for name in self.branches if name not in reading]
-        return None if reading & set(self.trained_branches) or not left else self.only_branches(left)
+    def without(self, *, codes: bool, text: bool) -> Self | None:
+        # What is not trained adds to a model; what is learned makes it what it is. What learns of texts says so itself.
+        kinds = {name: BRANCHES.get(kind) for name, kind in self.kinds.items()}
+        lacking = {
+            name
+            for name, kind in kinds.items()
+            if (codes and kind.reads_codes) or (text and kind.reads_text and not kind.is_trained)
+        }
+        left = [name for name in self.branches if name not in lacking]
+        return None if lacking & set(self.trained_branches) or not left else self.only_branches(left)
 
     @property
     def reads_text(self) -> bool:

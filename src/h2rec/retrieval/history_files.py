@@ -64,6 +64,11 @@ def open_histories(
         file = _open(path)
         schema = file.schema_arrow
         if LISTS in schema.names or any(pa.types.is_nested(kind) for kind in schema.types):
+            if columns != _OBVIOUS:
+                raise DataError(
+                    f"{path}: a file of histories has the columns 'user_id' and '{LISTS}'",
+                    "columns are named for events alone",
+                )
             return HistoryFile(path, int(file.metadata.num_rows), partial(_stream, path))
     report: Report = {}
     table = open_table(path, separator=separator)
@@ -131,20 +136,24 @@ def _stream(source: Path) -> Iterator[Batch]:
             users = batch.column("user_id").cast(pa.string()).to_pylist()
             if None in users:
                 raise DataError(f"{source}, row {done + users.index(None) + 1}: the user id is missing")
-            column = _texts(batch.column("history"), kind)
-            histories = [[item for item in history or [] if item] for history in column.to_list()]
-            given = int(column.list.len().sum())
-            yield users, histories, given - sum(map(len, histories))
+            yield users, *item_lists(_series(batch.column("history"), kind))
             done += len(users)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{source}, after row {done}: {str(error).splitlines()[0]}") from None
 
 
-def _texts(histories: pa.Array, kind: pa.DataType) -> pl.Series:
-    """Ids as the readers of data files have them: whole numbers without `.0`, no blanks around texts."""
+def _series(histories: pa.Array, kind: pa.DataType) -> pl.Series:
     inner = kind.value_type
     if not (pa.types.is_integer(inner) or pa.types.is_floating(inner) or inner in _TEXTS):
         raise pa.ArrowInvalid(f"column 'history' holds {inner}, not item ids")
-    column = pl.Series("history", pl.from_arrow(histories.cast(pa.large_list(inner))))
-    held = column.explode().dtype
-    return column.list.eval(as_text(pl.element(), held).str.strip_chars())
+    return pl.Series("history", pl.from_arrow(histories.cast(pa.large_list(inner))))
+
+
+def item_lists(column: pl.Series) -> tuple[list[list[str]], int]:
+    """Read lists of ids as the readers of data files do: whole numbers without `.0`, no blanks around texts.
+
+    Returns the lists without entries that are no id, and how many of these there were.
+    """
+    texts = column.list.eval(as_text(pl.element(), column.explode().dtype).str.strip_chars())
+    lists = [[item for item in row or [] if item] for row in texts.to_list()]
+    return lists, int(texts.list.len().sum()) - sum(map(len, lists))

@@ -20,7 +20,7 @@ from h2rec.progress import progress_bar
 from h2rec.retrieval.answers import ItemList, Recommendation, checked_k
 from h2rec.retrieval.bundle import Bundle
 from h2rec.retrieval.filters import ANY_ITEM, ItemFilter
-from h2rec.retrieval.histories import read_histories
+from h2rec.retrieval.history_frames import read_histories
 from h2rec.retrieval.item_ids import ItemId, id_column
 from h2rec.retrieval.manifest import is_bundle, read_manifest
 from h2rec.retrieval.recommender import Recommender

@@ -33,7 +33,7 @@ TOGETHER = 2
 ROUNDS = 3
 """Times that every pair of branches has its turn, at most; the search ends before if a round changes nothing."""
 MOST_CASES, FEWEST_CASES = 8_000, 1_000
-"""Cases that weights are chosen by: with a quarter of the most, noise chose on 20,000 items."""
+"""Cases that weights are chosen by; fewer let noise choose."""
 MOST_SCORES = 400_000_000
 """Scores of a branch that are looked through once: fewer cases where the catalogue is large, to cost less than a
 training."""

@@ -8,11 +8,8 @@ import polars as pl
 from h2rec.errors import MissingExtraError
 from h2rec.native import POLARS, Kind
 from h2rec.run.baselines import verdicts
-from h2rec.run.tables import apart, slices
+from h2rec.run.tables import LEADING, apart, slices
 from h2rec.shown import Shown
-
-LEADING = ("hit@10", "ndcg@10", "hit@100", "hit@500")
-"""Metrics that are shown, those of them that were measured."""
 
 
 @dataclass(frozen=True, repr=False)

@@ -22,7 +22,6 @@ def fit(
     out
         Folder of the run; what is finished there already is reused. Afterwards it holds `metrics.json`,
         `report.html`, `bundle/` and the other files of a run.
-
     track
         Where the figures of every epoch go: ``tensorboard``, ``mlflow``, ``wandb``, or a registered `Tracker`.
 

@@ -10,7 +10,7 @@ from h2rec.files import write_text
 from h2rec.run import pictures
 from h2rec.run.baselines import verdicts
 from h2rec.run.config import RunConfig
-from h2rec.run.tables import apart, slices
+from h2rec.run.tables import LEADING, apart, slices
 from h2rec.templates import page_templates
 
 
@@ -50,5 +50,5 @@ def write_report(
 
 def _leading(block: Mapping[str, Any]) -> list[str]:
     """Metrics of a block, those that are read first in front."""
-    first = [name for name in ("hit@10", "ndcg@10", "hit@100", "hit@500", "mrr") if name in block]
+    first = [name for name in (*LEADING, "mrr") if name in block]
     return first + [name for name in block if name not in first and name not in ("cases", "apart")]

@@ -5,6 +5,8 @@ from typing import Any
 
 from rich.table import Table
 
+LEADING = ("hit@10", "ndcg@10", "hit@100", "hit@500")
+"""Metrics that are read first, in this order."""
 SLICES = ("overall", "head", "tail")
 
 

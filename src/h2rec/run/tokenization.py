@@ -38,9 +38,10 @@ class Tokenization(Preparation):
         """Codes, the fitted quantizer and the audit; None without text and without a code file."""
         settings = self.config.semantic_ids
         embeddings = self.embeddings
-        if embeddings is None and settings.file is None:
-            self._go_without_codes()
-            return None
+        if embeddings is None:
+            self._go_without_texts(codes=settings.file is None)
+            if settings.file is None:
+                return None
         depends: dict[str, Any] = {
             "data": self.data_stage.key,
             "semantic_ids": settings.model_dump(mode="json"),
@@ -75,17 +76,21 @@ class Tokenization(Preparation):
         checkpoint.unlink(missing_ok=True)
         return stage
 
-    def _go_without_codes(self) -> None:
-        """Leave out what only adds counts by codes; refuse a model that learns of codes, or is nothing without them."""
-        model = self.config.model.without_codes()
+    def _go_without_texts(self, *, codes: bool) -> None:
+        """Leave out what only adds to the model by texts, or by their codes; refuse a model that learns of codes.
+
+        `codes`: whether there are no codes either.
+        """
+        model = self.config.model.without(codes=codes, text=True)
         if model is None:
             raise ConfigError(
                 "the items have no text to make semantic IDs from",
                 "give data.items a file with text columns, or semantic_ids.quantizer a file of codes",
             )
-        logger.warning("no semantic IDs: the items have no text; %s", _LEFT_OUT)
+        if codes:
+            logger.warning("no semantic IDs: the items have no text; %s", _LEFT_OUT)
         if left_out := [name for name in self.config.model.weights if name not in model.weights]:
-            logger.warning("left out of the model, as they count by semantic IDs: %s", ", ".join(left_out))
+            logger.warning("left out of the model, as the items have no text: %s", ", ".join(left_out))
             self.settle(model=model)
 
     def _fitting_codebooks(self, embeddings: Embeddings) -> SemanticIdSettings:

@@ -1,4 +1,4 @@
-"""Histories from frames: a row a user with a list, or a row an event."""
+"""Frames of histories, a row a user, and of events, a row an interaction."""
 
 import logging
 from dataclasses import dataclass
@@ -10,16 +10,13 @@ import polars as pl
 from h2rec.data.columns import require_column
 from h2rec.data.interactions import Report, interaction_columns, items_by_user, read_interactions
 from h2rec.data.readers import Table
-from h2rec.data.readers.text_values import as_text
 from h2rec.data.readers.typed import typed_table
 from h2rec.data.settings import ColumnSettings
 from h2rec.errors import DataError
 from h2rec.native import Kind, from_native
+from h2rec.retrieval.history_files import LISTS, item_lists
 
 logger = logging.getLogger(__name__)
-
-LISTS = "history"
-"""The column that is taken for the lists, where it is there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +71,7 @@ def _of_lists(frame: pl.DataFrame, table: Table, wanted: str | None, lists: str,
     held = column.dtype.inner if isinstance(column.dtype, pl.List) else None
     if held is None or not (held in (pl.String, pl.Categorical, pl.Enum, pl.Null) or held.is_numeric()):
         raise DataError(f"{table.path}: column '{lists}' is {column.dtype}, not lists of item ids")
-    texts = column.list.eval(as_text(pl.element(), column.explode().dtype).str.strip_chars())
-    return UserHistories(
-        users, [[item for item in row or [] if item] for row in texts.to_list()], "item_id", kind
-    )
+    found, missing = item_lists(column)
+    if missing:
+        logger.warning("%s: %d entries of '%s' have no id and are left out", table.path, missing, lists)
+    return UserHistories(users, found, "item_id", kind)
