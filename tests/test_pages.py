@@ -264,6 +264,8 @@ def test_every_block_of_code_is_one_that_a_test_takes():
 
 def test_no_page_is_long():
     assert len(text_of("README.md").splitlines()) < 80
+    # The two commands that do all the set-up.
+    assert {"make demo", "make test"} <= {" ".join(words) for words in commands("README.md")}
     ours = [page for page in PAGES if str(page.relative_to(ROOT)).removeprefix("docs/") not in GENERATED]
     assert len(PAGES) - len(ours) == len(GENERATED)
     assert [page.name for page in ours if len(page.read_text().splitlines()) > 200] == []

@@ -111,11 +111,6 @@ def test_a_shop_without_texts_is_counted_without_codes(tmp_path):
     assert set(pipeline.evaluated(baselines=True)["baselines"]) == set(BASELINES)
 
 
-def test_codes_of_one_level_are_counted_at_one_level(shop, tmp_path):
-    pipeline = pipeline_of(shop, tmp_path, *SMALL, "semantic_ids.levels=1")
-    assert set(pipeline._baseline("transitions").kinds) == {"followers", "predecessors", "kinds"}
-
-
 def test_a_single_case_is_measured_and_not_tested(tmp_path):
     write_shop(tmp_path, users=0)
     rows = [f"u{user},i{item},{item}" for user, items in ((0, (1, 2, 3)), (1, (1, 2))) for item in items]

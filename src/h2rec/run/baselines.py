@@ -85,14 +85,9 @@ class Baselines(Learning):
 
     def _baseline(self, name: str) -> ModelSettings:
         """A baseline's model, without what these data can't count."""
-        levels = 0 if self.semantic_ids is None else self.semantic_ids.levels
-        branches = {
-            branch: values
-            for branch, values in preset_values(name)["model"]["branches"].items()
-            if values["kind"] != "code_transitions" or values.get("levels", 1) <= levels
-        }
-        model: ModelSettings = parse_model({"branches": branches}, default="branches")
-        return model
+        model: ModelSettings = parse_model(preset_values(name)["model"], default="branches")
+        known = model.without(codes=self.semantic_ids is None, text=self.embeddings is None)
+        return model if known is None else known
 
     def _measured(self, name: str, model: ModelSettings, settings: EvaluateSettings) -> Stage:
         """Ranks and metrics of the test cases; what its branches weigh is chosen on validation, as for any model."""
