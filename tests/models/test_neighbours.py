@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from h2rec.batching import transitions as counting
+from h2rec.batching.pair_counts import PairCounts
 from h2rec.batching.transitions import TransitionTable, transition_table
 from h2rec.data.histories import Histories
 from h2rec.models import neighbours
@@ -86,9 +87,9 @@ def test_a_new_item_inherits_what_leads_to_its_neighbours_and_what_follows_them(
 
 def made(count=12):
     walks = [RANDOM.permutation(count)[:6] + 1 for _ in range(30)]
-    return transition_table(
-        Histories.from_lists(walks), np.arange(count + 1), "forward", popularity_power=0.5
-    )
+    train = Histories.from_lists(walks)
+    counted = PairCounts.of(train), train.counts(count)
+    return transition_table(*counted, np.arange(count + 1), "forward", popularity_power=0.5)
 
 
 @pytest.mark.parametrize("most", [500, 4])

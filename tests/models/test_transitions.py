@@ -9,7 +9,9 @@ import torch
 from model_forms import branches
 
 from h2rec.batching import transitions as counting
-from h2rec.batching.transitions import transition_table
+from h2rec.batching.pair_counts import PairCounts
+from h2rec.batching.transitions import TransitionTable
+from h2rec.batching.transitions import transition_table as table_of_pairs
 from h2rec.data.histories import Histories
 from h2rec.errors import ConfigError
 from h2rec.models import sparse_scores
@@ -20,6 +22,11 @@ from h2rec.models.sparse_scores import Groups, GroupScores, ItemScores, listed_a
 from h2rec.testing import check_branch
 
 TRAIN = Histories.from_lists([[1, 2, 3], [1, 2], [4], [], [2, 2]])
+
+
+def transition_table(train, groups, direction, *, popularity_power) -> TransitionTable:
+    counted = PairCounts.of(train), train.counts(len(groups) - 1)
+    return table_of_pairs(*counted, groups, direction, popularity_power=popularity_power)
 
 
 def as_dict(table):

@@ -6,16 +6,13 @@ from typing import Literal, Self
 import numpy as np
 import numpy.typing as npt
 
-from h2rec.data.histories import Histories, IntArray, offsets_of
+from h2rec.batching.pair_counts import PairCounts
+from h2rec.data.histories import IntArray, offsets_of
 from h2rec.errors import DataError
 
 Direction = Literal["forward", "backward", "both"]
 """Which neighbours of an item in a history are counted: what came after it, before it, or either."""
 
-LAGS = 3
-"""K: an item follows the K items before it."""
-LAG_DECAY = 0.6
-"""g: a pair that is ``lag`` steps apart counts ``g^(lag - 1)``."""
 MOST_SUCCESSORS = 500
 """Successors of a group that are kept, the strongest."""
 _NEW_AT_ONCE = 1024
@@ -97,17 +94,23 @@ class TransitionTable:
 
 
 def transition_table(
-    train: Histories, groups: IntArray, direction: Direction, *, popularity_power: float
+    pairs: PairCounts,
+    item_counts: IntArray,
+    groups: IntArray,
+    direction: Direction,
+    *,
+    popularity_power: float,
 ) -> TransitionTable:
-    """Count transitions between groups of items and normalise them.
+    """Add up counts of pairs of items by groups, and normalise them.
 
     ``t(a -> b) = c(a, b) / (n_a * pop_b^e)``: `c` counts how often an item of `b` stood near one of `a` in a history,
     ``n_a`` is its row sum and ``pop_b`` the training interactions of `b`.
 
     Parameters
     ----------
-    train
-        Training histories; held-out items must not be among them.
+    pairs, item_counts
+        Pairs of items, and interactions of each item, int64 `[N + 1]`, of the training histories; held-out items must
+        not be among them.
     groups
         The group of each item, int64 `[N + 1]`, padding first; 0 is the group of no item.
     direction
@@ -116,12 +119,17 @@ def transition_table(
         `e`: 0 leaves popular successors on top, 1 divides by popularity.
     """
     size = int(groups.max(initial=0)) + 1
-    left, right, weights = _pairs(train, groups, direction)
-    pairs, place = np.unique(left * size + right, return_inverse=True)
-    counts = np.bincount(place.reshape(-1), weights, minlength=len(pairs))
-    left, right = pairs // size, pairs % size
+    earlier, later, weights = groups[pairs.earlier], groups[pairs.later], pairs.weights
+    left, right = (later, earlier) if direction == "backward" else (earlier, later)
+    if direction == "both":
+        left, right = np.concatenate([left, right]), np.concatenate([right, left])
+        weights = np.concatenate([weights, weights])
+    grouped = (left > 0) & (right > 0)
+    keys, place = np.unique((left * size + right)[grouped], return_inverse=True)
+    counts = np.bincount(place.reshape(-1), weights[grouped], minlength=len(keys))
+    left, right = keys // size, keys % size
     totals = np.bincount(left, counts, minlength=size)
-    popularity = np.bincount(groups, train.counts(len(groups) - 1), minlength=size)
+    popularity = np.bincount(groups, item_counts, minlength=size)
     values = counts / (totals[left] * np.maximum(popularity[right], 1) ** popularity_power)
     kept = _strongest(left, right, values)
     offsets = offsets_of(np.bincount(left[kept], minlength=size))
@@ -133,26 +141,3 @@ def _strongest(left: IntArray, right: IntArray, values: npt.NDArray[np.floating]
     order = np.lexsort((right, -values, left))
     first = np.searchsorted(left[order], left[order])
     return np.sort(order[np.arange(len(order)) - first < MOST_SUCCESSORS])
-
-
-def _pairs(
-    train: Histories, groups: IntArray, direction: Direction
-) -> tuple[IntArray, IntArray, npt.NDArray[np.float64]]:
-    """All pairs of groups within `LAGS` steps of each other, and what each counts."""
-    flat = groups[np.asarray(train.items)].astype(np.int64)
-    user = np.repeat(np.arange(len(train)), train.lengths)
-    pairs = [(np.zeros(0, np.int64), np.zeros(0, np.int64), 0.0)]
-    for lag in range(1, LAGS + 1):
-        together = (user[:-lag] == user[lag:]) & (flat[:-lag] > 0) & (flat[lag:] > 0)
-        earlier, later = flat[:-lag][together], flat[lag:][together]
-        weight = LAG_DECAY ** (lag - 1)
-        if direction != "backward":
-            pairs.append((earlier, later, weight))
-        if direction != "forward":
-            pairs.append((later, earlier, weight))
-    weights = [np.full(len(one), weight) for one, _, weight in pairs]
-    return (
-        np.concatenate([one for one, _, _ in pairs]),
-        np.concatenate([other for _, other, _ in pairs]),
-        np.concatenate(weights),
-    )

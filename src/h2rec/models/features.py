@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from h2rec.batching.pair_counts import PairCounts
 from h2rec.data.histories import Histories, IntArray
 from h2rec.errors import ConfigError
 from h2rec.models.neighbours import Neighbours, Vectors
@@ -34,6 +35,16 @@ class ItemFeatures:
     """Whether the codes were quantized from the texts; false where they were read from a file."""
     stored: Mapping[str, torch.Tensor] = field(default_factory=dict)
     """Weights that will be loaded, by name; they include what a part learned besides its parameters."""
+    pairs: PairCounts | None = None
+    """Pairs of items in the training histories, where they are counted already; None counts `train`."""
+
+    @property
+    def counted(self) -> tuple[PairCounts, IntArray] | None:
+        """Pairs of items in training, and interactions of each item; None where weights are loaded later."""
+        if self.train is None:
+            return None
+        counts = self.train.counts(self.item_count) if self.train_counts is None else self.train_counts
+        return PairCounts.of(self.train) if self.pairs is None else self.pairs, counts
 
     @property
     def shared_codes(self) -> CodeArray | None:

@@ -205,9 +205,9 @@ def counted_or_stored(features: ItemFeatures, groups: IntArray, direction: Direc
     if "offsets" in features.stored:
         stored = (features.stored[name].numpy() for name in ("offsets", "successors", "values"))
         return TransitionTable(*stored).checked(int(groups.max(initial=0)) + 1)
-    if features.train is None:
+    if features.counted is None:
         empty = np.zeros(0, np.int64)
         return TransitionTable(
             np.zeros(int(groups.max(initial=0)) + 2, np.int64), empty, empty.astype(np.float32)
         )
-    return transition_table(features.train, groups, direction, popularity_power=POPULARITY_POWER)
+    return transition_table(*features.counted, groups, direction, popularity_power=POPULARITY_POWER)
