@@ -53,6 +53,20 @@ class TransitionTable:
             raise DataError(f"stored transitions are not those of {size - 1:,} groups")
         return self
 
+    def with_others_of(self, former: Self) -> Self:
+        """The same transitions, and the former ones from and to groups that are in none of these."""
+        size = len(self.offsets) - 1
+        left = np.repeat(np.arange(size), np.diff(self.offsets))
+        former_left = np.repeat(np.arange(len(former.offsets) - 1), np.diff(former.offsets))
+        met = np.zeros(size, np.bool_)
+        met[left] = met[self.successors] = True
+        kept = ~(met[former_left] & met[former.successors])
+        left = np.concatenate([left, former_left[kept]])
+        right = np.concatenate([self.successors, former.successors[kept]])
+        order = np.lexsort((right, left))
+        values = np.concatenate([self.values, former.values[kept]])[order]
+        return type(self)(offsets_of(np.bincount(left, minlength=size)), right[order], values)
+
     def joined(
         self, neighbours: IntArray, shares: npt.NDArray[np.float32], trained: int
     ) -> "TransitionTable":

@@ -142,6 +142,10 @@ class BranchModel(SequenceModel):
         for branch, before in zip(self.branch_list(), smaller.branch_list(), strict=True):
             branch.grow(before, new)
 
+    def recount(self, features: ItemFeatures) -> None:
+        for branch in self.branch_list():
+            branch.recount(features)
+
     def reasons(self, items: Sequence[int], history: Sequence[int]) -> list[list[Reason]]:
         by_branch = [branch.reasons(items, history) for branch in self.branch_list()]
         return [in_turns(reasons) for reasons in zip(*by_branch, strict=True)]

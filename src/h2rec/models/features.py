@@ -43,8 +43,8 @@ class ItemFeatures:
         """Pairs of items in training, and interactions of each item; None where weights are loaded later."""
         if self.train is None:
             return None
-        counts = self.train.counts(self.item_count) if self.train_counts is None else self.train_counts
-        return PairCounts.of(self.train) if self.pairs is None else self.pairs, counts
+        pairs = PairCounts.of(self.train) if self.pairs is None else self.pairs
+        return pairs, self.train.counts(self.item_count)
 
     @property
     def shared_codes(self) -> CodeArray | None:

@@ -152,6 +152,9 @@ class SequenceModel(nn.Module, ABC):
         """Take over the weights of a model that knows fewer items, and place the new ones behind them."""
         raise NotImplementedError
 
+    def recount(self, features: ItemFeatures) -> None:
+        """Count anew what is counted, not learned; the catalogue is that of the model."""
+
     def reasons(self, items: Sequence[int], history: Sequence[int]) -> list[list[Reason]]:
         """Reasons in a history for each of some items, by index; the strongest first."""
         return [[] for _ in items]

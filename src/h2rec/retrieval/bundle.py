@@ -27,8 +27,10 @@ from h2rec.models.weights import weights_of
 from h2rec.retrieval.item_table import read_item_table
 from h2rec.retrieval.manifest import (
     FORMAT_VERSION,
+    LOG,
     MANIFEST,
     TEXT,
+    Lineage,
     Manifest,
     is_bundle,
     read_manifest,
@@ -79,6 +81,10 @@ class BundleParts:
     """Whether it was trained on all interactions."""
     whole_number_ids: bool = False
     """Whether item ids were whole numbers in the data."""
+    log: Path | None = None
+    """A folder of what `TrainingLog.save` wrote, or None: the bundle can't be updated."""
+    lineage: Lineage | None = None
+    """How it came to what it knows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,9 +190,11 @@ def write_bundle(folder: Path, parts: BundleParts) -> None:
             np.save(fresh / "codes.npy", ids.codes)
         if parts.text is not None:
             np.save(fresh / TEXT, parts.text)
-        for name, source in (("encoder", parts.encoder), ("quantizer", parts.quantizer)):
+        for name, source in (("encoder", parts.encoder), ("quantizer", parts.quantizer), (LOG, parts.log)):
             if source is not None:
                 _copy_folder(source, fresh / name)
+        hashes = folder_hashes(fresh)
+        log = {name for name in hashes if name.startswith(f"{LOG}/")}
         manifest = Manifest(
             format_version=FORMAT_VERSION,
             h2rec=__version__,
@@ -198,7 +206,9 @@ def write_bundle(folder: Path, parts: BundleParts) -> None:
             refit=parts.refit,
             whole_number_ids=parts.whole_number_ids,
             text_fields=parts.text_fields,
-            files=folder_hashes(fresh),
+            files={name: value for name, value in hashes.items() if name not in log},
+            log={name.removeprefix(f"{LOG}/"): hashes[name] for name in log},
+            lineage=parts.lineage,
             provenance=parts.provenance,
         )
         write_json(fresh / MANIFEST, manifest.model_dump(mode="json"))

@@ -22,7 +22,7 @@ from h2rec.native import POLARS, Kind
 from h2rec.retrieval.bundle import Bundle, BundleParts, write_bundle
 from h2rec.retrieval.item_ids import id_column
 from h2rec.retrieval.item_table import OWN_COLUMNS
-from h2rec.retrieval.manifest import TEXT, is_bundle, read_manifest
+from h2rec.retrieval.manifest import LOG, TEXT, is_bundle, read_manifest
 from h2rec.retrieval.process import claim_process
 from h2rec.semantic_ids.codes import SemanticIds
 from h2rec.semantic_ids.new_items import encode_new
@@ -268,5 +268,7 @@ def _grown_parts(
         quantizer=bundle.folder / "quantizer",
         text=text,  # of those that training knew alone, whoever was added
         text_fields=manifest.text_fields,
+        log=log if (log := bundle.folder / LOG).is_dir() else None,
+        lineage=manifest.lineage,
         provenance=manifest.provenance | {"items_added_after_training": added} | dict(provenance),
     )

@@ -17,11 +17,54 @@ from h2rec.semantic_ids.settings import Collisions
 from h2rec.settings import Settings
 from h2rec.untrusted import RIGHT_TO_READ, read_strict_json
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 MANIFEST = "manifest.json"
 TEXT = "text.npy"
+LOG = "log"
 LARGEST_MANIFEST = 4 << 20
 _MOST_FILES = 1000
+
+
+class Update(Settings):
+    """What one update of a bundle took in, and how that went."""
+
+    date: str
+    """When it was made, ISO 8601."""
+    events: int
+    """New interactions."""
+    new_users: int
+    new_items: int
+    until: float
+    """The latest time among all interactions."""
+    poorly_coded: int = 0
+    """New items that the codebooks describe worse than nineteen of twenty items of the full training."""
+    targets: int = 0
+    """Items that the training predicted; 0 for an update of counts alone."""
+    cpu_seconds: float = 0.0
+    """CPU time of the training."""
+    ndcg_before: float | None = None
+    """NDCG@100 of new interactions by the model that did not know them yet; null where nothing was learned."""
+    cases: int = 0
+    """Interactions that this was measured on."""
+    drift: float = 0.0
+    """How far the known items' vectors have turned since the full training: 1 less the mean cosine."""
+
+
+class Lineage(Settings):
+    """How a bundle came to what it knows."""
+
+    trained: str
+    """When it was fully trained, ISO 8601."""
+    events: int
+    """Interactions that the full training knew."""
+    until: float
+    """The latest time among them."""
+    items: int
+    """Items that the full training knew."""
+    updates: list[Update] = []
+    """Every update since, in order."""
+    due: list[str] = []
+    """Why a full training is due; nothing where none is."""
 
 
 class Manifest(Settings):
@@ -49,16 +92,28 @@ class Manifest(Settings):
     """Item fields that were joined to texts; null for all."""
     files: dict[str, str]
     """SHA-256 of every other file, by path inside the bundle."""
+    log: dict[str, str] = {}
+    """SHA-256 of the files in `log`, which only an update reads; that folder may be deleted."""
+    lineage: Lineage | None = None
+    """Its full training and the updates since; null for a bundle that can't be updated."""
     provenance: dict[str, Any]
     """Where the model comes from."""
+
+    @property
+    def log_files(self) -> set[str]:
+        """The files of the log, by path inside the bundle."""
+        return {f"{LOG}/{name}" for name in self.log}
 
 
 def is_bundle(folder: Path) -> bool:
     """Whether a folder holds a bundle, whole or not, and nothing that its manifest does not list."""
     try:
-        files = read_strict_json(folder / MANIFEST, LARGEST_MANIFEST)["files"]
-        return isinstance(files, dict) and holds_nothing_but(folder, {*files, MANIFEST})
-    except (DataError, OSError, KeyError, TypeError):
+        manifest = read_strict_json(folder / MANIFEST, LARGEST_MANIFEST)
+        files, log = manifest["files"], manifest.get("log", {})
+        if not (isinstance(files, dict) and isinstance(log, dict)):
+            return False
+        return holds_nothing_but(folder, {*files, *(f"{LOG}/{name}" for name in log), MANIFEST})
+    except (DataError, OSError, KeyError, TypeError, AttributeError):
         return False
 
 
@@ -121,13 +176,13 @@ def _check_names(folder: Path, manifest: Manifest) -> None:
         raise BundleError(f"{folder}: the manifest does not list {', '.join(sorted(missing))}")
     if len(manifest.files) > _MOST_FILES:
         raise BundleError(f"{folder}: the manifest lists {len(manifest.files)} files, more than any real one")
-    for name in manifest.files:
+    for name in (*manifest.files, *manifest.log_files):
         if name.startswith("/") or ".." in name.split("/"):
             raise BundleError(f"{folder}: {name[:80]!r} leads out of the bundle")
     # Readers of parts look into their folders: what no hash covers may not lie there.
     present = set()
     for name in _files_below(folder, folder):
-        if name not in manifest.files and name != MANIFEST:
+        if name not in manifest.files and name != MANIFEST and name not in manifest.log_files:
             raise BundleError(f"{folder}: {name[:200]!r} is no part of the bundle")
         present.add(name)
     if absent := set(manifest.files) - present:

@@ -12,19 +12,22 @@ from typing import Any
 import polars as pl
 import torch
 
+from h2rec.batching.pair_counts import PairCounts
 from h2rec.errors import DataError
 from h2rec.evaluation.settings import EvaluateSettings
 from h2rec.files import atomic_folder, read_json, sweep, write_json
 from h2rec.frames import write_parquet
 from h2rec.models.neighbours import text_directions
 from h2rec.retrieval.bundle import BundleParts, write_bundle
-from h2rec.retrieval.manifest import is_bundle
+from h2rec.retrieval.log import TrainingLog
+from h2rec.retrieval.manifest import FORMAT_VERSION, LOG, Lineage, is_bundle
 from h2rec.run.baselines import Baselines
 from h2rec.run.provenance import provenance
 from h2rec.run.refit import Refit
 from h2rec.run.report import write_report
 from h2rec.run.run_folder import publish
 from h2rec.run.stages import Stage
+from h2rec.run.warm_training import Learned
 
 logger = logging.getLogger(__name__)
 
@@ -121,10 +124,15 @@ class Pipeline(Refit, Baselines):
         known = self.embeddings
         # By which new items are placed, whether the model reads them or not.
         depends["text"] = None if known is None else self.stages["text"].key
+        depends["format"] = FORMAT_VERSION
 
         def work(folder: Path) -> None:
             semantic_stage = self.semantic_id_stage
             quantizer = None if semantic_stage is None else semantic_stage.folder / "quantizer"
+            events = self.served_log
+            (folder / LOG).mkdir()
+            TrainingLog(events, PairCounts.of(events.histories), self._learning()).save(folder / LOG)
+            origin = provenance(self.config.train.seed)
             write_bundle(
                 folder / "bundle",
                 BundleParts(
@@ -142,9 +150,17 @@ class Pipeline(Refit, Baselines):
                     text=None if known is None else text_directions(known.vectors, known.has_text),
                     text_fields=self.text_fields,
                     quantizer=quantizer if quantizer is not None and quantizer.is_dir() else None,
-                    provenance=provenance(self.config.train.seed),
+                    log=folder / LOG,
+                    lineage=Lineage(
+                        trained=origin["date"],
+                        events=len(events.times),
+                        until=events.until,
+                        items=self.dataset.item_count,
+                    ),
+                    provenance=origin,
                 ),
             )
+            shutil.rmtree(folder / LOG)
 
         stage = self.stage("bundle", depends, work)
         with self.alone():
@@ -152,6 +168,18 @@ class Pipeline(Refit, Baselines):
             with atomic_folder(self.out / "bundle", is_bundle) as fresh:
                 shutil.copytree(stage.folder / "bundle", fresh, dirs_exist_ok=True)
         return self.out / "bundle"
+
+
+    def _learning(self) -> dict[str, Any]:
+        config = self.config
+        settings = Learned(
+            loss=config.loss,
+            train=config.train,
+            epochs=int(read_json(self.served_stage.folder / "training.json")["epochs"]),
+            head_share=config.data.head_share,
+            time_order=str(self.dataset.report["time_order"]),
+        )
+        return settings.model_dump(mode="json")
 
 
 def _evaluation_in(figures: Path) -> str | None:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.torch import save_file
 
+from h2rec.data.event_log import EventLog
 from h2rec.data.histories import Histories, IntArray
 from h2rec.data.popularity import head_items
 from h2rec.files import read_json, write_json
@@ -38,6 +39,15 @@ class Refit(Learning):
     def served_counts(self) -> IntArray:
         """Interactions of each item in `served_histories`, int64 `[N + 1]`, padding first."""
         return self.served_histories.counts(self.dataset.item_count)
+
+    @property
+    def served_log(self) -> EventLog:
+        """The same with the users' own ids and the times of their interactions."""
+        histories, whole = self.served_histories, self.dataset.histories
+        # What trains is the beginning of every history.
+        place = np.arange(len(histories.items)) - np.repeat(histories.offsets[:-1], histories.lengths)
+        times = self.dataset.timestamps.to_numpy()[np.repeat(whole.offsets[:-1], histories.lengths) + place]
+        return EventLog(self.dataset.user_ids, histories, times)
 
     @cached_property
     def served_head(self) -> npt.NDArray[np.bool_]:

@@ -40,12 +40,7 @@ class PopularityBranch(Branch):
 
     @classmethod
     def build(cls, settings: BranchSettings, model: BranchModelSettings, features: ItemFeatures) -> Self:
-        counts: IntArray = np.zeros(features.item_count + 1, dtype=np.int64)
-        if features.train is not None and isinstance(settings, PopularitySettings) and settings.window:
-            counts = latest_counts(features.train, features.item_count, settings.window)
-        elif features.train_counts is not None:
-            counts = features.train_counts
-        return cls(settings, counts)
+        return cls(settings, _counts(settings, features))
 
     def forward(self, sequences: Sequences, intent: Intent | None) -> BranchRead:
         return BranchRead(self.log_count.new_full((sequences.at.shape[0], 1), self.settings.weight))
@@ -55,6 +50,17 @@ class PopularityBranch(Branch):
 
     def grow(self, smaller: Self, new: NewItems) -> None:
         self.log_count.copy_(new.learned_rows(smaller.log_count))
+
+    def recount(self, features: ItemFeatures) -> None:
+        self.log_count = type(self)(self.settings, _counts(self.settings, features)).log_count
+
+
+def _counts(settings: BranchSettings, features: ItemFeatures) -> IntArray:
+    if features.train is not None and isinstance(settings, PopularitySettings) and settings.window:
+        return latest_counts(features.train, features.item_count, settings.window)
+    if features.train_counts is not None:
+        return features.train_counts
+    return np.zeros(features.item_count + 1, dtype=np.int64)
 
 
 def latest_counts(train: Histories, item_count: int, window: float) -> IntArray:

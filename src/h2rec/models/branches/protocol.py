@@ -101,6 +101,9 @@ class Branch(nn.Module, ABC):
     def grow(self, smaller: Self, new: NewItems) -> None:
         """Take over the weights of the same branch over fewer items, and place the new items behind them."""
 
+    def recount(self, features: ItemFeatures) -> None:
+        """Count anew what is counted, not learned: the training histories are no longer what they were."""
+
     def reasons(self, items: Sequence[int], history: Sequence[int]) -> list[list[Reason]]:
         """Reasons in a history for each of some items, by index; the strongest first."""
         return [[] for _ in items]

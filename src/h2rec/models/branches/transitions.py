@@ -1,6 +1,7 @@
 """Transitions: what stood near a user's latest items in training histories, by item and by code prefix."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar, Self
 
 import numpy as np
@@ -37,6 +38,7 @@ POPULARITY_POWER = 0.5
 """e: successors are divided by their popularity to this power; 0 favours the head, 1 the tail."""
 
 
+_TABLE = ("offsets", "successors", "values")
 _REASONS: dict[Direction, ReasonKind] = {"forward": "follows", "backward": "precedes", "both": "goes_with"}
 
 
@@ -81,9 +83,8 @@ class TransitionsBranch(Branch):
         super().__init__()
         self.settings = settings
         self.reason_kind = reason
-        self.register_buffer("offsets", torch.from_numpy(table.offsets.astype(np.int64)))
-        self.register_buffer("successors", torch.from_numpy(table.successors.astype(np.int64)))
-        self.register_buffer("values", torch.from_numpy(table.values))
+        for name, values in zip(_TABLE, (table.offsets, table.successors, table.values), strict=True):
+            self.register_buffer(name, torch.from_numpy(values))
 
     @classmethod
     def build(cls, settings: BranchSettings, model: BranchModelSettings, features: ItemFeatures) -> Self:
@@ -92,6 +93,17 @@ class TransitionsBranch(Branch):
         direction = settings.direction
         table = counted_or_stored(features, np.arange(features.item_count + 1), direction)
         return cls(settings, table, _REASONS[direction])
+
+    @property
+    def table(self) -> TransitionTable:
+        """The transitions, on the CPU."""
+        return TransitionTable(*(t.cpu().numpy() for t in (self.offsets, self.successors, self.values)))
+
+    @table.setter
+    def table(self, table: TransitionTable) -> None:
+        device = self.offsets.device
+        for name, values in zip(_TABLE, (table.offsets, table.successors, table.values), strict=True):
+            setattr(self, name, torch.from_numpy(values).to(device))
 
     def forward(self, sequences: Sequences, intent: Intent | None) -> BranchRead:
         """No columns."""
@@ -142,13 +154,13 @@ class TransitionsBranch(Branch):
     def grow(self, smaller: Self, new: NewItems) -> None:
         """No history has a new item yet: it follows what its neighbours follow, and what follows them follows it."""
         near = new.neighbours
-        before = TransitionTable(
-            *(t.cpu().numpy() for t in (smaller.offsets, smaller.successors, smaller.values))
-        )
-        table = before.joined(near.items + 1, near.shares, near.trained)
-        self.offsets, self.successors, self.values = map(
-            torch.from_numpy, (table.offsets, table.successors, table.values)
-        )
+        self.table = smaller.table.joined(near.items + 1, near.shares, near.trained)
+
+    def recount(self, features: ItemFeatures) -> None:
+        """What was added and never met another item yet keeps what its neighbours lent it."""
+        direction = self.settings.direction
+        counted = counted_or_stored(replace(features, stored={}), np.arange(features.item_count + 1), direction)
+        self.table = counted.with_others_of(self.table)
 
 
 class CodeTransitionsBranch(TransitionsBranch):
@@ -198,6 +210,11 @@ class CodeTransitionsBranch(TransitionsBranch):
         self.successors, self.values = smaller.successors, smaller.values
         more = int(self.nodes.max()) + 2 - len(smaller.offsets)
         self.offsets = torch.cat([smaller.offsets, smaller.offsets[-1:].expand(max(0, more))])
+
+    def recount(self, features: ItemFeatures) -> None:
+        """See `Branch.recount`."""
+        nodes = self.nodes.cpu().numpy()
+        self.table = counted_or_stored(replace(features, stored={}), nodes, "both")
 
 
 def counted_or_stored(features: ItemFeatures, groups: IntArray, direction: Direction) -> TransitionTable:
