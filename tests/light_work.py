@@ -33,3 +33,10 @@ def begin_and_never_end(path):
     with path.open("a") as stream:
         stream.write(f"{os.getpid()}\n")
     time.sleep(600)
+
+
+def updates(bundle: str, path: str) -> None:
+    """Update a bundle in place from a file."""
+    from h2rec.cli.main import main
+
+    main(["update", bundle, path, "--out", bundle, "--budget", "0"])

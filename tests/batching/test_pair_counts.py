@@ -57,6 +57,8 @@ def test_they_are_read_as_they_were_written(tmp_path):
 def test_damaged_ones_are_refused(tmp_path, change):
     path = tmp_path / "pairs.parquet"
     counted([[1, 2, 3]]).save(path)
-    pl.read_parquet(path).with_columns(**{name: pl.lit(value) for name, value in change.items()}).write_parquet(path)
+    pl.read_parquet(path).with_columns(
+        **{name: pl.lit(value) for name, value in change.items()}
+    ).write_parquet(path)
     with pytest.raises(DataError, match="no counts of 3 items"):
         PairCounts.load(path, 3)

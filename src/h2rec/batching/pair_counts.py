@@ -1,4 +1,4 @@
-"""How often two items stood near each other in training histories: whole numbers, so that they can be kept up to date."""
+"""How often two items stood near each other in training histories, in whole numbers that can be kept up to date."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -96,7 +96,10 @@ class EventLog:
         try:
             users, events = read_parquet(folder / _USERS), read_parquet(folder / _EVENTS)
             ids, lengths = users["user_id"].cast(pl.String), users["events"].cast(pl.Int64).to_numpy()
-            items, times = events["item"].cast(pl.Int32).to_numpy(), events["time"].cast(pl.Float64).to_numpy()
+            items, times = (
+                events["item"].cast(pl.Int32).to_numpy(),
+                events["time"].cast(pl.Float64).to_numpy(),
+            )
         except (OSError, pl.exceptions.PolarsError) as error:
             raise DataError(f"{folder}: can't read the log ({error})") from None
         fits = (

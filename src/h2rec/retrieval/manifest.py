@@ -61,9 +61,9 @@ class Lineage(Settings):
     """The latest time among them."""
     items: int
     """Items that the full training knew."""
-    updates: list[Update] = []
+    updates: list[Update] = Field([])
     """Every update since, in order."""
-    due: list[str] = []
+    due: list[str] = Field([])
     """Why a full training is due; nothing where none is."""
 
 
@@ -92,7 +92,7 @@ class Manifest(Settings):
     """Item fields that were joined to texts; null for all."""
     files: dict[str, str]
     """SHA-256 of every other file, by path inside the bundle."""
-    log: dict[str, str] = {}
+    log: dict[str, str] = Field({})
     """SHA-256 of the files in `log`, which only an update reads; that folder may be deleted."""
     lineage: Lineage | None = None
     """Its full training and the updates since; null for a bundle that can't be updated."""

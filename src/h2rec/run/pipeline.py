@@ -18,16 +18,17 @@ from h2rec.evaluation.settings import EvaluateSettings
 from h2rec.files import atomic_folder, read_json, sweep, write_json
 from h2rec.frames import write_parquet
 from h2rec.models.neighbours import text_directions
+from h2rec.models.scorer import CatalogueScorer
 from h2rec.retrieval.bundle import BundleParts, write_bundle
-from h2rec.retrieval.log import TrainingLog
+from h2rec.retrieval.log import TrainingLog, reference_items
 from h2rec.retrieval.manifest import FORMAT_VERSION, LOG, Lineage, is_bundle
 from h2rec.run.baselines import Baselines
+from h2rec.run.new_events import Learned
 from h2rec.run.provenance import provenance
 from h2rec.run.refit import Refit
 from h2rec.run.report import write_report
 from h2rec.run.run_folder import publish
 from h2rec.run.stages import Stage
-from h2rec.run.warm_training import Learned
 
 logger = logging.getLogger(__name__)
 
@@ -131,12 +132,19 @@ class Pipeline(Refit, Baselines):
             quantizer = None if semantic_stage is None else semantic_stage.folder / "quantizer"
             events = self.served_log
             (folder / LOG).mkdir()
-            TrainingLog(events, PairCounts.of(events.histories), self._learning()).save(folder / LOG)
+            model = self.served_model.cpu()
+            vectors = CatalogueScorer(model).item_matrix.numpy()
+            TrainingLog(
+                events,
+                PairCounts.of(events.histories),
+                self._learning(),
+                vectors[reference_items(self.dataset.item_count)],
+            ).save(folder / LOG)
             origin = provenance(self.config.train.seed)
             write_bundle(
                 folder / "bundle",
                 BundleParts(
-                    model=self.served_model.cpu(),
+                    model=model,
                     settings=self.model_settings,
                     items=self.dataset.items,
                     train_counts=self.served_counts,
@@ -169,7 +177,6 @@ class Pipeline(Refit, Baselines):
                 shutil.copytree(stage.folder / "bundle", fresh, dirs_exist_ok=True)
         return self.out / "bundle"
 
-
     def _learning(self) -> dict[str, Any]:
         config = self.config
         settings = Learned(
@@ -178,6 +185,10 @@ class Pipeline(Refit, Baselines):
             epochs=int(read_json(self.served_stage.folder / "training.json")["epochs"]),
             head_share=config.data.head_share,
             time_order=str(self.dataset.report["time_order"]),
+            columns=config.data.columns,
+            separator=config.data.separator,
+            time_format=config.data.time_format,
+            min_rating=config.data.min_rating,
         )
         return settings.model_dump(mode="json")
 

@@ -158,8 +158,11 @@ class TransitionsBranch(Branch):
 
     def recount(self, features: ItemFeatures) -> None:
         """What was added and never met another item yet keeps what its neighbours lent it."""
+        assert isinstance(self.settings, TransitionsSettings)
         direction = self.settings.direction
-        counted = counted_or_stored(replace(features, stored={}), np.arange(features.item_count + 1), direction)
+        counted = counted_or_stored(
+            replace(features, stored={}), np.arange(features.item_count + 1), direction
+        )
         self.table = counted.with_others_of(self.table)
 
 
