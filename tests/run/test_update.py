@@ -197,7 +197,7 @@ def write(path, rows, header=("user_id", "item_id", "timestamp")):
     return path
 
 
-def test_bad_input_is_told(tmp_path):
+def test_bad_input_is_told(shop, tmp_path):
     future = int(time.time()) + 30 * DAY
     path = write(tmp_path / "a.csv", [("u1", "i1", START), ("u1", "i2", future)])
     with pytest.raises(
@@ -300,7 +300,7 @@ def test_the_command_tells_what_became_of_every_row(shop, tmp_path, capsys):
                 str(shop / "run/bundle"),
                 str(path),
                 "--out",
-                str(tmp_path / "two"),
+                str(tmp_path / "three"),
                 "--user",
                 "nobody",
             ]
