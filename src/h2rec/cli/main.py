@@ -28,6 +28,7 @@ COMMANDS = {
     "recommend": "h2rec.cli.recommend:recommend",
     "add-items": "h2rec.cli.add_items:add_items_command",
     "update": "h2rec.cli.update:update_command",
+    "replay": "h2rec.cli.replay:replay_command",
     "serve": "h2rec.cli.serve:serve",
     "audit": "h2rec.cli.audit:audit",
     "stages": "h2rec.cli.stages:stages",
