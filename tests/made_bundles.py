@@ -9,13 +9,22 @@ import numpy as np
 import polars as pl
 import torch
 
+from h2rec.batching.pair_counts import PairCounts
+from h2rec.data.event_log import EventLog
 from h2rec.data.histories import Histories
+from h2rec.data.settings import ColumnSettings
 from h2rec.files import file_hash
+from h2rec.losses.settings import LossSettings
 from h2rec.models.build import build_model
 from h2rec.models.features import ItemFeatures
 from h2rec.models.neighbours import text_directions
+from h2rec.models.protocol import SequenceModel
+from h2rec.models.scorer import CatalogueScorer
 from h2rec.models.settings import ModelSettings, parse_model
 from h2rec.retrieval.bundle import BundleParts, write_bundle
+from h2rec.retrieval.log import TrainingLog, reference_items
+from h2rec.retrieval.manifest import Lineage
+from h2rec.run.new_events import Learned
 from h2rec.run.presets import with_preset
 from h2rec.semantic_ids.codes import SemanticIds
 from h2rec.semantic_ids.collisions import resolve
@@ -23,6 +32,7 @@ from h2rec.semantic_ids.quantizers import create
 from h2rec.semantic_ids.settings import Collisions, SemanticIdSettings
 from h2rec.text.encoders.tfidf import TfidfEncoder
 from h2rec.text.fields import item_texts
+from h2rec.training.settings import TrainSettings
 
 KINDS = ("shampoo", "lipstick", "perfume", "razor")
 TRAITS = ("dry", "oily", "gentle", "daily", "travel", "herbal", "mild", "strong")
@@ -84,6 +94,8 @@ def make_bundle(
             if "norm" not in name:
                 weight.copy_(torch.randn(weight.shape, generator=generator) * 0.5)
     head = np.concatenate([[False], np.arange(count) < count // 5])
+    (parts / "log").mkdir(exist_ok=True)
+    made_log(network, train).save(parts / "log")
     write_bundle(
         folder,
         BundleParts(
@@ -98,10 +110,34 @@ def make_bundle(
             quantizer=parts / "quantizer",
             text=text_directions(vectors, vectors.any(axis=1)),
             text_fields=None,
+            log=parts / "log",
+            lineage=Lineage(
+                trained="2024-05-01T00:00:00+00:00", events=len(train.items), until=4, items=count
+            ),
             provenance={"made": "by a test"},
         ),
     )
     return folder
+
+
+def made_log(model: SequenceModel, train: Histories) -> TrainingLog:
+    """A log of users `u0`, `u1`, .. whose times are places in their histories."""
+    users = pl.Series("user_id", [f"u{row}" for row in range(len(train))])
+    times = np.concatenate([np.arange(length, dtype=np.float64) for length in train.lengths])
+    learned = Learned(
+        loss=LossSettings(),
+        train=TrainSettings(),
+        epochs=1,
+        head_share=0.2,
+        time_order="column 'timestamp' (count)",
+        columns=ColumnSettings(),
+        separator=None,
+        time_format=None,
+        min_rating=None,
+    )
+    vectors = CatalogueScorer(model).item_matrix.numpy()[reference_items(model.item_count)]
+    events = EventLog(users, train, times)
+    return TrainingLog(events, PairCounts.of(train), learned.model_dump(mode="json"), vectors)
 
 
 def rewrite_manifest(

@@ -14,7 +14,11 @@ import time
 
 import pytest
 
+from h2rec.data.readers import open_table
+from h2rec.data.settings import ColumnSettings
 from h2rec.retrieval.bundle import Bundle
+from h2rec.run.new_events import read_events
+from h2rec.run.update import update
 from made_bundles import make_bundle
 
 QUESTION = json.dumps({"history": ["i3", "i17"], "k": 5})
@@ -86,7 +90,10 @@ def test_kill_nine_loses_nothing_and_a_reload_under_load_no_request(bundle_folde
     assert again.ask("POST", "/recommend", QUESTION) == before
     assert again.ask("POST", "/recommend", QUESTION.replace("i3", "new1")) == with_new
     assert again.ask("POST", "/items", NEW.replace("new1", "new3"))[0] == 200
-    reload_under_load(again, bundle_folder, make_bundle(tmp_path / "other", seed=7))
+    other = make_bundle(tmp_path / "other", seed=7)
+    reload_under_load(again, lambda: replace(bundle_folder, other))
+    reload_under_load(again, lambda: take_in_orders(bundle_folder, tmp_path / "orders.csv"))
+    assert "i41" in ids(again.ask("POST", "/recommend", QUESTION))
     assert again.end(signal.SIGTERM) == -signal.SIGTERM
 
 
@@ -99,8 +106,22 @@ def suppressed(served, body):
         served.ask("POST", "/items", body)
 
 
-def reload_under_load(served, folder, other):
-    """Put another bundle in the place of the one that is served, and have it read while users ask."""
+def replace(folder, other):
+    shutil.rmtree(folder)
+    shutil.copytree(other, folder)
+
+
+def take_in_orders(folder, path):
+    """Two thousand users who bought one thing after the other: counts alone bring it to the top."""
+    rows = [
+        f"n{user},{item},{place}" for user in range(2000) for place, item in enumerate(["i3", "i17", "i41"])
+    ]
+    path.write_text("\n".join(["user_id,item_id,timestamp", *rows]))
+    update(folder, lambda learned: read_events(open_table(path), learned, ColumnSettings()), folder, budget=0)
+
+
+def reload_under_load(served, change):
+    """Change the bundle that is served, and have it read while users ask."""
     first = ids(served.ask("POST", "/recommend", QUESTION))
     answers, stop = [], threading.Event()
 
@@ -111,8 +132,7 @@ def reload_under_load(served, folder, other):
     users = [threading.Thread(target=user) for _ in range(4)]
     for thread in users:
         thread.start()
-    shutil.rmtree(folder)
-    shutil.copytree(other, folder)
+    change()
     for _ in range(3):
         time.sleep(0.1)
         assert served.ask("POST", "/reload", "{}")[0] == 200

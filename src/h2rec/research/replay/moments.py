@@ -67,7 +67,8 @@ def moments(dataset: Dataset, start: str, every: str, steps: int | None = None) 
             return _checked(Moments(times, np.quantile(times, marks), names))
         lengths = dataset.histories.lengths
         place = np.arange(len(times)) - np.repeat(dataset.histories.offsets[:-1], lengths)
-        return _checked(Moments((place + 0.5) / np.repeat(lengths, lengths), marks, names))
+        shares = np.asarray((place + 0.5) / np.repeat(lengths, lengths), np.float64)
+        return _checked(Moments(shares, marks, names))
     if not has_clock:
         raise DataError(
             "the data have no times of a clock, so there are no days",
