@@ -61,6 +61,8 @@ class TransitionTable:
         met = np.zeros(size, np.bool_)
         met[left] = met[self.successors] = True
         kept = ~(met[former_left] & met[former.successors])
+        if not kept.any():
+            return self
         left = np.concatenate([left, former_left[kept]])
         right = np.concatenate([self.successors, former.successors[kept]])
         order = np.lexsort((right, left))
@@ -132,26 +134,34 @@ def transition_table(
     popularity_power
         `e`: 0 leaves popular successors on top, 1 divides by popularity.
     """
+    from scipy import sparse  # imported late: serving never counts
+
     size = int(groups.max(initial=0)) + 1
     earlier, later, weights = groups[pairs.earlier], groups[pairs.later], pairs.weights
-    left, right = (later, earlier) if direction == "backward" else (earlier, later)
     if direction == "both":
-        left, right = np.concatenate([left, right]), np.concatenate([right, left])
+        earlier, later = np.concatenate([earlier, later]), np.concatenate([later, earlier])
         weights = np.concatenate([weights, weights])
+    left, right = (later, earlier) if direction == "backward" else (earlier, later)
     grouped = (left > 0) & (right > 0)
-    keys, place = np.unique((left * size + right)[grouped], return_inverse=True)
-    counts = np.bincount(place.reshape(-1), weights[grouped], minlength=len(keys))
-    left, right = keys // size, keys % size
-    totals = np.bincount(left, counts, minlength=size)
+    # Sorted and added up in time that grows with the pairs alone.
+    sums = sparse.coo_matrix((weights[grouped], (left[grouped], right[grouped])), shape=(size, size)).tocsr()
+    sums.sum_duplicates()
+    left, right = np.repeat(np.arange(size), np.diff(sums.indptr)), sums.indices.astype(np.int64)
+    totals = np.asarray(sums.sum(axis=1)).ravel()
     popularity = np.bincount(groups, item_counts, minlength=size)
-    values = counts / (totals[left] * np.maximum(popularity[right], 1) ** popularity_power)
+    values = sums.data / (totals[left] * np.maximum(popularity[right], 1) ** popularity_power)
     kept = _strongest(left, right, values)
     offsets = offsets_of(np.bincount(left[kept], minlength=size))
     return TransitionTable(offsets, right[kept], values[kept].astype(np.float32))
 
 
 def _strongest(left: IntArray, right: IntArray, values: npt.NDArray[np.floating]) -> IntArray:
-    """Places of the `MOST_SUCCESSORS` strongest pairs of each left one, ascending."""
-    order = np.lexsort((right, -values, left))
-    first = np.searchsorted(left[order], left[order])
-    return np.sort(order[np.arange(len(order)) - first < MOST_SUCCESSORS])
+    """Places of the `MOST_SUCCESSORS` strongest pairs of each left one, ascending; the left ones ascend."""
+    of_left = np.bincount(left)
+    many = of_left[left] > MOST_SUCCESSORS
+    places = np.flatnonzero(many)
+    order = np.lexsort((right[places], -values[places], left[places]))
+    ordered = left[places][order]
+    first = np.searchsorted(ordered, ordered)
+    strong = places[order[np.arange(len(order)) - first < MOST_SUCCESSORS]]
+    return np.sort(np.concatenate([np.flatnonzero(~many), strong]))
