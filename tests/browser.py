@@ -33,7 +33,9 @@ def opened(
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on(
             "request",
-            lambda asked: None if asked.url.startswith(address) else problems.append(asked.url[:100]),
+            lambda asked: (
+                None if asked.url.startswith(address.partition("#")[0]) else problems.append(asked.url[:100])
+            ),
         )
         page.goto(address)
         yield page, problems

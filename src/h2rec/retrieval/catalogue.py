@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from h2rec.errors import DataError
 from h2rec.retrieval.bundle import Bundle
+from h2rec.retrieval.filters import ItemFilter, allowed_items
 from h2rec.retrieval.item_ids import ItemId, as_item_id
 from h2rec.retrieval.item_table import OWN_COLUMNS
 
@@ -90,6 +91,10 @@ class Catalogue:
     def known(self, item_ids: Iterable[str]) -> list[int]:
         """Indices of the items that are in the catalogue, in the given order."""
         return [self.index[item] for item in item_ids if item in self.index]
+
+    def passing(self, filter_: ItemFilter) -> npt.NDArray[np.bool_]:
+        """Which items a filter lets pass, see `allowed_items`."""
+        return allowed_items(filter_, self.fields, self.index)
 
     def require(self, item_id: ItemId) -> int:
         """Index of an item.
