@@ -191,9 +191,9 @@ def _listed(catalogue: Catalogue, items: list[int]) -> list[dict[str, Any]]:
 
 
 def _state(service: Service) -> dict[str, Any]:
-    return {
+    values = {
         "status": "stopping" if service.stopping else "ok",
         "items": len(service.recommender.catalogue),
         "bundle": service.recommender.bundle.folder.name,
-        "users": None if service.users is None else len(service.users),
     }
+    return values if service.users is None else values | {"users": len(service.users)}

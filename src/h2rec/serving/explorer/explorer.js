@@ -233,9 +233,9 @@ addEventListener("hashchange", open);
 /* -- the server ---------------------------------------------------------------------------------- */
 
 function showState({ status, items, bundle, users }) {
-  $("user-form").hidden = users === null;
+  $("user-form").hidden = users === undefined;
   $("state").textContent = `${status}, ${items.toLocaleString("en")} items in ${bundle}`
-    + (users === null ? "" : `, histories of ${users.toLocaleString("en")} users`);
+    + (users === undefined ? "" : `, histories of ${users.toLocaleString("en")} users`);
 }
 
 function start() {
