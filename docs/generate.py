@@ -133,7 +133,8 @@ def api_page() -> str:
     """Return the public names, by their docstrings; the site shows the rest of each."""
     pages = [
         f"{MADE}# Names in Python\n\n"
-        "Everything that `import h2rec` offers. The site shows the parameters and methods of each name.\n"
+        "Everything that `import h2rec` offers. `help(h2rec.Model)` shows the parameters and methods of a name. The\n"
+        "site (`make site`) shows them here, in place of the lines that begin with `:::`.\n"
     ]
     for name in sorted(h2rec.__all__, key=str.lower):
         value = getattr(h2rec, name)

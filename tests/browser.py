@@ -12,8 +12,11 @@ FLAGS = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-backgroun
 
 
 @contextmanager
-def opened(path: Path, width: int, height: int = 900) -> Iterator[tuple[object, list[str]]]:
-    """Open a file; yield the page, and a list that fills with errors and with requests to anywhere else."""
+def opened(
+    path: Path | str, width: int, height: int = 900, scheme: str = "light"
+) -> Iterator[tuple[object, list[str]]]:
+    """Open a file, or a server's address; yield the page, and errors and requests to anywhere else as they come."""
+    address = path if isinstance(path, str) else path.as_uri()
     program = next((found for name in NAMES if (found := shutil.which(name))), None)
     if program is None:
         pytest.skip(
@@ -23,14 +26,17 @@ def opened(path: Path, width: int, height: int = 900) -> Iterator[tuple[object, 
     problems: list[str] = []
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=program, args=list(FLAGS))
-        page = browser.new_page(viewport={"width": width, "height": height})
+        page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
         page.on(
             "console", lambda said: problems.append(said.text) if said.type in ("error", "warning") else None
         )
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on(
-            "request", lambda asked: None if asked.url == path.as_uri() else problems.append(asked.url[:100])
+            "request",
+            lambda asked: (
+                None if asked.url.startswith(address.partition("#")[0]) else problems.append(asked.url[:100])
+            ),
         )
-        page.goto(path.as_uri())
+        page.goto(address)
         yield page, problems
         browser.close()

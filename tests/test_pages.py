@@ -237,6 +237,21 @@ def test_what_is_made_or_installed_is_there():
                 assert words[0] != "pip" or set(re.findall(r"\[(.*)\]", words[-1])) <= names
 
 
+def test_the_bibtex_says_what_the_citation_file_says():
+    cited = yaml.safe_load(text_of("CITATION.cff"))
+    (paper,) = cited["references"]
+    entry = " ".join(text_of("start.md").partition("```bibtex")[2].split())
+    names = " and ".join(f"{author['family-names']}, {author['given-names']}" for author in paper["authors"])
+    for stated in (
+        f"{{{paper['title']}}}",
+        f"{{{names}}}",
+        paper["identifiers"][0]["value"],
+        str(paper["year"]),
+    ):
+        assert stated in entry
+    assert f"version = {{{cited['version']}}}" in entry
+
+
 def test_every_block_of_code_is_one_that_a_test_takes():
     """A new one needs a test here, in test_extending_guide.py, test_python_guide.py or test_semantic_ids_guide.py."""
     languages = {
@@ -257,6 +272,7 @@ def test_every_block_of_code_is_one_that_a_test_takes():
         ("python.md", "python"),
         ("serving.md", "python"),
         ("serving.md", "sh"),
+        ("start.md", "bibtex"),
         ("suites.md", "sh"),
         ("suites.md", "yaml"),
     }

@@ -8,6 +8,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from h2rec.errors import ConfigError
 
+_MEANT = 3
+"""Keys that a hint names at most."""
+
 
 class Settings(BaseModel):
     """Immutable, validated settings; an unknown key is an error.
@@ -18,6 +21,11 @@ class Settings(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True
     )
+
+    @classmethod
+    def named_parts(cls) -> Mapping[str, "type[Settings]"]:
+        """For hints: by field where a name chooses the part, the settings of the default part."""
+        return {}
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], *, source: str = "configuration") -> Self:
@@ -58,12 +66,22 @@ def _explain(root: type[Settings], entry: Mapping[str, Any]) -> str:
         return f"{dotted}: {message}" if dotted else message
     known = _keys_at(root, location[:-1])
     nearest = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
-    elsewhere = [path for path in _all_paths(root) if path.split(".")[-1] == location[-1]]
-    if elsewhere:
-        return f"unknown key '{dotted}', did you mean '{elsewhere[0]}'?"
-    if nearest:
-        return f"unknown key '{dotted}', did you mean '{'.'.join([*location[:-1], nearest[0]])}'?"
+    paths = _all_paths(root)
+    meant = _ending(paths, location[-1])
+    if not meant and nearest:
+        meant = [".".join([*location[:-1], nearest[0]])]
+    if not meant:
+        names = [path.rpartition(".")[2] for path in paths]
+        meant = _ending(paths, *difflib.get_close_matches(location[-1], names, n=1, cutoff=0.75))
+    if meant:
+        named = " or ".join(f"'{path}'" for path in meant[:_MEANT])
+        return f"unknown key '{dotted}', did you mean {named}?"
     return f"unknown key '{dotted}', valid keys are: {', '.join(known)}"
+
+
+def _ending(paths: list[str], *names: str) -> list[str]:
+    """Paths whose last key has one of these names."""
+    return [path for path in paths if path.rpartition(".")[2] in names]
 
 
 def _keys_at(root: type[Settings], path: list[str]) -> list[str]:
@@ -72,7 +90,7 @@ def _keys_at(root: type[Settings], path: list[str]) -> list[str]:
         field = node.model_fields.get(part)
         if field is None:  # the name of an entry, in a mapping of settings
             continue
-        nested = _settings_class(field.annotation)
+        nested = node.named_parts().get(part) or _settings_class(field.annotation)
         if nested is None:
             return []
         node = nested
@@ -81,9 +99,11 @@ def _keys_at(root: type[Settings], path: list[str]) -> list[str]:
 
 def _all_paths(root: type[Settings], prefix: str = "") -> list[str]:
     paths = []
-    for name, field in root.model_fields.items():
+    named = root.named_parts()
+    # What a name chooses is mostly what is meant: the model before the text encoder.
+    for name, field in sorted(root.model_fields.items(), key=lambda entry: entry[0] not in named):
         paths.append(prefix + name)
-        nested = _settings_class(field.annotation)
+        nested = named.get(name) or _settings_class(field.annotation)
         if nested is not None:
             paths.extend(_all_paths(nested, f"{prefix}{name}."))
     return paths

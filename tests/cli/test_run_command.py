@@ -55,8 +55,10 @@ def test_recommend_answers_as_table_and_as_json(run_folder, capsys):
 def test_an_unknown_item_is_reported_and_skipped(run_folder, capsys):
     said = succeeded(capsys, "recommend", run_folder / "out" / "bundle", "--history", "i1,nonsense")
     assert "nonsense" in said.err
-    message = failed(capsys, "recommend", run_folder / "out" / "bundle", "--history", "i9999")
-    assert "none of the 1 items" in message
+    said = succeeded(capsys, "recommend", run_folder / "out" / "bundle", "--history", "i9999", "--json")
+    assert "skipped unknown item 'i9999'" in said.err
+    assert "nothing in the history is known: these are the most popular items" in said.err
+    assert json.loads(said.out)["from_popularity"]
 
 
 def test_stage_commands_stop_where_they_say(tmp_path, capsys):

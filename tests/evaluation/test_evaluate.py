@@ -48,6 +48,7 @@ def evaluation(table_scorer, monkeypatch):
         popularity_group=np.array([0, 0, 0, 1, 1, 1, 1]),
         semantic_ids=SemanticIds(np.array([[0], [1], [2], [3], [4], [4]], np.int32), (5,)),
         user_ids=["a", "b", "c", "d"],
+        item_ids=pl.Series([f"i{item}" for item in range(1, 7)]),
     )
 
 
@@ -82,10 +83,21 @@ def test_figures_by_hand(evaluation):
 def test_the_frame_names_users_and_targets(evaluation):
     frame = evaluation.ranks
     assert "weighted" not in evaluation.metrics["full"]
-    assert frame.columns == ["user", "user_id", "target", "repeat", "rank_full", "rank_sampled1"]
+    assert frame.columns == [
+        "user",
+        "user_id",
+        "target",
+        "item_id",
+        "head",
+        "repeat",
+        "rank_full",
+        "rank_sampled1",
+    ]
     assert frame["user"].to_list() == [0, 2, 3]
     assert frame["user_id"].to_list() == ["a", "c", "d"]
     assert frame["target"].to_list() == [3, 1, 6]
+    assert frame["item_id"].to_list() == ["i3", "i1", "i6"]
+    assert frame["head"].to_list() == [bool(HEAD[target]) for target in (3, 1, 6)]
 
 
 def test_metrics_follow_from_the_saved_ranks(evaluation, tmp_path):
@@ -117,7 +129,7 @@ def test_cases_weigh_as_told_and_days_are_told_apart(table_scorer, rule):
         train_counts=COUNTS,
     )
     full, ranks = made.metrics["full"], made.ranks["rank_full"].to_list()
-    assert made.ranks.columns[:4] == ["user", "target", "repeat", "weight"]
+    assert made.ranks.columns[:5] == ["user", "target", "head", "repeat", "weight"]
     assert made.ranks["weight"].to_list() == [0.5, 3.5, 0.0, 4.0]
     if rule == "excluded":
         assert ranks == [1, 3, 2, None]
@@ -174,7 +186,7 @@ def test_only_a_sampled_protocol(random_cases):
         train_counts=holdout.histories.counts(30),
     )
     assert list(made.metrics) == ["sampled5"]
-    assert made.ranks.columns == ["user", "target", "repeat", "rank_sampled5"]
+    assert made.ranks.columns == ["user", "target", "head", "repeat", "rank_sampled5"]
     assert made.ranks["rank_sampled5"].max() <= 6
 
 

@@ -145,3 +145,11 @@ def test_texts_by_hand():
     assert [as_item_id(value) for value in (7, 7.0, -0.0, "7.0", np.float32(7), pa.scalar(7))] == [
         "7", "7", "0", "7.0", "7", "7",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"), [(1042, r"\[1042\]"), ("i1", r"\['i1'\]"), ({"i1"}, r"such as \['42'\]")]
+)
+def test_a_single_id_is_shown_as_a_list(given, hint):
+    with pytest.raises(DataError, match=f"expected a list of item ids(.|\n)*hint: .*{hint}"):
+        as_item_ids(given)

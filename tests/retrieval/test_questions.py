@@ -45,6 +45,18 @@ def test_by_attribute(recommender, everything):
         recommender.recommend(HISTORY, filter=ItemFilter.make(where={"categry": ["razor"]}))
 
 
+@pytest.mark.parametrize(
+    ("values", "hint"), [(["Razr"], "did you mean 'razor'"), (["9"], "there are: lipstick, perfume, razor")]
+)
+def test_a_value_that_no_item_has_is_told(recommender, values, hint):
+    with pytest.raises(DataError, match=f"no item has the category '{values[0]}'\n.*{hint}"):
+        recommender.recommend(HISTORY, filter=ItemFilter.make(where={"category": values}))
+    # A value of several may have left the catalogue; and none at all is a wish as well.
+    some = ItemFilter.make(where={"category": [*values, "razor"]})
+    assert recommender.recommend(HISTORY, filter=some).items
+    assert not recommender.recommend(HISTORY, filter=ItemFilter.make(where={"category": []})).items
+
+
 def test_filters_hold_for_popular_items_too(recommender):
     where = ItemFilter.make(where={"category": ["lipstick"]})
     assert ids(recommender.recommend([], 3, filter=where)) == ["i1", "i5", "i9"]

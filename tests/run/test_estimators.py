@@ -4,8 +4,10 @@ import os
 import subprocess
 import sys
 import weakref
+from contextlib import nullcontext
 from html.parser import HTMLParser
 
+import numpy as np
 import polars as pl
 import pytest
 import yaml
@@ -13,7 +15,7 @@ import yaml
 import h2rec
 from h2rec.data.prepare import prepare
 from h2rec.data.settings import DataSettings
-from h2rec.errors import ConfigError, DataError, H2RecError, MissingExtraError
+from h2rec.errors import ConfigError, DataError, H2RecError, H2RecWarning, MissingExtraError
 from h2rec.retrieval.answers import Recommendation, RecommendedItem
 from h2rec.retrieval.bundle import Bundle
 from h2rec.retrieval.recommender import Recommender
@@ -61,7 +63,8 @@ def test_figures_print_and_plot(model):
     assert "hit@500" in printed
     assert f"{overall['ndcg@10']:.4f}" in printed
     table, _, sentences = printed.rpartition("┘")
-    assert [word for word in table.split() if word in ("overall", "head", "tail")] == [
+    assert table.count("this model") == 3
+    assert [word for word in table.split() if word in ("overall", "head", "tail")][::3] == [
         "overall",
         "head",
         "tail",
@@ -94,6 +97,34 @@ def test_ids_come_back_as_they_were(model):
     assert {type(reason.item_id) for item in explained for reason in item.explanation.reasons} == {int}
     # A service speaks JSON, where they are texts as ever.
     assert type(Recommender(model.recommender.bundle).recommend([77], k=1).items[0].item_id) is str
+
+
+def test_reasons_are_printed(model):
+    answer = model.recommend([1042, 77], k=3, explain=True)
+    first = answer.items[0]
+    why = f"{first.item_id} {first.explanation.reasons[0].sentence()}"
+    assert why in repr(answer)
+    assert why in answer._repr_html_()
+    assert answer.to_frame()["why"][0].startswith(first.explanation.reasons[0].sentence())
+    assert "why" not in model.recommend([1042], k=3).to_frame()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_vectors_of_users_and_items_multiply_to_scores_but_for_counts(model, kind):
+    histories = pl.DataFrame({"user_id": [3, 1, 2], "history": [[1042, 77], [404], [310]]})
+    users = model.user_vectors(KINDS[kind](histories))
+    assert is_of(kind, users)
+    vectors = {row["user_id"]: np.array(row["vector"]) for row in plain(users)}
+    assert list(vectors) == [3, 1, 2]
+    assert not vectors[1].any()
+    items = {row["item_id"]: np.array(row["vector"]) for row in plain(model.item_vectors())}
+    found = model.recommend([1042, 77], k=5, explain=True).items
+    counted = {"followers", "predecessors", "kinds", "close_kinds"}
+    for item in found:
+        parts = item.explanation.branches
+        assert counted < set(parts)
+        expected = sum(value for name, value in parts.items() if name not in counted)
+        assert vectors[3] @ items[item.item_id] == pytest.approx(expected, abs=1e-4)
 
 
 class Cells(HTMLParser):
@@ -141,7 +172,9 @@ def test_histories_come_in_either_form(model, kind):
     assert is_of(kind, by_lists)
     assert is_of(kind, by_events)
     for user, history in bought.items():
-        expected = [(item.item_id, item.score) for item in model.recommend(history, k=3).items]
+        with pytest.warns(H2RecWarning, match=r"nothing .* known \(404\)") if user == 9 else nullcontext():
+            answer = model.recommend(history, k=3)
+        expected = [(item.item_id, item.score) for item in answer.items]
         for frame, names in ((by_lists, ("user_id", "item_id")), (by_events, ("customer_id", "sku"))):
             found = [row for row in plain(frame) if row[names[0]] == user]
             assert [row["rank"] for row in found] == [1, 2, 3]
@@ -245,6 +278,8 @@ def test_models_that_count_alone_have_no_vectors(tmp_path):
     assert len(counts.recommend([77], k=3).items) == 3
     with pytest.raises(DataError, match="counts alone"):
         counts.item_vectors()
+    with pytest.raises(DataError, match="counts alone"):
+        counts.user_vectors(EVENTS)
 
 
 def test_data_sets_of_files_are_fitted_as_well(tmp_path):
@@ -267,7 +302,8 @@ def test_every_model_names_a_preset(kind):
     ("sections", "message"),
     [
         ({"train": {"epocs": 3}}, "H2Rec: unknown key 'train.epocs', did you mean 'train.epochs'"),
-        ({"dim": 64}, "H2Rec: unknown key 'dim', did you mean"),
+        ({"dim": 64}, "H2Rec: unknown key 'dim', did you mean 'model.dim' or 'text.dim'"),
+        ({"epoch": 3}, "H2Rec: unknown key 'epoch', did you mean 'train.epochs'"),
         ({"preset": "papr"}, "unknown preset 'papr'"),
         ({"data": {"k_core": 5}}, "H2Rec: data.k_core is no setting of a model"),
         ({"data": {"interactions": "a.csv"}}, "data.interactions is no setting of a model"),

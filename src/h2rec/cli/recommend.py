@@ -86,7 +86,12 @@ def recommend(
     # For one question an index would cost more than it saves.
     recommender = Recommender.load(bundle, IndexSettings(kind="auto" if history is None else "exact"))
     allowed, denied = (_known_ids(recommender, path) for path in (allow, deny))
-    filter_ = ItemFilter.make(allow=allowed, deny=denied or (), where=_fields(where or []), seen=seen)
+    fields = _fields(where or [])
+    for name, value in ((name, value) for name, values in fields.items() for value in values):
+        recommender.catalogue.passing(
+            ItemFilter.make(where={name: [value]})
+        )  # a slip among several shows, too
+    filter_ = ItemFilter.make(allow=allowed, deny=denied or (), where=fields, seen=seen)
     if source is not None and target is not None:
         try:
             histories = open_histories(source, columns, separator=separator, time_format=time_format)
@@ -96,8 +101,6 @@ def recommend(
     elif history is not None:
         items = [item.strip() for item in history.split(",") if item.strip()]
         answer = recommender.recommend(items, k, filter=filter_, tail_share=tail_share, explain=explain)
-        if items and len(answer.unknown) == len(items):
-            raise DataError(_unknown_message(recommender, items))
         _print_answer(recommender, answer, as_json_)
         if len(answer.items) < k:
             left = "--where and the history leave" if where else "the history leaves"
@@ -132,21 +135,19 @@ def _recommend_file(
 
 
 def _print_answer(recommender: Recommender, answer: Recommendation, as_json_: bool) -> None:
-    if as_json_:
-        typer.echo(printable_json(as_json(answer)))
-        return
     for place, item in enumerate(answer.unknown):
         near = recommender.nearest_ids(str(item)) if place < _COMPARED else []
         hint = f", nearest: {', '.join(near)}" if near else ""
         Console(stderr=True).print(f"skipped unknown item '{item}'{hint}", markup=False)
     if answer.from_popularity:
-        Console(stderr=True).print("the history is empty: these are the most popular items")
+        what = "nothing in the history is known" if answer.unknown else "the history is empty"
+        Console(stderr=True).print(f"{what}: these are the most popular items")
+    if as_json_:
+        typer.echo(printable_json(as_json(answer)))
+        return
     result_console().print(recommendation_table(answer))
-    for shown in answer.items:
-        reasons = shown.explanation.reasons if shown.explanation else []
-        if reasons:
-            sentences = "; ".join(reason.sentence() for reason in reasons)
-            result_console().print(f"{shown.item_id} {sentences}", markup=False)
+    for note in answer.notes:
+        result_console().print(note, markup=False)
     if answer.alpha is not None:
         levels = ", ".join(f"{weight:.2f}" for weight in answer.alpha)
         result_console().print(f"weights of the code levels, coarse to fine: {levels}")
@@ -174,12 +175,6 @@ def recommendation_table(answer: Recommendation, title: str | None = None) -> Ta
             *branch_scores,
         )
     return table
-
-
-def _unknown_message(recommender: Recommender, items: list[str]) -> str:
-    near = recommender.nearest_ids(items[0])
-    hint = f", nearest to '{items[0]}': {', '.join(near)}" if near else ""
-    return f"--history: none of the {len(items)} items is in the bundle's catalogue{hint}"
 
 
 def _known_ids(recommender: Recommender, path: Path | None) -> list[str] | None:

@@ -29,6 +29,10 @@ def serve(
     index: Annotated[
         Literal["auto", "exact", "hnsw", "ivf"], typer.Option("--index", help="How items are searched.")
     ] = "auto",
+    histories: Annotated[
+        Path | None,
+        typer.Option("--histories", help="Users to find on the page: a file as `recommend --input` takes."),
+    ] = None,
     threads: Annotated[int, typer.Option("--threads", min=1, help="Threads of the numerical libraries.")] = 1,
 ) -> None:
     """Serve a bundle: recommendations, similar items, new items, metrics, and a page to explore it."""
@@ -44,6 +48,7 @@ def serve(
             "token": _token(token_file),
             "without_token": without_token,
             "allowed_hosts": allow_host or [],
+            "histories": histories,
             "threads": threads,
             "index": {"kind": index},
         }

@@ -1,6 +1,6 @@
 """The evaluation of one model on one holdout: figures for `metrics.json`, ranks for `ranks.parquet`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,7 +44,8 @@ class Evaluation:
     lists of all users. Plain values, ready for JSON; a metric of no cases is None."""
     ranks: pl.DataFrame
     """One row a case, in the order of the holdout: ``user`` (row in the data set), ``user_id`` if known, ``target``
-    (item index), ``repeat`` (whether it is in the user's own history), ``weight`` where cases have one, and
+    (item index), its ``item_id`` if known, ``head`` (whether it is a head item), ``repeat`` (whether it is in the
+    user's own history), ``weight`` where cases have one, and
     ``rank_PROTOCOL`` for each protocol, null where the case is set apart."""
 
 
@@ -58,6 +59,7 @@ def evaluate(
     popularity_group: Ints | None = None,
     semantic_ids: SemanticIds | None = None,
     user_ids: Sequence[str] | pl.Series | None = None,
+    item_ids: pl.Series | None = None,
     seed: int = 0,
     shown: bool = True,
     progress: str | None = None,
@@ -78,6 +80,8 @@ def evaluate(
         For the slices by code collision.
     user_ids
         The users' own ids, by row in the data set.
+    item_ids
+        The items' own ids, by row in the catalogue `[N]`.
     seed
         Of the sampled negatives. Give every model the same one, whatever its own seed.
     shown
@@ -97,6 +101,7 @@ def evaluate(
         popularity_group=popularity_group,
         semantic_ids=semantic_ids,
         user_ids=user_ids,
+        item_ids=item_ids,
     )
 
 
@@ -110,6 +115,7 @@ def figures_of(
     popularity_group: Ints | None = None,
     semantic_ids: SemanticIds | None = None,
     user_ids: Sequence[str] | pl.Series | None = None,
+    item_ids: pl.Series | None = None,
 ) -> Evaluation:
     """Summarize ranks, wherever they come from; see `evaluate`."""
     repeat = repeated(holdout)
@@ -137,7 +143,11 @@ def figures_of(
     depths = [k for k in EXPOSURE_KS if ranked.top is not None and k <= ranked.top.shape[1]]
     if ranked.top is not None and depths:
         metrics[FULL]["exposure"] = exposure(ranked.top, depths, head, train_counts)
-    return Evaluation(metrics, _ranks_frame(holdout, repeat, ranked.by_protocol, user_ids))
+    named: dict[str, Any] = (
+        {} if item_ids is None else {"item_id": item_ids.gather(holdout.targets.astype(np.int64) - 1)}
+    )
+    named["head"] = head[holdout.targets]
+    return Evaluation(metrics, _ranks_frame(holdout, named, repeat, ranked.by_protocol, user_ids))
 
 
 def _slices(ranks: Ranks64, ks: list[int], head: Bools, counts: Ints, groups: list[Group]) -> dict[str, Any]:
@@ -158,6 +168,7 @@ def _slices(ranks: Ranks64, ks: list[int], head: Bools, counts: Ints, groups: li
 
 def _ranks_frame(
     holdout: Holdout,
+    named: Mapping[str, Any],
     repeat: Bools,
     by_protocol: dict[str, Ranks64],
     user_ids: Sequence[str] | pl.Series | None,
@@ -167,6 +178,7 @@ def _ranks_frame(
     if user_ids is not None:
         columns["user_id"] = pl.Series(user_ids)[users]
     columns["target"] = np.asarray(holdout.targets, dtype=np.int32)
+    columns |= named
     columns["repeat"] = repeat
     if holdout.weights is not None:
         columns["weight"] = holdout.weights

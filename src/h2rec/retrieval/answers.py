@@ -101,6 +101,20 @@ class ItemList(Shown):
     def title(self) -> str:
         return f"{len(self.items)} item{_PLURAL[len(self.items) != 1]}"
 
+    @property
+    def notes(self) -> list[str]:
+        """Why, a sentence an item, where that was asked for."""
+        return [f"{item.item_id} {why}" for item, why in zip(self.items, self._why, strict=True) if why]
+
+    @property
+    def _why(self) -> list[str]:
+        return ["" if item.explanation is None else item.explanation.sentence() for item in self.items]
+
+    def frame(self) -> pl.DataFrame:
+        """Return what is shown, and reasons as a column ``why`` where they were asked for."""
+        table = self.table()
+        return table.with_columns(pl.Series("why", self._why)) if any(self._why) else table
+
     def table(self) -> pl.DataFrame:
         scores = {
             "rank": pl.Series(range(1, len(self.items) + 1), dtype=pl.Int64),

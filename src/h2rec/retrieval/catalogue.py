@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,13 @@ import pyarrow as pa
 
 from h2rec.errors import DataError
 from h2rec.retrieval.bundle import Bundle
+from h2rec.retrieval.filters import ItemFilter, allowed_items
 from h2rec.retrieval.item_ids import ItemId, as_item_id
 from h2rec.retrieval.item_table import OWN_COLUMNS
 
 _TITLES = ("title", "name")
+_LONGEST_VALUE = 200
+_LISTED = 100
 _COMPARED = 50_000
 """Most ids that an unknown one is compared with: a second's work."""
 
@@ -28,6 +32,25 @@ class Branch:
     items: int
     head: int
     examples: list[str]
+
+
+@dataclass(frozen=True)
+class AttributeValue:
+    """A value of a field, and how many items have it."""
+
+    value: str
+    items: int
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """A field whose values many items share, such as a category."""
+
+    name: str
+    distinct: int
+    """How many values there are."""
+    values: list[AttributeValue]
+    """The most frequent ones first, at most a hundred."""
 
 
 class Catalogue:
@@ -48,9 +71,30 @@ class Catalogue:
     def __len__(self) -> int:
         return len(self.item_ids)
 
+    @cached_property
+    def attributes(self) -> list[Attribute]:
+        """Fields to filter by: those whose values are short, and two items or more have one on average."""
+        found = []
+        for column in self.fields:
+            texts = column.drop_nulls()
+            counts = (
+                texts.alias("value")
+                .value_counts(name="items")
+                .sort(["items", "value"], descending=[True, False])
+            )
+            longest = counts["value"].str.len_chars().max()
+            if counts.height and 2 * counts.height <= len(texts) and int(str(longest)) <= _LONGEST_VALUE:
+                values = [AttributeValue(*row) for row in counts.head(_LISTED).rows()]
+                found.append(Attribute(column.name, counts.height, values))
+        return found[:_LISTED]
+
     def known(self, item_ids: Iterable[str]) -> list[int]:
         """Indices of the items that are in the catalogue, in the given order."""
         return [self.index[item] for item in item_ids if item in self.index]
+
+    def passing(self, filter_: ItemFilter) -> npt.NDArray[np.bool_]:
+        """Which items a filter lets pass, see `allowed_items`."""
+        return allowed_items(filter_, self.fields, self.index)
 
     def require(self, item_id: ItemId) -> int:
         """Index of an item.

@@ -45,3 +45,7 @@ class Explanation:
     """What each branch adds to the score, by its name; the parts add up to the score."""
     reasons: list[Because]
     """At most three: the strongest of each kind in turn, an item of the history once."""
+
+    def sentence(self) -> str:
+        """All reasons, as words that go on after the recommended item; empty where there are none."""
+        return "; ".join(reason.sentence() for reason in self.reasons)

@@ -13,6 +13,8 @@ import polars as pl
 from h2rec.errors import DataError
 from h2rec.retrieval.item_ids import ItemId, as_item_ids
 
+_COMPARED = 1000
+
 
 @dataclass(frozen=True)
 class ItemFilter:
@@ -63,7 +65,7 @@ def allowed_items(
 ) -> npt.NDArray[np.bool_]:
     """Mark the items that a filter lets pass, bool `[N + 1]`; the padding item never does.
 
-    Raises `DataError` for an unknown field, naming the nearest.
+    Raises `DataError` for an unknown field, or one of whose accepted values no item has any, naming the nearest.
     """
     allowed = np.ones(items.height + 1, dtype=np.bool_)
     if filter_.allow is not None:
@@ -77,6 +79,23 @@ def allowed_items(
             hint = f"did you mean '{nearest[0]}'?" if nearest else f"there are: {', '.join(items.columns)}"
             raise DataError(f"filter: the items have no field '{field[:80]}'", hint)
         matches = items[field].cast(pl.String).is_in(sorted(values)).fill_null(False)
+        if values and not matches.any():
+            raise _no_such_value(field, min(values), items[field])
         allowed[1:] &= matches.to_numpy()
     allowed[0] = False
     return allowed
+
+
+def _no_such_value(field: str, value: str, column: pl.Series) -> DataError:
+    """Name the nearest among the most frequent values: all those of a large catalogue would take seconds."""
+    found = (
+        column.drop_nulls()
+        .alias("value")
+        .value_counts(name="items")
+        .sort(["items", "value"], descending=[True, False])
+    )
+    frequent = found["value"].head(_COMPARED).str.slice(0, 80).to_list()
+    folded = {text.lower(): text for text in reversed(frequent)}
+    nearest = difflib.get_close_matches(value[:80].lower(), folded, n=1, cutoff=0.5)
+    hint = f"did you mean '{folded[nearest[0]]}'?" if nearest else f"there are: {', '.join(frequent[:5])}"
+    return DataError(f"filter: no item has the {field} '{value[:80]}'", hint)

@@ -51,7 +51,9 @@ def as_item_ids(values: Any, what: str = "history", *, ordered: bool = True) -> 
     if isinstance(values, str | bytes) or table or unordered or not isinstance(values, Iterable):
         raise DataError(
             f"{what}: expected a list of item ids, found {type(values).__name__} {str(values)[:80]!r}",
-            "put a single id into a list: ['42']",
+            f"put a single id into a list: [{values!r:.80}]"
+            if isinstance(values, str | Integral)
+            else "such as ['42']",
         )
     if hasattr(values, "tolist"):  # numpy and pandas: plain numbers at once
         values = values.tolist()

@@ -1,6 +1,7 @@
 """What people do with a trained model: ask it of ids and of frames, add items, look at vectors, save it."""
 
 import shutil
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,19 +9,20 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
 import polars as pl
 
 from h2rec.data.items import read_items
 from h2rec.data.readers.typed import typed_table
 from h2rec.data.settings import ColumnSettings
-from h2rec.errors import BundleError, DataError, told_as
+from h2rec.errors import BundleError, DataError, H2RecWarning, told_as
 from h2rec.files import atomic_folder
 from h2rec.native import POLARS, Kind, from_native, to_native
 from h2rec.progress import progress_bar
 from h2rec.retrieval.answers import ItemList, Recommendation, checked_k
 from h2rec.retrieval.bundle import Bundle
 from h2rec.retrieval.filters import ANY_ITEM, ItemFilter
-from h2rec.retrieval.history_frames import read_histories
+from h2rec.retrieval.history_frames import UserHistories, read_histories
 from h2rec.retrieval.item_ids import ItemId, id_column
 from h2rec.retrieval.manifest import is_bundle, read_manifest
 from h2rec.retrieval.recommender import Recommender
@@ -62,6 +64,13 @@ class TrainedModel(ABC):
     ) -> Recommendation:
         """Recommend `k` items to follow a history of item ids, oldest first; see `Recommender.recommend`."""
         answer = self.recommender.recommend(history, k, filter=filter, tail_share=tail_share, explain=explain)
+        if answer.from_popularity and answer.unknown:
+            named = ", ".join(map(str, answer.unknown[:5]))
+            warnings.warn(
+                f"nothing in the history is known ({named}): these are the most popular items",
+                H2RecWarning,
+                stacklevel=2,
+            )
         return replace(answer, kind=self.kind)
 
     def recommend_frame(
@@ -98,10 +107,7 @@ class TrainedModel(ABC):
             If it is no frame of histories, naming the row where one is at fault.
         """
         k = checked_k(k)
-        try:
-            read = read_histories(histories, ColumnSettings(user=user, item=item, timestamp=timestamp))
-        except DataError as error:
-            raise told_as(error, "{}=") from None
+        read = _read(histories, ColumnSettings(user=user, item=item, timestamp=timestamp))
         rows: list[int] = []
         ranks, ids, scores = [], [], []
         with progress_bar("recommending", len(read.histories), "users") as advance:
@@ -130,19 +136,49 @@ class TrainedModel(ABC):
     def item_vectors(self) -> Any:
         """Return a frame of ``item_id`` and ``vector``, a row an item.
 
-        The inner product of a user's vector with them is a score, but for what is counted of pairs of items
-        (branches such as transitions), which has no vectors.
+        The inner product of a user's vector (`user_vectors`) with them is a score, but for what is counted of pairs
+        of items (branches such as transitions), which has no vectors.
 
         Raises
         ------
         DataError
             If the model counts alone.
         """
+        self._check_vectors()
         vectors = self.recommender.bundle.item_vectors[1:]
-        if not vectors.shape[1]:
-            raise DataError("the model counts alone: it has no item vectors")
         ids = id_column([self.recommender.given(item) for item in self.recommender.item_ids])
         return to_native(pl.DataFrame([ids, pl.Series("vector", vectors)]), self.kind)
+
+    def user_vectors(
+        self,
+        histories: Any,
+        *,
+        user: str | None = None,
+        item: str | None = None,
+        timestamp: str | None = None,
+    ) -> Any:
+        """Return a frame of the user and ``vector``, a row a user; the arguments are those of `recommend_frame`.
+
+        The inner product with a row of `item_vectors` is the model's score of that item, but for what is counted of
+        pairs of items, which has no vectors. A user of whose history nothing is known has zeros.
+
+        Raises
+        ------
+        DataError
+            If it is no frame of histories, or the model counts alone.
+        """
+        self._check_vectors()
+        read = _read(histories, ColumnSettings(user=user, item=item, timestamp=timestamp))
+        chunks = [
+            self.recommender.user_vectors(read.histories[start : start + _USERS_AT_ONCE]).numpy()
+            for start in range(0, len(read.histories), _USERS_AT_ONCE)
+        ]
+        vectors = pl.Series("vector", np.concatenate(chunks))
+        return to_native(pl.DataFrame([read.users, vectors]), read.kind)
+
+    def _check_vectors(self) -> None:
+        if not self.recommender.bundle.item_vectors.shape[1]:
+            raise DataError("the model counts alone: it has no vectors")
 
     def add_items(self, items: Any, *, item_id: str | None = None) -> "ShownGrowth":
         """Let the model know more items, by their text, without training; `save` keeps them.
@@ -177,6 +213,13 @@ class TrainedModel(ABC):
             raise BundleError(f"{bundle.folder}: it was replaced after it was loaded", "load it again")
         with atomic_folder(Path(folder), is_bundle) as fresh:
             shutil.copytree(bundle.folder, fresh, dirs_exist_ok=True)
+
+
+def _read(histories: Any, columns: ColumnSettings) -> UserHistories:
+    try:
+        return read_histories(histories, columns)
+    except DataError as error:
+        raise told_as(error, "{}=") from None
 
 
 class Model(TrainedModel):

@@ -16,9 +16,9 @@ from h2rec.retrieval.answers import Query, Recommendation, RecommendedItem, as_j
 from h2rec.retrieval.bundle import Bundle
 from h2rec.retrieval.catalogue import Catalogue
 from h2rec.retrieval.explanation import Because, Explanation
-from h2rec.retrieval.filters import ANY_ITEM, ItemFilter, allowed_items
+from h2rec.retrieval.filters import ANY_ITEM, ItemFilter
 from h2rec.retrieval.index import BoolArray, IndexSettings, ItemIndex, TopItems
-from h2rec.retrieval.item_ids import GivenId, ItemId
+from h2rec.retrieval.item_ids import GivenId, ItemId, as_item_ids
 from h2rec.retrieval.process import claim_process
 from h2rec.retrieval.quota import with_tail_quota
 from h2rec.retrieval.scoring import ItemScorer
@@ -50,10 +50,7 @@ class Recommender:
     MissingExtraError
         If the index needs faiss and it is not installed.
 
-    Examples
-    --------
-    >>> recommender = Recommender.load("runs/demo/bundle")  # doctest: +SKIP
-    >>> recommender.recommend(["i12", "i7"], k=3)  # doctest: +SKIP
+    >>> Recommender.load("runs/demo/bundle").recommend(["i12", "i7"], k=3)  # doctest: +SKIP
     """
 
     def __init__(
@@ -151,6 +148,13 @@ class Recommender:
             answers.extend(self._answer_few(queries[start : start + _USERS_AT_ONCE]))
         return answers
 
+    def user_vectors(self, histories: Sequence[Sequence[ItemId]]) -> torch.Tensor:
+        """Vectors of histories `[n, D]`, whose inner products with the items' are scores but for what is counted."""
+        claim_process()
+        known = Histories.from_lists([self.catalogue.known(as_item_ids(history)) for history in histories])
+        vectors = self._encoder.encode(known).vectors
+        return vectors.masked_fill(torch.from_numpy(known.lengths == 0)[:, None], 0.0)
+
     def similar(self, item_id: ItemId, k: int = 10, *, branch: str | None = None) -> list[RecommendedItem]:
         """Items like an item, by the cosine of their static vectors.
 
@@ -201,7 +205,7 @@ class Recommender:
             seen = None if again else known.select(np.array(rows))
             allowed = None
             if filter_.restricts:
-                allowed = allowed_items(filter_, self.catalogue.fields, self.catalogue.index)
+                allowed = self.catalogue.passing(filter_)
             counted = [sparse.select(torch.tensor(rows)) for sparse in users.counted.values()]
             search = partial(self.index.search, users.vectors[rows], k, seen, counted=counted)
             if not personal:

@@ -13,6 +13,7 @@ from h2rec.errors import ConfigError
 from h2rec.evaluation.settings import EvaluateSettings
 from h2rec.files import content_key, write_text
 from h2rec.losses.settings import LossSettings
+from h2rec.models import MODELS
 from h2rec.models.settings import ModelSettings, parse_model
 from h2rec.registry import import_plugins
 from h2rec.run.blend import BlendSettings
@@ -22,6 +23,8 @@ from h2rec.semantic_ids.settings import SemanticIdSettings
 from h2rec.settings import Settings
 from h2rec.text.settings import TextSettings
 from h2rec.training.settings import TrainSettings
+
+_DEFAULT_MODEL = "branches"
 
 
 class BundleSettings(Settings):
@@ -63,7 +66,11 @@ class RunConfig(Settings):
     @field_validator("model", mode="before")
     @classmethod
     def _parse_model(cls, value: Any) -> Any:
-        return parse_model(value, default="branches")
+        return parse_model(value, default=_DEFAULT_MODEL)
+
+    @classmethod
+    def named_parts(cls) -> Mapping[str, type[Settings]]:
+        return {"model": MODELS.get(_DEFAULT_MODEL).settings_class}
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], *, source: str = "configuration") -> Self:

@@ -7,9 +7,11 @@ import polars as pl
 
 from h2rec.errors import MissingExtraError
 from h2rec.native import POLARS, Kind
-from h2rec.run.baselines import verdicts
+from h2rec.run.baselines import BASELINES, verdicts
 from h2rec.run.tables import LEADING, apart, slices
 from h2rec.shown import Shown
+
+_OWN = "this model"
 
 
 @dataclass(frozen=True, repr=False)
@@ -41,9 +43,20 @@ class Figures(Shown):
         return list(verdicts(self.metrics.get("baselines", {})))
 
     def table(self) -> pl.DataFrame:
-        block = self.metrics["test"][self.protocol]
-        shown = [name for name in LEADING if name in block["overall"]] or _metrics_of(block["overall"])
-        return pl.DataFrame([{"items": part, **{m: block[part][m] for m in shown}} for part in slices(block)])
+        own = self.metrics["test"][self.protocol]
+        shown = [name for name in LEADING if name in own["overall"]] or _metrics_of(own["overall"])
+        blocks = {_OWN: own} | {
+            BASELINES[name]: block
+            for name, block in self.metrics.get("baselines", {}).items()
+            if block["protocol"] == self.protocol
+        }
+        return pl.DataFrame(
+            [
+                {"items": part, "model": model, **{name: block[part][name] for name in shown}}
+                for part in slices(*blocks.values())
+                for model, block in blocks.items()
+            ]
+        )
 
     def frame(self) -> pl.DataFrame:
         """Return every figure: a row a split, protocol and slice, a column a metric."""
@@ -70,7 +83,7 @@ class Figures(Shown):
             import plotly.graph_objects as go
         except ImportError:
             raise MissingExtraError("plotting", "report") from None
-        table = self.table()
+        table = self.table().filter(model=_OWN).drop("model")
         metrics = [name for name in table.columns if name != "items"]
         bars = [go.Bar(name=row["items"], x=metrics, y=[row[m] for m in metrics]) for row in table.to_dicts()]
         return go.Figure(bars, layout={"title": self.title, "barmode": "group", "template": "plotly_white"})

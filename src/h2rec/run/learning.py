@@ -235,6 +235,7 @@ class Learning(Tokenization):
             train_counts=self.split.train_counts,
             semantic_ids=self.semantic_ids,
             user_ids=self.dataset.user_ids,
+            item_ids=self.dataset.items["item_id"],
             seed=EVALUATION_SEED,
             shown=shown,
             progress=progress,

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -92,7 +92,7 @@ class Preparation:
         """Whether items of a user's history are candidates."""
         repeats = Repeats.of(self.split, self.config.evaluate.repeats)
         if repeats.any:
-            logger.warning("%s", repeats.describe())
+            _warn_once(repeats.describe())
         return repeats
 
     @cached_property
@@ -194,3 +194,9 @@ def _ids_beside(embeddings: Path) -> Path | None:
     """Return the file of ids that places the rows of ready embeddings, if there is one."""
     beside = (embeddings.with_suffix(f".ids.{kind}") for kind in ("json", "txt"))
     return next((path for path in beside if path.exists()), None)
+
+
+@cache
+def _warn_once(text: str) -> None:
+    """Say it for the first of several models that a process trains on the same data."""
+    logger.warning("%s", text)

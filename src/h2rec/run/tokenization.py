@@ -103,7 +103,9 @@ class Tokenization(Preparation):
             return settings
         # A power of two, which every quantizer takes, and two items a code or more.
         size = max(2, 1 << (max(2, distinct // 2).bit_length() - 1))
-        logger.warning(
+        # A model that reads no codes has them for new items and for groups of figures alone.
+        logger.log(
+            logging.WARNING if self.config.model.reads_codes else logging.INFO,
             "the items have %d different texts, too few for codebooks of %d: they get %d codes (set "
             "semantic_ids.codebook_size for another number)",
             distinct,

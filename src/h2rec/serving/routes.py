@@ -83,6 +83,22 @@ def find_items(
     return plain({"items": _listed(catalogue, items)})
 
 
+@router.get("/fields", response_model=schemas.FieldsAnswer, summary="What items can be filtered by")
+def fields(request: Request) -> Response:
+    """Fields whose values many items share, such as a category, and their most frequent values."""
+    found = service_of(request).recommender.catalogue.attributes
+    return plain({"fields": [asdict(attribute) for attribute in found]})
+
+
+@router.get("/history", response_model=schemas.HistoryAnswer, summary="The history of a user")
+def history(request: Request, user_id: ItemQuery) -> Response:
+    """What a user had, by the table that the server was started with (`--histories`)."""
+    service = service_of(request)
+    if service.users is None:
+        raise DataError("this server has no table of histories", "h2rec serve BUNDLE --histories FILE")
+    return plain({"user_id": user_id, "history": service.users.history(user_id)})
+
+
 @router.post("/items", response_model=Growth, summary="Add items without retraining")
 async def add_items(body: schemas.ItemsBody, request: Request) -> Response:
     """Place new items by their text and serve them; they survive a restart."""
@@ -175,8 +191,9 @@ def _listed(catalogue: Catalogue, items: list[int]) -> list[dict[str, Any]]:
 
 
 def _state(service: Service) -> dict[str, Any]:
-    return {
+    values = {
         "status": "stopping" if service.stopping else "ok",
         "items": len(service.recommender.catalogue),
         "bundle": service.recommender.bundle.folder.name,
     }
+    return values if service.users is None else values | {"users": len(service.users)}

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from h2rec.retrieval.answers import Query, Recommendation, RecommendedItem
-from h2rec.retrieval.catalogue import Branch
+from h2rec.retrieval.catalogue import Attribute, Branch
 from h2rec.retrieval.filters import ItemFilter
 
 
@@ -163,6 +163,19 @@ class ItemsAnswer(BaseModel):
     items: list[ListedItem]
 
 
+class FieldsAnswer(BaseModel):
+    """What items can be filtered by."""
+
+    fields: list[Attribute]
+
+
+class HistoryAnswer(BaseModel):
+    """What a user had, oldest first; the newest, where it is more than the server answers for."""
+
+    user_id: str
+    history: list[str]
+
+
 class TreeAnswer(BaseModel):
     """What lies below a prefix of codes."""
 
@@ -178,6 +191,7 @@ class StateAnswer(BaseModel):
     status: Literal["ok", "stopping"]
     items: int
     bundle: str
+    users: int | None = None
 
 
 ERRORS: dict[int | str, dict[str, Any]] = {

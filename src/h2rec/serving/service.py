@@ -15,6 +15,7 @@ from h2rec.serving.batcher import MicroBatcher
 from h2rec.serving.metrics import Metrics
 from h2rec.serving.settings import ServeSettings
 from h2rec.serving.store import BundleStore
+from h2rec.serving.users import Users
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +30,8 @@ class Service:
     ------
     BundleError
         If the bundle can't be loaded.
+    DataError
+        If the table of histories can't be read.
     MissingExtraError
         If the index needs faiss and it is not installed.
     """
@@ -38,6 +41,7 @@ class Service:
         self.metrics = Metrics()
         self.store = BundleStore(folder)
         self.recommender = self._load()
+        self.users = None if settings.histories is None else Users(settings.histories, settings.max_history)
         self.stopping = False
         self.batcher = MicroBatcher(
             self._answer,

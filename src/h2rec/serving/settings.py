@@ -1,5 +1,6 @@
 """Settings of the server."""
 
+from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import Field, StringConstraints, model_validator
@@ -24,6 +25,9 @@ class ServeSettings(Settings):
     allowed_hosts: tuple[Annotated[str, StringConstraints(to_lower=True)], ...] = ()
     """Names that a request may call the server by, beside `host`, `localhost` and any address: without a token
     others are refused. The name of a proxy that passes requests on under another name belongs here. ``*`` for all."""
+    histories: Path | None = None
+    """File of users to be found by their ids, as `h2rec recommend --input` reads it, or null. Whoever may ask sees what
+    they had, so it is not served to other machines without a token. Read once, at start."""
     max_body: int = Field(1 << 20, ge=1)
     """Bytes of a request's body; more is answered 413."""
     body_seconds: float = Field(10.0, gt=0)
@@ -64,7 +68,14 @@ class ServeSettings(Settings):
 
     @model_validator(mode="after")
     def _asks_for_a_token(self) -> Self:
-        if self.token is None and not self.without_token and not is_loopback(self.host):
+        if self.token is not None or is_loopback(self.host):
+            return self
+        if self.histories is not None:
+            raise ValueError(
+                f"other machines can reach host '{self.host}', and what users had is not for everyone: histories need "
+                "a token (H2REC_TOKEN, or --token-file)"
+            )
+        if not self.without_token:
             raise ValueError(
                 f"other machines can reach host '{self.host}', so a token is needed: set H2REC_TOKEN, or give "
                 "--token-file; --without-token lets everyone in"

@@ -1,85 +1,39 @@
-"use strict";
+import { $, ask, element, latest, plain } from "./base.js";
+import { walk } from "./tree.js";
 
-const $ = (id) => document.getElementById(id);
-const state = { history: [], titles: new Map(), found: [], chosen: -1, path: [] };
+/* `user`: whose history it is, until it is changed by hand. `where`: what recommended items must have, by field. */
+const state = { history: [], user: "", where: new Map(), fields: [], titles: new Map(), found: [], chosen: -1 };
+const TITLES_AT_ONCE = 50; // their ids are in the line of a request, which is bounded
 
-function element(tag, attributes = {}, ...children) {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name === "class") made.className = value;
-    else if (name === "style") made.style.cssText = value; // an attribute would be stopped by the content policy
-    else if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
-    else made.setAttribute(name, value);
-  }
-  made.append(...children);
-  return made;
-}
-
-async function ask(path, body) {
-  const token = sessionStorage.getItem("token");
-  const headers = token ? { authorization: `Bearer ${token}` } : {};
-  const options = { headers };
-  if (body !== undefined) {
-    options.method = "POST";
-    options.body = JSON.stringify(body);
-    headers["content-type"] = "application/json";
-  }
-  let answer;
-  try {
-    answer = await fetch(path, options);
-  } catch {
-    throw new Error("the server can't be reached");
-  }
-  if (answer.status === 401) $("token-form").hidden = false;
-  const values = await answer.json();
-  if (!answer.ok) throw new Error(values.error + (values.hint ? ` (${values.hint})` : ""));
-  return values;
-}
-
-/* Shows what goes wrong; a newer call of the same kind makes an older answer void. */
-const newest = new Map();
-async function latest(kind, work, show) {
-  const number = (newest.get(kind) ?? 0) + 1;
-  newest.set(kind, number);
-  try {
-    const values = await work();
-    if (newest.get(kind) !== number) return;
-    $("error").hidden = true;
-    show(values);
-  } catch (error) {
-    if (newest.get(kind) !== number) return;
-    $("error").textContent = error.message;
-    $("error").hidden = false;
-  }
-}
-
-const badge = (head) => element("span", { class: `badge ${head ? "head" : "tail"}` }, head ? "head" : "tail");
-const codesOf = (codes) => codes
-  ? [element("button", { class: "codes", type: "button", title: "Show in the code tree",
-      onclick: () => { walk(codes); $("tree-title").scrollIntoView({ behavior: "smooth" }); } }, codes.join("-"))]
-  : [];
+/* -- items --------------------------------------------------------------------------------------- */
 
 function titleOf(item) {
-  const named = Object.entries(item.fields).find(([name, text]) => text && ["title", "name"].includes(name.toLowerCase()));
-  const first = Object.values(item.fields).find(Boolean);
-  return named ? named[1] : first || item.item_id;
+  const fields = Object.entries(item.fields).map(([name, text]) => [name.toLowerCase(), plain(text ?? "")]).filter(([, text]) => text);
+  const named = fields.find(([name]) => ["title", "name"].includes(name));
+  return (named ?? fields[0] ?? ["", item.item_id])[1];
 }
 
-/* What tells items of one name apart: the fields that are not the title, on one line. */
+/* The id, and what tells items of one name apart: the fields that are not the title, on one line. */
 function aboutOf(item, title) {
-  const text = Object.values(item.fields).filter((value) => value && value !== title).join(" · ");
-  return text ? [element("small", { class: "about", title: text }, text)] : [];
-}
-const nameOf = (item, title, attributes) => element("span", { class: "entry" },
-  element("button", { class: "name", type: "button", ...attributes, onclick: () => add(item) }, title), ...aboutOf(item, title));
-
-function add(item) {
-  state.titles.set(item.item_id, titleOf(item));
-  state.history.push(item.item_id);
-  showHistory();
+  const texts = Object.values(item.fields).map((text) => plain(text ?? "")).filter((text) => text && text !== title);
+  const text = [item.item_id, ...texts].join(" · ");
+  return element("small", { class: "about", title: text }, element("code", {}, item.item_id), text.slice(item.item_id.length));
 }
 
-/* -- search ------------------------------------------------------------------------------------ */
+/* An item in a list: its title, which adds it to the history, its id and fields, head or tail, codes. */
+export function entry(item, attributes = { title: "Add to the history" }) {
+  const title = titleOf(item);
+  const codes = item.codes ?? [];
+  return [
+    element("span", { class: "entry" },
+      element("button", { class: "name", type: "button", ...attributes, onclick: () => add(item) }, title), aboutOf(item, title)),
+    element("span", { class: `badge ${item.head ? "head" : "tail"}` }, item.head ? "head" : "tail"),
+    ...(codes.length ? [element("button", { class: "codes", type: "button", title: "Show in the code tree",
+      onclick: () => { walk(codes); $("tree-title").scrollIntoView({ behavior: "smooth" }); } }, codes.join("-"))] : []),
+  ];
+}
+
+/* -- search -------------------------------------------------------------------------------------- */
 
 function search() {
   const words = encodeURIComponent($("query").value.slice(0, 200));
@@ -87,9 +41,7 @@ function search() {
     state.found = items;
     state.chosen = -1;
     $("found").replaceChildren(...items.map((item, place) => element("li",
-      { role: "option", id: `found-${place}`, "aria-selected": "false" },
-      nameOf(item, item.title, { tabindex: "-1" }),
-      badge(item.head), ...codesOf(item.codes))));
+      { role: "option", id: `found-${place}`, "aria-selected": "false" }, ...entry(item, { tabindex: "-1" }))));
     if (!items.length) $("found").append(element("li", { class: "hint" }, "nothing found"));
   });
 }
@@ -112,34 +64,122 @@ $("query").addEventListener("keydown", (event) => {
   event.preventDefault();
 });
 document.addEventListener("keydown", (event) => {
-  if (event.key === "/" && !["INPUT", "TEXTAREA"].includes(document.activeElement.tagName)) {
+  if (event.key === "/" && !["INPUT", "TEXTAREA", "SELECT"].includes(document.activeElement.tagName)) {
     event.preventDefault();
     $("query").focus();
   }
 });
 
-/* -- history and recommendations ----------------------------------------------------------------- */
+/* -- the question, and its address ---------------------------------------------------------------- */
+
+/* What is asked stands behind the #, which browsers send to no server: a link to share, and a step for Back. */
+function keep(how) {
+  const words = new URLSearchParams(state.user ? { user: state.user } : state.history.map((id) => ["item", id]));
+  state.where.forEach((value, name) => words.append(`where.${name}`, value));
+  if ($("k").value !== "10") words.set("k", $("k").value);
+  if ($("tail").value !== "0") words.set("tail", $("tail").value);
+  const address = `#${words}`;
+  if (address !== (location.hash || "#")) history[how](null, "", address);
+}
+
+function open() {
+  const words = new URLSearchParams(location.hash.slice(1));
+  state.user = words.get("user") ?? "";
+  state.history = state.user ? [] : words.getAll("item");
+  state.where = new Map([...words].filter(([name]) => name.startsWith("where.")).map(([name, value]) => [name.slice(6), value]));
+  $("k").value = words.get("k") ?? "10";
+  $("tail").value = words.get("tail") ?? "0";
+  showFilters();
+  recommend();
+}
+
+function question(items, user = "") {
+  state.history = items;
+  state.user = user;
+  changed();
+}
+
+function changed(how = "pushState") {
+  keep(how);
+  recommend();
+}
+
+function add(item) {
+  state.titles.set(item.item_id, titleOf(item));
+  question([...state.history, item.item_id]);
+}
+
+/* Attributes whose values are few are chosen from, others typed. What only the address names is shown too. */
+function showFilters() {
+  const others = [...state.where.keys()].filter((name) => !state.fields.some((field) => field.name === name));
+  const fields = [...state.fields, ...others.map((name) => ({ name, distinct: Infinity, values: [] }))];
+  $("filters").replaceChildren(...fields.map(({ name, distinct, values }, place) => {
+    const chosen = state.where.get(name) ?? "";
+    const options = values.map(({ value, items }) =>
+      element("option", { value }, `${plain(value)} (${items.toLocaleString("en")})`));
+    const onchange = (event) => {
+      const value = event.target.value;
+      if (value) state.where.set(name, value); else state.where.delete(name);
+      changed();
+    };
+    if (distinct > values.length) {
+      return element("label", {}, name, element("input", { list: `values-${place}`, value: chosen, placeholder: "any", onchange }),
+        element("datalist", { id: `values-${place}` }, ...options));
+    }
+    const known = !chosen || values.some(({ value }) => value === chosen);
+    const control = element("select", { onchange }, element("option", { value: "" }, "any"), ...options,
+      ...(known ? [] : [element("option", { value: chosen }, chosen)]));
+    control.value = chosen;
+    return element("label", {}, name, control);
+  }));
+}
+
+/* -- history and recommendations ------------------------------------------------------------------ */
 
 function showHistory() {
+  const said = (id) => state.titles.get(id) ?? "not in this catalogue";
   $("history").replaceChildren(...state.history.map((id, place) => element("li", {},
-    element("span", { class: "name" }, state.titles.get(id)),
-    element("button", { type: "button", "aria-label": `Remove ${state.titles.get(id)}`,
-      onclick: () => { state.history.splice(place, 1); showHistory(); } }, "✕"))));
-  $("history-empty").hidden = state.history.length > 0;
-  recommend();
+    element("span", { class: "entry" }, said(id), element("small", { class: "about" }, element("code", {}, id))),
+    element("button", { type: "button", "aria-label": `Remove ${id} ${said(id)}`,
+      onclick: () => question(state.history.toSpliced(place, 1)) }, "✕"))));
+  $("history-empty").hidden = state.history.length > 0 || state.user !== "";
+  $("user").value = state.user;
+}
+
+async function learn(ids) {
+  const missing = [...new Set(ids)].filter((id) => !state.titles.has(id));
+  for (let start = 0; start < missing.length; start += TITLES_AT_ONCE) {
+    const words = new URLSearchParams(missing.slice(start, start + TITLES_AT_ONCE).map((id) => ["item_id", id]));
+    const { items } = await ask(`/items?${words}`);
+    items.forEach((item) => state.titles.set(item.item_id, titleOf(item)));
+  }
 }
 
 function recommend() {
   const tail = Number($("tail").value) / 100;
   $("tail-shown").textContent = tail ? `${tail * 100} %` : "–";
   const k = Math.min(100, Math.max(1, Math.round(Number($("k").value)) || 10));
-  const body = { history: state.history, k, explain: true, tail_share: tail || null };
-  latest("recommend", () => ask("/recommend", body), showAnswer);
+  const { user } = state;
+  const where = Object.fromEntries([...state.where].map(([name, value]) => [name, [value]]));
+  const body = { history: state.history, k, explain: true, tail_share: tail || null, filter: { where } };
+  showHistory();
+  $("answer").classList.add("old");
+  latest("recommend", async () => {
+    if (user) body.history = (await ask(`/history?user_id=${encodeURIComponent(user)}`)).history;
+    const answer = await ask("/recommend", body);
+    await learn(body.history);
+    return answer;
+  }, (answer) => {
+    state.history = body.history;
+    showHistory();
+    showAnswer(answer);
+  });
 }
 
 function showAnswer(answer) {
   $("answer-note").textContent = (answer.from_popularity ? "The most popular items. " : "")
-    + (answer.unknown.length ? `Skipped as unknown: ${answer.unknown.join(", ")}` : "");
+    + (answer.unknown.length ? `Skipped as unknown: ${answer.unknown.join(", ")}. ` : "")
+    + (answer.items.length ? "" : "Filter and history leave no item.");
   $("alpha").hidden = !answer.alpha;
   if (answer.alpha) {
     $("alpha").replaceChildren("what the intent asks for, codes coarse to fine: "
@@ -147,12 +187,12 @@ function showAnswer(answer) {
       element("div", { class: "bar", "aria-hidden": "true" },
         ...answer.alpha.map((weight) => element("i", { style: `width:${weight * 100}%` }))));
   }
-  $("answer").replaceChildren(...answer.items.map((item, place) => element("li", {},
-    element("span", { class: "rank" }, String(place + 1)),
-    nameOf(item, titleOf(item), { title: "Add to the history" }),
-    badge(item.head), ...codesOf(item.codes),
-    element("span", { class: "score" }, item.score.toFixed(2)),
-    ...why(item.explanation))));
+  $("answer").replaceChildren(...answer.items.map((item, place) => {
+    const [name, ...rest] = entry(item);
+    return element("li", {}, element("span", { class: "rank" }, String(place + 1)), name, ...rest,
+      element("span", { class: "score" }, item.score.toFixed(2)), ...why(item.explanation));
+  }));
+  $("answer").classList.remove("old");
 }
 
 const spoken = {
@@ -181,59 +221,33 @@ function why(explanation) {
     reasons.length ? ` · ${reasons.join("; ")}` : "")];
 }
 
-$("k").addEventListener("change", recommend);
-$("tail").addEventListener("input", recommend);
-$("clear").addEventListener("click", () => { state.history = []; showHistory(); });
-
-/* -- code tree ----------------------------------------------------------------------------------- */
-
-function walk(path) {
-  state.path = path;
-  latest("tree", () => ask(`/codes?limit=20&prefix=${path.join(",")}`), (tree) => {
-    const steps = [element("button", { type: "button", onclick: () => walk([]) }, "all items")];
-    path.forEach((code, level) => steps.push(" › ",
-      element("button", { type: "button", onclick: () => walk(path.slice(0, level + 1)) }, String(code))));
-    $("path").replaceChildren(...steps);
-    showBranches(path, tree.branches, matchMedia("(min-width: 52rem)").matches ? 24 : 8);
-    $("members").replaceChildren(...(path.length ? tree.items : []).map((item) => element("li", {},
-      nameOf(item, item.title, { title: "Add to the history" }),
-      badge(item.head), ...codesOf(item.codes))));
-    if (!tree.levels) $("path").textContent = "This model has no codes.";
-  });
-}
-
-function showBranches(path, branches, most) {
-  const shown = branches.slice(0, branches.length > most + 3 ? most : branches.length);
-  $("branches").replaceChildren(...shown.map((branch) => element("button",
-    { type: "button", onclick: () => walk([...path, branch.code]) },
-    element("b", {}, [...path, branch.code].join("-")),
-    ` ${branch.items} ${branch.items === 1 ? "item" : "items"}, ${branch.head} head`,
-    element("small", {}, branch.examples.join(" · ")))));
-  if (shown.length < branches.length) {
-    $("branches").append(element("button", { type: "button", class: "more", onclick: () => {
-      showBranches(path, branches, branches.length);
-      $("branches").children[shown.length].focus();
-    } }, `Show all ${branches.length}, largest first`));
-  }
-}
+$("k").addEventListener("change", () => changed());
+$("tail").addEventListener("input", () => changed("replaceState")); // a slider passes many values
+$("clear").addEventListener("click", () => question([]));
+$("user-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  question([], $("user").value.trim());
+});
+addEventListener("hashchange", open);
 
 /* -- the server ---------------------------------------------------------------------------------- */
 
-function showState({ status, items, bundle }) {
-  $("state").textContent = `${status}, ${items.toLocaleString("en")} items in ${bundle}`;
+function showState({ status, items, bundle, users }) {
+  $("user-form").hidden = users === undefined;
+  $("state").textContent = `${status}, ${items.toLocaleString("en")} items in ${bundle}`
+    + (users === undefined ? "" : `, histories of ${users.toLocaleString("en")} users`);
 }
 
 function start() {
+  state.titles.clear();
   latest("state", () => ask("/healthz"), showState);
+  latest("fields", () => ask("/fields"), ({ fields }) => { state.fields = fields; showFilters(); });
   search();
-  showHistory();
+  open();
   walk([]);
 }
 
-$("reload").addEventListener("click", () => latest("reload", () => ask("/reload", {}), (values) => {
-  showState(values);
-  start();
-}));
+$("reload").addEventListener("click", () => latest("reload", () => ask("/reload", {}), start));
 $("token-form").addEventListener("submit", (event) => {
   event.preventDefault();
   sessionStorage.setItem("token", $("token").value);
