@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from h2rec.cli.main import GROUPS, main, make_app
 from h2rec.data.prepare import prepare
 from h2rec.research.suite.files import shipped_suites
 from h2rec.research.suite.suite import Suite
+from h2rec.retrieval.bundle import Bundle
 from h2rec.retrieval.recommender import Recommender
 from h2rec.run import presets
 from h2rec.run.config import RunConfig, read_yaml
@@ -33,7 +35,7 @@ train: {epochs: 1}
 runtime: {threads: 1, device: cpu}
 """
 KINDS = ("mug", "lamp", "razor", "scarf", "kettle")
-LONG = {"quickstart", "serve", "compare", "cold-start", "tune", "tune-suite"}
+LONG = {"quickstart", "serve", "compare", "cold-start", "tune", "tune-suite", "replay"}
 """Commands that are not carried out here: they fetch, train many models, or serve until they are stopped."""
 
 
@@ -56,6 +58,7 @@ def shop(tmp_path_factory):
         "price": random.random(len(users)).round(2),
     }
     pl.DataFrame(bought).write_parquet(folder / "purchases.parquet")
+    (pl.DataFrame(bought)[:50].with_columns(pl.col("timestamp") + 1000)).write_parquet(folder / "new_purchases.parquet")
     histories = pl.DataFrame({"user_id": ["a", "b"], "history": [["1042", "77"], ["310"]]})
     histories.write_parquet(folder / "histories.parquet")
     example = next(block for block in blocks("README.md", "yaml") if "# shop.yaml" in block)
@@ -120,6 +123,18 @@ def test_the_questions_of_the_page_on_serving_are_answered(carried_out, monkeypa
     (block,) = blocks("serving.md", "python")
     exec(block, names)
     assert {item.fields["category"] for item in names["answer"].items} == {"razor"}
+
+
+def test_the_page_on_freshness_is_carried_out(carried_out, monkeypatch, tmp_path):
+    shutil.copytree(carried_out, tmp_path / "shop", ignore=shutil.ignore_patterns("stages"))
+    monkeypatch.chdir(tmp_path / "shop")
+    for words in commands("fresh.md"):
+        if words[1] not in LONG:
+            run(words)
+    assert len(Bundle.load(Path("runs/shop/bundle")).manifest.lineage.updates) == 1
+    (block,) = blocks("fresh.md", "python")
+    exec(block, {"h2rec": h2rec, "pl": pl})
+    assert len(Bundle.load(Path("runs/shop/bundle-2")).manifest.lineage.updates) == 2
 
 
 def test_the_server_answers_the_question_of_the_page(carried_out):

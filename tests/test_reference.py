@@ -11,11 +11,11 @@ from mkdocs.commands.build import build
 from mkdocs.config import load_config
 
 import h2rec
+from h2rec.python.fit import fit
 from h2rec.research.search.study import TrialRecord
 from h2rec.research.suite.results import read_results
 from h2rec.retrieval.recommender import as_json
 from h2rec.run.config import RunConfig
-from h2rec.run.fit import fit
 from made_shop import write_shop
 from pages import ROOT, text_of
 from test_house import leaves

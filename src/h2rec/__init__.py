@@ -27,20 +27,20 @@ if TYPE_CHECKING:
     from h2rec.data.splits import split as split
     from h2rec.errors import H2RecError as H2RecError
     from h2rec.evaluation.significance import compare_models as compare_models
+    from h2rec.python.estimators import BERT4Rec as BERT4Rec
+    from h2rec.python.estimators import BSARec as BSARec
+    from h2rec.python.estimators import ESASRec as ESASRec
+    from h2rec.python.estimators import GRU4Rec as GRU4Rec
+    from h2rec.python.estimators import H2Rec as H2Rec
+    from h2rec.python.estimators import Popularity as Popularity
+    from h2rec.python.estimators import SASRec as SASRec
+    from h2rec.python.estimators import Transitions as Transitions
+    from h2rec.python.fit import fit as fit
+    from h2rec.python.model import Model as Model
+    from h2rec.python.model import load as load
     from h2rec.retrieval.filters import ItemFilter as ItemFilter
-    from h2rec.retrieval.model import Model as Model
-    from h2rec.retrieval.model import load as load
     from h2rec.retrieval.recommender import Recommender as Recommender
     from h2rec.run.config import RunConfig as RunConfig
-    from h2rec.run.estimators import BERT4Rec as BERT4Rec
-    from h2rec.run.estimators import BSARec as BSARec
-    from h2rec.run.estimators import ESASRec as ESASRec
-    from h2rec.run.estimators import GRU4Rec as GRU4Rec
-    from h2rec.run.estimators import H2Rec as H2Rec
-    from h2rec.run.estimators import Popularity as Popularity
-    from h2rec.run.estimators import SASRec as SASRec
-    from h2rec.run.estimators import Transitions as Transitions
-    from h2rec.run.fit import fit as fit
     from h2rec.run.pipeline import Pipeline as Pipeline
     from h2rec.semantic_ids.audit import audit as audit
     from h2rec.semantic_ids.codes import SemanticIds as SemanticIds
@@ -53,20 +53,20 @@ __version__ = "0.1.0"
 
 _MODELS = ("BERT4Rec", "BSARec", "ESASRec", "GRU4Rec", "H2Rec", "Popularity", "SASRec", "Transitions")
 _HOMES = {
-    **dict.fromkeys(_MODELS, "h2rec.run.estimators"),
+    **dict.fromkeys(_MODELS, "h2rec.python.estimators"),
     "Dataset": "h2rec.data.dataset",
     "H2RecError": "h2rec.errors",
     "Pipeline": "h2rec.run.pipeline",
     "Recommender": "h2rec.retrieval.recommender",
     "ItemFilter": "h2rec.retrieval.filters",
-    "Model": "h2rec.retrieval.model",
-    "load": "h2rec.retrieval.model",
+    "Model": "h2rec.python.model",
+    "load": "h2rec.python.model",
     "RunConfig": "h2rec.run.config",
     "SemanticIds": "h2rec.semantic_ids.codes",
     "audit": "h2rec.semantic_ids.audit",
     "compare_models": "h2rec.evaluation.significance",
     "embed": "h2rec.text.embed",
-    "fit": "h2rec.run.fit",
+    "fit": "h2rec.python.fit",
     "prepare": "h2rec.data.prepare",
     "split": "h2rec.data.splits",
     "tokenize": "h2rec.semantic_ids.tokenize",

@@ -15,7 +15,7 @@ from h2rec.data.dataset import Dataset
 from h2rec.data.prepare import prepare
 from h2rec.data.settings import DataSettings
 from h2rec.errors import DataError
-from h2rec.run.estimators import _on_disk
+from h2rec.python.estimators import _on_disk
 from made_frames import KINDS, is_of, made_frames, plain
 
 

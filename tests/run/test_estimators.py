@@ -16,10 +16,10 @@ import h2rec
 from h2rec.data.prepare import prepare
 from h2rec.data.settings import DataSettings
 from h2rec.errors import ConfigError, DataError, H2RecError, H2RecWarning, MissingExtraError
+from h2rec.python.estimators import Estimator
 from h2rec.retrieval.answers import Recommendation, RecommendedItem
 from h2rec.retrieval.bundle import Bundle
 from h2rec.retrieval.recommender import Recommender
-from h2rec.run.estimators import Estimator
 from h2rec.run.presets import preset_names
 from made_frames import ITEMS, KINDS, SMALL, is_of, made_frames, plain
 

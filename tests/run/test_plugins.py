@@ -13,11 +13,11 @@ from h2rec.data.readers.formats import READERS
 from h2rec.errors import BundleError, ConfigError, DataError
 from h2rec.models import MODELS
 from h2rec.models.backbones import BACKBONES
+from h2rec.python.fit import fit
 from h2rec.retrieval.growth import add_items
 from h2rec.retrieval.manifest import Manifest
 from h2rec.retrieval.recommender import Recommender
 from h2rec.run.config import RunConfig
-from h2rec.run.fit import fit
 from h2rec.semantic_ids.quantizers import QUANTIZERS
 
 MODULE = """

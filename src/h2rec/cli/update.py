@@ -11,7 +11,8 @@ from h2rec.data.readers import open_table
 from h2rec.data.settings import ColumnSettings
 from h2rec.errors import DataError, told_as
 from h2rec.run.new_events import Learned, NewEvents, read_events
-from h2rec.run.update import BUDGET, Updated, update
+from h2rec.run.update import BUDGET, update
+from h2rec.run.updated import Updated
 from h2rec.runtime import set_threads
 from h2rec.terminal import Console
 

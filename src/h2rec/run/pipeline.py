@@ -49,6 +49,7 @@ class Pipeline(Refit, Baselines):
             "groups": self.config.data.model_dump(mode="json", include={"head_share", "popularity_groups"}),
             # Any model's cases are grouped by how many items share the target's codes.
             "semantic_ids": self._key_of_codes,
+            "columns": "with item ids",  # of the ranks: those of an earlier version are not reused
         }
 
         def work(folder: Path) -> None:

@@ -3,26 +3,18 @@
 import logging
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from h2rec.batching.pair_counts import PairCounts
 from h2rec.claims import absolute, claim_folder
 from h2rec.data.event_log import EventLog, Merged
-from h2rec.data.histories import Histories, offsets_of
 from h2rec.data.popularity import head_items
-from h2rec.data.splits import Holdout
 from h2rec.errors import ConfigError, DataError, H2RecError
-from h2rec.evaluation.metrics import per_case
-from h2rec.evaluation.ranking import rank
-from h2rec.evaluation.repeats import measured_cases
-from h2rec.evaluation.settings import FULL, EvaluateSettings
 from h2rec.locks import locked_by_process
 from h2rec.models.features import ItemFeatures
 from h2rec.models.scorer import CatalogueScorer
@@ -31,36 +23,16 @@ from h2rec.retrieval.growth import Growth, add_items
 from h2rec.retrieval.log import TrainingLog, read_log, reference_items
 from h2rec.retrieval.manifest import TEXT, Lineage, Update, is_bundle, read_manifest
 from h2rec.run.due import POORLY, reasons_due
+from h2rec.run.freshness import drift, ndcg_of_new
 from h2rec.run.new_events import Learned, NewEvents, learned_of
+from h2rec.run.updated import Updated
 from h2rec.run.warm_training import Further, train_further
-from h2rec.runtime import random_stream, select_device
+from h2rec.runtime import select_device
 
 logger = logging.getLogger(__name__)
 
 BUDGET = 0.1
 """Share of the full training's work that an update takes at most."""
-_MOST_CASES = 2_000
-_MEASURE = "ndcg@100"
-
-
-@dataclass(frozen=True)
-class Updated:
-    """What an update took in."""
-
-    update: Update
-    """As the lineage of the new bundle has it."""
-    due: list[str]
-    """Why a full training is due; nothing where none is."""
-    repeated: int = 0
-    """Interactions that were known already, or given twice; they count once."""
-    late: int = 0
-    """New interactions that are older than what was known of their users; they went in between."""
-    unknown: list[str] = field(default_factory=list)
-    """Items that the catalogue does not have; their interactions were left out."""
-    left_out: int = 0
-    """How many these were."""
-    growth: Growth | None = None
-    """What became of new items."""
 
 
 def update(
@@ -147,7 +119,7 @@ def _update(
     new_events = int(np.count_nonzero(merged.is_new))
     counts = merged.log.histories.counts(bundle.model.item_count)
     pairs = log.pairs.replaced(*_before_and_after(log.events, merged))
-    before = (0, None) if budget == 0 else _ndcg(bundle, merged)
+    before = (0, None) if budget == 0 else ndcg_of_new(bundle, merged)
     bundle.model.recount(
         ItemFeatures(
             bundle.model.item_count,
@@ -185,7 +157,7 @@ def _update(
         cpu_seconds=round(further.cpu_seconds, 3),
         cases=before[0],
         ndcg_before=before[1],
-        drift=_drift(log.reference, vectors),
+        drift=drift(log.reference, vectors),
     )
     lineage = lineage.model_copy(update={"updates": [*lineage.updates, made]})
     lineage = lineage.model_copy(update={"due": reasons_due(lineage)})
@@ -265,34 +237,3 @@ def _before_and_after(known: EventLog, merged: Merged) -> tuple[PairCounts, Pair
     rows = merged.touched
     old = known.histories.select(rows[rows < len(known.user_ids)])
     return PairCounts.of(old), PairCounts.of(merged.log.histories.select(rows))
-
-
-def _ndcg(bundle: Bundle, merged: Merged) -> tuple[int, float | None]:
-    """NDCG@100 of new events by the model as it is, and of how many."""
-    histories = merged.log.histories
-    user = np.repeat(np.arange(len(histories)), histories.lengths)
-    place = np.flatnonzero(merged.is_new & (np.arange(len(user)) > histories.offsets[:-1][user]))
-    if len(place) > _MOST_CASES:
-        place = np.sort(random_stream(0, "update cases").choice(place, _MOST_CASES, replace=False))
-    starts = histories.offsets[:-1][user[place]]
-    lengths = place - starts
-    offsets = offsets_of(lengths)
-    source = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
-    items = np.asarray(histories.items)
-    cases = Holdout(user[place], Histories(offsets, items[source]), items[place])
-    rule = bundle.manifest.repeats
-    cases = measured_cases(cases, rule)
-    if not len(cases):
-        return 0, None
-    settings = EvaluateSettings(protocols=[FULL], repeats=rule)
-    ranks = rank(CatalogueScorer(bundle.model), cases, settings).by_protocol[FULL]
-    return len(cases), float(per_case(ranks, _MEASURE).mean())
-
-
-def _drift(before: npt.NDArray[np.float32], after: npt.NDArray[np.float32]) -> float:
-    """1 less the mean cosine of vectors `[n, D]` of the same items, once and now."""
-    if before.shape != after.shape or not before.size:
-        return 0.0
-    lengths = np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1)
-    cosines = (before * after).sum(axis=1)[lengths > 0] / lengths[lengths > 0]
-    return round(max(0.0, 1.0 - float(cosines.mean())), 6) if len(cosines) else 0.0

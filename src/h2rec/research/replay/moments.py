@@ -81,7 +81,7 @@ def moments(dataset: Dataset, start: str, every: str, steps: int | None = None) 
         raise ConfigError(
             f"--every {every} makes {count:,} steps", f"{_MOST_STEPS:,} at most: take longer ones"
         )
-    cuts = begin + step * np.arange(count + 1)
+    cuts = np.asarray(begin + step * np.arange(count + 1), np.float64)
     shown = "minutes" if unit == "h" else "days"
     names = [_name(cut, shown) for cut in cuts[:-1]]
     return _checked(Moments(times, cuts, names))

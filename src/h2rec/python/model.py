@@ -12,12 +12,10 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import polars as pl
 
-from h2rec.data.items import read_items
-from h2rec.data.readers.typed import typed_table
 from h2rec.data.settings import ColumnSettings
 from h2rec.errors import BundleError, DataError, H2RecWarning, told_as
 from h2rec.files import atomic_folder
-from h2rec.native import POLARS, Kind, from_native, to_native
+from h2rec.native import POLARS, Kind, to_native
 from h2rec.progress import progress_bar
 from h2rec.retrieval.answers import ItemList, Recommendation, checked_k
 from h2rec.retrieval.bundle import Bundle
@@ -29,6 +27,7 @@ from h2rec.retrieval.recommender import Recommender
 
 if TYPE_CHECKING:
     from h2rec.retrieval.growth import ShownGrowth
+    from h2rec.run.updated import ShownUpdate
 
 _USERS_AT_ONCE = 1024
 
@@ -187,16 +186,59 @@ class TrainedModel(ABC):
         of ids, where that is not obvious. Raises `DataError` or `BundleError` where nothing can be added; see
         `h2rec add-items`.
         """
+        from h2rec.python.new_data import read_new_items
         from h2rec.retrieval.growth import add_items  # which loads encoders and quantizers
 
-        frame, kind = from_native(items, "new items")
-        rows, _ = read_items(typed_table(Path("new items"), frame.lazy), ColumnSettings(item_id=item_id), {})
+        rows, kind = read_new_items(items, ColumnSettings(item_id=item_id))
         room = TemporaryDirectory(prefix="h2rec-", ignore_cleanup_errors=True)
         folder = Path(room.name) / "bundle"
-        growth = add_items(self.recommender.bundle, rows.drop("file_row"), folder)
+        growth = add_items(self.recommender.bundle, rows, folder)
         self._take(Recommender(Bundle.load(folder), as_given=True))
         self._room = room
         return growth.shown(self.recommender.given, kind)
+
+    def update(
+        self,
+        events: Any,
+        *,
+        items: Any = None,
+        budget: float = 0.1,
+        user: str | None = None,
+        item: str | None = None,
+        timestamp: str | None = None,
+        rating: str | None = None,
+        item_id: str | None = None,
+    ) -> "ShownUpdate":
+        """Take in new interactions, users and items; `save` keeps them. See `h2rec update`.
+
+        Parameters
+        ----------
+        events
+            A frame of new interactions, a row each.
+        items
+            A frame of items, new ones among them, as in `add_items`.
+        budget, user, item, timestamp, rating, item_id
+            As in `h2rec update`: columns are named where they are not those of the training.
+
+        Raises
+        ------
+        DataError
+            If interactions lie in the future, have no times where the bundle's have, or name no known item.
+        BundleError
+            If the bundle has no log of its training, or can't take new items.
+        """
+        from h2rec.python.new_data import take_in  # what trains is loaded here alone
+
+        columns = ColumnSettings(user=user, item=item, timestamp=timestamp, rating=rating, item_id=item_id)
+        room = TemporaryDirectory(prefix="h2rec-", ignore_cleanup_errors=True)
+        folder = Path(room.name) / "bundle"
+        try:
+            updated = take_in(self.recommender.bundle.folder, events, items, columns, folder, budget=budget)
+        except DataError as error:
+            raise told_as(error, "{}=") from None
+        self._take(Recommender(Bundle.load(folder), as_given=True))
+        self._room = room
+        return updated
 
     def save(self, folder: str | Path) -> None:
         """Write the model's bundle, for `h2rec.load`, `h2rec serve` and the other commands.

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from h2rec.retrieval.model import Model
+from h2rec.python.model import Model
 from h2rec.run.config import RunConfig
 from h2rec.run.pipeline import Pipeline
 from h2rec.run.trackers import tracked

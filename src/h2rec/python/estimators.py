@@ -11,8 +11,8 @@ from h2rec.data.settings import DataSettings
 from h2rec.errors import ConfigError, DataError, H2RecError
 from h2rec.files import atomic_path
 from h2rec.frames import has_note, write_parquet
+from h2rec.python.model import TrainedModel
 from h2rec.retrieval.bundle import Bundle
-from h2rec.retrieval.model import TrainedModel
 from h2rec.retrieval.recommender import Recommender
 from h2rec.run.config import RunConfig
 from h2rec.run.figures import Figures
