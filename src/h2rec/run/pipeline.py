@@ -17,9 +17,12 @@ from h2rec.evaluation.settings import EvaluateSettings
 from h2rec.files import atomic_folder, read_json, sweep, write_json
 from h2rec.frames import write_parquet
 from h2rec.models.neighbours import text_directions
+from h2rec.models.scorer import CatalogueScorer
 from h2rec.retrieval.bundle import BundleParts, write_bundle
 from h2rec.retrieval.manifest import is_bundle
 from h2rec.run.baselines import Baselines
+from h2rec.run.examples import examples
+from h2rec.run.learning import EVALUATION_SEED
 from h2rec.run.provenance import provenance
 from h2rec.run.refit import Refit
 from h2rec.run.report import write_report
@@ -87,6 +90,16 @@ class Pipeline(Refit, Baselines):
         }
         log = self.training_log
         audited = None if self.semantic_ids is None else read_json(self.audit_stage.folder / "audit.json")
+        shown = list(
+            examples(
+                CatalogueScorer(self.model),
+                self.dataset,
+                self.split.test,
+                self.head,
+                self.evaluate_settings,
+                EVALUATION_SEED,
+            )
+        )
         figures = self.out / "metrics.json"
         with self.alone():
             if _evaluation_in(figures) != stage.key:
@@ -94,7 +107,7 @@ class Pipeline(Refit, Baselines):
             publish(stage.folder / "ranks.parquet", self.out / "ranks.parquet")
             write_json(self.out / "head.json", self.head.tolist())
             write_json(figures, metrics)
-            write_report(self.out / "report.html", self.config, metrics, log, audited)
+            write_report(self.out / "report.html", self.config, metrics, log, audited, shown)
         return metrics
 
     def _cost(self) -> dict[str, float]:
