@@ -45,7 +45,7 @@ def group_title(group: Mapping[str, Any], popularity_groups: int) -> str:
         return f"popularity group {number} of {popularity_groups}{end}"
     if kind == "history_length":
         shortest, _, longest = name.partition("-")
-        return f"history of {name if shortest != longest else shortest}"
+        return f"history of {name if shortest != longest else shortest} items"
     return _GROUPS.get((kind, name), f"{kind}: {name}")
 
 
