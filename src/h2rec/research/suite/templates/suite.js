@@ -31,7 +31,7 @@ function layout(extra, height = 420) {
   return {
     height, margin: { l: 60, r: 16, t: 16, b: 50 }, paper_bgcolor: tone("page"), plot_bgcolor: tone("page"), hovermode: "closest",
     font: { family: "Inter, ui-sans-serif, system-ui, sans-serif", size: 12, color: tone("ink") },
-    legend: { orientation: "h", y: narrow() ? -0.32 : -0.2, yanchor: "top", font: { size: 11 } },
+    legend: { orientation: "h", y: narrow() ? -0.22 : -0.2, yanchor: "top", font: { size: 11 } },
     xaxis: { ...axis, ...xaxis }, yaxis: { ...axis, ...yaxis }, ...rest,
   };
 }
@@ -84,7 +84,7 @@ function scatter(id, points, x, y, lines) {
   const annotations = outside ? [{ text: `${outside} ${outside === 1 ? "row lies" : "rows lie"} outside: double-click shows all`, xref: "paper", yref: "paper", x: 0, y: 0, xanchor: "left", yanchor: "bottom", showarrow: false, font: { size: 11, color: tone("soft") } }] : [];
   const dashed = { line: { color: ACCENT, width: 1, dash: "dot" }, layer: "below" };
   const shapes = own && lines ? [{ type: "line", xref: "x", yref: "paper", x0: own.x, x1: own.x, y0: 0, y1: 1, ...dashed }, { type: "line", xref: "paper", yref: "y", x0: 0, x1: 1, y0: own.y, y1: own.y, ...dashed }] : [];
-  draw(id, traces, { xaxis: { title: { text: x }, range: frames.xaxis }, yaxis: { title: { text: y }, range: frames.yaxis }, shapes, annotations, ...(narrow() ? { legend: { orientation: "h", y: -0.3, yanchor: "top", font: { size: 10 } } } : {}) }, narrow() ? 560 : 520);
+  draw(id, traces, { xaxis: { title: { text: x }, range: frames.xaxis }, yaxis: { title: { text: y }, range: frames.yaxis }, shapes, annotations, ...(narrow() ? { legend: { orientation: "h", y: -0.2, yanchor: "top" } } : {}) }, narrow() ? 560 : 520);
 }
 
 function headTail() {
