@@ -45,7 +45,8 @@ def example_cases(cases: Holdout, head: Bools, seed: int) -> dict[str, int]:
     `head`: which items are head items, bool `[N + 1]`. Returns rows of `cases`, each once, by what they were drawn
     among; a kind without cases is left out.
     """
-    stream, rows = random_stream(seed, "examples"), {}
+    stream = random_stream(seed, "examples")
+    rows: dict[str, int] = {}
     in_head = head[cases.targets]
     kinds = {"head": in_head, "tail": ~in_head, "any": np.ones_like(in_head)}
     for among, members in kinds.items():
@@ -56,7 +57,7 @@ def example_cases(cases: Holdout, head: Bools, seed: int) -> dict[str, int]:
 
 
 def examples(
-    scorer: Scorer, dataset: Dataset, cases: Holdout, head: Bools, settings: EvaluateSettings, seed: int
+    scorer: Scorer, dataset: Dataset, cases: Holdout, *, head: Bools, settings: EvaluateSettings, seed: int
 ) -> Iterator[Example]:
     """Show the users of `example_cases` among those that are measured; ranks no one else."""
     cases = measured_cases(cases, "excluded" if settings.repeats == "excluded" else "allowed")
@@ -74,7 +75,7 @@ def examples(
             _titles(dataset, history[-REMEMBERED:]),
             max(len(history) - REMEMBERED, 0),
             list(zip(_titles(dataset, listed), (listed == target).tolist(), strict=True)),
-            *_titles(dataset, [target]),
+            _titles(dataset, [target])[0],
             int(ranked.by_protocol[FULL][row]),
         )
 

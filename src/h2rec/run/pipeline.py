@@ -95,9 +95,9 @@ class Pipeline(Refit, Baselines):
                 CatalogueScorer(self.model),
                 self.dataset,
                 self.split.test,
-                self.head,
-                self.evaluate_settings,
-                EVALUATION_SEED,
+                head=self.head,
+                settings=self.evaluate_settings,
+                seed=EVALUATION_SEED,
             )
         )
         figures = self.out / "metrics.json"
@@ -107,7 +107,7 @@ class Pipeline(Refit, Baselines):
             publish(stage.folder / "ranks.parquet", self.out / "ranks.parquet")
             write_json(self.out / "head.json", self.head.tolist())
             write_json(figures, metrics)
-            write_report(self.out / "report.html", self.config, metrics, log, audited, shown)
+            write_report(self.out / "report.html", self.config, metrics, log, audited, examples=shown)
         return metrics
 
     def _cost(self) -> dict[str, float]:

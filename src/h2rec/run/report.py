@@ -21,6 +21,7 @@ def write_report(
     metrics: Mapping[str, Any],
     log: Sequence[Mapping[str, Any]],
     audit: Mapping[str, Any] | None,
+    *,
     examples: Sequence[Example] = (),
 ) -> None:
     """Write the report of a finished run.
