@@ -177,17 +177,17 @@ def test_a_catalogue_of_ten_has_a_report(tmp_path, run):
 
 
 @pytest.mark.parametrize(
-    ("model", "called"),
+    ("values", "called"),
     [
         ({}, "h2rec"),
-        ({"dim": 8, "backbone": "convolution"}, "h2rec"),
-        ({"backbone": "gru4rec"}, "h2rec with gru4rec"),
-        ({"name": "llm_esr"}, "llm_esr"),
-        ({"name": "gru4rec"}, "gru4rec"),
+        ({"model": {"dim": 8, "backbone": "convolution"}}, "h2rec"),
+        ({"model": {"backbone": "gru4rec"}}, "h2rec with gru4rec"),
+        ({"model": {"name": "gru4rec"}}, "gru4rec"),
+        ({"preset": "h2rec", "model": {"name": "llm_esr"}}, "llm_esr"),
     ],
 )
-def test_a_run_is_called_by_the_model_that_it_is(model, called):
-    assert RunConfig.parse({"data": {"interactions": "i.csv"}, "model": model}).called == called
+def test_a_run_is_called_by_the_model_that_it_is(values, called):
+    assert RunConfig.parse({"data": {"interactions": "i.csv"}} | values).called == called
 
 
 def test_a_run_without_baselines_has_a_report_too(run, tmp_path):
