@@ -58,7 +58,9 @@ def shop(tmp_path_factory):
         "price": random.random(len(users)).round(2),
     }
     pl.DataFrame(bought).write_parquet(folder / "purchases.parquet")
-    (pl.DataFrame(bought)[:50].with_columns(pl.col("timestamp") + 1000)).write_parquet(folder / "new_purchases.parquet")
+    (pl.DataFrame(bought)[:50].with_columns(pl.col("timestamp") + 1000)).write_parquet(
+        folder / "new_purchases.parquet"
+    )
     histories = pl.DataFrame({"user_id": ["a", "b"], "history": [["1042", "77"], ["310"]]})
     histories.write_parquet(folder / "histories.parquet")
     example = next(block for block in blocks("README.md", "yaml") if "# shop.yaml" in block)

@@ -61,6 +61,15 @@ def test_sentences_lead_with_the_metric_that_selected_where_it_is_reported(found
     assert told == [("full", "hit@10"), ("full", "ndcg@10"), ("sampled100", "ndcg@10")]
 
 
+CUT = """[...document.querySelectorAll('.plot:not([hidden]) .legend')].filter((legend) => {
+    const frame = legend.querySelector('.bg').getBoundingClientRect(), page = document.documentElement.clientWidth;
+    const inside = (b) => b.bottom <= frame.bottom + 1 && b.right <= page;
+    return ![...legend.querySelectorAll('.legendtext')].every((text) => inside(text.getBoundingClientRect()));
+}).map((legend) => legend.closest('.plot').dataset.plot)"""
+"""Plots with a name in the legend that is cut: below what is seen of the legend, or beyond the page."""
+HEIGHTS = (
+    "[...document.querySelectorAll('.plot:not([hidden]) .canvas')].map((plot) => plot._fullLayout._size.h)"
+)
 WIDTH = "document.documentElement.scrollWidth"
 
 
@@ -71,6 +80,8 @@ def test_a_browser_draws_it_offline_and_follows_the_choices(page, wide):
         drawn = tab.eval_on_selector_all(".plot:not([hidden])", is_drawn)
         assert dict(drawn) == dict.fromkeys(PLOTS, True)
         assert tab.evaluate(WIDTH) <= 390
+        assert tab.evaluate(CUT) == []
+        assert min(tab.evaluate(HEIGHTS)) > 210  # legends leave room for what they tell of
         tab.set_viewport_size({"width": 1280, "height": 900})
         assert tab.evaluate(WIDTH) <= 1280
         marks = "[...document.querySelectorAll('#head-tail .point')].length"

@@ -103,6 +103,23 @@ def arrow(record):
     return (" ▲" if better(record) else " ▼") if significant(record) else ""
 
 
+def seen_from_rows(found):
+    """Records of the rows with their tests against H2Rec, which are kept as H2Rec's own, seen from the row."""
+    names = ("data", "protocol", "slice", "metric")
+    for r in found["records"]:
+        ours = means_of(found, *map(r.get, names))["H2Rec"]
+        if r["model"] == "H2Rec":
+            yield r
+        else:
+            yield r | {
+                "difference": r["mean"] - ours,
+                "relative": r["mean"] / ours - 1,
+                "low": -r["high"],
+                "high": -r["low"],
+                "effect_size": -r["effect_size"],
+            }
+
+
 def column_of(record):
     return f"{record['slice']} {record['metric']}"
 
@@ -123,14 +140,14 @@ def holds(tooltip, record):
 
 
 def test_every_figure_stands_in_its_row_slice_and_metric(tables, wide):
-    cells = tables.cells("tables", 1)
+    cells, records = tables.cells("tables", 1), list(seen_from_rows(wide))
     assert {place: cell.text for place, cell in cells.items()} == {
         (r["data"], r["protocol"], r["model"], column_of(r)): (
             f"{r['mean']:.4f}{arrow(r)} ±{r['spread']:.4f}"
         )
-        for r in wide["records"]
+        for r in records
     }
-    for record in wide["records"]:
+    for record in records:
         cell = cells[record["data"], record["protocol"], record["model"], column_of(record)]
         # The place makes it bold or underlined, the direction green or red.
         marks = {f"place{record['place']}"} | (
@@ -169,7 +186,7 @@ def test_the_tested_row_stands_against_the_best_other_one(tables, wide):
             expected.append([data, protocol, part, metric, place, *figures, p, f"{test['effect_size']:+.3f}"])
             tones.append(({"good"} if better(test) else {"bad"}) if significant(test) else set())
     place = ("verdict", None, None)
-    heads = "data set, protocol, items, metric, place, mean, best other row, gain, p, effect d z"
+    heads = "data set, protocol, items, metric, place, mean, best other row, against it, p, effect d z"
     assert ", ".join(tables.heads(*place)) == heads
     assert tables.texts(*place) == expected
     assert [row[7].classes for row in tables.found[place]["tbody"]] == tones
@@ -250,7 +267,7 @@ def written(table):
 @pytest.mark.parametrize(("data", "protocol"), PLACES)
 def test_the_terminal_s_blocks_hold_their_own_slices_with_marks_and_places(wide, data, protocol):
     rows = list(wide["rows"])
-    own = [r for r in wide["records"] if (r["data"], r["protocol"]) == (data, protocol)]
+    own = [r for r in seen_from_rows(wide) if (r["data"], r["protocol"]) == (data, protocol)]
     expected = {
         "items": [(part if name == rows[0] else "",) for part in SLICES for name in rows],
         "model": [(name,) for _ in SLICES for name in rows],
@@ -266,7 +283,7 @@ def test_the_terminal_s_blocks_hold_their_own_slices_with_marks_and_places(wide,
         ]
         assert {" +", " -", ""} >= set(signs) > {""}
         if metric == "ndcg@10":
-            expected[f"gain of {wide['tested']}, {metric}"] = [
+            expected[f"{metric} against {wide['tested']}"] = [
                 (f"{r['relative']:+.1%}, d {r['effect_size']:+.3f}" if "relative" in r else "",)
                 for r in column
             ]
@@ -294,7 +311,7 @@ def test_captions_say_what_the_marks_of_the_terminal_mean(wide):
     console.print(marks, stars)
     said = " ".join(console.export_text().split())
     assert "bold: best of its column and items, underlined: second" in said
-    assert "+ or -: H2Rec [new] is better or worse than this row, p < 0.05 in both corrected tests" in said
+    assert "+ or -: the row is better or worse than H2Rec [new], p < 0.05 in both corrected tests" in said
     assert "*: the two rows differ, p < 0.05 in both corrected tests" in said
     words = Text.from_markup(marks.caption)
     assert [(words.plain[s.start : s.end], s.style) for s in words.spans] == [

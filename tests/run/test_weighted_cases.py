@@ -65,9 +65,12 @@ def test_the_slice_selects_the_epoch_and_the_weights_of_the_branches(run):
 
 def test_report_and_table_show_it(run):
     page = (run.out / "report.html").read_text()
-    assert page.count("<td>weighted</td>") == 4
-    assert "each case counts as the price of its target says" in page
-    assert "<td>target_time: same day</td>" in page
+    # Two splits, two protocols, and what is found beside how high it stands.
+    assert page.count("<td>weighted by price</td>") == 8
+    assert "weighted by price, 80 cases" in page
+    assert "each case counts as much as the column price says of its held-out interaction" in page
+    assert "<td>item came on the day of the one before</td>" in page
+    assert "validation NDCG@10, weighted by price, all items ranked" in page
     test = read_json(run.out / "metrics.json")["test"]
     other = {"full": {part: test["full"][part] for part in ("overall", "head", "tail")}}
     for runs, shown in (({"a": test}, True), ({"a": test, "b": other}, False)):

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from made_catalogues import CODES, LEVELS, hierarchy
 from rich.console import Console
 
+from browser import opened
 from h2rec.errors import SemanticIdError
 from h2rec.semantic_ids.audit import audit
 from h2rec.semantic_ids.audit.branches import code_tree
@@ -186,6 +187,11 @@ def test_a_whole_audit_is_plain_json_tables_and_one_safe_page(tmp_path: Path):
     assert "<script>alert" not in page
     assert "http" not in page.replace("http://www.w3.org", "")
     assert page.count('class="tile"') == CODES
+    with opened(tmp_path / "page.html", 390) as (tab, problems):
+        assert tab.evaluate("document.documentElement.scrollWidth") <= 390
+        # The map keeps a size at which it can be read, in a box of its own.
+        assert tab.evaluate("document.querySelector('svg.map').getBoundingClientRect().width") >= 1200
+        assert problems == []
 
 
 def test_an_audit_of_bare_codes_needs_nothing_else(tmp_path: Path):

@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from h2rec.errors import ConfigError
-from h2rec.text.fields import item_texts
+from h2rec.text.fields import item_texts, item_titles
 
 ITEMS = pl.DataFrame(
     {
@@ -35,3 +35,14 @@ def test_an_unknown_field_names_the_nearest():
         item_texts(ITEMS, ["price"])
     with pytest.raises(ConfigError, match="no field 'item_id'"):
         item_texts(ITEMS, ["item_id"])
+
+
+def test_items_are_called_by_their_title_else_by_what_they_have():
+    items = pl.DataFrame(
+        {
+            "item_id": ["a", "b", "c", "d"],
+            "brand": ["Acme", "Bell & Co", None, None],
+            "Title": ["<b>Tea</b> &amp; cup", None, None, "<br>"],
+        }
+    )
+    assert item_titles(items) == ["Tea & cup", "Bell & Co", "c", "d"]

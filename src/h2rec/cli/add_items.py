@@ -44,7 +44,7 @@ def add_items_command(
 
 def _print_growth(growth: Growth) -> None:
     table = Table(title=f"{len(growth.added)} items added", title_justify="left")
-    for name in ("item", "codes", "like", "outlying"):
+    for name in ("item", "codes", "like", "codes fit worse than"):
         table.add_column(name)
     for item in growth.added[:_SHOWN]:
         codes = "-".join(map(str, item.codes))
@@ -52,7 +52,7 @@ def _print_growth(growth: Growth) -> None:
             escape(item.item_id),
             codes,
             escape(", ".join(item.like[:_NAMED])),
-            f"{item.outlyingness:.0%}",
+            f"{item.outlyingness:.0%} of items",
         )
     result_console().print(table)
     if len(growth.added) > _SHOWN:

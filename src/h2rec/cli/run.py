@@ -131,7 +131,7 @@ def trained_on(pipeline: Pipeline) -> str:
 def print_metrics(pipeline: Pipeline) -> None:
     """Evaluate, print the test figures of each protocol, and say how the model stands beside the baselines."""
     metrics = pipeline.evaluated(baselines=True)
-    name = pipeline.config.preset
+    name = pipeline.config.called
     for protocol in metrics["test"]:
         ranked = (
             "all items ranked"

@@ -19,6 +19,7 @@ from h2rec.run.learning import EVALUATION_SEED, Learning, sample_of
 from h2rec.run.presets import preset_values
 from h2rec.run.stages import Stage
 from h2rec.run.tables import SLICES
+from h2rec.run.words import metric_title
 
 BASELINES = {"transitions": "item-to-item counts", "pop": "popularity"}
 """Presets that every run is measured beside, and what sentences call them."""
@@ -184,8 +185,13 @@ def verdicts(baselines: Mapping[str, Any], names: Mapping[str, str] = BASELINES)
         if "overall" not in lifts:
             continue
         metric, lift = next(iter(lifts["overall"].items()))
-        parts = [f"{part} {change(lifts[part][metric]['relative'])}" for part in SLICES[1:] if part in lifts]
-        yield ", ".join([_verdict(metric_title(metric), lift, names[name]), *parts]) + "."
+        by_part = {part: lifts[part][metric]["relative"] for part in SLICES[1:] if part in lifts}
+        parts = [f"{part} {change(relative)}" for part, relative in by_part.items() if relative is not None]
+        sentence = ", ".join([_verdict(metric_title(metric), lift, names[name]), *parts])
+        nothing = [f"the {part}" for part, relative in by_part.items() if relative is None]
+        if nothing and lift["relative"] is not None:
+            sentence += f"; in {' and '.join(nothing)} {names[name]} finds nothing"
+        yield f"{sentence}."
 
 
 def _verdict(metric: str, lift: Mapping[str, Any], other: str) -> str:
@@ -208,15 +214,8 @@ def _verdict(metric: str, lift: Mapping[str, Any], other: str) -> str:
     return f"{metric} is {change(relative).lstrip('+-')} {side} {other} (95% interval {interval})"
 
 
-def metric_title(metric: str) -> str:
-    """A metric's name as people write it: NDCG@10, Hit@100."""
-    return metric.replace("ndcg", "NDCG").replace("hit", "Hit").replace("mrr", "MRR")
-
-
-def change(relative: float | None) -> str:
+def change(relative: float) -> str:
     """A relative difference in percent; a large one as a multiple."""
-    if relative is None:
-        return "from nothing"
     if relative >= MANY_TIMES:
         return _times(relative)
     return f"{relative:+.1%}" if abs(relative) < 0.1 else f"{relative:+.0%}"

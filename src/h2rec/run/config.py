@@ -115,6 +115,17 @@ class RunConfig(Settings):
         import_plugins(self.plugins)
 
     @property
+    def called(self) -> str:
+        """What people read as the model's name: the preset's, where its model and backbone were not replaced."""
+        own = self.model.model_dump(mode="json")
+        usual = parse_model(preset_values(self.preset)["model"], default="branches").model_dump(mode="json")
+        if own["name"] != usual["name"]:
+            return str(own["name"])
+        if own.get("backbone") != usual.get("backbone"):
+            return f"{self.preset} with {own['backbone']['name']}"
+        return self.preset
+
+    @property
     def key(self) -> str:
         """Key of all that decides the figures: two configurations that share it are the same experiment.
 

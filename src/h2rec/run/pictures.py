@@ -5,8 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from h2rec.run.baselines import BASELINES, LEVEL, change, compared, metric_title
+from h2rec.run.baselines import BASELINES, LEVEL, change, compared
 from h2rec.run.tables import slices
+from h2rec.run.words import metric_title, slice_title
 
 Systems = Mapping[str, Mapping[str, Any]]
 """Figures of a protocol by the name of what was measured, the run's own model first."""
@@ -73,12 +74,12 @@ def systems_of(name: str, metrics: Mapping[str, Any]) -> dict[str, Mapping[str, 
     return {name: test[protocol]} | {BASELINES[key]: block for key, block in beside.items()}
 
 
-def standing(systems: Systems) -> Iterator[Bars]:
-    """The first metrics, overall, in the head and in the tail."""
+def standing(systems: Systems, weight: str | None = None) -> Iterator[Bars]:
+    """The first metrics, overall, in the head and in the tail, and weighted by a column."""
     blocks = list(systems.values())
     for metric in compared(blocks[0]):
         values = {
-            f"{part}, {blocks[0][part]['cases']:,} cases": {
+            f"{slice_title(part, weight)}, {blocks[0][part]['cases']:,} cases": {
                 name: b[part][metric] for name, b in systems.items()
             }
             for part in slices(*blocks)
@@ -108,22 +109,24 @@ def lifts(baselines: Mapping[str, Any]) -> Iterator[Bars]:
             for metric in lift["overall"]
         ]
         note = "relative difference and its 95% interval; pale where it is not significant"
+        if any(row["relative"] is None for of_part in lift.values() for row in of_part.values()):
+            note += f"; a dash where {BASELINES[key]} finds nothing at all"
         yield Bars(f"Against {BASELINES[key]}", note, groups, place(0.0))
 
 
 def _lift_bar(part: str, row: Mapping[str, Any], place: Any) -> Bar:
     relative = row["relative"]
     if relative is None:
-        return Bar(part, change(None), 0, place(0.0), 0.0)
+        return Bar(part, "–", 0, place(0.0), 0.0)
     start, end = sorted((place(0.0), place(relative)))
     interval = place(row["low"]), place(row["high"])
     return Bar(part, change(relative), 0, start, end - start, interval, unsure=row["p"] >= LEVEL)
 
 
 def exposure(systems: Systems) -> Bars | None:
-    """Who is shown in lists of ten; None where lists were not looked at."""
+    """Who is shown in lists of ten; None where lists were not looked at, or show everything."""
     shown = {name: block["exposure"] for name, block in systems.items() if "exposure" in block}
-    if not shown:
+    if not all("coverage@10" in own for own in shown.values()) or not shown:
         return None
     groups = [
         _bars("", "", {title: {name: own[f"{kind}@10"] for name, own in shown.items()}}).groups[0]
@@ -148,11 +151,11 @@ def popularity(systems: Systems) -> Curves | None:
     return _curves(metric_title(metric), note, "popularity group", series, ticks, from_zero=True)
 
 
-def training(log: Sequence[Mapping[str, Any]], select: str) -> Iterator[Curves]:
-    """Training loss and the validation figure that picks the epoch."""
+def training(log: Sequence[Mapping[str, Any]], select: str, title: str) -> Iterator[Curves]:
+    """Training loss and the validation figure that picks the epoch, and what that is called."""
     series = {
         "training loss": [(record["epoch"], record["loss"]) for record in log],
-        f"validation {select}": [(r["epoch"], r["valid"][select]) for r in log if "valid" in r],
+        title: [(r["epoch"], r["valid"][select]) for r in log if "valid" in r],
     }
     for name, points in series.items():
         if len(points) > 1:

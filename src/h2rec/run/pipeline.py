@@ -23,6 +23,8 @@ from h2rec.retrieval.bundle import BundleParts, write_bundle
 from h2rec.retrieval.log import TrainingLog, reference_items
 from h2rec.retrieval.manifest import FORMAT_VERSION, LOG, Lineage, is_bundle
 from h2rec.run.baselines import Baselines
+from h2rec.run.examples import examples
+from h2rec.run.learning import EVALUATION_SEED
 from h2rec.run.new_events import Learned
 from h2rec.run.provenance import provenance
 from h2rec.run.refit import Refit
@@ -92,6 +94,16 @@ class Pipeline(Refit, Baselines):
         }
         log = self.training_log
         audited = None if self.semantic_ids is None else read_json(self.audit_stage.folder / "audit.json")
+        shown = list(
+            examples(
+                CatalogueScorer(self.model),
+                self.dataset,
+                self.split.test,
+                head=self.head,
+                settings=self.evaluate_settings,
+                seed=EVALUATION_SEED,
+            )
+        )
         figures = self.out / "metrics.json"
         with self.alone():
             if _evaluation_in(figures) != stage.key:
@@ -99,7 +111,7 @@ class Pipeline(Refit, Baselines):
             publish(stage.folder / "ranks.parquet", self.out / "ranks.parquet")
             write_json(self.out / "head.json", self.head.tolist())
             write_json(figures, metrics)
-            write_report(self.out / "report.html", self.config, metrics, log, audited)
+            write_report(self.out / "report.html", self.config, metrics, log, audited, examples=shown)
         return metrics
 
     def _cost(self) -> dict[str, float]:

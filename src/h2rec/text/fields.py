@@ -9,6 +9,7 @@ from h2rec.errors import ConfigError
 from h2rec.text.markup import plain_text
 
 _SEPARATOR = ". "
+_TITLES = ("title", "name")
 
 
 def item_texts(items: pl.DataFrame, fields: Sequence[str] | None = None) -> list[str]:
@@ -42,6 +43,17 @@ def item_texts(items: pl.DataFrame, fields: Sequence[str] | None = None) -> list
     )
     joined = pl.concat_str(list(sentences), separator=_SEPARATOR, ignore_nulls=True)
     return plain.select(joined.fill_null("").alias("text"))["text"].to_list()
+
+
+def item_titles(items: pl.DataFrame) -> list[str]:
+    """What to call items: their title or name, else their first field that says something, else their id; no HTML."""
+    named = [name for name in items.columns if name.lower() in _TITLES]
+    others = [name for name in items.columns if name not in (*named, "item_id")]
+    return [
+        next(filter(None, (plain_text(str(row[name] or "")).strip() for name in (*named, *others))), None)
+        or str(row["item_id"])
+        for row in items.to_dicts()
+    ]
 
 
 def has_markup(items: pl.DataFrame, fields: Sequence[str]) -> bool:

@@ -38,7 +38,7 @@ class Cell:
     place: int | None = None
     """1 is the best of its column, 2 the second."""
     sign: int = 0
-    """1 or -1 where both corrected tests find the tested row better or worse."""
+    """1 or -1 where both corrected tests find the row better or worse than the one that it is compared with."""
     note: str = ""
     """Tooltip."""
 
@@ -78,18 +78,32 @@ def percent(value: float | None) -> str:
 
 
 def figure(record: Record | None) -> Cell:
-    """The mean of a row, with its spread, place and mark."""
+    """The mean of a row, with its spread, place, and a mark where it is better or worse than the tested row."""
     if record is None or record["mean"] is None:
         return Cell("–")
     spread = "" if record["spread"] is None else f"±{record['spread']:.4f}"
-    note = f"{record['seeds']} seeds"
-    if record.get("relative") is not None:
-        note += f"; the tested row: {_test(record)}"
-    return Cell(number(record["mean"]), spread, record["place"], _sign(record), note)
+    note, own = f"{record['seeds']} seeds", turned(record)
+    if own.get("relative") is not None:
+        note += f"; against the tested row: {_test(own)}"
+    return Cell(number(record["mean"]), spread, record["place"], _sign(own), note)
+
+
+def turned(record: Record) -> Record:
+    """Turn the tested row's test against a row round: how much better that row is than the tested one."""
+    if record.get("difference") is None:
+        return record
+    tested, effect = record["mean"] + record["difference"], record["effect_size"]
+    return record | {
+        "difference": -record["difference"],
+        "relative": -record["difference"] / tested if tested else None,
+        "low": -record["high"],
+        "high": -record["low"],
+        "effect_size": None if effect is None else -effect,
+    }
 
 
 def gain(record: Record | None) -> Cell:
-    """How much better the tested row is than another one; a dash where that is not known or it found nothing."""
+    """How much better a row is than another one; a dash where that is not known or the other found nothing."""
     if record is None or record.get("relative") is None:
         return Cell("–")
     return Cell(percent(record["relative"]), sign=_sign(record), note=_test(record))

@@ -15,6 +15,7 @@ from h2rec.research.suite.tables import (
     gain,
     headline_metrics,
     lead_metric,
+    turned,
 )
 from h2rec.run.tables import SLICES
 
@@ -22,21 +23,21 @@ from h2rec.run.tables import SLICES
 def comparison_table(results: Results, data: str, protocol: str) -> Table:
     """Table of one data set and protocol, a block a slice, a row a model.
 
-    Bold is the best mean of its column and slice, underlined the second; ``+`` or ``-`` tells that the tested row
-    is better or worse than this one, corrected p < 0.05 in both tests. The last column is the tested row's gain
-    over this one in the leading metric, and its effect size d_z.
+    Bold is the best mean of its column and slice, underlined the second; ``+`` or ``-`` tells that the row is better
+    or worse than the tested one, corrected p < 0.05 in both tests. The last column is how much better the row is
+    in the leading metric, and its effect size d_z.
     """
     shown, tested = comparison(results, data, protocol), results["tested"]
     table = _table(
         f"{data}, test, {protocol}, {shown.seeds} seeds, all against {tested}",
         "[bold]bold[/]: best of its column and items, [underline]underlined[/]: second; "
-        f"+ or -: {escape(tested)} is better or worse than this row, p < {LEVEL} in both corrected tests",
+        f"+ or -: the row is better or worse than {escape(tested)}, p < {LEVEL} in both corrected tests",
     )
     metrics = list(dict.fromkeys(metric for _, metric in shown.columns))
     lead = lead_metric(metrics)
     for name in ("items", "model"):
         table.add_column(name)
-    for name in (*metrics, f"gain of {tested}, {lead}"):
+    for name in (*metrics, f"{lead} against {tested}"):
         table.add_column(name, justify="right")
     for part in dict.fromkeys(group for group, _ in shown.columns):
         records = column_of(results, data, protocol, part, lead)
@@ -44,8 +45,9 @@ def comparison_table(results: Results, data: str, protocol: str) -> Table:
             own = [
                 _marked(cell) for (group, _), cell in zip(shown.columns, cells, strict=True) if group == part
             ]
-            effect = records[name].get("effect_size")
-            gain_text = gain(records[name]).text.strip("–") + ("" if effect is None else f", d {effect:+.3f}")
+            against = turned(records[name])
+            effect = against.get("effect_size")
+            gain_text = gain(against).text.strip("–") + ("" if effect is None else f", d {effect:+.3f}")
             last = place == len(shown.rows) - 1
             table.add_row("" if place else part, escape(name), *own, gain_text, end_section=last)
     return table

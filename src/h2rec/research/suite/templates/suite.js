@@ -3,12 +3,18 @@
 const results = JSON.parse(document.getElementById("evidence").textContent);
 const rows = Object.keys(results.rows);
 const tested = results.tested;
-const PALETTE = ["#0d9488", "#d97706", "#7c3aed", "#db2777", "#65a30d", "#0891b2", "#9f1239", "#a16207", "#475569", "#16a34a", "#c2410c", "#6d28d9"];
-const ACCENT = "#1d4ed8";
+const scheme = window.matchMedia("(prefers-color-scheme: dark)");
+const dark = scheme.matches;
+const PALETTE = dark
+  ? ["#2dd4bf", "#fbbf24", "#a78bfa", "#f472b6", "#a3e635", "#22d3ee", "#fb7185", "#facc15", "#94a3b8", "#4ade80", "#fb923c", "#c4b5fd"]
+  : ["#0d9488", "#d97706", "#7c3aed", "#db2777", "#65a30d", "#0891b2", "#9f1239", "#a16207", "#475569", "#16a34a", "#c2410c", "#6d28d9"];
+// Colours that the page has, too.
+const tone = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+const ACCENT = tone("accent");
 const others = rows.filter((row) => row !== tested);
 const colour = (row) => (row === tested ? ACCENT : PALETTE[others.indexOf(row) % PALETTE.length]);
 const SLICES = ["overall", "head", "tail"];
-const SLICE_COLOURS = { overall: "#334155", head: "#1d4ed8", tail: "#d97706" };
+const SLICE_COLOURS = { overall: dark ? "#cbd5e1" : "#334155", head: ACCENT, tail: "#d97706" };
 const chosen = {};
 
 const narrow = () => window.innerWidth < 640;
@@ -20,12 +26,12 @@ function record(row, part, metric = chosen.metric) {
 }
 
 function layout(extra, height = 420) {
-  const axis = { gridcolor: "#e9edf4", zerolinecolor: "#cbd5e1", linecolor: "#cbd5e1", automargin: true, title: { standoff: 10 } };
+  const axis = { gridcolor: tone("line"), zerolinecolor: tone("soft"), linecolor: tone("line"), automargin: true, title: { standoff: 10 } };
   const { xaxis = {}, yaxis = {}, ...rest } = extra;
   return {
-    height, margin: { l: 60, r: 16, t: 16, b: 50 }, paper_bgcolor: "#fff", plot_bgcolor: "#fff", hovermode: "closest",
-    font: { family: "Inter, ui-sans-serif, system-ui, sans-serif", size: 12, color: "#14213d" },
-    legend: { orientation: "h", y: narrow() ? -0.32 : -0.2, yanchor: "top", font: { size: 11 } },
+    height, margin: { l: 60, r: 16, t: 16, b: 50 }, paper_bgcolor: tone("page"), plot_bgcolor: tone("page"), hovermode: "closest",
+    font: { family: "Inter, ui-sans-serif, system-ui, sans-serif", size: 12, color: tone("ink") },
+    legend: { orientation: "h", y: narrow() ? -0.22 : -0.2, yanchor: "top", font: { size: 11 } },
     xaxis: { ...axis, ...xaxis }, yaxis: { ...axis, ...yaxis }, ...rest,
   };
 }
@@ -36,7 +42,15 @@ function draw(id, traces, extra, height) {
   figure.hidden = traces.length === 0;
   if (figure.hidden) return;
   const config = { responsive: true, displaylogo: false, displayModeBar: !narrow(), modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"] };
-  Plotly.react(id, traces, layout(extra, height), config);
+  const whole = layout(extra, height);
+  if (narrow()) {
+    // As many columns as names allow, and room for all of them: a legend that takes half of the height is cut.
+    const named = traces.filter((trace) => trace.name && trace.showlegend !== false).map((trace) => trace.name.length);
+    const columns = Math.min(3, Math.max(1, Math.floor(310 / (6 * Math.max(0, ...named) + 45))));
+    whole.legend = { ...whole.legend, x: 0, font: { size: 10 }, entrywidthmode: "fraction", entrywidth: 0.99 / columns };
+    whole.height += 19 * Math.ceil(named.length / columns);
+  }
+  Plotly.react(id, traces, whole, config);
 }
 
 // Labels of near points above, below and beside them by turns, so that fewer lie on each other.
@@ -67,10 +81,10 @@ function scatter(id, points, x, y, lines) {
   const frames = { xaxis: framed(shown.map((p) => p.x), own && own.x), yaxis: framed(shown.map((p) => p.y), own && own.y) };
   const inside = (p) => [["xaxis", p.x], ["yaxis", p.y]].every(([axis, v]) => !frames[axis] || (v >= frames[axis][0] && v <= frames[axis][1]));
   const outside = shown.filter((p) => !inside(p)).length;
-  const annotations = outside ? [{ text: `${outside} rows lie outside: double-click shows all`, xref: "paper", yref: "paper", x: 0, y: 0, xanchor: "left", yanchor: "bottom", showarrow: false, font: { size: 11, color: "#5b6478" } }] : [];
+  const annotations = outside ? [{ text: `${outside} ${outside === 1 ? "row lies" : "rows lie"} outside: double-click shows all`, xref: "paper", yref: "paper", x: 0, y: 0, xanchor: "left", yanchor: "bottom", showarrow: false, font: { size: 11, color: tone("soft") } }] : [];
   const dashed = { line: { color: ACCENT, width: 1, dash: "dot" }, layer: "below" };
   const shapes = own && lines ? [{ type: "line", xref: "x", yref: "paper", x0: own.x, x1: own.x, y0: 0, y1: 1, ...dashed }, { type: "line", xref: "paper", yref: "y", x0: 0, x1: 1, y0: own.y, y1: own.y, ...dashed }] : [];
-  draw(id, traces, { xaxis: { title: { text: x }, range: frames.xaxis }, yaxis: { title: { text: y }, range: frames.yaxis }, shapes, annotations, ...(narrow() ? { legend: { orientation: "h", y: -0.3, yanchor: "top", font: { size: 10 } } } : {}) }, narrow() ? 560 : 520);
+  draw(id, traces, { xaxis: { title: { text: x }, range: frames.xaxis }, yaxis: { title: { text: y }, range: frames.yaxis }, shapes, annotations, ...(narrow() ? { legend: { orientation: "h", y: -0.2, yanchor: "top" } } : {}) }, narrow() ? 560 : 520);
 }
 
 function headTail() {
@@ -145,8 +159,8 @@ function sweeps() {
     const axes = {};
     SLICES.forEach((part, panel) => {
       const suffix = panel ? String(panel + 1) : "";
-      axes[`xaxis${suffix}`] = { type: "category", categoryorder: "array", categoryarray: values, title: { text: part }, gridcolor: "#e9edf4", automargin: true, anchor: `y${suffix}`, domain: stacked ? [0, 1] : [panel / 3 + (panel ? 0.05 : 0), (panel + 1) / 3 - 0.01] };
-      axes[`yaxis${suffix}`] = { gridcolor: "#e9edf4", automargin: true, anchor: `x${suffix}`, domain: stacked ? [1 - (panel + 1) / 3 + 0.09, 1 - panel / 3] : [0, 1] };
+      axes[`xaxis${suffix}`] = { type: "category", categoryorder: "array", categoryarray: values, title: { text: part }, gridcolor: tone("line"), automargin: true, anchor: `y${suffix}`, domain: stacked ? [0, 1] : [panel / 3 + (panel ? 0.05 : 0), (panel + 1) / 3 - 0.01] };
+      axes[`yaxis${suffix}`] = { gridcolor: tone("line"), automargin: true, anchor: `x${suffix}`, domain: stacked ? [1 - (panel + 1) / 3 + 0.09, 1 - panel / 3] : [0, 1] };
     });
     draw(`sweep-${place}`, traces, { ...axes, legend: { orientation: "h", y: stacked ? -0.06 : -0.25 } }, stacked ? 760 : 360);
   });
@@ -208,7 +222,7 @@ function codes() {
     });
   });
   const bar = (name, y, fill) => ({ type: "bar", name, x, y, text: told, textposition: "none", marker: { color: fill }, hovertemplate: "%{text}<extra></extra>" });
-  draw("codes", used.length ? [bar("used", used, "#c7d7fb"), bar("perplexity", even, ACCENT)] : [], { barmode: "overlay", bargap: 0.3, yaxis: { range: [0, 102], ticksuffix: " %" }, xaxis: { type: "multicategory", tickfont: { size: 10 } }, legend: { orientation: "h", y: 1.02, yanchor: "bottom" } }, 380);
+  draw("codes", used.length ? [bar("used", used, dark ? "#33426b" : "#c7d7fb"), bar("perplexity", even, ACCENT)] : [], { barmode: "overlay", bargap: 0.3, yaxis: { range: [0, 102], ticksuffix: " %" }, xaxis: { type: "multicategory", tickfont: { size: 10 } }, legend: { orientation: "h", y: 1.02, yanchor: "bottom" } }, 380);
 }
 
 function curves(id, part, title) {
@@ -238,4 +252,5 @@ function show() {
 document.querySelectorAll("select").forEach((select) => select.addEventListener("change", show));
 let width = window.innerWidth;
 window.addEventListener("resize", () => { if (window.innerWidth !== width) { width = window.innerWidth; show(); } });
+scheme.addEventListener("change", () => location.reload());
 show();
