@@ -40,7 +40,7 @@ class Evaluation:
     metrics: dict[str, Any]
     """Protocol -> ``overall``, ``head``, ``tail``, ``head_by_popularity``, ``groups`` and ``apart`` (not in figures:
     ``repeats`` that the rule excludes, and cases with ``too_few_negatives``), and ``weighted`` (all cases, by their
-    weights) where cases have weights. Under ``full`` also ``exposure`` of the
+    weights, whose ``name`` stands there too) where cases have weights. Under ``full`` also ``exposure`` of the
     lists of all users. Plain values, ready for JSON; a metric of no cases is None."""
     ranks: pl.DataFrame
     """One row a case, in the order of the holdout: ``user`` (row in the data set), ``user_id`` if known, ``target``
@@ -58,6 +58,7 @@ def evaluate(
     popularity_group: Ints | None = None,
     semantic_ids: SemanticIds | None = None,
     user_ids: Sequence[str] | pl.Series | None = None,
+    weight: str | None = None,
     seed: int = 0,
     shown: bool = True,
     progress: str | None = None,
@@ -78,6 +79,8 @@ def evaluate(
         For the slices by code collision.
     user_ids
         The users' own ids, by row in the data set.
+    weight
+        What the weights of the cases are called.
     seed
         Of the sampled negatives. Give every model the same one, whatever its own seed.
     shown
@@ -97,6 +100,7 @@ def evaluate(
         popularity_group=popularity_group,
         semantic_ids=semantic_ids,
         user_ids=user_ids,
+        weight=weight,
     )
 
 
@@ -110,6 +114,7 @@ def figures_of(
     popularity_group: Ints | None = None,
     semantic_ids: SemanticIds | None = None,
     user_ids: Sequence[str] | pl.Series | None = None,
+    weight: str | None = None,
 ) -> Evaluation:
     """Summarize ranks, wherever they come from; see `evaluate`."""
     repeat = repeated(holdout)
@@ -131,7 +136,8 @@ def figures_of(
             groups += collision_groups(cases.targets, semantic_ids)
         metrics[protocol] = _slices(ranks[rows], ks, head[cases.targets], train_counts[cases.targets], groups)
         if cases.weights is not None:
-            metrics[protocol]["weighted"] = summarize(ranks[rows], ks, weights=cases.weights)
+            figures = summarize(ranks[rows], ks, weights=cases.weights)
+            metrics[protocol]["weighted"] = {"name": weight, **figures}
         metrics[protocol]["apart"] = {"repeats": apart, "too_few_negatives": len(holdout) - apart - len(rows)}
     # Lists that end earlier are another system's.
     depths = [k for k in EXPOSURE_KS if ranked.top is not None and k <= ranked.top.shape[1]]

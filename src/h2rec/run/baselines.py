@@ -18,7 +18,7 @@ from h2rec.run.blend import BlendSettings, cases_for_weights, fit_weights, has_c
 from h2rec.run.learning import EVALUATION_SEED, Learning, sample_of
 from h2rec.run.presets import preset_values
 from h2rec.run.stages import Stage
-from h2rec.run.tables import SLICES
+from h2rec.run.tables import SLICES, WEIGHTED
 
 BASELINES = {"transitions": "item-to-item counts", "pop": "popularity"}
 """Presets that every run is measured beside, and what sentences call them."""
@@ -53,8 +53,8 @@ class Baselines(Learning):
         -------
         dict
             By baseline: ``protocol`` (full where it is measured, else the first), that protocol's whole block of
-            `Evaluation.metrics`, and ``lift``: slice -> metric -> the model's ``difference`` from the baseline, the
-            ``relative`` one with its 95% interval (``low``, ``high``; None over a baseline that finds nothing) and
+            `Evaluation.metrics`, and ``lift``: slice (``weighted`` too where cases have weights) -> metric -> the
+            model's ``difference`` from the baseline, the ``relative`` one with its 95% interval (``low``, ``high``; None over a baseline that finds nothing) and
             ``p``, the larger of bootstrap and t test, Holm-corrected over the baselines. A model that is itself a
             baseline is not compared with that one.
         """
@@ -95,7 +95,7 @@ class Baselines(Learning):
         depends = {
             "data": self.data_stage.key,
             "split": self.config.data.model_dump(mode="json", include={"split", "test_share"}),
-            "groups": self.config.data.model_dump(mode="json", include={"head_share", "popularity_groups"}),
+            "groups": self._sliced_by,
             "model": model.model_dump(mode="json"),
             "select": select,
             "evaluate": settings.model_dump(mode="json"),
@@ -147,6 +147,7 @@ def lifts_over(
         metrics,
         protocol=protocol,
         slices={"overall": np.ones_like(head), "head": head, "tail": ~head},
+        weighted=WEIGHTED if "weight" in ours.columns else None,
         family=("slice", "metric"),
         resamples=RESAMPLES,
     )
@@ -185,7 +186,11 @@ def verdicts(baselines: Mapping[str, Any], names: Mapping[str, str] = BASELINES)
             continue
         metric, lift = next(iter(lifts["overall"].items()))
         parts = [f"{part} {change(lifts[part][metric]['relative'])}" for part in SLICES[1:] if part in lifts]
-        yield ", ".join([_verdict(metric_title(metric), lift, names[name]), *parts]) + "."
+        sentence = ", ".join([_verdict(metric_title(metric), lift, names[name]), *parts])
+        if weighted := lifts.get(WEIGHTED):
+            told = f"{change(weighted[metric]['relative'])} ({p_value(weighted[metric]['p'])})"
+            sentence += f"; by {block[WEIGHTED]['name']}: {told}"
+        yield f"{sentence}."
 
 
 def _verdict(metric: str, lift: Mapping[str, Any], other: str) -> str:
@@ -211,6 +216,11 @@ def _verdict(metric: str, lift: Mapping[str, Any], other: str) -> str:
 def metric_title(metric: str) -> str:
     """A metric's name as people write it: NDCG@10, Hit@100."""
     return metric.replace("ndcg", "NDCG").replace("hit", "Hit").replace("mrr", "MRR")
+
+
+def p_value(p: float) -> str:
+    """A p-value as sentences tell it."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
 def change(relative: float | None) -> str:

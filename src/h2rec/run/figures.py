@@ -8,7 +8,7 @@ import polars as pl
 from h2rec.errors import MissingExtraError
 from h2rec.native import POLARS, Kind
 from h2rec.run.baselines import verdicts
-from h2rec.run.tables import LEADING, apart, slices
+from h2rec.run.tables import LEADING, apart, slice_title, slices
 from h2rec.shown import Shown
 
 
@@ -43,13 +43,19 @@ class Figures(Shown):
     def table(self) -> pl.DataFrame:
         block = self.metrics["test"][self.protocol]
         shown = [name for name in LEADING if name in block["overall"]] or _metrics_of(block["overall"])
-        return pl.DataFrame([{"items": part, **{m: block[part][m] for m in shown}} for part in slices(block)])
+        return pl.DataFrame(
+            [
+                {"items": slice_title(part, block), **{m: block[part][m] for m in shown}}
+                for part in slices(block)
+            ]
+        )
 
     def frame(self) -> pl.DataFrame:
         """Return every figure: a row a split, protocol and slice, a column a metric."""
         return pl.DataFrame(
             [
-                {"split": split, "protocol": protocol, "items": part, "cases": block[part]["cases"]}
+                {"split": split, "protocol": protocol, "items": slice_title(part, block)}
+                | {"cases": block[part]["cases"]}
                 | {name: block[part][name] for name in _metrics_of(block[part])}
                 for split in ("test", "valid")
                 for protocol, block in self.metrics[split].items()
@@ -77,4 +83,8 @@ class Figures(Shown):
 
 
 def _metrics_of(values: dict[str, Any]) -> list[str]:
-    return [name for name, value in values.items() if name != "cases" and isinstance(value, float | None)]
+    return [
+        name
+        for name, value in values.items()
+        if name not in ("cases", "name") and isinstance(value, float | None)
+    ]

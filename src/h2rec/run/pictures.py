@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from h2rec.run.baselines import BASELINES, LEVEL, change, compared, metric_title
-from h2rec.run.tables import slices
+from h2rec.run.tables import slice_title, slices
 
 Systems = Mapping[str, Mapping[str, Any]]
 """Figures of a protocol by the name of what was measured, the run's own model first."""
@@ -78,7 +78,7 @@ def standing(systems: Systems) -> Iterator[Bars]:
     blocks = list(systems.values())
     for metric in compared(blocks[0]):
         values = {
-            f"{part}, {blocks[0][part]['cases']:,} cases": {
+            f"{slice_title(part, blocks[0])}, {blocks[0][part]['cases']:,} cases": {
                 name: b[part][metric] for name, b in systems.items()
             }
             for part in slices(*blocks)
@@ -103,7 +103,10 @@ def lifts(baselines: Mapping[str, Any]) -> Iterator[Bars]:
         groups = [
             (
                 metric_title(metric),
-                [_lift_bar(part, of_part[metric], place) for part, of_part in lift.items()],
+                [
+                    _lift_bar(slice_title(part, block), of_part[metric], place)
+                    for part, of_part in lift.items()
+                ],
             )
             for metric in lift["overall"]
         ]

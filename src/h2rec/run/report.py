@@ -10,7 +10,7 @@ from h2rec.files import write_text
 from h2rec.run import pictures
 from h2rec.run.baselines import verdicts
 from h2rec.run.config import RunConfig
-from h2rec.run.tables import LEADING, apart, slices
+from h2rec.run.tables import LEADING, apart, slice_title, slices
 from h2rec.templates import page_templates
 
 
@@ -34,6 +34,7 @@ def write_report(
         metrics=metrics,
         weight=config.data.columns.weight,
         slices=slices,
+        slice_title=slice_title,
         leading=_leading,
         apart=apart,
         names=list(systems),

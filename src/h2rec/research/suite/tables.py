@@ -6,7 +6,7 @@ from itertools import groupby, product
 from typing import Any
 
 from h2rec.research.columns import Record
-from h2rec.run.tables import SLICES
+from h2rec.run.baselines import p_value
 
 Results = Mapping[str, Any]
 
@@ -111,6 +111,15 @@ def _test(record: Record) -> str:
 def blocks_of(results: Results) -> list[tuple[str, str]]:
     """Data sets and protocols that have figures."""
     return list(dict.fromkeys((r["data"], r["protocol"]) for r in results["records"]))
+
+
+def parts_of(results: Results, data: str, protocol: str) -> list[str]:
+    """Slices that a data set has figures of under a protocol, in order."""
+    return list(
+        dict.fromkeys(
+            r["slice"] for r in results["records"] if (r["data"], r["protocol"]) == (data, protocol)
+        )
+    )
 
 
 def column_of(results: Results, data: str, protocol: str, part: str, metric: str) -> dict[str, Record]:
@@ -241,7 +250,7 @@ def standing(results: Results) -> Iterator[Record]:
         difference is significant, else empty.
     """
     for data, protocol in blocks_of(results):
-        for metric, part in product(headline_metrics(results, protocol), SLICES):
+        for metric, part in product(headline_metrics(results, protocol), parts_of(results, data, protocol)):
             column = column_of(results, data, protocol, part, metric)
             others = means_of(results, data, protocol, part, metric)
             mean = others.pop(results["tested"], None)
@@ -277,8 +286,7 @@ def verdicts(results: Results) -> Iterator[str]:
         if s["gain"] is None or s["p"] is None:
             yield sentence
             continue
-        p = "p < 0.001" if s["p"] < 0.001 else f"p = {s['p']:.3f}"
-        detail = p if s["tone"] else f"{p}, not significant"
+        detail = p_value(s["p"]) + ("" if s["tone"] else ", not significant")
         if s["effect"] is not None:
             detail += f", d {s['effect']:+.3f}"
         yield f"{sentence}, {s['gain']:+.1%} against {s['rival']} ({detail})"
