@@ -54,9 +54,9 @@ class Baselines(Learning):
         dict
             By baseline: ``protocol`` (full where it is measured, else the first), that protocol's whole block of
             `Evaluation.metrics`, and ``lift``: slice (``weighted`` too where cases have weights) -> metric -> the
-            model's ``difference`` from the baseline, the ``relative`` one with its 95% interval (``low``, ``high``; None over a baseline that finds nothing) and
-            ``p``, the larger of bootstrap and t test, Holm-corrected over the baselines. A model that is itself a
-            baseline is not compared with that one.
+            model's ``difference`` from the baseline, the ``relative`` one with its 95% interval (``low``, ``high``;
+            None over a baseline that finds nothing) and ``p``, the larger of bootstrap and t test, Holm-corrected over
+            the baselines. A model that is itself a baseline is not compared with that one.
         """
         ours = self.config.model.model_dump(mode="json").get("branches")
         stages = {}
