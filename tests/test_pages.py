@@ -183,7 +183,7 @@ def test_the_suite_of_the_page_is_one(tmp_path):
 
 
 def test_the_present_system_is_measured_by_head_tail_and_revenue(tmp_path, monkeypatch, capsys):
-    """The page's code, suite and command as they stand, beside a library that answers as ALS does."""
+    """The page's code, suite and command as they stand, beside a stand-in for the library."""
 
     class Mixing:
         def __init__(self, factors):

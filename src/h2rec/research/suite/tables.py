@@ -235,7 +235,9 @@ def weighted_head(results: Results, data: str, protocol: str) -> Table:
             loss = value / best - 1 if best and value is not None else None
             texts = number(head.get(w["model"])), number(value), percent(loss)
             rows[w["model"]] += map(Cell, texts)
-    columns = [("", head) for metric in metrics for head in (f"head {metric}", "weighted", "loss")]
+    columns = [
+        ("", head) for metric in metrics for head in (f"head {metric}", "weighted by popularity", "loss")
+    ]
     return Table(["row"], columns, [((model,), cells) for model, cells in rows.items()], data, protocol)
 
 
