@@ -3,7 +3,9 @@
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -25,6 +27,7 @@ from h2rec.run.presets import preset_names
 from h2rec.serving.app import create_app
 from h2rec.serving.service import Service
 from h2rec.serving.settings import ServeSettings
+from made_suite import one_by_one
 from pages import GENERATED, PAGES, ROOT, blocks, commands, text_of
 
 TINY = """
@@ -196,6 +199,59 @@ def test_the_suite_of_the_page_is_one(tmp_path):
     }
 
 
+def test_the_present_system_is_measured_by_head_tail_and_revenue(tmp_path, monkeypatch, capsys):
+    """The page's code, suite and command as they stand, beside a stand-in for the library."""
+
+    class Mixing:
+        def __init__(self, factors):
+            assert factors > 0
+
+        def fit(self, bought):
+            by_count = np.argsort(-np.asarray(bought.sum(axis=0)).ravel(), kind="stable")
+            # Head and tail by turns, so that both are found.
+            self.best = np.concatenate([by_count[start::12] for start in range(12)])
+
+        def recommend(self, users, bought, N, filter_already_liked_items):
+            assert (bought.shape[0], filter_already_liked_items) == (len(users), False)
+            return np.tile(self.best[:N], (len(users), 1)), None
+
+    als = SimpleNamespace(AlternatingLeastSquares=Mixing)
+    monkeypatch.setitem(sys.modules, "implicit", SimpleNamespace(als=als))
+    monkeypatch.setattr("h2rec.research.suite.suite.side_by_side", one_by_one)
+    real, small = presets.preset_values, yaml.safe_load(TINY)
+    monkeypatch.setattr(presets, "preset_values", lambda name: presets.merge(real(name), small))
+    monkeypatch.chdir(tmp_path)
+    random = np.random.default_rng(0)
+    skus = np.arange(500, 620)
+    names = [f"{KINDS[number % 5]} model {number}" for number in range(len(skus))]
+    pl.DataFrame({"sku": skus, "name": names}).write_csv("products.csv")
+    lines = {
+        "customer_id": np.repeat(np.arange(50), 6),
+        "sku": skus[random.geometric(0.04, 300) % len(skus)],
+        "ordered_at": random.permutation(300) + 1_700_000_000,
+        "price": random.random(300).round(2),
+    }
+    pl.DataFrame(lines).write_parquet("orders.parquet")
+    (code,), suite = blocks("suites.md", "python"), blocks("suites.md", "yaml")[2]
+    made: dict[str, pl.DataFrame] = {}
+    exec(code, made)
+    newest = made["orders"].group_by("customer_id").last()
+    assert len(made["known"]) == 250
+    assert made["known"].join(newest, on=["customer_id", "ordered_at"], how="semi").is_empty()
+    Path("present.yaml").write_text(suite)
+    (words,) = [words for words in commands("suites.md") if "present.yaml" in words]
+    run([*words, "--seeds", "0"])
+    printed = capsys.readouterr().out
+    for part in ("overall", "head", "tail", "weighted by price"):
+        assert re.search(rf"shop, full, {part}: h2rec is .* against our ALS \(p", printed)
+    assert "50 of 50 test users have an answer" in printed
+    results = pl.read_parquet("runs/present/results.parquet").filter(
+        table="records", slice="weighted by price"
+    )
+    assert set(results["model"]) == {"h2rec", "our ALS"}
+    assert "weighted by price" in Path("runs/present/report.html").read_text()
+
+
 def test_the_table_of_suites_names_every_shipped_one():
     table = "".join(
         line.split("|")[1] for line in text_of("suites.md").splitlines() if line.startswith("| `")
@@ -290,6 +346,7 @@ def test_every_block_of_code_is_one_that_a_test_takes():
         ("serving.md", "python"),
         ("serving.md", "sh"),
         ("start.md", "bibtex"),
+        ("suites.md", "python"),
         ("suites.md", "sh"),
         ("suites.md", "yaml"),
     }

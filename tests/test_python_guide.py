@@ -24,6 +24,7 @@ def small(monkeypatch, tmp_path):
 
 def frames_of(kind):
     events, items = made_frames()
+    events = events.with_columns(price=pl.col("sku") % 9 + 0.5)
     histories = pl.DataFrame({"user_id": ["ann", "bob"], "history": [[1042, 77], [310]]})
     new_items = pl.DataFrame({"sku": [9001], "title": ["tea green leaf, new"]})
     made = {"events": events, "items": items, "histories": histories, "new_items": new_items}
@@ -49,6 +50,9 @@ def test_all_other_code_runs(small):
         exec(block, names)
     assert names["growth"].added[0].like
     assert (Path("runs/shop") / "report.html").exists()
+    by_price = h2rec.Transitions().fit(names["by_price"]).evaluate()
+    assert "weighted by price" in repr(by_price)
+    assert "; by price: " in by_price.notes[0]
 
 
 def test_it_is_short_and_names_every_model():

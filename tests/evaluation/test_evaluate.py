@@ -127,6 +127,7 @@ def test_cases_weigh_as_told_and_days_are_told_apart(table_scorer, rule):
         settings=EvaluateSettings(protocols=["full", "sampled1"], ks=[1, 3], repeats=rule),
         head=HEAD,
         train_counts=COUNTS,
+        weight="price",
     )
     full, ranks = made.metrics["full"], made.ranks["rank_full"].to_list()
     assert made.ranks.columns[:5] == ["user", "target", "head", "repeat", "weight"]
@@ -142,7 +143,8 @@ def test_cases_weigh_as_told_and_days_are_told_apart(table_scorer, rule):
         assert full["weighted"]["hit@3"] == 0.5 / 8
         assert full["weighted"]["mrr"] == pytest.approx((0.5 / 3 + 3.5 / 4 + 4 / 6) / 8)
     assert metric_value(made.metrics, "full.weighted.mrr") == full["weighted"]["mrr"]
-    assert set(made.metrics["sampled1"]["weighted"]) == {"cases", "mrr", "hit@1", "ndcg@1"}
+    assert full["weighted"]["name"] == "price"
+    assert set(made.metrics["sampled1"]["weighted"]) == {"name", "cases", "mrr", "hit@1", "ndcg@1"}
     days = {g["name"]: g for g in full["groups"] if g["kind"] == "target_time"}
     same, later = days["same day"], days["later day"]
     assert (same["cases"], later["cases"]) == ((1, 2) if rule == "excluded" else (2, 2))

@@ -7,7 +7,7 @@ from scipy import stats
 
 from h2rec.errors import ConfigError, DataError
 from h2rec.evaluation.metrics import per_case
-from h2rec.evaluation.paired_tests import holm
+from h2rec.evaluation.paired_tests import bootstrap_means, holm
 from h2rec.evaluation.significance import compare_models
 
 USERS = 300
@@ -79,6 +79,45 @@ def test_slices_take_their_targets(runs):
     alone = compare_models(only, "ours", ["hit@10"], resamples=100)
     columns = ["cases", "difference", "low", "p_t", "p_bootstrap"]
     assert frame.filter(slice="head").select(columns).equals(alone.select(columns))
+
+
+def test_weighted_cases_are_tested_as_the_ratio_of_sums(runs):
+    """Their scaled values have the mean, and the p-values, of weighted sums over sums of weights."""
+    weight = np.random.default_rng(9).lognormal(0, 1, USERS).round(2)
+    weight[::7] = 0
+    own = {name: [f.with_columns(weight=weight) for f in frames] for name, frames in runs.items()}
+    frame = compare_models(own, "ours", ["ndcg@10"], weighted="by price", resamples=1000)
+    assert frame["slice"].to_list() == ["overall"] * 2 + ["by price"] * 2
+    paid = weight > 0
+    ours, theirs = (
+        np.mean([per_case(f["rank_full"].to_numpy(), "ndcg@10") for f in runs[name]], axis=0)
+        for name in ("ours", "near")
+    )
+    row = row_of(frame, slice="by price", other="near")
+    assert row["cases"] == paid.sum()
+    assert row["model_mean"] == pytest.approx(np.average(ours, weights=weight))
+    assert row["difference"] == pytest.approx(np.average(ours - theirs, weights=weight))
+    assert row["p_t"] == pytest.approx(stats.ttest_1samp(((ours - theirs) * weight)[paid], 0).pvalue)
+    both = np.stack([(ours - theirs) * weight, weight], axis=1)[paid]
+    sums = bootstrap_means(both, 1000, 0)
+    ratio = sums[:, 0] / sums[:, 1]
+    extreme = min((ratio <= 0).sum(), (ratio >= 0).sum())
+    assert row["p_bootstrap"] == pytest.approx(min(2 * (extreme + 1) / 1001, 1))
+    low, high = np.quantile(ratio, [0.025, 0.975])
+    assert (row["high"] - row["low"]) / (high - low) == pytest.approx(1, abs=0.03)
+
+
+def test_weights_must_be_those_of_all_runs_and_of_two_cases_at_least(runs):
+    def weighing(name, weight):
+        return {name: [f.with_columns(weight=pl.Series(weight)) for f in runs[name]]}
+
+    ones, lone = np.ones(USERS), np.arange(USERS) == 5
+    with pytest.raises(DataError, match="ranks of 'far', run 1: cases weigh something else"):
+        compare_models(weighing("ours", ones) | weighing("far", 2 * ones), "ours", ["mrr"], weighted="w")
+    with pytest.raises(DataError, match="no column 'weight'"):
+        compare_models(runs, "ours", ["mrr"], weighted="w")
+    own = weighing("ours", lone.astype(float)) | weighing("far", lone.astype(float))
+    assert "w" not in compare_models(own, "ours", ["mrr"], weighted="w", resamples=10)["slice"]
 
 
 def test_families_are_corrected_apart(runs):

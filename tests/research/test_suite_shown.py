@@ -240,7 +240,7 @@ def test_the_head_is_told_by_cases_and_weighted_with_the_loss_against_the_best_r
                 loss = row[metric] / best - 1
                 told += [f"{head[row['model']]:.4f}", f"{row[metric]:.4f}", f"{loss:+.1%}"]
         place = ("operator", data, protocol)
-        columns = [(f"head {metric}", "weighted", "loss") for metric in wide["metrics"]]
+        columns = [(f"head {metric}", "weighted by popularity", "loss") for metric in wide["metrics"]]
         assert tables.heads(*place) == ["row", *(name for group in columns for name in group)]
         assert tables.texts(*place) == expected
 

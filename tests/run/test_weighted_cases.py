@@ -8,7 +8,9 @@ from rich.console import Console
 from h2rec.errors import ConfigError
 from h2rec.evaluation.metrics import metric_value, per_case
 from h2rec.files import read_json
+from h2rec.run.baselines import change, p_value, verdicts
 from h2rec.run.config import RunConfig
+from h2rec.run.figures import Figures
 from h2rec.run.pipeline import Pipeline
 from h2rec.run.tables import metrics_table
 from made_shop import write_shop
@@ -37,7 +39,7 @@ def priced(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(priced, tmp_path_factory):
     pipeline = Pipeline(RunConfig.load(priced, [WEIGHT, SELECT]), tmp_path_factory.mktemp("run"))
-    pipeline.evaluated()
+    pipeline.evaluated(baselines=True)
     return pipeline
 
 
@@ -72,12 +74,46 @@ def test_report_and_table_show_it(run):
     assert "<td>item came on the day of the one before</td>" in page
     assert "validation NDCG@10, weighted by price, all items ranked" in page
     test = read_json(run.out / "metrics.json")["test"]
+    test["full"]["weighted"]["name"] = "[price]"  # not markup
     other = {"full": {part: test["full"][part] for part in ("overall", "head", "tail")}}
     for runs, shown in (({"a": test}, True), ({"a": test, "b": other}, False)):
         console = Console(width=100)
         with console.capture() as printed:
             console.print(metrics_table(runs, "full", ["ndcg@10"], title="test"))
-        assert ("weighted" in printed.get()) == shown
+        assert ("weighted by [price]" in printed.get()) == shown
+
+
+def test_lifts_over_the_baselines_are_weighted_too_and_told_by_the_column(run):
+    metrics = read_json(run.out / "metrics.json")
+    ranks = {"own": pl.read_parquet(run.out / "ranks.parquet").filter(split="test")}
+    told = list(verdicts(metrics["baselines"]))
+    for name, sentence in zip(metrics["baselines"], told, strict=True):
+        ranks[name] = pl.read_parquet(run.stages[f"baseline_{name}"].folder / "ranks.parquet")
+        ours, theirs = (
+            np.average(per_case(ranks[who]["rank_full"].to_numpy(), "ndcg@10"), weights=ranks[who]["weight"])
+            for who in ("own", name)
+        )
+        lift = metrics["baselines"][name]["lift"]["weighted"]["ndcg@10"]
+        assert lift["difference"] == pytest.approx(ours - theirs)
+        assert lift["relative"] == pytest.approx(ours / theirs - 1)
+        assert sentence.endswith(f"; by price: {change(lift['relative'])} ({p_value(lift['p'])}).")
+    shown = Figures(metrics)
+    assert shown.table()["items"].to_list() == ["overall", "head", "tail", "weighted by price"]
+    assert shown.notes == told
+    assert shown.frame().filter(items="weighted by price").height == 4
+
+
+def test_test_cases_that_weigh_nothing_have_no_figures_and_no_tests(priced, tmp_path):
+    rows = pl.read_csv(priced.parent / "interactions.csv")
+    last = pl.col("timestamp") == pl.col("timestamp").max().over("user_id")
+    rows.with_columns(pl.when(last).then(0).otherwise(1).alias("price")).write_csv(tmp_path / "free.csv")
+    small = ["model.name=pop", f"data.interactions={tmp_path / 'free.csv'}", WEIGHT]
+    found = Pipeline(RunConfig.load(priced, small), tmp_path / "run").evaluated(baselines=True)
+    assert found["test"]["full"]["weighted"]["ndcg@10"] is None
+    assert found["valid"]["full"]["weighted"]["ndcg@10"] is not None
+    assert set(found["baselines"]["transitions"]["lift"]) == {"overall", "head", "tail"}
+    assert "by price" not in "".join(verdicts(found["baselines"]))
+    assert "<td>weighted by price</td>" in (tmp_path / "run" / "report.html").read_text()
 
 
 def test_days_are_told_apart(run):

@@ -139,7 +139,12 @@ def _check_ratings(table: Table, column: str, rows: pl.DataFrame, identified: pl
 def _check_weights(table: Table, column: str, rows: pl.DataFrame, identified: pl.Expr) -> None:
     if rows["weight"].null_count() or (rows["weight"] < 0).any():
         bad = ~(number(pl.col(column)) >= 0).fill_null(value=False)
-        _refuse_number(table, column, identified & bad, "a weight is a number, zero or more, in every row")
+        _refuse_number(
+            table,
+            column,
+            identified & bad,
+            "a weight is a number, zero or more, in every row; 0 keeps a case out of the weighted figures alone",
+        )
 
 
 def _look_at_ids(rows: pl.DataFrame, report: Report) -> None:

@@ -40,7 +40,7 @@ class Evaluation:
     metrics: dict[str, Any]
     """Protocol -> ``overall``, ``head``, ``tail``, ``head_by_popularity``, ``groups`` and ``apart`` (not in figures:
     ``repeats`` that the rule excludes, and cases with ``too_few_negatives``), and ``weighted`` (all cases, by their
-    weights) where cases have weights. Under ``full`` also ``exposure`` of the
+    weights, whose ``name`` stands there too) where cases have weights. Under ``full`` also ``exposure`` of the
     lists of all users. Plain values, ready for JSON; a metric of no cases is None."""
     ranks: pl.DataFrame
     """One row a case, in the order of the holdout: ``user`` (row in the data set), ``user_id`` if known, ``target``
@@ -60,6 +60,7 @@ def evaluate(
     semantic_ids: SemanticIds | None = None,
     user_ids: Sequence[str] | pl.Series | None = None,
     item_ids: pl.Series | None = None,
+    weight: str | None = None,
     seed: int = 0,
     shown: bool = True,
     progress: str | None = None,
@@ -82,6 +83,8 @@ def evaluate(
         The users' own ids, by row in the data set.
     item_ids
         The items' own ids, by row in the catalogue `[N]`.
+    weight
+        What the weights of the cases are called.
     seed
         Of the sampled negatives. Give every model the same one, whatever its own seed.
     shown
@@ -102,6 +105,7 @@ def evaluate(
         semantic_ids=semantic_ids,
         user_ids=user_ids,
         item_ids=item_ids,
+        weight=weight,
     )
 
 
@@ -116,6 +120,7 @@ def figures_of(
     semantic_ids: SemanticIds | None = None,
     user_ids: Sequence[str] | pl.Series | None = None,
     item_ids: pl.Series | None = None,
+    weight: str | None = None,
 ) -> Evaluation:
     """Summarize ranks, wherever they come from; see `evaluate`."""
     repeat = repeated(holdout)
@@ -137,7 +142,8 @@ def figures_of(
             groups += collision_groups(cases.targets, semantic_ids)
         metrics[protocol] = _slices(ranks[rows], ks, head[cases.targets], train_counts[cases.targets], groups)
         if cases.weights is not None:
-            metrics[protocol]["weighted"] = summarize(ranks[rows], ks, weights=cases.weights)
+            figures = summarize(ranks[rows], ks, weights=cases.weights)
+            metrics[protocol]["weighted"] = {"name": weight, **figures}
         metrics[protocol]["apart"] = {"repeats": apart, "too_few_negatives": len(holdout) - apart - len(rows)}
     # Lists that end earlier are another system's.
     depths = [k for k in EXPOSURE_KS if ranked.top is not None and k <= ranked.top.shape[1]]

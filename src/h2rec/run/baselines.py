@@ -18,7 +18,7 @@ from h2rec.run.blend import BlendSettings, cases_for_weights, fit_weights, has_c
 from h2rec.run.learning import EVALUATION_SEED, Learning, sample_of
 from h2rec.run.presets import preset_values
 from h2rec.run.stages import Stage
-from h2rec.run.tables import SLICES
+from h2rec.run.tables import SLICES, WEIGHTED
 from h2rec.run.words import metric_title
 
 BASELINES = {"transitions": "item-to-item counts", "pop": "popularity"}
@@ -54,10 +54,10 @@ class Baselines(Learning):
         -------
         dict
             By baseline: ``protocol`` (full where it is measured, else the first), that protocol's whole block of
-            `Evaluation.metrics`, and ``lift``: slice -> metric -> the model's ``difference`` from the baseline, the
-            ``relative`` one with its 95% interval (``low``, ``high``; None over a baseline that finds nothing) and
-            ``p``, the larger of bootstrap and t test, Holm-corrected over the baselines. A model that is itself a
-            baseline is not compared with that one.
+            `Evaluation.metrics`, and ``lift``: slice (``weighted`` too where cases have weights) -> metric -> the
+            model's ``difference`` from the baseline, the ``relative`` one with its 95% interval (``low``, ``high``;
+            None over a baseline that finds nothing) and ``p``, the larger of bootstrap and t test, Holm-corrected over
+            the baselines. A model that is itself a baseline is not compared with that one.
         """
         ours = self.config.model.model_dump(mode="json").get("branches")
         stages = {}
@@ -96,7 +96,7 @@ class Baselines(Learning):
         depends = {
             "data": self.data_stage.key,
             "split": self.config.data.model_dump(mode="json", include={"split", "test_share"}),
-            "groups": self.config.data.model_dump(mode="json", include={"head_share", "popularity_groups"}),
+            "groups": self._sliced_by,
             "model": model.model_dump(mode="json"),
             "select": select,
             "evaluate": settings.model_dump(mode="json"),
@@ -148,6 +148,7 @@ def lifts_over(
         metrics,
         protocol=protocol,
         slices={"overall": np.ones_like(head), "head": head, "tail": ~head},
+        weighted=WEIGHTED if "weight" in ours.columns else None,
         family=("slice", "metric"),
         resamples=RESAMPLES,
     )
@@ -191,6 +192,9 @@ def verdicts(baselines: Mapping[str, Any], names: Mapping[str, str] = BASELINES)
         nothing = [f"the {part}" for part, relative in by_part.items() if relative is None]
         if nothing and lift["relative"] is not None:
             sentence += f"; in {' and '.join(nothing)} {names[name]} finds nothing"
+        if (weighted := lifts.get(WEIGHTED)) and weighted[metric]["relative"] is not None:
+            told = f"{change(weighted[metric]['relative'])} ({p_value(weighted[metric]['p'])})"
+            sentence += f"; by {block[WEIGHTED]['name']}: {told}"
         yield f"{sentence}."
 
 
@@ -212,6 +216,11 @@ def _verdict(metric: str, lift: Mapping[str, Any], other: str) -> str:
     ends = [change(end) for end in sorted((low, high), key=abs)]
     interval = " to ".join(end.lstrip("+-") if low * high > 0 else end for end in ends)
     return f"{metric} is {change(relative).lstrip('+-')} {side} {other} (95% interval {interval})"
+
+
+def p_value(p: float) -> str:
+    """A p-value as sentences tell it."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
 def change(relative: float) -> str:

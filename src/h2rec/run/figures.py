@@ -8,7 +8,7 @@ import polars as pl
 from h2rec.errors import MissingExtraError
 from h2rec.native import POLARS, Kind
 from h2rec.run.baselines import BASELINES, verdicts
-from h2rec.run.tables import LEADING, apart, slices
+from h2rec.run.tables import LEADING, apart, slice_title, slices
 from h2rec.shown import Shown
 
 _OWN = "this model"
@@ -52,7 +52,11 @@ class Figures(Shown):
         }
         return pl.DataFrame(
             [
-                {"items": part, "model": model, **{name: block[part][name] for name in shown}}
+                {
+                    "items": slice_title(part, own),
+                    "model": model,
+                    **{name: block[part][name] for name in shown},
+                }
                 for part in slices(*blocks.values())
                 for model, block in blocks.items()
             ]
@@ -62,7 +66,8 @@ class Figures(Shown):
         """Return every figure: a row a split, protocol and slice, a column a metric."""
         return pl.DataFrame(
             [
-                {"split": split, "protocol": protocol, "items": part, "cases": block[part]["cases"]}
+                {"split": split, "protocol": protocol, "items": slice_title(part, block)}
+                | {"cases": block[part]["cases"]}
                 | {name: block[part][name] for name in _metrics_of(block[part])}
                 for split in ("test", "valid")
                 for protocol, block in self.metrics[split].items()
@@ -90,4 +95,8 @@ class Figures(Shown):
 
 
 def _metrics_of(values: dict[str, Any]) -> list[str]:
-    return [name for name, value in values.items() if name != "cases" and isinstance(value, float | None)]
+    return [
+        name
+        for name, value in values.items()
+        if name not in ("cases", "name") and isinstance(value, float | None)
+    ]

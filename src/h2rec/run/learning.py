@@ -113,6 +113,13 @@ class Learning(Tokenization):
         values = settings.model_dump(mode="json")
         return {"train": self.train_stage.key, "model": values, "read": self._read_by(settings)}
 
+    @property
+    def _sliced_by(self) -> dict[str, Any]:
+        """What decides the slices of the figures."""
+        data = self.config.data
+        weight = {} if data.columns.weight is None else {"weight": data.columns.weight}
+        return data.model_dump(mode="json", include={"head_share", "popularity_groups"}) | weight
+
     def _leave_out_protocols(self) -> None:
         """Leave sampled protocols out that the catalogue is too small for, unless they were asked for."""
         settings = self.config.evaluate
@@ -236,6 +243,7 @@ class Learning(Tokenization):
             semantic_ids=self.semantic_ids,
             user_ids=self.dataset.user_ids,
             item_ids=self.dataset.items["item_id"],
+            weight=self.config.data.columns.weight,
             seed=EVALUATION_SEED,
             shown=shown,
             progress=progress,

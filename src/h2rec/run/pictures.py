@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from h2rec.run.baselines import BASELINES, LEVEL, change, compared
-from h2rec.run.tables import slices
-from h2rec.run.words import metric_title, slice_title
+from h2rec.run.tables import slice_title, slices
+from h2rec.run.words import metric_title
 
 Systems = Mapping[str, Mapping[str, Any]]
 """Figures of a protocol by the name of what was measured, the run's own model first."""
@@ -79,7 +79,7 @@ def standing(systems: Systems, weight: str | None = None) -> Iterator[Bars]:
     blocks = list(systems.values())
     for metric in compared(blocks[0]):
         values = {
-            f"{slice_title(part, weight)}, {blocks[0][part]['cases']:,} cases": {
+            f"{slice_title(part, blocks[0])}, {blocks[0][part]['cases']:,} cases": {
                 name: b[part][metric] for name, b in systems.items()
             }
             for part in slices(*blocks)
@@ -104,7 +104,10 @@ def lifts(baselines: Mapping[str, Any]) -> Iterator[Bars]:
         groups = [
             (
                 metric_title(metric),
-                [_lift_bar(part, of_part[metric], place) for part, of_part in lift.items()],
+                [
+                    _lift_bar(slice_title(part, block), of_part[metric], place)
+                    for part, of_part in lift.items()
+                ],
             )
             for metric in lift["overall"]
         ]

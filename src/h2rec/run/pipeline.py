@@ -48,7 +48,7 @@ class Pipeline(Refit, Baselines):
         """Ranks and metrics of validation and test."""
         depends = self._scored_by(self.model_settings) | {
             "evaluate": self.evaluate_settings.model_dump(mode="json"),
-            "groups": self.config.data.model_dump(mode="json", include={"head_share", "popularity_groups"}),
+            "groups": self._sliced_by,
             # Any model's cases are grouped by how many items share the target's codes.
             "semantic_ids": self._key_of_codes,
             "columns": "with item ids",  # of the ranks: those of an earlier version are not reused

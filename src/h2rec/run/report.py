@@ -11,7 +11,7 @@ from h2rec.run import pictures, words
 from h2rec.run.baselines import verdicts
 from h2rec.run.config import RunConfig
 from h2rec.run.examples import Example
-from h2rec.run.tables import apart, slices
+from h2rec.run.tables import apart, slice_title, slices
 from h2rec.templates import page_templates
 
 
@@ -43,6 +43,7 @@ def write_report(
         popularity_groups=config.data.popularity_groups,
         slices=slices,
         columns=_columns,
+        slice_title=slice_title,
         apart=apart,
         names=list(systems),
         verdicts=sentences,

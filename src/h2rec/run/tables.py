@@ -3,16 +3,23 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 LEADING = ("hit@10", "ndcg@10", "hit@100", "hit@500")
 """Metrics that are read first, in this order."""
 SLICES = ("overall", "head", "tail")
+WEIGHTED = "weighted"
 
 
 def slices(*blocks: Mapping[str, Any]) -> list[str]:
     """Slices that all these parts of `metrics.json` have, one protocol each; ``weighted`` where it is there."""
-    return [part for part in (*SLICES, "weighted") if all(part in block for block in blocks)]
+    return [part for part in (*SLICES, WEIGHTED) if all(part in block for block in blocks)]
+
+
+def slice_title(part: str, block: Mapping[str, Any]) -> str:
+    """What a slice of a protocol's part of `metrics.json` is called: weights by their column."""
+    return f"{part} by {block[part]['name']}" if part == WEIGHTED else part
 
 
 def metrics_table(
@@ -26,15 +33,15 @@ def metrics_table(
     table = Table(title=title, title_justify="left")
     table.add_column("items")
     table.add_column("model")
-    shown_slices = slices(*(test[protocol] for test in runs.values()))
-    reported = next(iter(runs.values()))[protocol]["overall"]
-    shown = [name for name in metrics if name in reported]
+    first, *others = (test[protocol] for test in runs.values())
+    shown = [name for name in metrics if name in first["overall"]]
     for name in shown:
         table.add_column(name, justify="right")
-    for part in shown_slices:
+    for part in slices(first, *others):
+        title = escape(slice_title(part, first))
         for place, (model, test) in enumerate(runs.items()):
             figures = (_number(test[protocol][part][name]) for name in shown)
-            table.add_row(part if place == 0 else "", model, *figures, end_section=place == len(runs) - 1)
+            table.add_row("" if place else title, model, *figures, end_section=place == len(runs) - 1)
     return table
 
 

@@ -18,7 +18,7 @@ from h2rec.research.suite.results import RESULTS_FILE, write_results
 from h2rec.research.suite.runs import Job
 from h2rec.research.suite.suite import Suite
 from h2rec.run.stages import StageStore, read_stage
-from h2rec.run.tables import SLICES
+from h2rec.run.tables import WEIGHTED, slice_title, slices
 
 logger = logging.getLogger(__name__)
 
@@ -106,14 +106,20 @@ def _reporting(runs: Runs, protocol: str, metric: str) -> tuple[Job, ...]:
     )
 
 
+def _parts(runs: Runs, protocol: str) -> dict[str, str]:
+    """Slices of a protocol by what they are called; one by weights is called by their column."""
+    blocks = [run["test"][protocol] for run in runs.values() if protocol in run["test"]]
+    return {slice_title(part, blocks[0]): part for part in slices(*blocks)} if blocks else {}
+
+
 def _records(suite: Suite, runs: Runs, protocol: str, reported: list[str]) -> Iterator[Record]:
     runs = {job: run for job, run in runs.items() if protocol in run["test"]}
     names = [name for name in suite.settings.rows if any(job.model == name for job in runs)]
     tests = _tests(suite, suite.settings.tested, names, runs, protocol=protocol, reported=reported)
-    for part, metric in product(SLICES, reported):
+    for (part, key), metric in product(_parts(runs, protocol).items(), reported):
         column = []
         for name in names:
-            values = [r["test"][protocol][part].get(metric) for job, r in runs.items() if job.model == name]
+            values = [r["test"][protocol][key].get(metric) for job, r in runs.items() if job.model == name]
             place = {"slice": part, "metric": metric, "model": name}
             column.append(place | over_seeds(values) | tests.get(f"{part}/{metric}/{name}", {}))
         mark_places(column)
@@ -127,7 +133,7 @@ def _contrasts(suite: Suite, runs: Runs, protocol: str, reported: list[str]) -> 
         others = [name for name in planned if name in present]
         compared = {job: metrics for job, metrics in runs.items() if job.model in (model, *others)}
         tests = _tests(suite, model, [*others, model], compared, protocol=protocol, reported=reported)
-        for other, part, metric in product(others, SLICES, reported):
+        for other, part, metric in product(others, _parts(compared, protocol), reported):
             if test := tests.get(f"{part}/{metric}/{other}"):
                 yield {"slice": part, "metric": metric, "model": model, "other": other, **test}
 
@@ -153,6 +159,7 @@ def _tests_of(  # noqa: PLR0917 - one call
     jobs = list(runs)
     if len(names) < 2 or all(job.model != tested for job in jobs):
         return {}
+    parts = _parts(runs, protocol)
     keys = [[job.model, job.seed, runs[job]["provenance"]["stages"]["evaluate"]] for job in jobs]
     depends = {"runs": keys, "tested": tested, "protocol": protocol, "metrics": reported}
 
@@ -166,9 +173,14 @@ def _tests_of(  # noqa: PLR0917 - one call
             for name in names
         }
         head = np.array(read_json(jobs[0].folder / "head.json"), dtype=bool)
-        slices = {"overall": np.ones_like(head), "head": head, "tail": ~head}
         frame = compare_models(
-            ranks, tested, reported, protocol=protocol, slices=slices, family=("slice", "metric")
+            ranks,
+            tested,
+            reported,
+            protocol=protocol,
+            slices={"overall": np.ones_like(head), "head": head, "tail": ~head},
+            weighted=next((part for part, key in parts.items() if key == WEIGHTED), None),
+            family=("slice", "metric"),
         )
         write_json(folder / "tests.json", tests_against(frame))
 

@@ -73,6 +73,7 @@ def measure_answers(pipeline: Pipeline, answers: Answers, key: str) -> None:
         popularity_group=popularity_groups(counts, pipeline.config.data.popularity_groups),
         user_ids=dataset.user_ids,
         item_ids=dataset.items["item_id"],
+        weight=pipeline.config.data.columns.weight,
     )
     told = _told(placed, missed, ~apart)
     logger.warning("%s: %s", answers.path, told)

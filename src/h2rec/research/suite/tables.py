@@ -6,7 +6,7 @@ from itertools import groupby, product
 from typing import Any
 
 from h2rec.research.columns import Record
-from h2rec.run.tables import SLICES
+from h2rec.run.baselines import p_value
 
 Results = Mapping[str, Any]
 
@@ -127,6 +127,15 @@ def blocks_of(results: Results) -> list[tuple[str, str]]:
     return list(dict.fromkeys((r["data"], r["protocol"]) for r in results["records"]))
 
 
+def parts_of(results: Results, data: str, protocol: str) -> list[str]:
+    """Slices that a data set has figures of under a protocol, in order."""
+    return list(
+        dict.fromkeys(
+            r["slice"] for r in results["records"] if (r["data"], r["protocol"]) == (data, protocol)
+        )
+    )
+
+
 def column_of(results: Results, data: str, protocol: str, part: str, metric: str) -> dict[str, Record]:
     """Records of one column of the tables by row."""
     wanted = (data, protocol, part, metric)
@@ -240,7 +249,9 @@ def weighted_head(results: Results, data: str, protocol: str) -> Table:
             loss = value / best - 1 if best and value is not None else None
             texts = number(head.get(w["model"])), number(value), percent(loss)
             rows[w["model"]] += map(Cell, texts)
-    columns = [("", head) for metric in metrics for head in (f"head {metric}", "weighted", "loss")]
+    columns = [
+        ("", head) for metric in metrics for head in (f"head {metric}", "weighted by popularity", "loss")
+    ]
     return Table(["row"], columns, [((model,), cells) for model, cells in rows.items()], data, protocol)
 
 
@@ -255,7 +266,7 @@ def standing(results: Results) -> Iterator[Record]:
         difference is significant, else empty.
     """
     for data, protocol in blocks_of(results):
-        for metric, part in product(headline_metrics(results, protocol), SLICES):
+        for metric, part in product(headline_metrics(results, protocol), parts_of(results, data, protocol)):
             column = column_of(results, data, protocol, part, metric)
             others = means_of(results, data, protocol, part, metric)
             mean = others.pop(results["tested"], None)
@@ -291,8 +302,7 @@ def verdicts(results: Results) -> Iterator[str]:
         if s["gain"] is None or s["p"] is None:
             yield sentence
             continue
-        p = "p < 0.001" if s["p"] < 0.001 else f"p = {s['p']:.3f}"
-        detail = p if s["tone"] else f"{p}, not significant"
+        detail = p_value(s["p"]) + ("" if s["tone"] else ", not significant")
         if s["effect"] is not None:
             detail += f", d {s['effect']:+.3f}"
         yield f"{sentence}, {s['gain']:+.1%} against {s['rival']} ({detail})"

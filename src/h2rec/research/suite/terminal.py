@@ -15,9 +15,9 @@ from h2rec.research.suite.tables import (
     gain,
     headline_metrics,
     lead_metric,
+    parts_of,
     turned,
 )
-from h2rec.run.tables import SLICES
 
 
 def comparison_table(results: Results, data: str, protocol: str) -> Table:
@@ -49,7 +49,7 @@ def comparison_table(results: Results, data: str, protocol: str) -> Table:
             effect = against.get("effect_size")
             gain_text = gain(against).text.strip("–") + ("" if effect is None else f", d {effect:+.3f}")
             last = place == len(shown.rows) - 1
-            table.add_row("" if place else part, escape(name), *own, gain_text, end_section=last)
+            table.add_row("" if place else escape(part), escape(name), *own, gain_text, end_section=last)
     return table
 
 
@@ -67,11 +67,10 @@ def contrast_table(results: Results, data: str, protocol: str) -> Table | None:
     )
     for name in shown.names:
         table.add_column(name)
-    columns = [
-        column for column in product(SLICES, headline_metrics(results, protocol)) if column in shown.columns
-    ]
+    wanted = product(parts_of(results, data, protocol), headline_metrics(results, protocol))
+    columns = [column for column in wanted if column in shown.columns]
     for column in columns:
-        table.add_column(" ".join(column), justify="right")
+        table.add_column(escape(" ".join(column)), justify="right")
     for names, cells in shown.rows:
         by_column = dict(zip(shown.columns, cells, strict=True))
         texts = [cell.text + (" *" if cell.sign else "  ") for cell in map(by_column.__getitem__, columns)]
