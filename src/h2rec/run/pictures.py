@@ -74,7 +74,7 @@ def systems_of(name: str, metrics: Mapping[str, Any]) -> dict[str, Mapping[str, 
     return {name: test[protocol]} | {BASELINES[key]: block for key, block in beside.items()}
 
 
-def standing(systems: Systems, weight: str | None = None) -> Iterator[Bars]:
+def standing(systems: Systems) -> Iterator[Bars]:
     """The first metrics, overall, in the head and in the tail, and weighted by a column."""
     blocks = list(systems.values())
     for metric in compared(blocks[0]):

@@ -47,7 +47,7 @@ def write_report(
         apart=apart,
         names=list(systems),
         verdicts=sentences,
-        standing=[*pictures.standing(systems, weight), *pictures.lifts(metrics.get("baselines", {}))],
+        standing=[*pictures.standing(systems), *pictures.lifts(metrics.get("baselines", {}))],
         popularity=pictures.popularity(systems),
         exposure=pictures.exposure(systems),
         shown=pictures.EXPOSURE,

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from h2rec.evaluation.settings import FULL, sampled_negatives
+from h2rec.run.tables import slice_title
 
 STAGES = {
     "data": "read and clean the data",
@@ -49,11 +50,6 @@ def group_title(group: Mapping[str, Any], popularity_groups: int) -> str:
     return _GROUPS.get((kind, name), f"{kind}: {name}")
 
 
-def slice_title(part: str, weight: str | None) -> str:
-    """What a slice is called; `weight` is the column of the weights."""
-    return part.replace("weighted", f"weighted by {weight}") if weight else part
-
-
 def metric_title(metric: str) -> str:
     """A metric's name as people write it: NDCG@10, Hit@100."""
     return metric.replace("ndcg", "NDCG").replace("hit", "Hit").replace("mrr", "MRR")
@@ -67,7 +63,7 @@ def protocol_title(protocol: str) -> str:
 def selected_title(select: str, weight: str | None) -> str:
     """What picks the epoch, such as ``full.overall.ndcg@100``, in words."""
     protocol, part, metric = select.split(".")
-    of_part = "" if part == "overall" else f", {slice_title(part, weight)}"
+    of_part = "" if part == "overall" else f", {slice_title(part, {part: {'name': weight}})}"
     return f"validation {metric_title(metric)}{of_part}, {protocol_title(protocol)}"
 
 
