@@ -13,8 +13,8 @@ from h2rec.research.suite.tables import (
     contrasts,
     figure,
     number,
-    verdicts,
 )
+from h2rec.research.suite.verdicts import verdicts
 from h2rec.run.tables import SLICES
 
 BUSINESS = ("main",)

@@ -7,7 +7,7 @@ import pytest
 from browser import opened
 from h2rec.errors import MissingExtraError
 from h2rec.research.suite.report import write_suite_report
-from h2rec.research.suite.tables import standing, verdicts
+from h2rec.research.suite.verdicts import standing, verdicts
 
 PLOTS = ("sweep-0", "head-tail", "popularity", "popularity-gains", "gains", "exposure")
 PLOTS += ("sharing", "alpha", "shares-rank", "shares-popularity", "codes", "training", "loss")

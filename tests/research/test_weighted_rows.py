@@ -14,8 +14,8 @@ from h2rec.research.suite.evidence import evidence
 from h2rec.research.suite.report import write_suite_report
 from h2rec.research.suite.results import read_results
 from h2rec.research.suite.suite import Suite
-from h2rec.research.suite.tables import verdicts
 from h2rec.research.suite.terminal import comparison_table, contrast_table
+from h2rec.research.suite.verdicts import verdicts
 from made_shop import ITEMS, write_shop
 from made_suite import one_by_one
 

@@ -159,12 +159,8 @@ class TrainedModel(ABC):
         """Return a frame of the user and ``vector``, a row a user; the arguments are those of `recommend_frame`.
 
         The inner product with a row of `item_vectors` is the model's score of that item, but for what is counted of
-        pairs of items, which has no vectors. A user of whose history nothing is known has zeros.
-
-        Raises
-        ------
-        DataError
-            If it is no frame of histories, or the model counts alone.
+        pairs of items, which has no vectors. A user of whose history nothing is known has zeros. Raises `DataError` if
+        it is no frame of histories, or the model counts alone.
         """
         self._check_vectors()
         read = _read(histories, ColumnSettings(user=user, item=item, timestamp=timestamp))

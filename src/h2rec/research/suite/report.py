@@ -9,6 +9,7 @@ from h2rec.errors import MissingExtraError
 from h2rec.files import write_text
 from h2rec.research.suite import tables
 from h2rec.research.suite.tables import Results
+from h2rec.research.suite.verdicts import standing, verdicts
 from h2rec.templates import page_templates
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -31,7 +32,7 @@ def write_suite_report(path: Path, results: Results) -> None:
         results=results,
         lead=tables.lead_metric(results["metrics"]),
         protocols=list(dict.fromkeys(protocol for _, protocol in blocks)),
-        verdicts=list(tables.standing(results)),
+        verdicts=list(standing(results)),
         selected=list(dict.fromkeys(c["selected_by"] for c in results["curves"] if c["selected_by"])),
         comparisons=[tables.comparison(results, *block) for block in blocks],
         contrasts=[shown for block in blocks if (shown := tables.contrasts(results, *block))],
@@ -50,7 +51,7 @@ def write_suite_report(path: Path, results: Results) -> None:
 def write_index(path: Path, all_results: Sequence[Results]) -> None:
     """Write a page with the verdicts of several suites and links to their reports."""
     page = page_templates("h2rec.research.suite").get_template("index.html.j2")
-    suites = [{**results, "sentences": list(tables.verdicts(results))} for results in all_results]
+    suites = [{**results, "sentences": list(verdicts(results))} for results in all_results]
     write_text(path, page.render(suites=suites, style=_part("suite.css")))
 
 

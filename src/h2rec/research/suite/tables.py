@@ -1,12 +1,11 @@
 """Results of a suite as tables and sentences, for the terminal, the report and the documents."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby, product
+from itertools import groupby
 from typing import Any
 
 from h2rec.research.columns import Record
-from h2rec.run.baselines import p_value
 
 Results = Mapping[str, Any]
 
@@ -85,7 +84,7 @@ def figure(record: Record | None) -> Cell:
     note, own = f"{record['seeds']} seeds", turned(record)
     if own.get("relative") is not None:
         note += f"; against the tested row: {_test(own)}"
-    return Cell(number(record["mean"]), spread, record["place"], _sign(own), note)
+    return Cell(number(record["mean"]), spread, record["place"], sign_of(own), note)
 
 
 def turned(record: Record) -> Record:
@@ -106,10 +105,10 @@ def gain(record: Record | None) -> Cell:
     """How much better a row is than another one; a dash where that is not known or the other found nothing."""
     if record is None or record.get("relative") is None:
         return Cell("–")
-    return Cell(percent(record["relative"]), sign=_sign(record), note=_test(record))
+    return Cell(percent(record["relative"]), sign=sign_of(record), note=_test(record))
 
 
-def _sign(record: Record) -> int:
+def sign_of(record: Record) -> int:
     if record.get("p_t") is None or max(record["p_bootstrap"], record["p_t"]) >= LEVEL:
         return 0
     return 1 if record["difference"] > 0 else -1
@@ -253,56 +252,3 @@ def weighted_head(results: Results, data: str, protocol: str) -> Table:
         ("", head) for metric in metrics for head in (f"head {metric}", "weighted by popularity", "loss")
     ]
     return Table(["row"], columns, [((model,), cells) for model, cells in rows.items()], data, protocol)
-
-
-def standing(results: Results) -> Iterator[Record]:
-    """Where the tested row stands, by data set, protocol, metric (see `headline_metrics`) and slice.
-
-    Yields
-    ------
-    dict
-        ``data, protocol, metric, slice, place, rows, mean``, the best other row as ``rival`` and ``rival_mean``, the
-        ``gain`` over it, ``p`` (the larger corrected one), ``effect`` (d_z) and ``tone``: good or bad where the
-        difference is significant, else empty.
-    """
-    for data, protocol in blocks_of(results):
-        for metric, part in product(headline_metrics(results, protocol), parts_of(results, data, protocol)):
-            column = column_of(results, data, protocol, part, metric)
-            others = means_of(results, data, protocol, part, metric)
-            mean = others.pop(results["tested"], None)
-            if mean is None or not others:
-                continue
-            rival = max(others, key=others.__getitem__)
-            test = column[rival]
-            tested = test.get("p_t") is not None
-            yield {
-                "data": data,
-                "protocol": protocol,
-                "metric": metric,
-                "slice": part,
-                "place": column[results["tested"]]["place"],
-                "rows": len(others) + 1,
-                "mean": mean,
-                "rival": rival,
-                "rival_mean": others[rival],
-                "gain": mean / others[rival] - 1 if others[rival] else None,
-                "p": max(test["p_bootstrap"], test["p_t"]) if tested else None,
-                "effect": test.get("effect_size"),
-                "tone": {1: "good", -1: "bad"}.get(_sign(test), ""),
-            }
-
-
-def verdicts(results: Results) -> Iterator[str]:
-    """One sentence for each entry of `standing`."""
-    for s in standing(results):
-        place = "best" if s["place"] == 1 else f"number {s['place']} of {s['rows']}"
-        sentence = (
-            f"{s['data']}, {s['protocol']}, {s['slice']}: {results['tested']} is {place} in {s['metric']}"
-        )
-        if s["gain"] is None or s["p"] is None:
-            yield sentence
-            continue
-        detail = p_value(s["p"]) + ("" if s["tone"] else ", not significant")
-        if s["effect"] is not None:
-            detail += f", d {s['effect']:+.3f}"
-        yield f"{sentence}, {s['gain']:+.1%} against {s['rival']} ({detail})"
