@@ -26,6 +26,7 @@ COMMANDS = {
     "cold-start": "h2rec.cli.cold_start:cold_start_command",
     "bundle": "h2rec.cli.run:bundle",
     "recommend": "h2rec.cli.recommend:recommend",
+    "export": "h2rec.cli.export:export",
     "add-items": "h2rec.cli.add_items:add_items_command",
     "serve": "h2rec.cli.serve:serve",
     "audit": "h2rec.cli.audit:audit",

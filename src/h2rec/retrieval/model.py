@@ -8,6 +8,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from h2rec.data.items import read_items
@@ -26,6 +28,7 @@ from h2rec.retrieval.manifest import is_bundle, read_manifest
 from h2rec.retrieval.recommender import Recommender
 
 if TYPE_CHECKING:
+    from h2rec.retrieval.export import Exported
     from h2rec.retrieval.growth import ShownGrowth
 
 _USERS_AT_ONCE = 1024
@@ -143,6 +146,20 @@ class TrainedModel(ABC):
             raise DataError("the model counts alone: it has no item vectors")
         ids = id_column([self.recommender.given(item) for item in self.recommender.item_ids])
         return to_native(pl.DataFrame([ids, pl.Series("vector", vectors)]), self.kind)
+
+    def export_vectors(
+        self, address: str, *, attributes: Sequence[str] | None = None, replace: bool = False
+    ) -> "Exported":
+        """Write the item vectors to a file or a vector database; see `h2rec.retrieval.export.export_vectors`."""
+        from h2rec.retrieval.export import export_vectors
+
+        return export_vectors(self.recommender, address, attributes=attributes, replace=replace)
+
+    def user_vectors(self, histories: Sequence[Sequence[ItemId]]) -> npt.NDArray[np.float32]:
+        """Vectors of users, float32 `[n, D]`, to search exported vectors with; see `h2rec.retrieval.export`."""
+        from h2rec.retrieval.export import user_vectors
+
+        return user_vectors(self.recommender, histories)
 
     def add_items(self, items: Any, *, item_id: str | None = None) -> "ShownGrowth":
         """Let the model know more items, by their text, without training; `save` keeps them.
