@@ -17,6 +17,7 @@ from h2rec.retrieval.destinations.protocol import Destination
 from h2rec.retrieval.export import export_transitions, export_vectors, user_vectors
 from h2rec.retrieval.filters import ItemFilter
 from h2rec.retrieval.model import Model
+from h2rec.retrieval.onnx_export import is_user_encoder
 from h2rec.retrieval.recommender import Recommender
 from made_bundles import made_items, make_bundle
 
@@ -132,11 +133,7 @@ def test_an_export_that_breaks_off_leaves_what_was_there(by_vectors, store, monk
 
 
 def test_what_h2rec_did_not_write_stays_unless_told(by_vectors, store, tmp_path):
-    kind, other = kind_of(store), "foreign".join(store.rsplit("items", 1))
-    if kind in ("elasticsearch", "opensearch"):
-        other = store.replace("/items", "/foreign")
-    if kind == "postgresql":
-        other = store.replace("/items", "/foreign")
+    kind, other = kind_of(store), store.replace("/items", "/foreign")
     make_foreign(kind, other)
     with pytest.raises(H2RecError, match="h2rec did not write it"):
         export_vectors(by_vectors, other)
@@ -155,7 +152,7 @@ def make_foreign(kind, address):
         return
     destination = opened(address)
     if kind == "postgresql":
-        destination.connection.execute("CREATE TABLE foreign (a int)".replace("foreign", '"foreign"'))
+        destination.connection.execute('CREATE TABLE "foreign" (a int)')
         destination.connection.commit()
     elif kind == "qdrant":
         from qdrant_client.models import Distance, VectorParams
@@ -291,11 +288,8 @@ def test_transitions_keep_what_h2rec_did_not_write(counting, by_vectors, tmp_pat
     with pytest.raises(H2RecError, match="h2rec did not write it"):
         export_transitions(counting, tmp_path / "t.parquet")
     rows = export_transitions(counting, tmp_path / "t.parquet", replace=True)
-    assert (
-        export_transitions(counting, tmp_path / "t.parquet")
-        == rows
-        == pl.read_parquet(tmp_path / "t.parquet").height
-    )
+    assert pl.read_parquet(tmp_path / "t.parquet").height == rows
+    assert export_transitions(counting, tmp_path / "t.parquet") == rows
     with pytest.raises(DataError, match="counts no transitions"):
         export_transitions(by_vectors, tmp_path / "t.parquet")
 
@@ -334,7 +328,7 @@ def test_the_encoder_of_the_command(counting, tmp_path, capsys):
     file.write_text("mine")
     assert "did not write it" in told(capsys, "export", folder, "--encoder", file, code=2)[1]
     told(capsys, "export", folder, "--encoder", file, "--replace")
-    told(capsys, "export", folder, "--encoder", file)  # its own makes way
+    assert is_user_encoder(file)  # which makes way
     items = np.zeros((1, 6), np.int64)
     items[0, :2] = 4, 11  # item_index of i3, i10
     (found,) = runtime.InferenceSession(file.read_bytes()).run(
