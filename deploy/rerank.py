@@ -17,7 +17,7 @@ LATEST, DECAY = 5, 0.7
 class Reranker:
     """Reads what `h2rec export --vectors vectors.parquet --transitions transitions.parquet` wrote."""
 
-    def __init__(self, vectors: Path, transitions: Path) -> None:
+    def __init__(self, vectors: str | Path, transitions: str | Path) -> None:
         items = pl.read_parquet(vectors)
         self.ids = items["item_id"].to_list()
         self.row = {item: row for row, item in enumerate(self.ids)}
@@ -29,6 +29,10 @@ class Reranker:
                 "branch", "weight", "levels", maintain_order=True
             )
         ]
+
+    def nearest(self, user: Any, count: int) -> list[str]:
+        """Return the best items by vector, as a store would."""
+        return [self.ids[row] for row in np.argsort(-(self.vectors @ user), kind="stable")[:count]]
 
     def counts(self, history: Sequence[str]) -> Any:
         """What the counts add to every item's score, `[N]`."""

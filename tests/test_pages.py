@@ -238,7 +238,8 @@ def test_what_is_made_or_installed_is_there():
 
 
 def test_every_block_of_code_is_one_that_a_test_takes():
-    """A new one needs a test here, in test_extending_guide.py, test_python_guide.py or test_semantic_ids_guide.py."""
+    """A new one needs a test here, in test_deploy.py, test_extending_guide.py, test_python_guide.py or
+    test_semantic_ids_guide.py."""
     languages = {
         (page.name, language)
         for page in PAGES
@@ -257,6 +258,8 @@ def test_every_block_of_code_is_one_that_a_test_takes():
         ("python.md", "python"),
         ("serving.md", "python"),
         ("serving.md", "sh"),
+        ("deploy.md", "sh"),
+        ("deploy.md", "python"),
         ("suites.md", "sh"),
         ("suites.md", "yaml"),
     }
