@@ -41,7 +41,9 @@ def shop(tmp_path_factory):
 def serve_variables():
     """Environment variables of `h2rec serve`."""
     command = typer.main.get_group(make_app(["serve"])).commands["serve"]
-    return {parameter.envvar for parameter in command.params if parameter.envvar} | {"H2REC_TOKEN"}
+    return {f"H2REC_{parameter.name.upper()}" for parameter in command.params if parameter.name != "help"} | {
+        "H2REC_TOKEN"
+    }
 
 
 def test_the_page_tells_every_variable_of_the_server():
@@ -174,7 +176,8 @@ def test_the_health_check_of_the_image_tells_whether_the_server_answers(monkeypa
     program = json.loads(line.partition(" CMD ")[2])
     assert program[0] == "python"
     script = "from http.server import *\nimport sys\nclass H(BaseHTTPRequestHandler):\n"
-    script += " def do_GET(self): print(self.path, flush=True); self.send_response(int(sys.argv[1])); self.end_headers()\n"
+    script += " def do_GET(self):\n"
+    script += "  print(self.path, flush=True); self.send_response(int(sys.argv[1])); self.end_headers()\n"
     script += "s = HTTPServer(('127.0.0.1', 0), H); print(s.server_port, flush=True); s.handle_request()"
     for status in ("200", "503"):
         server = subprocess.Popen(

@@ -175,22 +175,6 @@ def test_workers_are_one_server(bundle_folder, serve):
     assert [number for number in workers if Path(f"/proc/{number}").exists()] == []
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="processes are looked for in /proc")
-def test_workers_do_not_outlive_their_server(bundle_folder, serve):
-    served = serve(bundle_folder, H2REC_WORKERS="2")
-    until(lambda: len(served.workers()) == 2)
-    workers = served.workers()
-    served.process.kill()
-    until(lambda: not any(alive(number) for number in workers))
-
-
-def alive(number):
-    try:
-        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 def until(true, seconds=180):
     deadline = time.monotonic() + seconds
     while True:

@@ -16,46 +16,23 @@ def serve(
         Path, typer.Argument(metavar="BUNDLE", help="Folder of a bundle.", envvar="H2REC_BUNDLE")
     ],
     *,
-    host: Annotated[
-        str, typer.Option("--host", envvar="H2REC_HOST", help="Address to listen on; 0.0.0.0 for all.")
-    ] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option("--port", envvar="H2REC_PORT", min=0, max=65535, help="Port to listen on.")
-    ] = 8000,
+    host: Annotated[str, typer.Option("--host", help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port to listen on.")] = 8000,
     token_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--token-file", envvar="H2REC_TOKEN_FILE", help=f"File of a bearer token; or set {TOKEN}."
-        ),
+        Path | None, typer.Option("--token-file", help=f"File of a bearer token; or set {TOKEN}.")
     ] = None,
     without_token: Annotated[
-        bool,
-        typer.Option(
-            "--without-token", envvar="H2REC_WITHOUT_TOKEN", help="Let everyone in who can reach HOST."
-        ),
+        bool, typer.Option("--without-token", help="Let everyone in who can reach HOST.")
     ] = False,
     allow_host: Annotated[
         list[str] | None,
-        typer.Option(
-            "--allow-host",
-            envvar="H2REC_ALLOW_HOST",
-            help="A name that requests may call the server by; can be repeated.",
-        ),
+        typer.Option("--allow-host", help="A name that requests may call the server by; can be repeated."),
     ] = None,
     index: Annotated[
-        Literal["auto", "exact", "hnsw", "ivf"],
-        typer.Option("--index", envvar="H2REC_INDEX", help="How items are searched."),
+        Literal["auto", "exact", "hnsw", "ivf"], typer.Option("--index", help="How items are searched.")
     ] = "auto",
-    threads: Annotated[
-        int,
-        typer.Option("--threads", envvar="H2REC_THREADS", min=1, help="Threads of the numerical libraries."),
-    ] = 1,
-    workers: Annotated[
-        int,
-        typer.Option(
-            "--workers", envvar="H2REC_WORKERS", min=1, max=256, help="Processes that serve side by side."
-        ),
-    ] = 1,
+    threads: Annotated[int, typer.Option("--threads", min=1, help="Threads of the numerical libraries.")] = 1,
+    workers: Annotated[int, typer.Option("--workers", min=1, max=256, help="Processes side by side.")] = 1,
 ) -> None:
     """Serve a bundle: recommendations, similar items, new items, metrics, and a page to explore it."""
     try:

@@ -4,6 +4,7 @@ import re
 import uuid
 from abc import abstractmethod
 from contextlib import suppress
+from typing import Any
 
 import polars as pl
 
@@ -16,7 +17,8 @@ class Aliased(Destination):
     Of two exports to one name at a time the one that ends first removes what the other has written, which then fails.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, client: Any, name: str) -> None:
+        self.client = client
         self.name = name
 
     @abstractmethod
@@ -24,8 +26,8 @@ class Aliased(Destination):
         """Names of all collections, aliases not among them."""
 
     @abstractmethod
-    def target(self) -> str | None:
-        """Name of the collection that `name` is an alias of; None if it is none."""
+    def aliases(self) -> dict[str, str]:
+        """The collection of each alias, of `name` at least."""
 
     @abstractmethod
     def create(self, collection: str, table: VectorTable) -> None:
@@ -37,19 +39,19 @@ class Aliased(Destination):
 
     @abstractmethod
     def point(self, collection: str) -> None:
-        """Let the alias lead to a collection, wherever it led before."""
+        """Let the alias lead to a collection, wherever it led before, in one step."""
 
     @abstractmethod
     def drop(self, collection: str) -> None:
         """Remove a collection."""
 
     def held(self) -> Held:
-        if self.name in self.collections():
-            return "others"
-        target = self.target()
-        if target is None:
-            return "nothing"
-        return "ours" if self._is_ours(target) else "others"
+        if self.name not in self.aliases():
+            return "others" if self.name in self.collections() else "nothing"
+        return "ours" if self._is_ours(self.aliases()[self.name]) else "others"
+
+    def close(self) -> None:
+        self.client.close()
 
     def write(self, table: VectorTable) -> None:
         fresh = f"{self.name}_h2rec_{uuid.uuid4().hex[:8]}"

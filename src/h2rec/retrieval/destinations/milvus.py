@@ -2,18 +2,14 @@
 
 import logging
 import os
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from h2rec.errors import MissingExtraError
 from h2rec.retrieval.destinations.aliased import Aliased
-from h2rec.retrieval.destinations.protocol import Found, VectorTable, split, web_address
-
-if TYPE_CHECKING:
-    from pymilvus import MilvusClient
+from h2rec.retrieval.destinations.protocol import Found, VectorTable, library, split, web_address
 
 _LONGEST = 65_535
 """Bytes of a text that can be a key."""
@@ -22,47 +18,31 @@ _LONGEST = 65_535
 class Milvus(Aliased):
     """``milvus://HOST:19530/COLLECTION``, or ``milvus:FILE.db/COLLECTION``; `MILVUS_TOKEN` is its token.
 
-    The key is `item_id`; attributes are dynamic fields.
+    The key is `item_id`; all but the vector are dynamic fields.
     """
-
-    def __init__(self, client: "MilvusClient", name: str) -> None:
-        super().__init__(name)
-        self.client = client
 
     @classmethod
     def open(cls, address: str) -> Self:
-        try:
-            from pymilvus import MilvusClient
-        except ImportError:
-            raise MissingExtraError("an export to Milvus", "milvus") from None
+        client = library("pymilvus", "milvus").MilvusClient
         parts, file, name = split(address)
         # The server of Milvus Lite logs whatever it leaves to larger ones.
         logging.getLogger("grpc._server").setLevel(logging.CRITICAL)
         uri = web_address(parts) if parts.netloc else file
-        return cls(MilvusClient(uri=uri, token=os.environ.get("MILVUS_TOKEN", "")), name)
-
-    def close(self) -> None:
-        self.client.close()
+        return cls(client(uri=uri, token=os.environ.get("MILVUS_TOKEN", "")), name)
 
     def collections(self) -> set[str]:
         return set(self.client.list_collections())
 
-    def target(self) -> str | None:
-        if not self.client.has_collection(self.name) or self.name in self.collections():
-            return None
-        return str(self.client.describe_alias(self.name)["collection_name"])
+    def aliases(self) -> dict[str, str]:
+        if self.name in self.collections() or not self.client.has_collection(self.name):
+            return {}
+        return {self.name: self.client.describe_alias(self.name)["collection_name"]}
 
     def create(self, collection: str, table: VectorTable) -> None:
         from pymilvus import DataType
 
         schema = self.client.create_schema(enable_dynamic_field=True)
         schema.add_field("item_id", DataType.VARCHAR, is_primary=True, max_length=_LONGEST)
-        for name, kind in (
-            ("item_index", DataType.INT64),
-            ("head", DataType.BOOL),
-            ("train_count", DataType.INT64),
-        ):
-            schema.add_field(name, kind)
         schema.add_field("vector", DataType.FLOAT_VECTOR, dim=table.shape[1])
         index = self.client.prepare_index_params()
         index.add_index("vector", index_type="AUTOINDEX", metric_type="IP")
@@ -72,7 +52,7 @@ class Milvus(Aliased):
         self.client.upsert(collection, rows.to_dicts())
 
     def point(self, collection: str) -> None:
-        move = self.client.create_alias if self.target() is None else self.client.alter_alias
+        move = self.client.alter_alias if self.name in self.aliases() else self.client.create_alias
         move(collection, self.name)
 
     def drop(self, collection: str) -> None:

@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from h2rec.errors import MissingExtraError
-from h2rec.retrieval.destinations.protocol import Destination, Found, Held, VectorTable, split
+from h2rec.retrieval.destinations.protocol import Destination, Found, Held, VectorTable, library, split
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -31,11 +30,8 @@ class PostgreSQL(Destination):
 
     @classmethod
     def open(cls, address: str) -> Self:
-        try:
-            import pgvector  # noqa: F401  what vectors are written with
-            import psycopg
-        except ImportError:
-            raise MissingExtraError("an export to PostgreSQL", "postgresql") from None
+        library("pgvector", "postgresql")  # what vectors are written with
+        psycopg = library("psycopg", "postgresql")
         parts, database, name = split(address)
         return cls(psycopg.connect(parts._replace(path=database).geturl()), name)
 

@@ -1,16 +1,17 @@
 """The contract of a destination: what it holds, write a table of vectors, search it."""
 
+import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Any, Literal, Self
 from urllib.parse import SplitResult, urlsplit
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from h2rec.errors import ConfigError
+from h2rec.errors import ConfigError, MissingExtraError
 
 Held = Literal["nothing", "ours", "others"]
 Found = list[tuple[str, float]]
@@ -67,6 +68,14 @@ def split(address: str) -> tuple[SplitResult, str, str]:
         scheme = parts.scheme
         raise ConfigError(f"{hidden(address)}: names no table", f"expected {scheme}://HOST:PORT/NAME")
     return parts, before, name
+
+
+def library(name: str, extra: str) -> Any:
+    """Import the client of a store. Raises `MissingExtraError` where it is not installed."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        raise MissingExtraError(f"an export to {extra}", extra) from None
 
 
 def web_address(parts: SplitResult) -> str:

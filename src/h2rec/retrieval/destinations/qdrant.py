@@ -1,18 +1,14 @@
 """Item vectors in Qdrant: a server, or a folder of this machine."""
 
 import os
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from h2rec.errors import MissingExtraError
 from h2rec.retrieval.destinations.aliased import Aliased
-from h2rec.retrieval.destinations.protocol import Found, VectorTable, split, web_address
-
-if TYPE_CHECKING:
-    from qdrant_client import QdrantClient
+from h2rec.retrieval.destinations.protocol import Found, VectorTable, library, split, web_address
 
 
 class Qdrant(Aliased):
@@ -21,30 +17,19 @@ class Qdrant(Aliased):
     A point's id is the item's index, everything else its payload.
     """
 
-    def __init__(self, client: "QdrantClient", name: str) -> None:
-        super().__init__(name)
-        self.client = client
-
     @classmethod
     def open(cls, address: str) -> Self:
-        try:
-            from qdrant_client import QdrantClient
-        except ImportError:
-            raise MissingExtraError("an export to Qdrant", "qdrant") from None
+        client = library("qdrant_client", "qdrant").QdrantClient
         parts, folder, name = split(address)
         if not parts.netloc:
-            return cls(QdrantClient(path=folder), name)
-        return cls(QdrantClient(url=web_address(parts), api_key=os.environ.get("QDRANT_API_KEY")), name)
-
-    def close(self) -> None:
-        self.client.close()
+            return cls(client(path=folder), name)
+        return cls(client(url=web_address(parts), api_key=os.environ.get("QDRANT_API_KEY")), name)
 
     def collections(self) -> set[str]:
         return {found.name for found in self.client.get_collections().collections}
 
-    def target(self) -> str | None:
-        aliases = self.client.get_aliases().aliases
-        return next((found.collection_name for found in aliases if found.alias_name == self.name), None)
+    def aliases(self) -> dict[str, str]:
+        return {found.alias_name: found.collection_name for found in self.client.get_aliases().aliases}
 
     def create(self, collection: str, table: VectorTable) -> None:
         from qdrant_client.models import Distance, VectorParams
@@ -63,7 +48,7 @@ class Qdrant(Aliased):
 
         new = models.CreateAlias(collection_name=collection, alias_name=self.name)
         moved: list[models.AliasOperations] = [models.CreateAliasOperation(create_alias=new)]
-        if self.target() is not None:
+        if self.name in self.aliases():
             old = models.DeleteAlias(alias_name=self.name)
             moved.insert(0, models.DeleteAliasOperation(delete_alias=old))
         self.client.update_collection_aliases(moved)

@@ -1,5 +1,6 @@
 """Item vectors in indices of Elasticsearch and OpenSearch."""
 
+import importlib
 import os
 from abc import abstractmethod
 from typing import Any, ClassVar, Self
@@ -8,9 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from h2rec.errors import MissingExtraError
 from h2rec.retrieval.destinations.aliased import Aliased
-from h2rec.retrieval.destinations.protocol import Found, VectorTable, split, web_address
+from h2rec.retrieval.destinations.protocol import Found, VectorTable, library, split, web_address
 
 _FIELDS = {"item_id": "keyword", "item_index": "long", "head": "boolean", "train_count": "long"}
 """Types of fields; attributes get texts with a keyword, as these engines do by themselves."""
@@ -19,13 +19,9 @@ _FIELDS = {"item_id": "keyword", "item_index": "long", "head": "boolean", "train
 class _SearchEngine(Aliased):
     """What both have in common. A document's id is the item's id."""
 
-    settings: ClassVar[dict[str, Any]]
+    settings: ClassVar[dict[str, Any]] = {}
     """Settings of an index."""
-
-    def __init__(self, client: Any, helpers: Any, name: str) -> None:
-        super().__init__(name)
-        self.client = client
-        self.helpers = helpers
+    package: ClassVar[str]
 
     @abstractmethod
     def vector_field(self, dim: int) -> dict[str, Any]:
@@ -35,14 +31,11 @@ class _SearchEngine(Aliased):
     def query(self, user: list[float], k: int) -> dict[str, Any]:
         """Body of a search."""
 
-    def close(self) -> None:
-        self.client.close()
-
     def collections(self) -> set[str]:
         return set(self._indices())
 
-    def target(self) -> str | None:
-        return next((index for index, told in self._indices().items() if self.name in told["aliases"]), None)
+    def aliases(self) -> dict[str, str]:
+        return {alias: index for index, told in self._indices().items() for alias in told["aliases"]}
 
     def create(self, collection: str, table: VectorTable) -> None:
         fields: dict[str, Any] = {name: {"type": kind} for name, kind in _FIELDS.items()}
@@ -51,7 +44,7 @@ class _SearchEngine(Aliased):
 
     def upsert(self, collection: str, rows: pl.DataFrame) -> None:
         actions = ({"_index": collection, "_id": row["item_id"], "_source": row} for row in rows.to_dicts())
-        self.helpers.bulk(self.client, actions)
+        importlib.import_module(f"{self.package}.helpers").bulk(self.client, actions)
 
     def point(self, collection: str) -> None:
         self.client.indices.refresh(index=collection)
@@ -79,17 +72,13 @@ class _SearchEngine(Aliased):
 class Elasticsearch(_SearchEngine):
     """``elasticsearch://USER:PASSWORD@HOST:9200/INDEX``, or `ELASTIC_API_KEY`."""
 
-    settings: ClassVar[dict[str, Any]] = {}
+    package = "elasticsearch"
 
     @classmethod
     def open(cls, address: str) -> Self:
-        try:
-            from elasticsearch import Elasticsearch as Client
-            from elasticsearch import helpers
-        except ImportError:
-            raise MissingExtraError("an export to Elasticsearch", "elasticsearch") from None
+        client = library(cls.package, "elasticsearch").Elasticsearch
         parts, _, name = split(address)
-        return cls(Client(web_address(parts), api_key=os.environ.get("ELASTIC_API_KEY")), helpers, name)
+        return cls(client(web_address(parts), api_key=os.environ.get("ELASTIC_API_KEY")), name)
 
     def vector_field(self, dim: int) -> dict[str, Any]:
         # Not in 8 bits, as it would be by itself: scores stay those of the bundle.
@@ -104,17 +93,14 @@ class Elasticsearch(_SearchEngine):
 class OpenSearch(_SearchEngine):
     """``opensearch://USER:PASSWORD@HOST:9200/INDEX``."""
 
+    package = "opensearchpy"
     settings: ClassVar[dict[str, Any]] = {"index.knn": True}
 
     @classmethod
     def open(cls, address: str) -> Self:
-        try:
-            from opensearchpy import OpenSearch as Client
-            from opensearchpy import helpers
-        except ImportError:
-            raise MissingExtraError("an export to OpenSearch", "opensearch") from None
+        client = library(cls.package, "opensearch").OpenSearch
         parts, _, name = split(address)
-        return cls(Client(web_address(parts)), helpers, name)
+        return cls(client(web_address(parts)), name)
 
     def vector_field(self, dim: int) -> dict[str, Any]:
         method = {"name": "hnsw", "engine": "faiss", "space_type": "innerproduct"}
