@@ -221,7 +221,8 @@ def test_the_deployment_has_no_field_that_kubernetes_does_not_know():
         pytest.skip("kubectl is not here")
     path = DEPLOY / "kubernetes" / "h2rec.yaml"
     words = ["kubectl", "set", "image", "--local", "-f", str(path), "h2rec=h2rec:checked", "-o", "json"]
-    answer = subprocess.run(words, capture_output=True, text=True, check=True)
+    # It fails at what has no image: the deployment alone is told.
+    answer = subprocess.run(words, capture_output=True, text=True, check=False)
     given = {document["kind"]: document for document in yaml.safe_load_all(path.read_text())}
     read = json.loads(answer.stdout.replace("h2rec:checked", "h2rec:latest"))
     assert holds(read, given["Deployment"]) == []
