@@ -13,6 +13,7 @@ from h2rec.cli.main import main
 from h2rec.data.histories import Histories
 from h2rec.errors import ConfigError, DataError, H2RecError, MissingExtraError
 from h2rec.retrieval.destinations import DESTINATIONS
+from h2rec.retrieval.destinations.aliased import Aliased
 from h2rec.retrieval.destinations.protocol import Destination
 from h2rec.retrieval.export import export_transitions, export_vectors, user_vectors
 from h2rec.retrieval.filters import ItemFilter
@@ -106,6 +107,8 @@ def test_a_smaller_catalogue_leaves_nothing_of_a_larger_one(by_vectors, store, t
     assert export_vectors(smaller, store, attributes=["category"]).recall == 1.0
     destination = opened(store)
     (listed,) = destination.search(user_vectors(smaller, [["i3"]]), 60)
+    if isinstance(destination, Aliased):
+        assert len([name for name in destination.collections() if name.startswith("items")]) == 1
     destination.close()
     assert sorted(item for item, _ in listed) == sorted(smaller.item_ids)
 
@@ -154,10 +157,11 @@ def make_foreign(kind, address):
     if kind == "postgresql":
         destination.connection.execute('CREATE TABLE "foreign" (a int)')
         destination.connection.commit()
-    elif kind == "qdrant":
+    elif kind == "qdrant":  # an alias of somebody's own
         from qdrant_client.models import Distance, VectorParams
 
-        destination.client.create_collection("foreign", VectorParams(size=3, distance=Distance.COSINE))
+        destination.client.create_collection("theirs", VectorParams(size=3, distance=Distance.COSINE))
+        destination.point("theirs")
     elif kind == "milvus":
         destination.client.create_collection("foreign", dimension=3)
     else:
