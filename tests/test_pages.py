@@ -326,7 +326,8 @@ def test_the_bibtex_says_what_the_citation_file_says():
 
 
 def test_every_block_of_code_is_one_that_a_test_takes():
-    """A new one needs a test here, in test_extending_guide.py, test_python_guide.py or test_semantic_ids_guide.py."""
+    """A new one needs a test here, in test_deploy.py, test_extending_guide.py, test_python_guide.py or
+    test_semantic_ids_guide.py."""
     languages = {
         (page.name, language)
         for page in PAGES
@@ -347,6 +348,8 @@ def test_every_block_of_code_is_one_that_a_test_takes():
         ("serving.md", "sh"),
         ("start.md", "bibtex"),
         ("suites.md", "python"),
+        ("deploy.md", "sh"),
+        ("deploy.md", "python"),
         ("suites.md", "sh"),
         ("suites.md", "yaml"),
     }

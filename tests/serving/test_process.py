@@ -11,8 +11,11 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
+from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from h2rec.data.readers import open_table
 from h2rec.data.settings import ColumnSettings
@@ -26,15 +29,16 @@ NEW = json.dumps({"items": [{"item_id": "new1", "fields": {"title": "gentle sham
 
 
 class Served:
-    """`h2rec serve` on a free port."""
+    """`h2rec serve` on a free port, set by options or by the environment."""
 
-    def __init__(self, bundle):
+    def __init__(self, bundle, **environment):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         words = [sys.executable, "-m", "h2rec", "serve", str(bundle), "--port", str(self.port)]
-        self.process = subprocess.Popen(words, stderr=subprocess.PIPE, env=dict(os.environ))
-        deadline = time.monotonic() + 60
+        environment = os.environ | environment
+        self.process = subprocess.Popen(words, stderr=subprocess.PIPE, env=environment)
+        deadline = time.monotonic() + 180
         while True:
             try:
                 self.ask("GET", "/readyz")
@@ -52,6 +56,22 @@ class Served:
         connection.close()
         return found
 
+    def figures(self):
+        """What a scrape reads, by name and labels."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=60) as answer:
+            families = text_string_to_metric_families(answer.read().decode())
+        return {
+            (sample.name, *sorted(sample.labels.values())): sample.value
+            for family in families
+            for sample in family.samples
+        }
+
+    def workers(self):
+        """Its processes that answer."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        mine = [int(number) for number in children.split()]
+        return [number for number in mine if b"spawn_main" in Path(f"/proc/{number}/cmdline").read_bytes()]
+
     def end(self, how=signal.SIGKILL):
         self.process.send_signal(how)
         self.process.communicate(timeout=30)
@@ -62,8 +82,8 @@ class Served:
 def serve():
     started = []
 
-    def start(bundle):
-        started.append(Served(bundle))
+    def start(bundle, **environment):
+        started.append(Served(bundle, **environment))
         return started[-1]
 
     yield start
@@ -145,3 +165,41 @@ def reload_under_load(served, change):
     assert {status for status, _ in answers} == {200}
     # Scores round as the batch goes that a question falls into: the items are compared.
     assert {ids(answer) for answer in answers} == {first, second}
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="processes are looked for in /proc")
+def test_workers_are_one_server(bundle_folder, serve):
+    """Counters are sums that never fall, additions reach all, a killed worker is replaced, all stop together."""
+    served = serve(bundle_folder, H2REC_WORKERS="2")
+    until(lambda: len(served.workers()) == 2)
+
+    def answered():
+        return served.figures()["h2rec_requests_total", "/recommend", "200"]
+
+    for _ in range(30):
+        assert served.ask("POST", "/recommend", QUESTION)[0] == 200
+    assert [answered() for _ in range(8)] == [30] * 8
+    assert served.figures()["h2rec_items",] == 60
+    assert served.ask("POST", "/items", NEW)[0] == 200
+    until(lambda: {served.ask("GET", "/healthz")[1]["items"] for _ in range(20)} == {61})
+    until(lambda: served.figures()["h2rec_items",] == 61)
+    assert served.figures()["h2rec_waiting",] == 0
+    victim, other = served.workers()
+    os.kill(victim, signal.SIGKILL)
+    until(lambda: len(served.workers()) == 2 and victim not in served.workers())
+    assert other in served.workers()
+    until(lambda: [served.ask("POST", "/recommend", QUESTION)[0] for _ in range(10)])
+    assert answered() >= 40
+    workers = served.workers()
+    assert served.end(signal.SIGTERM) == -signal.SIGTERM
+    assert [number for number in workers if Path(f"/proc/{number}").exists()] == []
+
+
+def until(true, seconds=180):
+    deadline = time.monotonic() + seconds
+    while True:
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            if true():
+                return
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

@@ -1,5 +1,6 @@
 import json
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
@@ -60,6 +61,21 @@ def test_a_batch_keeps_its_order(client):
     for query, answer in zip(queries, answers, strict=True):
         alone = client.post("/recommend", json=query).json()
         assert [item["item_id"] for item in answer["items"]] == [item["item_id"] for item in alone["items"]]
+
+
+def test_a_users_vector_times_an_items_is_the_score_that_has_vectors(client):
+    recommender = client.app.state.service.recommender
+    vector = client.post("/users/vector", json={"history": ["i3", "no", "i17"]}).json()["vector"]
+    answer = recommender.recommend(["i3", "i17"], 5, explain=True)
+    for item in answer.items:
+        parts = item.explanation.branches
+        by_vector = sum(parts[name] for name in set(parts) - set(recommender.bundle.model.transitions()))
+        row = recommender.bundle.item_vectors[recommender.catalogue.index[item.item_id]]
+        assert row @ np.array(vector) == pytest.approx(by_vector, abs=1e-3)
+    unknown = client.post("/users/vector", json={"history": ["no"]})
+    assert (unknown.status_code, "train_count" in unknown.json()["hint"]) == (422, True)
+    assert client.post("/users/vector", json={"history": ["i3"] * 1001}).status_code == 422
+    assert 'route="/users/vector",status="200"' in client.get("/metrics").text
 
 
 def test_similar_items_items_and_codes(client):
@@ -186,6 +202,7 @@ def test_the_openapi_document_has_examples_that_work(make_client):
         "/similar",
         "/items",
         "/codes",
+        "/users/vector",
         "/reload",
         "/healthz",
         "/readyz",

@@ -26,6 +26,7 @@ COMMANDS = {
     "cold-start": "h2rec.cli.cold_start:cold_start_command",
     "bundle": "h2rec.cli.run:bundle",
     "recommend": "h2rec.cli.recommend:recommend",
+    "export": "h2rec.cli.export:export",
     "add-items": "h2rec.cli.add_items:add_items_command",
     "update": "h2rec.cli.update:update_command",
     "replay": "h2rec.cli.replay:replay_command",
@@ -74,7 +75,9 @@ def make_app(arguments: Sequence[str]) -> typer.Typer:
     asked = next((word for word in arguments if word in COMMANDS or word in GROUPS), None)
     for name, path in COMMANDS.items():
         if asked in (None, name):
-            app.command(name)(_load(path))  # type: ignore[type-var]
+            # A server is often set by its environment: H2REC_HOST is --host.
+            settings = {"auto_envvar_prefix": "H2REC"} if name == "serve" else None
+            app.command(name, context_settings=settings)(_load(path))  # type: ignore[type-var]
     for name, path in GROUPS.items():
         if asked in (None, name):
             app.add_typer(_load(path), name=name)  # type: ignore[arg-type]

@@ -12,7 +12,9 @@ TOKEN = "H2REC_TOKEN"
 
 
 def serve(
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder of a bundle.")],
+    bundle: Annotated[
+        Path, typer.Argument(metavar="BUNDLE", help="Folder of a bundle.", envvar="H2REC_BUNDLE")
+    ],
     *,
     host: Annotated[str, typer.Option("--host", help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port to listen on.")] = 8000,
@@ -34,6 +36,7 @@ def serve(
         typer.Option("--histories", help="Users to find on the page: a file as `recommend --input` takes."),
     ] = None,
     threads: Annotated[int, typer.Option("--threads", min=1, help="Threads of the numerical libraries.")] = 1,
+    workers: Annotated[int, typer.Option("--workers", min=1, max=256, help="Processes side by side.")] = 1,
 ) -> None:
     """Serve a bundle: recommendations, similar items, new items, metrics, and a page to explore it."""
     try:
@@ -50,6 +53,7 @@ def serve(
             "allowed_hosts": allow_host or [],
             "histories": histories,
             "threads": threads,
+            "workers": workers,
             "index": {"kind": index},
         }
     )

@@ -15,7 +15,7 @@ from h2rec.models.features import ItemFeatures, NewItems
 from h2rec.models.protocol import BranchVectors, OwnLoss, SequenceModel, UserStates, positions_read
 from h2rec.models.reasons import Reason, in_turns
 from h2rec.models.settings import BranchModelSettings, ModelSettings
-from h2rec.models.sparse_scores import CountedScores
+from h2rec.models.sparse_scores import CountedScores, CountTable
 from h2rec.models.ties.alignment import Alignment
 from h2rec.models.ties.cross_attention import CrossAttentionTie
 from h2rec.models.ties.masking import Masking
@@ -119,6 +119,12 @@ class BranchModel(SequenceModel):
             name: b.counted(recent) for name, b in zip(self.branch_names, self.branch_list(), strict=True)
         }
         return {name: sparse for name, sparse in scores.items() if sparse is not None}
+
+    def transitions(self) -> dict[str, CountTable]:
+        tables = {
+            name: b.transitions() for name, b in zip(self.branch_names, self.branch_list(), strict=True)
+        }
+        return {name: table for name, table in tables.items() if table is not None}
 
     def start(self, text: TextStart) -> None:
         for branch in self.branch_list():

@@ -17,7 +17,7 @@ from h2rec.models.branch_items import BranchItems, DenseItems
 from h2rec.models.features import ItemFeatures, NewItems
 from h2rec.models.reasons import Reason
 from h2rec.models.settings import ModelSettings
-from h2rec.models.sparse_scores import CountedScores
+from h2rec.models.sparse_scores import CountedScores, CountTable
 from h2rec.models.warm_start import TextStart
 
 BranchVectors = tuple[torch.Tensor, ...]
@@ -134,6 +134,10 @@ class SequenceModel(nn.Module, ABC):
 
     def counted(self, recent: torch.Tensor) -> dict[str, CountedScores]:
         """Weighted scores of the branches that have no vectors, by name; see `Branch.counted`."""
+        return {}
+
+    def transitions(self) -> dict[str, CountTable]:
+        """What `counted` looks up, as tables for other systems, by branch; see `Branch.transitions`."""
         return {}
 
     def start(self, text: TextStart) -> None:

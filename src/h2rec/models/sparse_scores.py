@@ -88,6 +88,22 @@ class ItemScores:
 
 
 @dataclass(frozen=True, eq=False)
+class CountTable:
+    """What a branch counts, for other systems: it scores ``weight * log(1 + sum_m q^m value(i_m, j))``."""
+
+    groups: torch.Tensor
+    """Group of every item, int64 `[N + 1]`, padding first."""
+    levels: int | None
+    """Leading codes that the items of a group share; None where every item is a group of its own."""
+    sources: torch.Tensor
+    successors: torch.Tensor
+    """Groups, int64 `[z]` both."""
+    values: torch.Tensor
+    """How surely the one follows the other, float32 `[z]`."""
+    weight: float
+
+
+@dataclass(frozen=True, eq=False)
 class Groups:
     """The group of every item, and the items of every group.
 

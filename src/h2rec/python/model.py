@@ -26,6 +26,7 @@ from h2rec.retrieval.manifest import is_bundle, read_manifest
 from h2rec.retrieval.recommender import Recommender
 
 if TYPE_CHECKING:
+    from h2rec.retrieval.export import Exported
     from h2rec.retrieval.growth import ShownGrowth
     from h2rec.run.updated import ShownUpdate
 
@@ -170,6 +171,14 @@ class TrainedModel(ABC):
         ]
         vectors = pl.Series("vector", np.concatenate(chunks))
         return to_native(pl.DataFrame([read.users, vectors]), read.kind)
+
+    def export_vectors(
+        self, address: str, *, attributes: Sequence[str] | None = None, replace: bool = False
+    ) -> "Exported":
+        """Write the item vectors to a file or a vector database; see `h2rec.retrieval.export.export_vectors`."""
+        from h2rec.retrieval.export import export_vectors
+
+        return export_vectors(self.recommender, address, attributes=attributes, replace=replace)
 
     def _check_vectors(self) -> None:
         if not self.recommender.bundle.item_vectors.shape[1]:

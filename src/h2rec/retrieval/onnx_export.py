@@ -22,6 +22,7 @@ from h2rec.retrieval.users import LastState, UserEncoder
 
 logger = logging.getLogger(__name__)
 
+_NAMES = ["items", "lengths", "user_vectors"]
 _OPSET = 18
 _TOLERANCE = 1e-3
 
@@ -85,6 +86,17 @@ def export_user_encoder(bundle: Bundle, path: Path) -> float:
     return difference
 
 
+def is_user_encoder(path: Path) -> bool:
+    """Whether a file is what `export_user_encoder` writes."""
+    try:
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
+        return [node.name for node in (*session.get_inputs(), *session.get_outputs())] == _NAMES
+    except Exception:  # whatever the runtime has against it
+        return False
+
+
 def _export(encoder: nn.Module, items: torch.Tensor, lengths: torch.Tensor, path: Path) -> None:
     batch = torch.export.Dim("batch")
     try:
@@ -92,8 +104,8 @@ def _export(encoder: nn.Module, items: torch.Tensor, lengths: torch.Tensor, path
             encoder,
             (items, lengths),
             path,
-            input_names=["items", "lengths"],
-            output_names=["user_vectors"],
+            input_names=_NAMES[:2],
+            output_names=_NAMES[2:],
             dynamic_shapes={"items": {0: batch}, "lengths": {0: batch}},
             opset_version=_OPSET,
             external_data=False,

@@ -64,12 +64,12 @@ class Recommender:
         self.bundle = bundle
         self._numbers = as_given and bundle.manifest.whole_number_ids
         self.catalogue = Catalogue(bundle)
-        self._encoder = UserEncoder(bundle.model, frozen=frozen)
+        self.encoder = UserEncoder(bundle.model, frozen=frozen)
         with torch.inference_mode():
             vectors = bundle.model.item_vectors(torch.arange(1))
         sizes = tuple(part.shape[1] for part in vectors)
         self._scorer = ItemScorer(bundle.item_vectors, sizes)
-        self.index = ItemIndex(self._scorer, index, self._sample_users)
+        self.index = ItemIndex(self._scorer, index, self.sample_users)
         self._similar = SimilarItems(
             self._scorer, bundle.model.branch_names, bundle.manifest.model.popularity_branch
         )
@@ -152,7 +152,7 @@ class Recommender:
         """Vectors of histories `[n, D]`, whose inner products with the items' are scores but for what is counted."""
         claim_process()
         known = Histories.from_lists([self.catalogue.known(as_item_ids(history)) for history in histories])
-        vectors = self._encoder.encode(known).vectors
+        vectors = self.encoder.encode(known).vectors
         return vectors.masked_fill(torch.from_numpy(known.lengths == 0)[:, None], 0.0)
 
     def similar(self, item_id: ItemId, k: int = 10, *, branch: str | None = None) -> list[RecommendedItem]:
@@ -188,7 +188,7 @@ class Recommender:
 
     def _answer_few(self, queries: Sequence[Query]) -> list[Recommendation]:
         known = Histories.from_lists([self.catalogue.known(query.item_ids) for query in queries])
-        users = self._encoder.encode(known)
+        users = self.encoder.encode(known)
         personal_rows = [row for row in range(len(queries)) if len(known[row])]
         if not bool(users.usable[personal_rows].all()):
             raise BundleError(
@@ -223,14 +223,12 @@ class Recommender:
                 answers[row] = self._recommendation(queries[row], known[row].tolist(), best, users, row)
         return [answers[row] for row in range(len(queries))]
 
-    def _sample_users(self) -> torch.Tensor:
+    def sample_users(self, count: int = _USERS_SAMPLED) -> torch.Tensor:
         """Vectors of users who saw one item each: a bundle holds no user's history."""
-        step = max(1, len(self.catalogue) // _USERS_SAMPLED)
+        step = max(1, len(self.catalogue) // count)
         items = range(1, len(self.catalogue) + 1, step)
         chunks = [
-            self._encoder.encode(
-                Histories.from_lists([[item] for item in items[start : start + 256]])
-            ).vectors
+            self.encoder.encode(Histories.from_lists([[item] for item in items[start : start + 256]])).vectors
             for start in range(0, len(items), 256)
         ]
         return torch.cat(chunks)

@@ -16,7 +16,16 @@ from h2rec.serving.settings import ServeSettings
 OPEN_PATHS = ("/healthz", "/readyz", "/openapi.json", "/")
 OPEN_FOLDER = "/explorer/"
 OVERLOADED = "too many requests at once"
-QUEUED_PATHS = ("/recommend", "/recommend/batch", "/similar", "/items", "/codes", "/fields", "/history")
+QUEUED_PATHS = (
+    "/recommend",
+    "/recommend/batch",
+    "/similar",
+    "/items",
+    "/codes",
+    "/fields",
+    "/history",
+    "/users/vector",
+)
 # The page loads its own files only, nobody frames it, and nothing here is loaded into a page of another origin.
 SAFE_HEADERS = [
     (

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Query, Request, Response
 from h2rec.errors import DataError
 from h2rec.retrieval.answers import Recommendation, as_json, item_as_json
 from h2rec.retrieval.catalogue import Catalogue
+from h2rec.retrieval.export import user_vectors
 from h2rec.retrieval.growth import Growth
 from h2rec.serving import schemas
 from h2rec.serving.service import Service
@@ -56,6 +57,14 @@ async def recommend_batch(body: schemas.BatchBody, request: Request) -> Response
         lambda: ", ".join(json.dumps(as_json(answer), allow_nan=False) for answer in answers)
     )
     return Response(f'{{"answers": [{text}]}}', media_type="application/json")
+
+
+@router.post("/users/vector", response_model=schemas.VectorAnswer, summary="A user's vector")
+def user_vector(body: schemas.VectorBody, request: Request) -> Response:
+    """Return the vector of a history, to search exported item vectors with; 422 where none of its items is known."""
+    service = service_of(request)
+    _at_most("history", len(body.history), service.settings.max_history)
+    return plain({"vector": user_vectors(service.recommender, [body.history])[0].tolist()})
 
 
 @router.get("/similar", response_model=schemas.SimilarAnswer, summary="Items like an item")

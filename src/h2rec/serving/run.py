@@ -1,8 +1,10 @@
 """Run the server until it is told to stop."""
 
+import asyncio
 import contextlib
 import gc
 import logging
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -16,6 +18,7 @@ from h2rec.serving.app import create_app
 from h2rec.serving.connections import BoundedConnection, close_late
 from h2rec.serving.service import Service
 from h2rec.serving.settings import ServeSettings
+from h2rec.serving.workers import Worker, serve_in_workers
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +30,8 @@ class _Server(uvicorn.Server):
     """A server that says so at once when it is told to stop, and then finishes what it has in hand."""
 
     service: Service
+    worker: Worker | None
+    following: "asyncio.Task[None] | None" = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self.service.stopping = True
@@ -34,13 +39,33 @@ class _Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         close_late(self.server_state.connections)
+        if self.worker is not None:
+            self._tick(self.worker)
         return await super().on_tick(counter)
+
+    def _tick(self, worker: Worker) -> None:
+        """Several times a second: be one of several."""
+        worker.ready.set()
+        self.service.metrics.waiting.set(self.service.batcher.waiting)
+        self.service.metrics.items.set(len(self.service.recommender.catalogue))
+        if worker.missed():
+            self.following = asyncio.get_running_loop().create_task(self.service.follow())
+        if os.getppid() != worker.parent:  # it was killed: nobody would stop this one
+            self.should_exit = True
 
 
 def serve(folder: Path, settings: ServeSettings) -> None:
     """Serve a bundle on a port until SIGTERM or SIGINT. Raises `BundleError` if the bundle can't be loaded."""
+    if settings.workers > 1:
+        serve_in_workers(serve_alone, folder, settings)
+    else:
+        serve_alone(folder, settings)
+
+
+def serve_alone(folder: Path, settings: ServeSettings, worker: Worker | None = None) -> None:
+    """Serve in this process, maybe as one of several."""
     set_threads(settings.threads)
-    service = Service(folder, settings)
+    service = Service(folder, settings) if worker is None else Service(folder, settings, worker.tell)
     # Requests and answers share the interpreter: neither waits for the other longer than this.
     sys.setswitchinterval(_SWITCH)
     # The bundle stays: looking for garbage among its many objects would stop everything for a while.
@@ -61,9 +86,9 @@ def serve(folder: Path, settings: ServeSettings) -> None:
         server_header=False,
     )
     server = _Server(config)
-    server.service = service
+    server.service, server.worker = service, worker
     logger.info("http://%s:%s", settings.host, settings.port)
-    server.run()
+    server.run(None if worker is None else [worker.listening])
 
 
 def _allow_files(count: int) -> None:

@@ -98,6 +98,13 @@ class RecommendBody(_Body):
         return Query(self.history, self.k, chosen, self.tail_share, self.explain)
 
 
+class VectorBody(_Body):
+    """Whose vector is wanted."""
+
+    history: ItemIds
+    """Item ids, oldest first; unknown ones are skipped."""
+
+
 class BatchBody(_Body):
     """Several questions."""
 
@@ -138,6 +145,12 @@ class BatchAnswer(BaseModel):
     """Answers, in the order of the questions."""
 
     answers: list[Recommendation]
+
+
+class VectorAnswer(BaseModel):
+    """A user's vector; its inner product with an exported item vector is a score."""
+
+    vector: list[float]
 
 
 class SimilarAnswer(BaseModel):

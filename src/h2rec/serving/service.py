@@ -2,12 +2,12 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import polars as pl
 
-from h2rec.errors import BundleError
+from h2rec.errors import BundleError, H2RecError
 from h2rec.retrieval.answers import Query, Recommendation
 from h2rec.retrieval.growth import Growth
 from h2rec.retrieval.recommender import Recommender
@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 class Service:
     """One bundle in service at a time; another takes its place between two batches.
 
+    `changed` is called when it has.
+
     A request that is being answered keeps the recommender that it began with, so that nothing is lost when
     another takes over.
 
@@ -36,8 +38,11 @@ class Service:
         If the index needs faiss and it is not installed.
     """
 
-    def __init__(self, folder: Path, settings: ServeSettings) -> None:
+    def __init__(
+        self, folder: Path, settings: ServeSettings, changed: Callable[[], None] = lambda: None
+    ) -> None:
         self.settings = settings
+        self._changed = changed
         self.metrics = Metrics()
         self.store = BundleStore(folder)
         self.recommender = self._load()
@@ -68,7 +73,16 @@ class Service:
             except Exception:
                 self.metrics.reloads.labels("refused").inc()
                 raise
+            self._changed()
             self.metrics.reloads.labels("done").inc()
+
+    async def follow(self) -> None:
+        """Serve what another process has changed; where that fails, the present bundle goes on serving."""
+        async with self._changes:
+            try:
+                self.recommender = await asyncio.to_thread(self._load)
+            except H2RecError as error:
+                logger.warning("what another worker changed can't be served: %s", error.message)
 
     async def add(self, items: pl.DataFrame) -> Growth:
         """Add items durably and serve them; when this returns they are on disk.
@@ -78,6 +92,7 @@ class Service:
         async with self._changes:
             growth = await asyncio.to_thread(self.store.add, self.recommender.bundle, items)
             self.recommender = await asyncio.to_thread(self._load)
+            self._changed()
             return growth
 
     def _load(self) -> Recommender:

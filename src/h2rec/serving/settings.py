@@ -62,7 +62,9 @@ class ServeSettings(Settings):
     grace: int = Field(10, ge=0)
     """Seconds that requests in hand are given to finish when the server is told to stop."""
     threads: int = Field(1, ge=1)
-    """Threads of the numerical libraries."""
+    """Threads of the numerical libraries, of each worker."""
+    workers: int = Field(1, ge=1, le=256)
+    """Processes that serve side by side; each has its own model, queue and connections, and bounds are of each."""
     index: IndexSettings = IndexSettings()
     """How the best items are found."""
 

@@ -14,7 +14,7 @@ from h2rec.models.features import ItemFeatures, NewItems
 from h2rec.models.protocol import Intent
 from h2rec.models.reasons import Reason
 from h2rec.models.settings import BranchModelSettings
-from h2rec.models.sparse_scores import CountedScores
+from h2rec.models.sparse_scores import CountedScores, CountTable
 from h2rec.models.warm_start import TextStart
 
 
@@ -92,6 +92,10 @@ class Branch(nn.Module, ABC):
 
         None for any other branch. No score is negative.
         """
+        return None
+
+    def transitions(self) -> CountTable | None:
+        """What `counted` looks up, as a table for other systems; None where it is no such table."""
         return None
 
     def start(self, text: TextStart) -> None:

@@ -20,6 +20,7 @@ from h2rec.models.reasons import MOST_REASONS, Reason, ReasonKind
 from h2rec.models.settings import BranchModelSettings
 from h2rec.models.sparse_scores import (
     CountedScores,
+    CountTable,
     Groups,
     GroupScores,
     ItemScores,
@@ -118,6 +119,10 @@ class TransitionsBranch(Branch):
         found = summed(*self._followers(recent))
         return ItemScores(found.rows, found.items, self._score(found.values))
 
+    def transitions(self) -> CountTable:
+        """See `Branch.transitions`."""
+        return self._table(torch.arange(len(self.offsets) - 1), None)
+
     def groups(self, items: torch.Tensor) -> torch.Tensor:
         """The groups of items that are counted together: every item alone."""
         return items
@@ -147,6 +152,10 @@ class TransitionsBranch(Branch):
         places, entries = ragged(self.offsets, self.groups(recent).flatten())
         decay = RECENT_DECAY ** torch.arange(count, device=recent.device, dtype=torch.float32)
         return places // count, self.successors[entries], self.values[entries] * decay[places % count]
+
+    def _table(self, groups: torch.Tensor, levels: int | None) -> CountTable:
+        sources = torch.repeat_interleave(self.offsets.diff())
+        return CountTable(groups, levels, sources, self.successors, SCALE * self.values, self.settings.weight)
 
     def _score(self, sums: torch.Tensor) -> torch.Tensor:
         return self.settings.weight * torch.log1p(SCALE * sums)
@@ -207,6 +216,11 @@ class CodeTransitionsBranch(TransitionsBranch):
         shape = len(recent), len(self.offsets) - 1
         sums = summed_densely(*self._followers(recent), shape)
         return GroupScores(self._score(sums), Groups(self.nodes, self.members, self.member_offsets))
+
+    def transitions(self) -> CountTable:
+        """See `Branch.transitions`."""
+        assert isinstance(self.settings, CodeTransitionsSettings)
+        return self._table(self.nodes, self.settings.levels)
 
     def grow(self, smaller: Self, new: NewItems) -> None:
         """New items join the prefixes that they have in common with known ones; a prefix of their own has no counts."""

@@ -109,6 +109,7 @@ def gain(record: Record | None) -> Cell:
 
 
 def sign_of(record: Record) -> int:
+    """1 where the tested row is better in both corrected tests, -1 where it is worse, 0 where neither is sure."""
     if record.get("p_t") is None or max(record["p_bootstrap"], record["p_t"]) >= LEVEL:
         return 0
     return 1 if record["difference"] > 0 else -1

@@ -1,9 +1,10 @@
 """Where the tested row of a suite stands, in records and in sentences."""
 
 from collections.abc import Iterator
+from itertools import product
 
+from h2rec.research.columns import Record
 from h2rec.research.suite.tables import (
-    Record,
     Results,
     blocks_of,
     column_of,
