@@ -5,10 +5,10 @@ from pathlib import Path
 import jinja2
 
 
-def page_templates(package: str) -> jinja2.Environment:
-    """Return the templates in the folder ``templates`` of a package, ready to be filled in."""
+def page_templates(*packages: str) -> jinja2.Environment:
+    """Return the templates in the folders ``templates`` of some packages, ready to be filled in."""
     return jinja2.Environment(
-        loader=jinja2.PackageLoader(package),
+        loader=jinja2.ChoiceLoader([jinja2.PackageLoader(package) for package in packages]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -7,7 +7,9 @@ import typer
 from rich.table import Table
 
 from h2rec.cli.run import ConfigArgument, SetOption, log_to
-from h2rec.research.replay.replay import METRICS, SLICES, STRATEGIES, replay
+from h2rec.research.replay.replay import replay
+from h2rec.research.replay.report import cost_of, sentences
+from h2rec.research.replay.strategies import METRICS, SLICES
 from h2rec.run.config import RunConfig
 from h2rec.run.update import BUDGET
 from h2rec.terminal import result_console
@@ -47,9 +49,13 @@ def replay_command(
         resolved, folder, start=start, every=every, steps=steps, budget=budget, full_every=full_every
     )
     result_console().print(_table(results))
+    for sentence in sentences(results):
+        typer.echo(sentence)
     for reason in results["steps"][-1]["due"]:
         typer.echo(f"a full training is due: {reason}")
-    typer.echo(f"figures by step: {folder / 'replay.json'}; ranks of every case: {folder / 'ranks.parquet'}")
+    typer.echo(
+        f"pictures: {folder / 'replay.html'}; figures: replay.json; the rank of every case: ranks.parquet"
+    )
 
 
 def _table(results: dict[str, Any]) -> Table:
@@ -61,11 +67,9 @@ def _table(results: dict[str, Any]) -> Table:
         table.add_column(name, justify="left" if name == "kept fresh by" else "right")
     for name in results["strategies"]:
         figures = [results["overall"][name][part][leading] for part in SLICES]
-        costs = [step["cpu_seconds"][name] for step in steps if step["cpu_seconds"][name]]
-        seconds = sum(costs) / max(1, len(costs))
         table.add_row(
-            name, *("-" if figure is None else f"{figure:.4f}" for figure in figures), f"{seconds:.1f}"
+            name,
+            *("-" if figure is None else f"{figure:.4f}" for figure in figures),
+            f"{cost_of(results, name):.1f}",
         )
-    for name in results["strategies"]:
-        table.caption = f"{table.caption or ''}{name}: {STRATEGIES[name]}. "
     return table

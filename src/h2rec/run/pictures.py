@@ -151,7 +151,7 @@ def popularity(systems: Systems) -> Curves | None:
     named = {groups[0]: f"{groups[0]}, least", groups[-1]: f"{groups[-1]}, most"}
     ticks = [(float(number), named.get(number, str(number))) for number in groups]
     note = "items in groups of equal size by their training interactions; a point is what is found of a group's targets"
-    return _curves(metric_title(metric), note, "popularity group", series, ticks, from_zero=True)
+    return curves_of(metric_title(metric), note, "popularity group", series, ticks, from_zero=True)
 
 
 def training(log: Sequence[Mapping[str, Any]], select: str, title: str) -> Iterator[Curves]:
@@ -164,7 +164,7 @@ def training(log: Sequence[Mapping[str, Any]], select: str, title: str) -> Itera
         if len(points) > 1:
             first, last = points[0][0], points[-1][0]
             ticks = [(at, f"{at:g}") for at in ticks_between(first, last) if at == int(at)]
-            yield _curves(name, "", "epoch", {name: points}, ticks)
+            yield curves_of(name, "", "epoch", {name: points}, ticks)
 
 
 def _bars(title: str, note: str, values: Mapping[str, Mapping[str, float | None]]) -> Bars:
@@ -183,7 +183,7 @@ def _bars(title: str, note: str, values: Mapping[str, Mapping[str, float | None]
     return Bars(title, note, groups)
 
 
-def _curves(
+def curves_of(
     title: str,
     note: str,
     across: str,
@@ -192,6 +192,7 @@ def _curves(
     *,
     from_zero: bool = False,
 ) -> Curves:
+    """Curves from points of x and y, a series a name; what has no y is left out."""
     known = {name: [(x, y) for x, y in points if y is not None] for name, points in series.items()}
     xs = [x for points in known.values() for x, _ in points]
     ys = [y for points in known.values() for _, y in points] + ([0.0] if from_zero else [])

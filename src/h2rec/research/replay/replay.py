@@ -20,6 +20,8 @@ from h2rec.frames import write_parquet
 from h2rec.progress import progress_bar
 from h2rec.research.replay.cases import Cases, cases_of, ranks_by
 from h2rec.research.replay.moments import Moments, moments
+from h2rec.research.replay.report import write_replay_report
+from h2rec.research.replay.strategies import COUNTS, FULL, METRICS, NEVER, SLICES, UPDATE
 from h2rec.retrieval.bundle import Bundle
 from h2rec.run.config import RunConfig
 from h2rec.run.new_events import Learned, NewEvents
@@ -29,15 +31,6 @@ from h2rec.run.update import BUDGET, update
 
 logger = logging.getLogger(__name__)
 
-NEVER, COUNTS, UPDATE, FULL = "never", "counts alone", "update", "full training"
-STRATEGIES = {
-    NEVER: "the model of the beginning answers all the time",
-    COUNTS: "counts are kept up to date, what was learned stays",
-    UPDATE: "counts are kept up to date, and weights learn on to a budget",
-    FULL: "everything is trained again",
-}
-METRICS = ("ndcg@100", "hit@100", "ndcg@10", "hit@10")
-SLICES = ("all", "new items", "new users")
 RESULTS = "replay.json"
 
 
@@ -66,7 +59,7 @@ def replay(
     full_every
         Steps between two full trainings of the strategy that trains; 0 leaves it out.
     """
-    claim_names(out, (RESULTS, "ranks.parquet", "full", "bundles", "data"), is_replay)
+    claim_names(out, (RESULTS, "replay.html", "ranks.parquet", "full", "bundles", "data"), is_replay)
     out.mkdir(parents=True, exist_ok=True)
     if not (out / RESULTS).exists():
         write_json(out / RESULTS, {"replay": "unfinished"})
@@ -131,6 +124,7 @@ def replay(
         "provenance": provenance(config.train.seed),
     }
     write_json(out / RESULTS, results)
+    write_replay_report(out / "replay.html", results)
     return results
 
 
