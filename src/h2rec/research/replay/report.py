@@ -6,12 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from h2rec.files import write_text
-from h2rec.research.replay.strategies import FULL, METRICS, NEVER, SLICES, STRATEGIES
+from h2rec.research.replay.strategies import COUNTS, FULL, METRICS, NEVER, SLICES, STRATEGIES, UPDATE
 from h2rec.run.pictures import Curves, curves_of
 from h2rec.run.words import metric_title
 from h2rec.templates import page_templates
 
 _MOST_TICKS = 6
+_TOLD = {
+    NEVER: "Never kept fresh",
+    COUNTS: "Counts alone kept fresh",
+    UPDATE: "Updated at every step",
+    FULL: "Trained again",
+}
 
 
 def write_replay_report(path: Path, results: Mapping[str, Any]) -> None:
@@ -45,7 +51,7 @@ def sentences(results: Mapping[str, Any]) -> Iterator[str]:
         if name == base:
             continue
         share = f"{value / overall[base]:.1%} of the {metric_title(leading)}"
-        told = f"{name[0].upper()}{name[1:]}: {share} of {_called(base)}"
+        told = f"{_TOLD[name]}: {share} of {_called(base)}"
         if cost[name] and cost[base]:
             told += f", for {cost[name] / cost[base]:.1%} of its cost"
         yield f"{told}."
