@@ -295,6 +295,18 @@ def test_the_nightly_job_does_one_thing_after_the_other(tmp_path):
         assert {word for word in words if word.startswith("--")} <= known
     # Nothing takes over what was not made.
     assert night("run") == (1, lines[:1])
+    # With the orders of a day a bundle takes these in; where there is none yet, it is trained.
+    run = tmp_path / "shop"
+    orders = {"H2REC_ORDERS": "today.parquet", "H2REC_ITEMS": "items.csv", "H2REC_RUN": str(run)}
+    days = tmp_path / "bin" / "date"
+    days.write_text("#!/bin/sh\necho ${DAY}\n")
+    days.chmod(0o755)
+    assert night("", DAY="1", **orders)[1][0].startswith("h2rec run ")
+    (run / "bundle").mkdir(parents=True)
+    updates = f"h2rec update {run}/bundle today.parquet --items items.csv --out {run}/bundle"
+    assert night("", DAY="1", **orders)[1][0] == updates
+    assert night("update", DAY="1", **orders) == (1, [updates])
+    assert night("", DAY="7", **orders)[1][0].startswith("h2rec run ")
     assert night("export")[1] == lines[:3]
     assert len(night("", H2REC_HISTORIES="", H2REC_VECTORS="", H2REC_URL="")[1]) == 1
 
