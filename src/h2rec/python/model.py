@@ -3,11 +3,12 @@
 import shutil
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 import polars as pl
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from h2rec.retrieval.export import Exported
     from h2rec.retrieval.growth import ShownGrowth
     from h2rec.run.updated import ShownUpdate
+
+T = TypeVar("T")
 
 _USERS_AT_ONCE = 1024
 
@@ -195,11 +198,7 @@ class TrainedModel(ABC):
         from h2rec.retrieval.growth import add_items  # which loads encoders and quantizers
 
         rows, kind = read_new_items(items, ColumnSettings(item_id=item_id))
-        room = TemporaryDirectory(prefix="h2rec-", ignore_cleanup_errors=True)
-        folder = Path(room.name) / "bundle"
-        growth = add_items(self.recommender.bundle, rows, folder)
-        self._take(Recommender(Bundle.load(folder), as_given=True))
-        self._room = room
+        growth = self._renewed(partial(add_items, self.recommender.bundle, rows))
         return growth.shown(self.recommender.given, kind)
 
     def update(
@@ -216,14 +215,8 @@ class TrainedModel(ABC):
     ) -> "ShownUpdate":
         """Take in new interactions, users and items; `save` keeps them. See `h2rec update`.
 
-        Parameters
-        ----------
-        events
-            A frame of new interactions, a row each.
-        items
-            A frame of items, new ones among them, as in `add_items`.
-        budget, user, item, timestamp, rating, item_id
-            As in `h2rec update`: columns are named where they are not those of the training.
+        `events`: a frame of new interactions, a row each. `items`: a frame of items, new ones among them, as in
+        `add_items`. The others are as in the command; columns are named where they are not those of the training.
 
         Raises
         ------
@@ -235,15 +228,19 @@ class TrainedModel(ABC):
         from h2rec.python.new_data import take_in  # what trains is loaded here alone
 
         columns = ColumnSettings(user=user, item=item, timestamp=timestamp, rating=rating, item_id=item_id)
-        room = TemporaryDirectory(prefix="h2rec-", ignore_cleanup_errors=True)
-        folder = Path(room.name) / "bundle"
+        taken = partial(take_in, self.recommender.bundle.folder, events, items, columns, budget=budget)
         try:
-            updated = take_in(self.recommender.bundle.folder, events, items, columns, folder, budget=budget)
+            return self._renewed(taken)
         except DataError as error:
             raise told_as(error, "{}=") from None
-        self._take(Recommender(Bundle.load(folder), as_given=True))
+
+    def _renewed(self, work: Callable[[Path], T]) -> T:
+        """Answer by the bundle that some work leaves in a folder of its own; return what the work returned."""
+        room = TemporaryDirectory(prefix="h2rec-", ignore_cleanup_errors=True)
+        made = work(Path(room.name) / "bundle")
+        self._take(Recommender(Bundle.load(Path(room.name) / "bundle"), as_given=True))
         self._room = room
-        return updated
+        return made
 
     def save(self, folder: str | Path) -> None:
         """Write the model's bundle, for `h2rec.load`, `h2rec serve` and the other commands.
