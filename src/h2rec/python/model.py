@@ -217,13 +217,8 @@ class TrainedModel(ABC):
 
         `events`: a frame of new interactions, a row each. `items`: a frame of items, new ones among them, as in
         `add_items`. The others are as in the command; columns are named where they are not those of the training.
-
-        Raises
-        ------
-        DataError
-            If interactions lie in the future, have no times where the bundle's have, or name no known item.
-        BundleError
-            If the bundle has no log of its training, or can't take new items.
+        Raises `DataError` if interactions lie in the future, have no times where the bundle's have, or name no known
+        item; `BundleError` if the bundle has no log of its training, or can't take new items.
         """
         from h2rec.python.new_data import take_in  # what trains is loaded here alone
 
