@@ -56,5 +56,5 @@ def test_all_other_code_runs(small):
 
 
 def test_it_is_short_and_names_every_model():
-    assert len(PAGE.splitlines()) < 150
+    assert len(PAGE.splitlines()) <= 200
     assert all(f"`{name}`" in PAGE for name in h2rec._MODELS)
