@@ -167,7 +167,7 @@ def test_events_are_histories_in_the_order_of_time(recommender, tmp_path, monkey
 
 def test_events_without_a_time_are_in_the_order_of_the_file(recommender, tmp_path, caplog):
     (tmp_path / "orders.csv").write_text("user,item\na,i3\na,i17\n")
-    assert next(open_histories(tmp_path / "orders.csv").batches()) == (["a"], [["i3", "i17"]], 0)
+    assert next(open_histories(tmp_path / "orders.csv").batches()) == (["a"], [["i3", "i17"]], 0, None)
     assert "the order of the rows is the order in time" in caplog.text
 
 
