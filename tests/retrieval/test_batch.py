@@ -202,7 +202,7 @@ def test_the_command_leaves_out_what_is_denied_and_tells_what_it_does_not_know(r
         assert ended.value.code == 0
         told = capsys.readouterr()
         assert "1 of 6 ids are not in the catalogue" in told.err
-        assert "2 events read, 2 users answered" in told.out
+        assert "2 events read\n2 users answered" in told.out
         shown = set(pl.read_csv(out)["item_id"])
         assert (shown <= usual) if holds else not shown & usual
     (tmp_path / "other.txt").write_text("x1\nx2\n")

@@ -1,5 +1,6 @@
 """Recommendations for a file of histories or of events, in batches."""
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,12 @@ class BatchReport:
     short: int = 0
     """Users with fewer items than asked for, maybe none: filter and history leave no more."""
     rows: int = 0
+    seconds: float = 0.0
+
+    @property
+    def rate(self) -> float:
+        """Users a second."""
+        return self.users / self.seconds if self.seconds else 0.0
 
     def count(self, queries: list[Query], answers: IdLists) -> None:
         """Count some answers to questions in."""
@@ -79,7 +86,7 @@ def recommend_file(
     claim_target(path, target)
     histories_of = open_histories(path) if isinstance(source, Path) else source
     report = report or BatchReport()
-    done = 0
+    done, began = 0, time.perf_counter()
     with atomic_path(target) as temporary, result_writer(temporary, target.suffix, notes) as write:
         for batch in histories_of.batches():
             wanted = _numbers(batch, k, lambda row, done=done: f"{path}, row {done + row}")
@@ -94,6 +101,7 @@ def recommend_file(
             done += len(batch.users)
             if advance is not None:
                 advance(len(batch.users))
+    report.seconds += time.perf_counter() - began
     return report
 
 

@@ -39,7 +39,7 @@ LISTS = "history"
 """The column of lists."""
 OWN_K = "k"
 """The column of numbers of items, where a file has one."""
-_WANTED = f"it needs 'user_id' and '{LISTS}', a list of item ids, oldest first"
+_WANTED = f"it needs 'user_id' and '{LISTS}', a list of item ids, oldest first: group events by user first"
 _ROWS_AT_ONCE = 2048
 _TEXTS = (pa.string(), pa.large_string(), pa.string_view(), pa.null())
 
