@@ -1,5 +1,7 @@
 """``h2rec recommend``: answers for one history, or for a file of them."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -12,9 +14,9 @@ from h2rec.errors import ConfigError, DataError, told_as
 from h2rec.progress import progress_bar
 from h2rec.retrieval.batch import BatchReport, claim_target, recommend_file
 from h2rec.retrieval.filters import ItemFilter
-from h2rec.retrieval.history_files import open_histories, read_item_ids
+from h2rec.retrieval.history_files import HistoryFile, open_histories, read_item_ids
 from h2rec.retrieval.index import IndexSettings
-from h2rec.retrieval.partitions import claim_parts, recommend_parts
+from h2rec.retrieval.partitions import PartsReport, claim_parts, recommend_parts
 from h2rec.retrieval.recommender import Recommendation, Recommender, as_json
 from h2rec.retrieval.results import check_ending
 from h2rec.runtime import set_threads
@@ -107,18 +109,21 @@ def recommend(
             ItemFilter.make(where={name: [value]})
         )  # a slip among several shows, too
     filter_ = ItemFilter.make(allow=allowed, deny=denied or (), where=fields, seen=seen)
+    set_threads(None)
     if source is not None and target is not None:
-        how = Asked(k, k_column, filter_, tail_share)
         if source.is_dir():
-            _recommend_parts(recommender, source, target, how)
-            return
-        try:
-            histories = open_histories(
-                source, columns, k_column=k_column, separator=separator, time_format=time_format
+            parts = recommend_parts(
+                recommender, source, target, k, k_column=k_column, filter=filter_, tail_share=tail_share
             )
-        except DataError as error:
-            raise told_as(error, "--{}") from None
-        _recommend_file(recommender, histories, target, how)
+            _print_parts(parts, target)
+            return
+        read = partial(open_histories, source, columns, k_column=k_column, separator=separator)
+        histories = _opened(partial(read, time_format=time_format))
+        with progress_bar("recommending", histories.users, "users") as advance:
+            report = recommend_file(
+                recommender, histories, target, k, filter=filter_, tail_share=tail_share, advance=advance
+            )
+        _print_report(report, target)
     elif history is not None:
         items = [item.strip() for item in history.split(",") if item.strip()]
         answer = recommender.recommend(items, k, filter=filter_, tail_share=tail_share, explain=explain)
@@ -126,6 +131,33 @@ def recommend(
         if len(answer.items) < k:
             left = "--where and the history leave" if where else "the history leaves"
             Console(stderr=True).print(f"{len(answer.items)} of {k} items: {left} no more", markup=False)
+
+
+def _claim(source: Path, target: Path, *, named: bool) -> None:
+    """Refuse what can't be written or read so, before anything is computed; `named`: columns of events are."""
+    if not source.is_dir():
+        check_ending(target)
+        claim_target(source, target)
+        return
+    if named:
+        raise ConfigError("--input: a folder is of histories, and columns are named for events alone")
+    claim_parts(source, target)
+
+
+def _opened(read: Callable[[], HistoryFile]) -> HistoryFile:
+    try:
+        histories = read()
+    except DataError as error:
+        raise told_as(error, "--{}") from None
+    if histories.events is not None:
+        typer.echo(f"{histories.events:,} events read")
+    return histories
+
+
+def _print_parts(report: PartsReport, target: Path) -> None:
+    gone = f", {report.removed:,} removed, as their input is gone" if report.removed else ""
+    typer.echo(f"{report.made:,} parts made, {report.kept:,} kept as they were{gone}")
+    _print_report(report, target)
 
 
 def _print_report(report: BatchReport, target: Path) -> None:

@@ -89,7 +89,7 @@ def recommend_file(
     done, began = 0, time.perf_counter()
     with atomic_path(target) as temporary, result_writer(temporary, target.suffix, notes) as write:
         for batch in histories_of.batches():
-            wanted = _numbers(batch, k, lambda row, done=done: f"{path}, row {done + row}")
+            wanted = _numbers(batch, k, path, done)
             queries = [
                 Query(history, number, filter, tail_share)
                 for history, number in zip(batch.histories, wanted, strict=True)
@@ -105,18 +105,21 @@ def recommend_file(
     return report
 
 
-def _numbers(batch: Batch, k: int, place: Callable[[int], str]) -> list[int]:
-    """How many items each user is to have. Raises `DataError`, naming the row, where that is no number."""
+def _numbers(batch: Batch, k: int, path: Path, done: int) -> list[int]:
+    """How many items each user is to have; `done`: rows before these.
+
+    Raises `DataError`, naming the row, where that is no whole number above zero.
+    """
     if batch.counts is None:
         return [k] * len(batch.users)
     numbers = []
-    for row, value in enumerate(batch.counts, 1):
+    for row, value in enumerate(batch.counts, done + 1):
         try:
             # pandas makes floats of whole numbers with gaps; True would be taken for 1.
             whole = int(value) if type(value) is float and value.is_integer() else value
             numbers.append(k if value is None else checked_k(str(value) if type(value) is bool else whole))
         except DataError as error:
-            raise DataError(f"{place(row)}: {error.message}", "leave it out (null) for --k") from None
+            raise DataError(f"{path}, row {row}: {error.message}", "leave it out (null) for --k") from None
     return numbers
 
 
