@@ -49,13 +49,13 @@ def main() -> None:
     random = np.random.default_rng(0)
     with TemporaryDirectory() as room:
         folder = Path(room)
-        _bundle(folder, asked.items, asked.events, random)
+        made_bundle(folder, asked.items, asked.events, random)
         users = asked.events // 10
         path = folder / "new.csv"
         pl.DataFrame(
             {
                 "user_id": [f"u{user}" for user in random.integers(0, users, asked.new)],
-                "item_id": [f"i{item}" for item in _popular(asked.items, asked.new, random) - 1],
+                "item_id": [f"i{item}" for item in popular(asked.items, asked.new, random) - 1],
                 "timestamp": START + 400 * DAY + random.integers(0, DAY, asked.new),
             }
         ).write_csv(path)
@@ -78,18 +78,21 @@ def main() -> None:
         RESULTS.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
-def _popular(items: int, count: int, random: np.random.Generator) -> np.ndarray:
+def popular(items: int, count: int, random: np.random.Generator) -> np.ndarray:
     """Items from 1, the first most often, as in a shop."""
     return (items ** random.random(count)).astype(np.int64)
 
 
-def _bundle(folder: Path, count: int, events: int, random: np.random.Generator) -> None:
+def made_bundle(
+    folder: Path, count: int, events: int, random: np.random.Generator, preset: str = "h2rec"
+) -> None:
+    """A bundle with random weights and counts of made histories, in `folder`/bundle."""
     ids = SemanticIds(random.integers(0, 128, (count, 4)).astype(np.int32), (128,) * 4)
-    model = preset_values("h2rec")["model"]
-    model["branches"].pop("similar_text")
+    model = preset_values(preset)["model"]
+    model["branches"].pop("similar_text", None)
     settings = parse_model(model, default="branches")
     users = events // 10
-    train = Histories(offsets_of(np.full(users, 10)), _popular(count, users * 10, random).astype(np.int32))
+    train = Histories(offsets_of(np.full(users, 10)), popular(count, users * 10, random).astype(np.int32))
     counts = train.counts(count)
     network = build_model(settings, ItemFeatures(count, ids, train_counts=counts, train=train), seed=0)
     times = START + np.sort(random.integers(0, 300 * DAY, (users, 10)), axis=1).flatten().astype(np.float64)

@@ -167,7 +167,7 @@ def test_events_are_histories_in_the_order_of_time(recommender, tmp_path, monkey
 
 def test_events_without_a_time_are_in_the_order_of_the_file(recommender, tmp_path, caplog):
     (tmp_path / "orders.csv").write_text("user,item\na,i3\na,i17\n")
-    assert next(open_histories(tmp_path / "orders.csv").batches()) == (["a"], [["i3", "i17"]], 0)
+    assert next(open_histories(tmp_path / "orders.csv").batches()) == (["a"], [["i3", "i17"]], 0, None)
     assert "the order of the rows is the order in time" in caplog.text
 
 
@@ -202,7 +202,7 @@ def test_the_command_leaves_out_what_is_denied_and_tells_what_it_does_not_know(r
         assert ended.value.code == 0
         told = capsys.readouterr()
         assert "1 of 6 ids are not in the catalogue" in told.err
-        assert "2 events read, 2 users answered" in told.out
+        assert "2 events read\n2 users answered" in told.out
         shown = set(pl.read_csv(out)["item_id"])
         assert (shown <= usual) if holds else not shown & usual
     (tmp_path / "other.txt").write_text("x1\nx2\n")

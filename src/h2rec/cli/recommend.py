@@ -1,5 +1,7 @@
 """``h2rec recommend``: answers for one history, or for a file of them."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -10,12 +12,14 @@ from rich.table import Table
 from h2rec.data.settings import ColumnSettings
 from h2rec.errors import ConfigError, DataError, told_as
 from h2rec.progress import progress_bar
-from h2rec.retrieval.batch import claim_target, recommend_file
+from h2rec.retrieval.batch import BatchReport, claim_target, recommend_file
 from h2rec.retrieval.filters import ItemFilter
 from h2rec.retrieval.history_files import HistoryFile, open_histories, read_item_ids
 from h2rec.retrieval.index import IndexSettings
+from h2rec.retrieval.partitions import PartsReport, claim_parts, recommend_parts
 from h2rec.retrieval.recommender import Recommendation, Recommender, as_json
 from h2rec.retrieval.results import check_ending
+from h2rec.runtime import set_threads
 from h2rec.terminal import Console, printable_json, result_console
 
 _COMPARED = 5
@@ -55,7 +59,10 @@ def recommend(
     ] = None,
     source: Annotated[
         Path | None,
-        typer.Option("--input", help="Events (user, item, time), or Parquet of user_id and history, a list."),
+        typer.Option(
+            "--input",
+            help="Events (user, item, time), or Parquet of user_id and history, a list; or a folder of such Parquet.",
+        ),
     ] = None,
     user: Annotated[
         str | None, typer.Option("--user", help="Column of the users, where it is not obvious.")
@@ -69,20 +76,30 @@ def recommend(
     ] = None,
     separator: Annotated[str | None, typer.Option("--separator", help="What stands between fields.")] = None,
     target: Annotated[
-        Path | None, typer.Option("--output", help="File of their answers: .parquet, .csv or .jsonl.")
+        Path | None,
+        typer.Option(
+            "--output",
+            help="File of answers: .parquet, .csv or .jsonl; a folder for a folder, and it goes on where it stopped.",
+        ),
+    ] = None,
+    k_column: Annotated[
+        str | None,
+        typer.Option(
+            "--k-column",
+            help="Column of histories: how many items for each user, where not null; 'k' where that is there.",
+        ),
     ] = None,
 ) -> None:
     """Recommend items to follow a history, or every history of a file."""
     if (history is None) == (source is None) or (source is None) != (target is None):
         raise ConfigError("give either --history, or --input and --output")
     columns = ColumnSettings(user=user, item=item, timestamp=timestamp)
-    if source is None and (columns != ColumnSettings() or time_format or separator):
+    if source is None and (columns != ColumnSettings() or time_format or separator or k_column):
         raise ConfigError(
-            "--user, --item, --timestamp, --time-format and --separator tell how --input is read"
+            "--user, --item, --timestamp, --time-format, --separator and --k-column tell how --input is read"
         )
     if source is not None and target is not None:
-        check_ending(target)
-        claim_target(source, target)
+        _claim(source, target, named=columns != ColumnSettings() or bool(time_format or separator))
     # For one question an index would cost more than it saves.
     recommender = Recommender.load(bundle, IndexSettings(kind="auto" if history is None else "exact"))
     allowed, denied = (_known_ids(recommender, path) for path in (allow, deny))
@@ -92,12 +109,21 @@ def recommend(
             ItemFilter.make(where={name: [value]})
         )  # a slip among several shows, too
     filter_ = ItemFilter.make(allow=allowed, deny=denied or (), where=fields, seen=seen)
+    set_threads(None)
     if source is not None and target is not None:
-        try:
-            histories = open_histories(source, columns, separator=separator, time_format=time_format)
-        except DataError as error:
-            raise told_as(error, "--{}") from None
-        _recommend_file(recommender, histories, target, k, filter_=filter_, tail_share=tail_share)
+        if source.is_dir():
+            parts = recommend_parts(
+                recommender, source, target, k, k_column=k_column, filter=filter_, tail_share=tail_share
+            )
+            _print_parts(parts, target)
+            return
+        read = partial(open_histories, source, columns, k_column=k_column, separator=separator)
+        histories = _opened(partial(read, time_format=time_format))
+        with progress_bar("recommending", histories.users, "users") as advance:
+            report = recommend_file(
+                recommender, histories, target, k, filter=filter_, tail_share=tail_share, advance=advance
+            )
+        _print_report(report, target)
     elif history is not None:
         items = [item.strip() for item in history.split(",") if item.strip()]
         answer = recommender.recommend(items, k, filter=filter_, tail_share=tail_share, explain=explain)
@@ -107,29 +133,43 @@ def recommend(
             Console(stderr=True).print(f"{len(answer.items)} of {k} items: {left} no more", markup=False)
 
 
-def _recommend_file(
-    recommender: Recommender,
-    histories: HistoryFile,
-    target: Path,
-    k: int,
-    *,
-    filter_: ItemFilter,
-    tail_share: float | None,
-) -> None:
-    with progress_bar("recommending", histories.users, "users") as advance:
-        report = recommend_file(
-            recommender, histories, target, k, filter=filter_, tail_share=tail_share, advance=advance
-        )
-    read = "" if histories.events is None else f"{histories.events:,} events read, "
+def _claim(source: Path, target: Path, *, named: bool) -> None:
+    """Refuse what can't be written or read so, before anything is computed; `named`: columns of events are."""
+    if not source.is_dir():
+        check_ending(target)
+        claim_target(source, target)
+        return
+    if named:
+        raise ConfigError("--input: a folder is of histories, and columns are named for events alone")
+    claim_parts(source, target)
+
+
+def _opened(read: Callable[[], HistoryFile]) -> HistoryFile:
+    try:
+        histories = read()
+    except DataError as error:
+        raise told_as(error, "--{}") from None
+    if histories.events is not None:
+        typer.echo(f"{histories.events:,} events read")
+    return histories
+
+
+def _print_parts(report: PartsReport, target: Path) -> None:
+    gone = f", {report.removed:,} removed, as their input is gone" if report.removed else ""
+    typer.echo(f"{report.made:,} parts made, {report.kept:,} kept as they were{gone}")
+    _print_report(report, target)
+
+
+def _print_report(report: BatchReport, target: Path) -> None:
     typer.echo(
-        f"{read}{report.users:,} users answered, {report.from_popularity:,} of them with popular items; "
-        f"{report.unknown:,} unknown items skipped; {report.rows:,} rows: {target}"
+        f"{report.users:,} users answered, {report.from_popularity:,} of them with popular items; "
+        f"{report.unknown:,} unknown items skipped; {report.rows:,} rows, {report.rate:,.0f} users a second: {target}"
     )
     if report.missing:
         typer.echo(f"{report.missing:,} entries of histories had no id and were left out", err=True)
     if report.short:
         typer.echo(
-            f"{report.short:,} users have fewer than {k} items: the filter and the history leave no more",
+            f"{report.short:,} users have fewer items than asked for: the filter and the history leave no more",
             err=True,
         )
 

@@ -70,6 +70,10 @@ class ItemScores:
         return torch.where(keys[place] == asked, self.values[place], 0.0)
 
     def select(self, rows: torch.Tensor) -> "ItemScores":
+        if len(rows) and int(rows[-1] - rows[0]) == len(rows) - 1:  # neighbours lie side by side
+            ends = torch.searchsorted(self.rows, torch.stack([rows[0], rows[-1] + 1])).tolist()
+            inside = slice(*ends)
+            return ItemScores(self.rows[inside] - rows[0], self.items[inside], self.values[inside])
         place = torch.searchsorted(rows, self.rows).clamp(max=max(0, len(rows) - 1))
         kept = rows[place] == self.rows if len(rows) else torch.zeros_like(self.rows, dtype=torch.bool)
         return ItemScores(place[kept], self.items[kept], self.values[kept])

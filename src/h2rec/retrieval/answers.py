@@ -5,8 +5,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
+import pyarrow as pa
 
+from h2rec.data.histories import IntArray
 from h2rec.errors import DataError
 from h2rec.native import POLARS, Kind
 from h2rec.retrieval.explanation import Explanation
@@ -145,6 +149,21 @@ class Recommendation(ItemList):
         origin = "the most popular ones, as nothing in the history is known" if self.from_popularity else ""
         unknown = f"not known: {', '.join(map(str, self.unknown[:5]))}" if self.unknown else ""
         return "; ".join(filter(None, (super().title, origin, unknown)))
+
+
+@dataclass(frozen=True, eq=False)
+class IdLists:
+    """Answers of `n` users as columns, without what is told of items: for files of very many."""
+
+    offsets: IntArray
+    """int64 `[n + 1]`; the list of user `r` is ``offsets[r]:offsets[r + 1]`` of the ids and of the scores."""
+    item_ids: pa.Array
+    """Texts, best first."""
+    scores: npt.NDArray[np.float32]
+    unknown: list[list[str]]
+    """Entries of each history that the catalogue does not have."""
+    from_popularity: list[bool]
+    """Whether nothing of a history is known."""
 
 
 def item_as_json(item: RecommendedItem) -> dict[str, Any]:

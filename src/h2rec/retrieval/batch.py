@@ -1,15 +1,18 @@
 """Recommendations for a file of histories or of events, in batches."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from h2rec.claims import claim_file
 from h2rec.errors import DataError
 from h2rec.files import atomic_path
-from h2rec.retrieval.answers import Query, Recommendation
+from h2rec.retrieval.answers import IdLists, Query, checked_k
 from h2rec.retrieval.filters import ANY_ITEM, ItemFilter
-from h2rec.retrieval.history_files import HistoryFile, open_histories
+from h2rec.retrieval.history_files import Batch, HistoryFile, open_histories
 from h2rec.retrieval.recommender import Recommender
 from h2rec.retrieval.results import check_ending, holds_answers, result_writer
 
@@ -26,15 +29,20 @@ class BatchReport:
     short: int = 0
     """Users with fewer items than asked for, maybe none: filter and history leave no more."""
     rows: int = 0
+    seconds: float = 0.0
 
-    def count(self, answers: list[Recommendation], k: int, missing: int, rows: int) -> None:
-        """Count some answers to questions for `k` items in."""
-        self.short += sum(len(answer.items) < k for answer in answers)
-        self.users += len(answers)
-        self.missing += missing
-        self.rows += rows
-        self.from_popularity += sum(answer.from_popularity for answer in answers)
-        self.unknown += sum(len(answer.unknown) for answer in answers)
+    @property
+    def rate(self) -> float:
+        """Users a second."""
+        return self.users / self.seconds if self.seconds else 0.0
+
+    def count(self, queries: list[Query], answers: IdLists) -> None:
+        """Count some answers to questions in."""
+        asked = np.array([query.k for query in queries], dtype=np.int64)
+        self.short += int((np.diff(answers.offsets) < asked).sum())
+        self.users += len(queries)
+        self.from_popularity += sum(answers.from_popularity)
+        self.unknown += sum(map(len, answers.unknown))
 
 
 def recommend_file(
@@ -46,6 +54,8 @@ def recommend_file(
     filter: ItemFilter = ANY_ITEM,
     tail_share: float | None = None,
     advance: Callable[..., None] | None = None,
+    report: BatchReport | None = None,
+    notes: Mapping[str, str] | None = None,
 ) -> BatchReport:
     """Answer every user of a file, in its order, into another file, which appears when it is whole.
 
@@ -55,8 +65,14 @@ def recommend_file(
         Histories or events; see `history_files.open_histories`.
     target
         Columns as in `results.RESULT_SCHEMA`, or `results.CSV_COLUMNS`.
+    k
+        How many items, for all whose row does not say.
     advance
         Called with the number of users done.
+    report
+        What to count in; a new one by default.
+    notes
+        Texts for the footer of a Parquet file.
 
     Raises
     ------
@@ -69,15 +85,42 @@ def recommend_file(
     path = source if isinstance(source, Path) else source.path
     claim_target(path, target)
     histories_of = open_histories(path) if isinstance(source, Path) else source
-    report = BatchReport()
-    with atomic_path(target) as temporary, result_writer(temporary, target.suffix) as write:
-        for users, histories, missing in histories_of.batches():
-            queries = [Query(history, k, filter, tail_share) for history in histories]
-            answers = recommender.answer(queries)
-            report.count(answers, k, missing, write(users, answers))
+    report = report or BatchReport()
+    done, began = 0, time.perf_counter()
+    with atomic_path(target) as temporary, result_writer(temporary, target.suffix, notes) as write:
+        for batch in histories_of.batches():
+            wanted = _numbers(batch, k, path, done)
+            queries = [
+                Query(history, number, filter, tail_share)
+                for history, number in zip(batch.histories, wanted, strict=True)
+            ]
+            answers = recommender.id_lists(queries)
+            report.count(queries, answers)
+            report.missing += batch.missing
+            report.rows += write(batch.users, answers)
+            done += len(batch.users)
             if advance is not None:
-                advance(len(users))
+                advance(len(batch.users))
+    report.seconds += time.perf_counter() - began
     return report
+
+
+def _numbers(batch: Batch, k: int, path: Path, done: int) -> list[int]:
+    """How many items each user is to have; `done`: rows before these.
+
+    Raises `DataError`, naming the row, where that is no whole number above zero.
+    """
+    if batch.counts is None:
+        return [k] * len(batch.users)
+    numbers = []
+    for row, value in enumerate(batch.counts, done + 1):
+        try:
+            # pandas makes floats of whole numbers with gaps; True would be taken for 1.
+            whole = int(value) if type(value) is float and value.is_integer() else value
+            numbers.append(k if value is None else checked_k(str(value) if type(value) is bool else whole))
+        except DataError as error:
+            raise DataError(f"{path}, row {row}: {error.message}", "leave it out (null) for --k") from None
+    return numbers
 
 
 def claim_target(source: Path, target: Path) -> None:

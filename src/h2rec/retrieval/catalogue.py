@@ -72,6 +72,10 @@ class Catalogue:
         return len(self.item_ids)
 
     @cached_property
+    def _id_column(self) -> pa.Array:
+        return pa.array(self.item_ids, pa.string())
+
+    @cached_property
     def attributes(self) -> list[Attribute]:
         """Fields to filter by: those whose values are short, and two items or more have one on average."""
         found = []
@@ -91,6 +95,10 @@ class Catalogue:
     def known(self, item_ids: Iterable[str]) -> list[int]:
         """Indices of the items that are in the catalogue, in the given order."""
         return [self.index[item] for item in item_ids if item in self.index]
+
+    def ids_of(self, items: npt.NDArray[np.int64]) -> pa.Array:
+        """Ids of items by index, as a column of texts."""
+        return self._id_column.take(pa.array(items - 1))
 
     def passing(self, filter_: ItemFilter) -> npt.NDArray[np.bool_]:
         """Which items a filter lets pass, see `allowed_items`."""

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import polars as pl
 import pyarrow as pa
@@ -20,13 +21,26 @@ from h2rec.errors import DataError
 
 logger = logging.getLogger(__name__)
 
-Batch = tuple[list[str], list[list[str]], int]
-"""Users, their histories (item ids, oldest first), and how many entries had no id and were left out."""
+
+class Batch(NamedTuple):
+    """Some users of a file."""
+
+    users: list[str]
+    histories: list[list[str]]
+    """Item ids, oldest first."""
+    missing: int = 0
+    """How many entries had no id and were left out."""
+    counts: list[Any] | None = None
+    """How many items each is to have, unchecked; None where the file has no column for it."""
+
 
 _OBVIOUS = ColumnSettings()
 LISTS = "history"
 """The column of lists."""
-_ROWS_AT_ONCE = 1024
+OWN_K = "k"
+"""The column of numbers of items, where a file has one."""
+_WANTED = f"it needs 'user_id' and '{LISTS}', a list of item ids, oldest first: group events by user first"
+_ROWS_AT_ONCE = 2048
 _TEXTS = (pa.string(), pa.large_string(), pa.string_view(), pa.null())
 
 
@@ -47,14 +61,16 @@ def open_histories(
     path: Path,
     columns: ColumnSettings = _OBVIOUS,
     *,
+    k_column: str | None = None,
     separator: str | None = None,
     time_format: str | None = None,
 ) -> HistoryFile:
     """Open a file of users.
 
     A Parquet file with a column `history` has a row a user: `user_id`, and a list of item ids, oldest first, null for
-    none; it is streamed, so that memory does not grow with it. Any other is read as interactions for training are, in
-    the same formats: user, item, and time where there is one; else the order of the rows is the order in time.
+    none; it is streamed, so that memory does not grow with it. It may say how many items each user is to have, in
+    `k_column`, or in `k` where that is there. Any other is read as interactions for training are, in the same formats:
+    user, item, and time where there is one; else the order of the rows is the order in time.
 
     `columns`, `separator`, `time_format`: as in `DataSettings`, for events.
 
@@ -69,7 +85,12 @@ def open_histories(
                     f"{path}: a file of histories has the columns 'user_id' and '{LISTS}'",
                     "columns are named for events alone",
                 )
-            return HistoryFile(path, int(file.metadata.num_rows), partial(_stream, path))
+            return open_lists(path, k_column)
+    if k_column is not None:
+        raise DataError(
+            f"{path}: events have no number of items for each user",
+            f"--k-column names a column of histories, Parquet with 'user_id' and '{LISTS}'",
+        )
     report: Report = {}
     table = open_table(path, separator=separator)
     user, item, time, _ = interaction_columns(table, columns)
@@ -84,6 +105,20 @@ def open_histories(
         logger.warning("%s: no time column was found: the order of the rows is the order in time", path)
     by_user = items_by_user(rows)
     return HistoryFile(path, by_user.height, partial(_slices, by_user), rows.height)
+
+
+def open_lists(path: Path, k_column: str | None = None) -> HistoryFile:
+    """Open a Parquet file of histories, see `open_histories`. Raises `DataError` if it is none."""
+    file = _open(path)
+    schema = file.schema_arrow
+    for name in ("user_id", LISTS, *([] if k_column is None else [k_column])):
+        if name not in schema.names:
+            raise DataError(f"{path}: no column '{name}'; there are: {', '.join(schema.names)}", _WANTED)
+    kind = schema.field(LISTS).type
+    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
+        raise DataError(f"{path}: column '{LISTS}' is {kind}, not a list", _WANTED)
+    counts = k_column or (OWN_K if OWN_K in schema.names else None)
+    return HistoryFile(path, int(file.metadata.num_rows), partial(_stream, path, counts))
 
 
 def read_item_ids(path: Path) -> list[str]:
@@ -108,7 +143,7 @@ def read_item_ids(path: Path) -> list[str]:
 
 def _slices(by_user: pl.DataFrame) -> Iterator[Batch]:
     for part in by_user.iter_slices(_ROWS_AT_ONCE):
-        yield part["user"].cast(pl.String).to_list(), part["item"].to_list(), 0
+        yield Batch(part["user"].cast(pl.String).to_list(), part["item"].to_list())
 
 
 def _open(source: Path) -> pq.ParquetFile:
@@ -120,23 +155,18 @@ def _open(source: Path) -> pq.ParquetFile:
         raise DataError(f"{source}: not a Parquet file ({str(error).splitlines()[0]})") from None
 
 
-def _stream(source: Path) -> Iterator[Batch]:
+def _stream(source: Path, k_column: str | None) -> Iterator[Batch]:
     file = _open(source)
-    schema = file.schema_arrow
-    wanted = "it needs 'user_id' and 'history', a list of item ids, oldest first"
-    missing = [name for name in ("user_id", "history") if name not in schema.names]
-    if missing:
-        raise DataError(f"{source}: no column '{missing[0]}'; there are: {', '.join(schema.names)}", wanted)
-    kind = schema.field("history").type
-    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
-        raise DataError(f"{source}: column 'history' is {kind}, not a list", wanted)
+    kind = file.schema_arrow.field(LISTS).type
+    columns = ["user_id", LISTS, *([] if k_column is None else [k_column])]
     done = 0
     try:
-        for batch in file.iter_batches(_ROWS_AT_ONCE, columns=["user_id", "history"]):
+        for batch in file.iter_batches(_ROWS_AT_ONCE, columns=columns):
             users = batch.column("user_id").cast(pa.string()).to_pylist()
             if None in users:
                 raise DataError(f"{source}, row {done + users.index(None) + 1}: the user id is missing")
-            yield users, *item_lists(_series(batch.column("history"), kind))
+            counts = None if k_column is None else batch.column(k_column).to_pylist()
+            yield Batch(users, *item_lists(_series(batch.column(LISTS), kind)), counts)
             done += len(users)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{source}, after row {done}: {str(error).splitlines()[0]}") from None

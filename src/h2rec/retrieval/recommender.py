@@ -1,26 +1,24 @@
 """Recommendations for any history, new users included, from a bundle."""
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 import torch
 
-from h2rec.data.histories import Histories
+from h2rec.data.histories import Histories, offsets_of
 from h2rec.errors import BundleError
-from h2rec.evaluation.topk import top_items
 from h2rec.models.reasons import SEEN_TOGETHER, Reason
-from h2rec.retrieval.answers import Query, Recommendation, RecommendedItem, as_json, checked_k
+from h2rec.retrieval.answers import IdLists, Query, Recommendation, RecommendedItem, as_json, checked_k
+from h2rec.retrieval.best_lists import BestLists
 from h2rec.retrieval.bundle import Bundle
 from h2rec.retrieval.catalogue import Catalogue
 from h2rec.retrieval.explanation import Because, Explanation
 from h2rec.retrieval.filters import ANY_ITEM, ItemFilter
-from h2rec.retrieval.index import BoolArray, IndexSettings, ItemIndex, TopItems
+from h2rec.retrieval.index import IndexSettings, ItemIndex, TopItems
 from h2rec.retrieval.item_ids import GivenId, ItemId, as_item_ids
 from h2rec.retrieval.process import claim_process
-from h2rec.retrieval.quota import with_tail_quota
 from h2rec.retrieval.scoring import ItemScorer
 from h2rec.retrieval.similar import SimilarItems
 from h2rec.retrieval.users import EncodedUsers, UserEncoder
@@ -73,7 +71,7 @@ class Recommender:
         self._similar = SimilarItems(
             self._scorer, bundle.model.branch_names, bundle.manifest.model.popularity_branch
         )
-        self._popularity = torch.from_numpy(self.catalogue.train_counts.astype(np.float32))
+        self._lists = BestLists(self.catalogue, self.index, repeats=self.repeats)
 
     @classmethod
     def load(cls, folder: str | Path, index: IndexSettings | None = None) -> Self:
@@ -148,6 +146,37 @@ class Recommender:
             answers.extend(self._answer_few(queries[start : start + _USERS_AT_ONCE]))
         return answers
 
+    def id_lists(self, queries: Sequence[Query]) -> IdLists:
+        """Answer questions with ids and scores alone, as texts and in columns: for many users at once.
+
+        Histories of like length are encoded together, so that hardly a position is padding; a score may differ from
+        that of `answer` in its last digits.
+
+        Raises
+        ------
+        DataError
+            If a filter names an unknown field.
+        H2RecError
+            In a process that was forked after a bundle was loaded.
+        """
+        claim_process()
+        order = sorted(range(len(queries)), key=lambda row: len(queries[row].history))
+        found: dict[int, tuple[TopItems, bool]] = {}
+        for start in range(0, len(order), _USERS_AT_ONCE):
+            rows = order[start : start + _USERS_AT_ONCE]
+            known, _, best = self._best([queries[row] for row in rows])
+            found.update(zip(rows, zip(best, (known.lengths == 0).tolist(), strict=True), strict=True))
+        lists = [found[row][0] for row in range(len(queries))]
+        none = torch.empty(0)
+        items = torch.cat([none.long(), *(items for items, _ in lists)]).numpy()
+        return IdLists(
+            offsets_of(np.array([len(items) for items, _ in lists], dtype=np.int64)),
+            self.catalogue.ids_of(items),
+            torch.cat([none, *(values for _, values in lists)]).numpy(),
+            [[item for item in query.item_ids if item not in self.catalogue.index] for query in queries],
+            [found[row][1] for row in range(len(queries))],
+        )
+
     def user_vectors(self, histories: Sequence[Sequence[ItemId]]) -> torch.Tensor:
         """Vectors of histories `[n, D]`, whose inner products with the items' are scores but for what is counted."""
         claim_process()
@@ -187,41 +216,21 @@ class Recommender:
         return self.catalogue.field_rows([self.catalogue.require(item_id)])[0]
 
     def _answer_few(self, queries: Sequence[Query]) -> list[Recommendation]:
+        known, users, best = self._best(queries)
+        return [
+            self._recommendation(query, known[row].tolist(), best[row], users, row)
+            for row, query in enumerate(queries)
+        ]
+
+    def _best(self, queries: Sequence[Query]) -> tuple[Histories, EncodedUsers, list[TopItems]]:
+        """What is known of each history, that as vectors, and the best items, by number."""
         known = Histories.from_lists([self.catalogue.known(query.item_ids) for query in queries])
         users = self.encoder.encode(known)
-        personal_rows = [row for row in range(len(queries)) if len(known[row])]
-        if not bool(users.usable[personal_rows].all()):
+        if not bool(users.usable[torch.from_numpy(known.lengths > 0)].all()):
             raise BundleError(
                 f"{self.bundle.folder}: its model makes NaN, infinity or numbers out of all range of a history"
             )
-        # Questions of one kind are searched together.
-        kinds: dict[tuple[ItemFilter, float | None, bool], list[int]] = {}
-        for row, query in enumerate(queries):
-            kinds.setdefault((query.filter, query.tail_share, len(known[row]) > 0), []).append(row)
-        answers: dict[int, Recommendation] = {}
-        for (filter_, tail_share, personal), rows in kinds.items():
-            k = min(max(queries[row].k for row in rows), len(self.catalogue))
-            again = self.repeats if filter_.seen is None else filter_.seen
-            seen = None if again else known.select(np.array(rows))
-            allowed = None
-            if filter_.restricts:
-                allowed = self.catalogue.passing(filter_)
-            counted = [sparse.select(torch.tensor(rows)) for sparse in users.counted.values()]
-            search = partial(self.index.search, users.vectors[rows], k, seen, counted=counted)
-            if not personal:
-                search = partial(self._popular, len(rows), k)
-            items, values = search(allowed=allowed)
-            tails = None
-            if tail_share is not None:
-                tail = ~self.catalogue.head if allowed is None else allowed & ~self.catalogue.head
-                tails = search(allowed=tail)
-            for place, row in enumerate(rows):
-                best = items[place, : queries[row].k], values[place, : queries[row].k]
-                if tails is not None and tail_share is not None:
-                    cut = tails[0][place, : queries[row].k], tails[1][place, : queries[row].k]
-                    best = self._balanced(best, cut, tail_share)
-                answers[row] = self._recommendation(queries[row], known[row].tolist(), best, users, row)
-        return [answers[row] for row in range(len(queries))]
+        return known, users, self._lists.find(queries, known, users)
 
     def sample_users(self, count: int = _USERS_SAMPLED) -> torch.Tensor:
         """Vectors of users who saw one item each: a bundle holds no user's history."""
@@ -233,24 +242,10 @@ class Recommender:
         ]
         return torch.cat(chunks)
 
-    def _popular(self, count: int, k: int, *, allowed: BoolArray | None) -> TopItems:
-        """The most popular items, for users of whom nothing is known."""
-        scores = self._popularity
-        if allowed is not None:
-            scores = scores.masked_fill(torch.from_numpy(~allowed), -torch.inf)
-        items, values = top_items(scores[None], k)
-        return items.expand(count, -1), values.expand(count, -1)
-
-    def _balanced(self, best: TopItems, tail: TopItems, share: float) -> TopItems:
-        arrays = [(items.numpy(), values.numpy()) for items, values in (best, tail)]
-        items, values = with_tail_quota(arrays[0], arrays[1], self.catalogue.head, share)
-        return torch.from_numpy(items), torch.from_numpy(values)
-
     def _recommendation(
         self, query: Query, history: list[int], best: TopItems, users: EncodedUsers, row: int
     ) -> Recommendation:
         items, values = best
-        items, values = items[items > 0], values[items > 0]
         explanations, alpha = None, None
         if query.explain and history:
             model = self.bundle.model

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from h2rec.errors import DataError
-from h2rec.retrieval.answers import Recommendation
+from h2rec.retrieval.answers import IdLists
 
 RESULT_SCHEMA = pa.schema(
     [
@@ -28,8 +28,11 @@ CSV_COLUMNS = ("user_id", "rank", "item_id", "score", "from_popularity")
 
 ENDINGS = (".parquet", ".csv", ".jsonl")
 
-Write = Callable[[list[str], list[Recommendation]], int]
+Write = Callable[[list[str], IdLists], int]
 """Writes the answers of some users and returns the rows that they made."""
+
+_ENTRIES_AT_ONCE = 1 << 19
+"""Of a Parquet file's row groups: each costs memory until the file is closed, and so does what waits for one."""
 
 
 def check_ending(target: Path) -> None:
@@ -56,11 +59,13 @@ def holds_answers(path: Path) -> bool:
 
 
 @contextmanager
-def result_writer(path: Path, ending: str) -> Iterator[Write]:
-    """Open a file of results at `path`, in the format that `ending` tells."""
+def result_writer(path: Path, ending: str, notes: Mapping[str, str] | None = None) -> Iterator[Write]:
+    """Open a file of results at `path`, in the format that `ending` tells; `notes` stand in a Parquet footer."""
     if ending.lower() == ".parquet":
-        with pq.ParquetWriter(path, RESULT_SCHEMA) as writer:
-            yield lambda users, answers: _write_table(writer, users, answers)
+        with pq.ParquetWriter(path, RESULT_SCHEMA.with_metadata(notes)) as writer:
+            groups = _Groups(writer)
+            yield groups.write
+            groups.flush()
         return
     with path.open("w", encoding="utf-8", newline="") as stream:
         if ending.lower() == ".csv":
@@ -71,32 +76,47 @@ def result_writer(path: Path, ending: str) -> Iterator[Write]:
             yield lambda users, answers: _write_lines(stream, users, answers)
 
 
-def _values(user: str, answer: Recommendation) -> dict[str, Any]:
-    return {
-        "user_id": user,
-        "items": [item.item_id for item in answer.items],
-        "scores": [item.score for item in answer.items],
-        "unknown": answer.unknown,
-        "from_popularity": answer.from_popularity,
-    }
+class _Groups:
+    """Collects answers into row groups."""
+
+    def __init__(self, writer: pq.ParquetWriter) -> None:
+        self._writer = writer
+        self._waiting: list[pa.Table] = []
+        self._entries = 0
+
+    def write(self, users: list[str], answers: IdLists) -> int:
+        self._waiting.append(_table(users, answers))
+        self._entries += len(answers.scores) + len(users)
+        if self._entries >= _ENTRIES_AT_ONCE:
+            self.flush()
+        return len(users)
+
+    def flush(self) -> None:
+        if self._waiting:
+            self._writer.write_table(pa.concat_tables(self._waiting))
+        self._waiting, self._entries = [], 0
 
 
-def _write_table(writer: pq.ParquetWriter, users: list[str], answers: list[Recommendation]) -> int:
-    rows = [_values(user, answer) for user, answer in zip(users, answers, strict=True)]
-    writer.write_table(pa.Table.from_pylist(rows, schema=RESULT_SCHEMA))
-    return len(rows)
+def _table(users: list[str], answers: IdLists) -> pa.Table:
+    ends = pa.array(answers.offsets, pa.int32())
+    columns = [
+        pa.array(users, pa.string()),
+        pa.ListArray.from_arrays(ends, answers.item_ids),
+        pa.ListArray.from_arrays(ends, pa.array(answers.scores, pa.float32())),
+        pa.array(answers.unknown, pa.list_(pa.string())),
+        pa.array(answers.from_popularity, pa.bool_()),
+    ]
+    return pa.table(columns, schema=RESULT_SCHEMA)
 
 
-def _write_lines(stream: Any, users: list[str], answers: list[Recommendation]) -> int:
-    for user, answer in zip(users, answers, strict=True):
-        stream.write(json.dumps(_values(user, answer), ensure_ascii=False, allow_nan=False) + "\n")
+def _write_lines(stream: Any, users: list[str], answers: IdLists) -> int:
+    for row in _table(users, answers).to_pylist():
+        stream.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
     return len(users)
 
 
-def _write_rows(rows: Any, users: list[str], answers: list[Recommendation]) -> int:
-    count = 0
-    for user, answer in zip(users, answers, strict=True):
-        for rank, item in enumerate(answer.items, 1):
-            rows.writerow((user, rank, item.item_id, item.score, str(answer.from_popularity).lower()))
-        count += len(answer.items)
-    return count
+def _write_rows(rows: Any, users: list[str], answers: IdLists) -> int:
+    for row in _table(users, answers).to_pylist():
+        for rank, (item, score) in enumerate(zip(row["items"], row["scores"], strict=True), 1):
+            rows.writerow((row["user_id"], rank, item, score, str(row["from_popularity"]).lower()))
+    return len(answers.scores)

@@ -21,8 +21,10 @@ class Users:
 
     def __init__(self, path: Path, most: int) -> None:
         batches = [
-            pl.DataFrame({"user": users, "history": [items[-most:] for items in histories]}, _SCHEMA)
-            for users, histories, _ in open_histories(path).batches()
+            pl.DataFrame(
+                {"user": batch.users, "history": [items[-most:] for items in batch.histories]}, _SCHEMA
+            )
+            for batch in open_histories(path).batches()
         ]
         self._table = pl.concat([pl.DataFrame(schema=_SCHEMA), *batches])
 
