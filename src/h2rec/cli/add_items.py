@@ -29,15 +29,18 @@ def add_items_command(
     item_id: Annotated[
         str | None, typer.Option("--item-id", help="Column of the item ids, where its name is not obvious.")
     ] = None,
+    separator: Annotated[str | None, typer.Option("--separator", help="What stands between fields.")] = None,
 ) -> None:
     """Add items from their text: codes from the frozen quantizer, the rest from items of like text, a new bundle."""
     claim_folder(out, is_bundle)
     report: Report = {}
+    grown = Bundle.load(bundle)
     try:
-        table, _ = read_items(open_table(items), ColumnSettings(item_id=item_id), report)
+        file = open_table(items, separator=separator).knowing(grown.manifest.columns.model_dump())
+        table, _ = read_items(file, ColumnSettings(item_id=item_id), report)
     except DataError as error:
         raise told_as(error, "--{}") from None
-    growth = add_items(Bundle.load(bundle), table.drop("file_row"), out)
+    growth = add_items(grown, table.drop("file_row"), out)
     _print_growth(growth)
     typer.echo(f"bundle: {out}")
 

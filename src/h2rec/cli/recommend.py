@@ -117,7 +117,8 @@ def recommend(
             )
             _print_parts(parts, target)
             return
-        read = partial(open_histories, source, columns, k_column=k_column, separator=separator)
+        known = recommender.bundle.manifest.columns
+        read = partial(open_histories, source, columns, known=known, k_column=k_column, separator=separator)
         histories = _opened(partial(read, time_format=time_format))
         with progress_bar("recommending", histories.users, "users") as advance:
             report = recommend_file(

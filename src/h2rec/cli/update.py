@@ -10,6 +10,7 @@ from h2rec.data.items import read_items
 from h2rec.data.readers import open_table
 from h2rec.data.settings import ColumnSettings
 from h2rec.errors import DataError, told_as
+from h2rec.retrieval.manifest import read_manifest
 from h2rec.run.new_events import Learned, NewEvents, read_events
 from h2rec.run.update import BUDGET, update
 from h2rec.run.updated import Updated
@@ -66,7 +67,10 @@ def update_command(
         return events
 
     try:
-        described = None if items is None else read_items(open_table(items), columns, {})[0].drop("file_row")
+        described = None
+        if items is not None:
+            table = open_table(items).knowing(read_manifest(bundle).columns.model_dump())
+            described = read_items(table, columns, {})[0].drop("file_row")
         _print(update(bundle, read, out, items=described, budget=budget), report)
     except DataError as error:
         raise told_as(error, "--{}") from None

@@ -59,6 +59,8 @@ def find_column(table: Table, part: str, wanted: str | None) -> str | None:
         nearest = difflib.get_close_matches(wanted, table.columns, n=1, cutoff=0.5)
         hint = f"did you mean '{nearest[0]}'?" if nearest else None
         raise DataError(f"{table.path}: no column '{wanted}'; there are: {_names(table)}", hint)
+    if (known := table.known.get(part)) in table.columns:
+        return known
     for tier in _OBVIOUS[part]:
         rivals = sorted(
             (name for name in table.columns if _bare(name) in tier), key=lambda n: tier.index(_bare(n))

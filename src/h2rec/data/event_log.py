@@ -76,7 +76,7 @@ class EventLog:
             is_new,
             touched=np.unique(user[fresh]),
             new_users=count - len(self.user_ids),
-            late=int(np.count_nonzero(new["time"].to_numpy() < last[rows])),
+            late=int(np.count_nonzero(fresh & (time < last[user]))),
             repeated=new.height - int(fresh.sum()),
         )
 

@@ -28,6 +28,10 @@ class ColumnSettings(Settings):
     text field."""
 
 
+OBVIOUS = ColumnSettings()
+"""Columns with obvious names."""
+
+
 class DataSettings(Settings):
     """Input files or a named data set, cleaning, split, and what counts as head."""
 

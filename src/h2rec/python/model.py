@@ -110,7 +110,7 @@ class TrainedModel(ABC):
             If it is no frame of histories, naming the row where one is at fault.
         """
         k = checked_k(k)
-        read = _read(histories, ColumnSettings(user=user, item=item, timestamp=timestamp))
+        read = self._read(histories, ColumnSettings(user=user, item=item, timestamp=timestamp))
         rows: list[int] = []
         ranks, ids, scores = [], [], []
         with progress_bar("recommending", len(read.histories), "users") as advance:
@@ -167,7 +167,7 @@ class TrainedModel(ABC):
         it is no frame of histories, or the model counts alone.
         """
         self._check_vectors()
-        read = _read(histories, ColumnSettings(user=user, item=item, timestamp=timestamp))
+        read = self._read(histories, ColumnSettings(user=user, item=item, timestamp=timestamp))
         chunks = [
             self.recommender.user_vectors(read.histories[start : start + _USERS_AT_ONCE]).numpy()
             for start in range(0, len(read.histories), _USERS_AT_ONCE)
@@ -197,7 +197,11 @@ class TrainedModel(ABC):
         from h2rec.python.new_data import read_new_items
         from h2rec.retrieval.growth import add_items  # which loads encoders and quantizers
 
-        rows, kind = read_new_items(items, ColumnSettings(item_id=item_id))
+        known = self.recommender.bundle.manifest.columns
+        try:
+            rows, kind = read_new_items(items, ColumnSettings(item_id=item_id), known)
+        except DataError as error:
+            raise told_as(error, "{}=") from None
         growth = self._renewed(partial(add_items, self.recommender.bundle, rows))
         return growth.shown(self.recommender.given, kind)
 
@@ -229,6 +233,12 @@ class TrainedModel(ABC):
         except DataError as error:
             raise told_as(error, "{}=") from None
 
+    def _read(self, histories: Any, columns: ColumnSettings) -> UserHistories:
+        try:
+            return read_histories(histories, columns, self.recommender.bundle.manifest.columns)
+        except DataError as error:
+            raise told_as(error, "{}=") from None
+
     def _renewed(self, work: Callable[[Path], T]) -> T:
         """Answer by the bundle that some work leaves in a folder of its own; return what the work returned."""
         room = TemporaryDirectory(prefix="h2rec-", ignore_cleanup_errors=True)
@@ -254,13 +264,6 @@ class TrainedModel(ABC):
             shutil.copytree(bundle.folder, fresh, dirs_exist_ok=True)
 
 
-def _read(histories: Any, columns: ColumnSettings) -> UserHistories:
-    try:
-        return read_histories(histories, columns)
-    except DataError as error:
-        raise told_as(error, "{}=") from None
-
-
 class Model(TrainedModel):
     """A model from a bundle: what `h2rec.load` and `h2rec.fit` return.
 
@@ -275,13 +278,7 @@ class Model(TrainedModel):
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
-        """Load a bundle.
-
-        Raises
-        ------
-        BundleError
-            If the bundle is missing, damaged or of another format version.
-        """
+        """Load a bundle. Raises `BundleError` if it is missing, damaged or of another format version."""
         return cls(Recommender(Bundle.load(Path(folder)), as_given=True))
 
     @property

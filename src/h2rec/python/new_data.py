@@ -9,15 +9,19 @@ from h2rec.data.items import read_items
 from h2rec.data.readers.typed import typed_table
 from h2rec.data.settings import ColumnSettings
 from h2rec.native import Kind, from_native
+from h2rec.retrieval.manifest import read_manifest
 from h2rec.run.new_events import Learned, NewEvents, read_events
 from h2rec.run.update import update
 from h2rec.run.updated import ShownUpdate
 
 
-def read_new_items(items: Any, columns: ColumnSettings) -> tuple[pl.DataFrame, Kind]:
-    """Read a frame of items: `item_id` and text fields, and what the frame came as."""
+def read_new_items(items: Any, columns: ColumnSettings, known: ColumnSettings) -> tuple[pl.DataFrame, Kind]:
+    """Read a frame of items: `item_id` and text fields, and what the frame came as.
+
+    `known`: how the columns of the training's data were called.
+    """
     frame, kind = from_native(items, "new items")
-    rows, _ = read_items(typed_table(Path("new items"), frame.lazy), columns, {})
+    rows, _ = read_items(typed_table(Path("new items"), frame.lazy).knowing(known.model_dump()), columns, {})
     return rows.drop("file_row"), kind
 
 
@@ -30,5 +34,5 @@ def take_in(
     def read(learned: Learned) -> NewEvents:
         return read_events(typed_table(Path("new interactions"), frame.lazy), learned, columns)
 
-    described = None if items is None else read_new_items(items, columns)[0]
+    described = None if items is None else read_new_items(items, columns, read_manifest(bundle).columns)[0]
     return update(bundle, read, out, items=described, budget=budget).shown(kind)

@@ -84,7 +84,11 @@ def recommend_file(
     check_ending(target)
     path = source if isinstance(source, Path) else source.path
     claim_target(path, target)
-    histories_of = open_histories(path) if isinstance(source, Path) else source
+    histories_of = (
+        open_histories(path, known=recommender.bundle.manifest.columns)
+        if isinstance(source, Path)
+        else source
+    )
     report = report or BatchReport()
     done, began = 0, time.perf_counter()
     with atomic_path(target) as temporary, result_writer(temporary, target.suffix, notes) as write:

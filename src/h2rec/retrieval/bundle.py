@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from h2rec import __version__
 from h2rec.data.histories import Histories
 from h2rec.data.identifiers import are_whole_numbers
+from h2rec.data.settings import OBVIOUS, ColumnSettings
 from h2rec.errors import BundleError, DataError, SemanticIdError
 from h2rec.evaluation.settings import RepeatRule
 from h2rec.files import atomic_folder, folder_hashes, write_json
@@ -81,6 +82,8 @@ class BundleParts:
     """Whether it was trained on all interactions."""
     whole_number_ids: bool = False
     """Whether item ids were whole numbers in the data."""
+    columns: ColumnSettings = OBVIOUS
+    """What columns of the data were called, where they were named."""
     log: Path | None = None
     """A folder of what `TrainingLog.save` wrote, or None: the bundle can't be updated."""
     lineage: Lineage | None = None
@@ -205,6 +208,7 @@ def write_bundle(folder: Path, parts: BundleParts) -> None:
             repeats=parts.repeats,
             refit=parts.refit,
             whole_number_ids=parts.whole_number_ids,
+            columns=parts.columns,
             text_fields=parts.text_fields,
             files={name: value for name, value in hashes.items() if name not in log},
             log={name.removeprefix(f"{LOG}/"): hashes[name] for name in log},

@@ -268,6 +268,7 @@ def _grown_parts(
         quantizer=bundle.folder / "quantizer",
         text=text,  # of those that training knew alone, whoever was added
         text_fields=manifest.text_fields,
+        columns=manifest.columns,
         log=log if (log := bundle.folder / LOG).is_dir() else None,
         lineage=manifest.lineage,
         provenance=manifest.provenance | {"items_added_after_training": added} | dict(provenance),

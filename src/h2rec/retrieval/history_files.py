@@ -16,7 +16,7 @@ from h2rec.data.identifiers import identifier_reader
 from h2rec.data.interactions import Report, interaction_columns, items_by_user, read_interactions
 from h2rec.data.readers import open_table
 from h2rec.data.readers.text_values import as_text
-from h2rec.data.settings import ColumnSettings
+from h2rec.data.settings import OBVIOUS, ColumnSettings
 from h2rec.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -34,7 +34,6 @@ class Batch(NamedTuple):
     """How many items each is to have, unchecked; None where the file has no column for it."""
 
 
-_OBVIOUS = ColumnSettings()
 LISTS = "history"
 """The column of lists."""
 OWN_K = "k"
@@ -59,8 +58,9 @@ class HistoryFile:
 
 def open_histories(
     path: Path,
-    columns: ColumnSettings = _OBVIOUS,
+    columns: ColumnSettings = OBVIOUS,
     *,
+    known: ColumnSettings = OBVIOUS,
     k_column: str | None = None,
     separator: str | None = None,
     time_format: str | None = None,
@@ -72,7 +72,7 @@ def open_histories(
     `k_column`, or in `k` where that is there. Any other is read as interactions for training are, in the same formats:
     user, item, and time where there is one; else the order of the rows is the order in time.
 
-    `columns`, `separator`, `time_format`: as in `DataSettings`, for events.
+    `columns`, `separator`, `time_format`: as in `DataSettings`, for events. `known`: how the training's were called.
 
     Raises `DataError` if the file can't be read, or a column is missing or is not what it should be.
     """
@@ -80,7 +80,7 @@ def open_histories(
         file = _open(path)
         schema = file.schema_arrow
         if LISTS in schema.names or any(pa.types.is_nested(kind) for kind in schema.types):
-            if columns != _OBVIOUS:
+            if columns != OBVIOUS:
                 raise DataError(
                     f"{path}: a file of histories has the columns 'user_id' and '{LISTS}'",
                     "columns are named for events alone",
@@ -92,7 +92,7 @@ def open_histories(
             f"--k-column names a column of histories, Parquet with 'user_id' and '{LISTS}'",
         )
     report: Report = {}
-    table = open_table(path, separator=separator)
+    table = open_table(path, separator=separator).knowing(known.model_dump())
     user, item, time, _ = interaction_columns(table, columns)
     found = ColumnSettings(user=user, item=item, timestamp=time)
     rows = read_interactions(table, found, report, time_format=time_format)

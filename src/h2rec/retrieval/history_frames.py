@@ -11,7 +11,7 @@ from h2rec.data.columns import require_column
 from h2rec.data.interactions import Report, interaction_columns, items_by_user, read_interactions
 from h2rec.data.readers import Table
 from h2rec.data.readers.typed import typed_table
-from h2rec.data.settings import ColumnSettings
+from h2rec.data.settings import OBVIOUS, ColumnSettings
 from h2rec.errors import DataError
 from h2rec.native import Kind, from_native
 from h2rec.retrieval.history_files import LISTS, item_lists
@@ -33,16 +33,16 @@ class UserHistories:
     """What the frame came as."""
 
 
-def read_histories(native: Any, columns: ColumnSettings) -> UserHistories:
+def read_histories(native: Any, columns: ColumnSettings, known: ColumnSettings = OBVIOUS) -> UserHistories:
     """Read a frame of histories.
 
     With a column of lists (`history`, the only one, or the one that `columns.item` names) it has a row a user.
     Otherwise a row is an event, and is read as for training: user, item, and a time where there is one.
 
-    Raises `DataError`, naming the row where one is at fault.
+    `known`: how the training's columns were called. Raises `DataError`, naming the row where one is at fault.
     """
     frame, kind = from_native(native, "histories")
-    table = typed_table(Path("histories"), frame.lazy)
+    table = typed_table(Path("histories"), frame.lazy).knowing(known.model_dump())
     lists = columns.item or (LISTS if LISTS in frame.columns else next(iter(table.lists), None))
     if lists in table.lists or lists == LISTS:
         return _of_lists(frame, table, columns.user, lists, kind)

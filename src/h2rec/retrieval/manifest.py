@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, SerializeAsAny
 
 from h2rec.claims import holds_nothing_but
+from h2rec.data.settings import ColumnSettings
 from h2rec.errors import BundleError, ConfigError, DataError
 from h2rec.evaluation.settings import RepeatRule
 from h2rec.files import file_hash
@@ -88,6 +89,8 @@ class Manifest(Settings):
     """Whether it was trained on all interactions; else it never saw those that validated and tested it."""
     whole_number_ids: bool = False
     """Whether item ids were numbers in the data; Python then gives numbers out."""
+    columns: ColumnSettings = ColumnSettings()
+    """What columns of its data were called, where they had to be named; in later files they are found by that."""
     text_fields: list[str] | None
     """Item fields that were joined to texts; null for all."""
     files: dict[str, str]

@@ -97,12 +97,10 @@ def read_events(
 
     `columns`, `time_format`: what is told here comes first. Raises `DataError` as `read_interactions` does.
     """
-    named = learned.columns.model_dump(include={"user", "item", "timestamp", "rating"})
-    told = {name: value for name, value in columns.model_dump().items() if value is not None}
     report: Report = {}
     rows = read_interactions(
-        table,
-        ColumnSettings.model_validate(named | told),
+        table.knowing(learned.columns.model_dump()),
+        columns,
         report,
         min_rating=learned.min_rating,
         time_format=time_format or learned.time_format,

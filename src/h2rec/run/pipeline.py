@@ -170,6 +170,7 @@ class Pipeline(Refit, Baselines):
                     encoder=None if known is None else known.encoder_folder,
                     text=None if known is None else text_directions(known.vectors, known.has_text),
                     text_fields=self.text_fields,
+                    columns=self.config.data.columns,
                     quantizer=quantizer if quantizer is not None and quantizer.is_dir() else None,
                     log=folder / LOG,
                     lineage=Lineage(

@@ -202,6 +202,7 @@ def _write(
                 quantizer=path if (path := folder / "quantizer").is_dir() else None,
                 text=np.load(text, allow_pickle=False) if text.is_file() else None,
                 text_fields=manifest.text_fields,
+                columns=manifest.columns,
                 log=Path(room),
                 lineage=lineage,
                 provenance=manifest.provenance,

@@ -46,7 +46,9 @@ class Service:
         self.metrics = Metrics()
         self.store = BundleStore(folder)
         self.recommender = self._load()
-        self.users = None if settings.histories is None else Users(settings.histories, settings.max_history)
+        known = self.recommender.bundle.manifest.columns
+        file = settings.histories
+        self.users = None if file is None else Users(file, settings.max_history, known)
         self.stopping = False
         self.batcher = MicroBatcher(
             self._answer,

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import polars as pl
 
+from h2rec.data.settings import ColumnSettings
 from h2rec.errors import DataError
 from h2rec.retrieval.history_files import open_histories
 
@@ -14,17 +15,17 @@ class Users:
     """Histories by user, held in memory as columns: what a lookup costs is one comparison a user.
 
     `path`: a file of histories or of events, see `open_histories`. `most`: items of a history
-    that are kept, the newest.
+    that are kept, the newest. `known`: how the training's columns were called.
 
     Raises `DataError` if the file can't be read as one.
     """
 
-    def __init__(self, path: Path, most: int) -> None:
+    def __init__(self, path: Path, most: int, known: ColumnSettings) -> None:
         batches = [
             pl.DataFrame(
                 {"user": batch.users, "history": [items[-most:] for items in batch.histories]}, _SCHEMA
             )
-            for batch in open_histories(path).batches()
+            for batch in open_histories(path, known=known).batches()
         ]
         self._table = pl.concat([pl.DataFrame(schema=_SCHEMA), *batches])
 

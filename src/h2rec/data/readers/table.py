@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
@@ -40,6 +40,12 @@ class Table:
     """Columns in which some value is a list."""
     numbers: frozenset[str] = frozenset()
     """Columns that hold numbers, where a format tells them from texts."""
+    known: Mapping[str, str | None] = field(default_factory=dict)
+    """Which column played a part in other files of the same origin, by part; it is obvious here, too."""
+
+    def knowing(self, columns: Mapping[str, str | None]) -> "Table":
+        """The same table, where such columns are obvious."""
+        return replace(self, known=columns)
 
     def place(self, number: int) -> str:
         """Name a line (or row) of the file."""
