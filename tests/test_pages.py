@@ -66,6 +66,8 @@ def shop(tmp_path_factory):
     )
     histories = pl.DataFrame({"user_id": ["a", "b"], "history": [["1042", "77"], ["310"]]})
     histories.write_parquet(folder / "histories.parquet")
+    (folder / "histories").mkdir()
+    histories.write_parquet(folder / "histories" / "part-0.parquet")
     example = next(block for block in blocks("README.md", "yaml") if "# shop.yaml" in block)
     weight = "  columns: {weight: price}\n"
     (folder / "shop.yaml").write_text(example + weight + TINY)
@@ -137,6 +139,9 @@ def test_the_page_on_freshness_is_carried_out(carried_out, monkeypatch, tmp_path
         if words[1] not in LONG:
             run(words)
     assert len(Bundle.load(Path("runs/shop/bundle")).manifest.lineage.updates) == 1
+    lists = pl.read_parquet("lists/part-0.parquet")
+    assert lists["user_id"].to_list() == ["a", "b"]
+    assert lists["items"].list.len().to_list() == [20, 20]
     (block,) = blocks("fresh.md", "python")
     exec(block, {"h2rec": h2rec, "pl": pl})
     assert len(Bundle.load(Path("runs/shop/bundle-2")).manifest.lineage.updates) == 2
