@@ -13,6 +13,8 @@ MOST_GROWTH = 0.5
 LEAST_QUALITY = 0.8
 """Share of what new interactions were ranked with at first that is left."""
 _FEWEST_ITEMS, _FEWEST_CASES = 20, 500
+_FEWEST_KNOWN = 1000
+"""In a small catalogue the codebooks know every item by heart, and any new one fits worse."""
 
 
 def reasons_due(lineage: Lineage) -> list[str]:
@@ -26,7 +28,7 @@ def reasons_due(lineage: Lineage) -> list[str]:
         sum(update.new_items for update in updates),
         sum(update.poorly_coded for update in updates),
     )
-    if items >= _FEWEST_ITEMS and poorly > MOST_POORLY * items:
+    if lineage.items >= _FEWEST_KNOWN and items >= _FEWEST_ITEMS and poorly > MOST_POORLY * items:
         reasons.append(f"the codes say little of {poorly:,} of {items:,} new items")
     if updates and updates[-1].drift > MOST_DRIFT:
         reasons.append(
