@@ -143,7 +143,7 @@ def _print_suite(suite: Suite, console: Console) -> dict[str, Any]:
         console.print(f"{a['data']}, {a['model']}, {a['file']}: {a['told']}", soft_wrap=True, markup=False)
     cost = results["cost"]
     console.print(
-        f"{cost['runs_finished']} of {cost['runs']} runs finished, {cost['cpu_hours']:.2f} CPU hours spent",
+        f"{cost['runs_finished']} of {cost['runs']} runs finished, {cpu_time(cost['cpu_hours'])} spent",
         soft_wrap=True,
     )
     if stale := suite.stale():

@@ -253,7 +253,7 @@ addEventListener("hashchange", open);
 function showState({ status, items, bundle, users }) {
   $("user-form").hidden = users === undefined;
   $("state").textContent = `${status}, ${items.toLocaleString("en")} items in ${bundle}`
-    + (users === undefined ? "" : `, histories of ${users.toLocaleString("en")} users`);
+    + (users === undefined ? "" : `, histories of ${users.toLocaleString("en")} ${users === 1 ? "user" : "users"}`);
 }
 
 function start() {
