@@ -16,7 +16,7 @@ from h2rec.research.suite.report import write_index, write_suite_report
 from h2rec.research.suite.results import RESULTS_FILE
 from h2rec.research.suite.suite import Suite
 from h2rec.research.suite.tables import blocks_of
-from h2rec.research.suite.terminal import comparison_table, contrast_table
+from h2rec.research.suite.terminal import comparison_table, contrast_table, cpu_time
 from h2rec.research.suite.verdicts import verdicts
 from h2rec.templates import is_page
 from h2rec.terminal import Console, result_console
