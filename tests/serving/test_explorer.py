@@ -120,7 +120,8 @@ def test_rows_name_attributes_and_tell_branches_apart(address):
             found = page.locator("#answer > li").first.evaluate(colours)
             assert len(set(found)) == len(found) > 4
         parts = texts(page, "#answer .part")
-        assert parts and not any(part.endswith(" 0.00") or part.endswith("-0.00") for part in parts)
+        assert parts
+        assert not any(part.endswith(" 0.00") or part.endswith("-0.00") for part in parts)
         assert problems == []
 
 

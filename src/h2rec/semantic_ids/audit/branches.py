@@ -43,6 +43,7 @@ class Branch:
     def size(self) -> str:
         """How many items, in words."""
         return f"{self.items:,} item{'' if self.items == 1 else 's'}"
+
     theme: int = 0
     """Branches of the first level with like words have the same number."""
 
