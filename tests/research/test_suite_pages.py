@@ -8,6 +8,7 @@ import pytest
 
 from h2rec.research.suite.evidence import evidence
 from h2rec.research.suite.results import write_results
+from h2rec.research.suite.terminal import comparison_table, cpu_time
 
 ROOT = Path(__file__).parents[2]
 
@@ -60,6 +61,13 @@ def test_rows_of_fewer_seeds_are_told(pages, tiny):
         if record["model"] == "Pop":
             record["seeds"] = 1
     assert "Of fewer seeds: Pop (1)." in sections.source(found)
+    assert comparison_table(found, "made-shop", "full").title.startswith(
+        "made-shop, test, full, 1 to 2 seeds a row, all against"
+    )
+
+
+def test_little_time_is_told_in_seconds():
+    assert (cpu_time(1.5), cpu_time(0.001)) == ("1.50 CPU hours", "4 CPU seconds")
 
 
 def test_weights_of_all_branches_are_told(pages):

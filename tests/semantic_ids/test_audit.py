@@ -133,7 +133,7 @@ def test_branches_are_labelled_with_the_words_typical_of_them():
     texts = ["red tea house", "green tea house", "tea red", "pizza house", "pizza oven", "oven pizza house"]
     tree, themes = code_tree(ids([[0, 0], [0, 1], [0, 0], [1, 0], [1, 1], [1, 1]], (2, 2)), texts)
     assert [branch.words[0] for branch in tree] == ["tea", "pizza"]
-    assert [branch.items for branch in tree] == [3, 3]
+    assert [branch.size for branch in tree] == ["3 items", "3 items"]
     below = {child.codes: child.words for branch in tree for child in branch.children}
     assert below[0, 0][0] == "red"
     assert below[1, 1][0] == "oven"
@@ -142,7 +142,7 @@ def test_branches_are_labelled_with_the_words_typical_of_them():
 
 def test_texts_without_words_make_a_tree_without_labels():
     tree, _ = code_tree(ids([[0], [1]], (2,)), ["", ""])
-    assert [branch.words for branch in tree] == [(), ()]
+    assert [(branch.words, branch.size) for branch in tree] == [((), "1 item")] * 2
 
 
 @given(st.lists(st.floats(0.1, 1000), min_size=1, max_size=60))

@@ -1,5 +1,6 @@
 """The page to explore a bundle, in a real browser."""
 
+import re
 import threading
 import time
 from urllib.parse import quote
@@ -107,6 +108,32 @@ def test_a_user_is_found_and_ids_stand_beside_titles(address):
         page.go_back()
         settled(page)
         assert not page.is_visible("#error")
+
+
+def test_rows_name_attributes_and_tell_branches_apart(address):
+    with opened(f"{address}#user=anna", 1280) as (page, problems):
+        settled(page)
+        assert re.fullmatch(r"i\d+ · category \w+", texts(page, "#answer .about")[0])
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            colours = "row => [...row.querySelectorAll('.bar i')].map(part => getComputedStyle(part).backgroundColor)"
+            found = page.locator("#answer > li").first.evaluate(colours)
+            assert len(set(found)) == len(found) > 4
+        parts = texts(page, "#answer .part")
+        assert parts
+        assert not any(part.endswith(" 0.00") or part.endswith("-0.00") for part in parts)
+        assert problems == []
+
+
+def test_of_a_long_history_the_latest_rows_are_whole(address):
+    with opened(f"{address}#{'&'.join(f'item=i{row}' for row in range(30))}", 1280) as (page, _):
+        settled(page)
+        box = page.locator("#history").bounding_box()
+        last = page.locator("#history > li").last.bounding_box()
+        assert last["y"] + last["height"] == pytest.approx(box["y"] + box["height"], abs=2)
+        tops = [row.bounding_box()["y"] for row in page.locator("#history > li").all()]
+        assert min(abs(top - box["y"]) for top in tops) < 2
+        assert box["height"] < 400
 
 
 def test_titles_are_text_and_nothing_of_them_runs(address):

@@ -54,6 +54,7 @@ class Table:
     data: str
     protocol: str = ""
     seeds: str = ""
+    """How many seeds its rows have, in words."""
 
     @property
     def groups(self) -> list[tuple[str, int]]:
@@ -175,8 +176,9 @@ def comparison(results: Results, data: str, protocol: str) -> Table:
     columns = list(dict.fromkeys((r["slice"], r["metric"]) for r in records))
     names = dict.fromkeys(r["model"] for r in records)
     rows = [((name,), [figure(cells.get((name, *column))) for column in columns]) for name in names]
-    seeds = "/".join(str(n) for n in sorted({r["seeds"] for r in records}))
-    return Table(["row"], columns, rows, data, protocol, seeds)
+    seeds = [r["seeds"] for r in records]
+    told = f"{min(seeds)} to {max(seeds)}" if len(set(seeds)) > 1 else str(seeds[0])
+    return Table(["row"], columns, rows, data, protocol, f"{told} seed{'' if told == '1' else 's'}")
 
 
 def contrasts(results: Results, data: str, protocol: str) -> Table | None:

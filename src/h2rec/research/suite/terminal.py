@@ -20,6 +20,11 @@ from h2rec.research.suite.tables import (
 )
 
 
+def cpu_time(hours: float) -> str:
+    """Hours, or seconds where hours would read as nothing."""
+    return f"{hours:.2f} CPU hours" if hours >= 0.1 else f"{hours * 3600:.0f} CPU seconds"
+
+
 def comparison_table(results: Results, data: str, protocol: str) -> Table:
     """Table of one data set and protocol, a block a slice, a row a model.
 
@@ -29,7 +34,7 @@ def comparison_table(results: Results, data: str, protocol: str) -> Table:
     """
     shown, tested = comparison(results, data, protocol), results["tested"]
     table = _table(
-        f"{data}, test, {protocol}, {shown.seeds} seeds, all against {tested}",
+        f"{data}, test, {protocol}, {shown.seeds} a row, all against {tested}",
         "[bold]bold[/]: best of its column and items, [underline]underlined[/]: second; "
         f"+ or -: the row is better or worse than {escape(tested)}, p < {LEVEL} in both corrected tests",
     )

@@ -38,6 +38,12 @@ class Branch:
     """Texts of a few items."""
     children: tuple["Branch", ...]
     """Fullest branches one level down."""
+
+    @property
+    def size(self) -> str:
+        """How many items, in words."""
+        return f"{self.items:,} item{'' if self.items == 1 else 's'}"
+
     theme: int = 0
     """Branches of the first level with like words have the same number."""
 

@@ -87,7 +87,7 @@ def _tile(branch: Branch, frame: Rectangle) -> Tile:
     if branch.items > shown and weights:
         weights.append(float(branch.items - shown))
     room = max(0, int((frame.height - 4) // LINE))
-    labels = [*branch.words, f"{branch.items:,} items"] if room > len(branch.words) else [*branch.words]
+    labels = [*branch.words, branch.size] if room > len(branch.words) else [*branch.words]
     lines = tuple(line for label in labels[:room] if (line := _fitting(label, frame.width - 6)))
     return Tile(branch, frame, tuple(squarify(weights, frame)), lines)
 

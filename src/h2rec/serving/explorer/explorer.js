@@ -4,19 +4,24 @@ import { walk } from "./tree.js";
 /* `user`: whose history it is, until it is changed by hand. `where`: what recommended items must have, by field. */
 const state = { history: [], user: "", where: new Map(), fields: [], titles: new Map(), found: [], chosen: -1 };
 const TITLES_AT_ONCE = 50; // their ids are in the line of a request, which is bounded
+const LIST_HEIGHT = 384; // of the history, in pixels
+const COLOURS = 8; // of branches, in style.css
 
 /* -- items --------------------------------------------------------------------------------------- */
 
-function titleOf(item) {
-  const fields = Object.entries(item.fields).map(([name, text]) => [name.toLowerCase(), plain(text ?? "")]).filter(([, text]) => text);
-  const named = fields.find(([name]) => ["title", "name"].includes(name));
-  return (named ?? fields[0] ?? ["", item.item_id])[1];
+function fieldsOf(item) {
+  const fields = Object.entries(item.fields).map(([name, text]) => [name, plain(text ?? "")]).filter(([, text]) => text);
+  const named = fields.find(([name]) => ["title", "name"].includes(name.toLowerCase())) ?? fields[0];
+  return { title: named?.[1] ?? item.item_id, others: fields.filter((field) => field !== named) };
 }
 
-/* The id, and what tells items of one name apart: the fields that are not the title, on one line. */
-function aboutOf(item, title) {
-  const texts = Object.values(item.fields).map((text) => plain(text ?? "")).filter((text) => text && text !== title);
-  const text = [item.item_id, ...texts].join(" · ");
+function titleOf(item) {
+  return fieldsOf(item).title;
+}
+
+/* The id, and what tells items of one name apart: the fields that are not the title, by name. */
+function aboutOf(item) {
+  const text = [item.item_id, ...fieldsOf(item).others.map((field) => field.join(" "))].join(" · ");
   return element("small", { class: "about", title: text }, element("code", {}, item.item_id), text.slice(item.item_id.length));
 }
 
@@ -26,7 +31,7 @@ export function entry(item, attributes = { title: "Add to the history" }) {
   const codes = item.codes ?? [];
   return [
     element("span", { class: "entry" },
-      element("button", { class: "name", type: "button", ...attributes, onclick: () => add(item) }, title), aboutOf(item, title)),
+      element("button", { class: "name", type: "button", ...attributes, onclick: () => add(item) }, title), aboutOf(item)),
     element("span", { class: `badge ${item.head ? "head" : "tail"}` }, item.head ? "head" : "tail"),
     ...(codes.length ? [element("button", { class: "codes", type: "button", title: "Show in the code tree",
       onclick: () => { walk(codes); $("tree-title").scrollIntoView({ behavior: "smooth" }); } }, codes.join("-"))] : []),
@@ -142,8 +147,20 @@ function showHistory() {
     element("span", { class: "entry" }, said(id), element("small", { class: "about" }, element("code", {}, id))),
     element("button", { type: "button", "aria-label": `Remove ${id} ${said(id)}`,
       onclick: () => question(state.history.toSpliced(place, 1)) }, "✕"))));
+  showLatest($("history"));
   $("history-empty").hidden = state.history.length > 0 || state.user !== "";
   $("user").value = state.user;
+}
+
+/* As many of the latest rows as fit whole; the earlier ones are above. */
+function showLatest(list) {
+  let height = 0;
+  for (const row of [...list.children].reverse()) {
+    if (height && height + row.offsetHeight > LIST_HEIGHT) break;
+    height += row.offsetHeight;
+  }
+  list.style.maxHeight = `${height}px`;
+  list.scrollTop = list.scrollHeight;
 }
 
 async function learn(ids) {
@@ -206,18 +223,19 @@ const spoken = {
 
 function why(explanation) {
   if (!explanation) return [];
-  const parts = Object.entries(explanation.branches);
-  const whole = parts.reduce((sum, [, value]) => sum + Math.abs(value), 0) || 1;
+  const parts = Object.entries(explanation.branches).map(([name, value], place) => ({ name, value, colour: `branch-${place % COLOURS}` }));
+  const said = parts.filter(({ value }) => Math.abs(value) >= 0.005); // others would read 0.00
+  const whole = parts.reduce((sum, { value }) => sum + Math.abs(value), 0) || 1;
   const reasons = explanation.reasons.map(({ item_id: id, kind, strength }) => {
     const item = state.titles.get(id) ?? id;
     if (kind === "codes") return `${strength} ${strength === 1 ? "code" : "codes"} shared with ${item}`;
     return `${spoken[kind](item)} (${Math.round(strength * 100)}%)`;
   });
   return [element("div", { class: "why" },
-    element("div", { class: "bar", "aria-hidden": "true" }, ...parts.map(([, value], place) =>
-      element("i", { class: `branch-${place % 4}`, style: `width:${Math.abs(value) / whole * 100}%` }))),
-    ...parts.flatMap(([name, value], place) => [place ? " + " : "",
-      element("b", { class: `part branch-${place % 4}` }, `${name} ${value.toFixed(2)}`)]),
+    element("div", { class: "bar", "aria-hidden": "true" }, ...parts.map(({ value, colour }) =>
+      element("i", { class: colour, style: `width:${Math.abs(value) / whole * 100}%` }))),
+    ...said.flatMap(({ name, value, colour }, place) => [place ? " + " : "",
+      element("b", { class: `part ${colour}` }, `${name} ${value.toFixed(2)}`)]),
     reasons.length ? ` · ${reasons.join("; ")}` : "")];
 }
 
@@ -235,7 +253,7 @@ addEventListener("hashchange", open);
 function showState({ status, items, bundle, users }) {
   $("user-form").hidden = users === undefined;
   $("state").textContent = `${status}, ${items.toLocaleString("en")} items in ${bundle}`
-    + (users === undefined ? "" : `, histories of ${users.toLocaleString("en")} users`);
+    + (users === undefined ? "" : `, histories of ${users.toLocaleString("en")} ${users === 1 ? "user" : "users"}`);
 }
 
 function start() {
