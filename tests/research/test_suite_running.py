@@ -25,7 +25,7 @@ def test_the_command_prints_tables_of_what_is_finished(tiny, capsys):
     assert ended.value.code == 0
     said = capsys.readouterr().out
     assert "made-shop, test, full" in said
-    assert said.count("±0.0000 +") > said.count("±0.0000 -")  # Pop, whose seeds are equal, is mostly worse
+    assert said.count("±0.0000 -") > said.count("±0.0000 +")  # Pop, whose seeds are equal, is mostly worse
     assert "made-shop, full, overall: H2Rec is" in said
     assert "made-shop, test, full, gains of a row over another one" in said
     assert "12 of 12 runs finished" in said
