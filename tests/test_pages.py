@@ -352,6 +352,8 @@ def test_every_block_of_code_is_one_that_a_test_takes():
         ("serving.md", "python"),
         ("serving.md", "sh"),
         ("start.md", "bibtex"),
+        ("fresh.md", "sh"),
+        ("fresh.md", "python"),
         ("suites.md", "python"),
         ("deploy.md", "sh"),
         ("deploy.md", "python"),

@@ -306,4 +306,4 @@ def test_the_command_tells_what_became_of_every_row(shop, tmp_path, capsys):
             ]
         )
     assert ended.value.code == 2
-    assert "--user" in capsys.readouterr().err
+    assert "no column 'nobody'" in capsys.readouterr().err
