@@ -114,7 +114,9 @@ def test_kill_nine_loses_nothing_and_a_reload_under_load_no_request(bundle_folde
     reload_under_load(again, lambda: replace(bundle_folder, other))
     reload_under_load(again, lambda: take_in_orders(bundle_folder, tmp_path / "orders.csv"))
     asked = json.dumps({"history": ["i3", "i17"], "k": 58, "explain": True})
-    found = {item["item_id"]: item["explanation"] for item in again.ask("POST", "/recommend", asked)[1]["items"]}
+    found = {
+        item["item_id"]: item["explanation"] for item in again.ask("POST", "/recommend", asked)[1]["items"]
+    }
     assert ("i17", "follows") in {(why["item_id"], why["kind"]) for why in found["i41"]["reasons"]}
     assert again.end(signal.SIGTERM) == -signal.SIGTERM
 
