@@ -1,5 +1,6 @@
 """Interactions read, checked and cleaned, row by row of the file, still under the file's own ids."""
 
+import re
 from typing import NoReturn
 
 import numpy as np
@@ -184,6 +185,8 @@ def _refuse_number(table: Table, column: str, bad: pl.Expr, hint: str) -> NoRetu
     if text is None or not text.strip():
         raise DataError(f"{place}: no {column}", hint)
     wrong = "not a number" if pl.select(number(pl.lit(text))).item() is None else "negative"
+    if re.fullmatch(r"\s*-?[\d.]*,\d+\s*", text):
+        hint = f"write decimals with a point, not a comma; {hint}"
     raise DataError(f"{place}: {column} '{text}' is {wrong}", hint)
 
 
