@@ -186,12 +186,12 @@ def test_files_of_histories(tmp_path):
     path = tmp_path / "a.parquet"
     pl.DataFrame({"user_id": ["u1", "u2"], "history": [["i1", "i2"], None]}).write_parquet(path)
     good = path.read_bytes()
-    assert len(list(_stream(path))) == 1
+    assert len(list(_stream(path, None))) == 1
 
     @FUZZED
     @given(edit=edits)
     def read(edit):
         path.write_bytes(damaged(good, edit))
-        outcome(lambda: list(_stream(path)))
+        outcome(lambda: list(_stream(path, None)))
 
     read()

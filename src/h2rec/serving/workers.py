@@ -102,7 +102,8 @@ def serve_in_workers(work: Work, folder: Path, settings: ServeSettings) -> None:
                 for place, (process, worker) in enumerate(running):
                     if process.exitcode is None or stopped_by:
                         continue
-                    if not worker.ready.is_set():
+                    # One that was killed may do better another time; one that gave up would give up again.
+                    if process.exitcode > 0 and not worker.ready.is_set():
                         raise H2RecError(f"a worker ended before it answered (exit code {process.exitcode})")
                     logger.warning(
                         "worker %s ended (%s), another takes its place", process.pid, process.exitcode
