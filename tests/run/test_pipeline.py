@@ -76,7 +76,7 @@ def test_the_report_tells_what_the_metrics_say(finished):
     metrics = json.loads((finished.out / "metrics.json").read_text())
     assert f"80 users, {ITEMS} items" in page
     assert f"<td>{metrics['test']['full']['tail']['ndcg@10']:.4f}</td>" in page
-    for word in ("validation NDCG@10, all items ranked", "popularity group 1", "<polyline", "resolved"):
+    for word in ("validation NDCG@100, all items ranked", "popularity group 1", "<polyline", "resolved"):
         assert word in page
     assert "built-in method" not in page
     assert "http" not in page.replace("http://www.w3.org", "")
