@@ -1,6 +1,7 @@
 """An update: counts to the bit, weights to a budget, bad input told, nothing lost."""
 
 import csv
+import shutil
 import subprocess
 import sys
 import time
@@ -139,6 +140,8 @@ def test_weights_learn_to_a_budget_and_codes_stay(shop, tmp_path):
     assert not torch.equal(
         after["branches.ids.table.vectors.weight"], before["branches.ids.table.vectors.weight"]
     )
+    less = updated(shop, tmp_path / "less", budget=0.05)
+    assert 0 < less.update.targets <= 0.05 * 3 * (lineage.events + done.update.events) < done.update.targets
     again = updated(shop, tmp_path / "three", budget=0.5)
     assert again.update.targets == done.update.targets
     assert (tmp_path / "three/model.safetensors").read_bytes() == (
@@ -189,6 +192,19 @@ def test_the_same_orders_twice_change_nothing(shop, tmp_path):
     done = update(tmp_path / "two", told(shop / "new.csv"), tmp_path / "two", budget=0.5)
     assert (done.update.events, done.repeated) == (0, pl.read_csv(shop / "new.csv").height)
     assert done.update.targets == 0
+
+
+def test_the_run_that_it_came_from_does_not_take_updates_back(shop, tmp_path, caplog):
+    shutil.copytree(shop / "run", tmp_path / "run")
+    bundle = tmp_path / "run/bundle"
+    update(bundle, told(shop / "new.csv"), bundle, budget=0)
+    config = RunConfig.load(shop / "shop.yaml")
+    Pipeline(config, tmp_path / "run").begin().bundled()
+    assert len(read_manifest(bundle).lineage.updates) == 1
+    assert "has taken in interactions since this training, and stays" in caplog.text
+    changed = config.model_copy(update={"train": config.train.model_copy(update={"epochs": 1})})
+    Pipeline(changed, tmp_path / "run").begin().bundled()  # another training takes its place
+    assert read_manifest(bundle).lineage.updates == []
 
 
 def write(path, rows, header=("user_id", "item_id", "timestamp")):

@@ -48,13 +48,14 @@ class Histories:
 
     def select(self, rows: IntArray) -> Self:
         """Return the given rows, in the given order."""
-        return self._gather(self.offsets[rows], self.lengths[rows])
+        return self.slices(self.offsets[rows], self.lengths[rows])
 
     def shortened(self, by: IntArray) -> Self:
         """Return every row without its last `by[row]` items."""
-        return self._gather(self.offsets[:-1], self.lengths - by)
+        return self.slices(self.offsets[:-1], self.lengths - by)
 
-    def _gather(self, starts: IntArray, lengths: IntArray) -> Self:
+    def slices(self, starts: IntArray, lengths: IntArray) -> Self:
+        """Return a row for each flat position in `starts`: so many items from there on."""
         offsets = offsets_of(lengths)
         source = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
         return type(self)(offsets, self.items[source])

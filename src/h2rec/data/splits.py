@@ -84,6 +84,13 @@ def split(dataset: Dataset, how: SplitName = "leave_one_out", *, test_share: flo
     return result
 
 
+def cases_at(histories: Histories, places: IntArray) -> Holdout:
+    """Cases of some events, by their flat positions in histories: each to be found from what its user did before."""
+    users = np.searchsorted(histories.offsets, places, side="right") - 1
+    starts = histories.offsets[:-1][users]
+    return Holdout(users, histories.slices(starts, places - starts), np.asarray(histories.items)[places])
+
+
 def _leave_one_out(dataset: Dataset) -> Split:
     histories = dataset.histories
     evaluated = np.flatnonzero(histories.lengths >= 3)

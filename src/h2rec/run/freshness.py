@@ -4,8 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from h2rec.data.event_log import Merged
-from h2rec.data.histories import Histories, offsets_of
-from h2rec.data.splits import Holdout
+from h2rec.data.splits import cases_at
 from h2rec.evaluation.metrics import per_case
 from h2rec.evaluation.ranking import rank
 from h2rec.evaluation.repeats import measured_cases
@@ -25,14 +24,8 @@ def ndcg_of_new(bundle: Bundle, merged: Merged) -> tuple[int, float | None]:
     place = np.flatnonzero(merged.is_new & (np.arange(len(user)) > histories.offsets[:-1][user]))
     if len(place) > _MOST_CASES:
         place = np.sort(random_stream(0, "update cases").choice(place, _MOST_CASES, replace=False))
-    starts = histories.offsets[:-1][user[place]]
-    lengths = place - starts
-    offsets = offsets_of(lengths)
-    source = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
-    items = np.asarray(histories.items)
-    cases = Holdout(user[place], Histories(offsets, items[source]), items[place])
     rule = bundle.manifest.repeats
-    cases = measured_cases(cases, rule)
+    cases = measured_cases(cases_at(histories, place), rule)
     if not len(cases):
         return 0, None
     settings = EvaluateSettings(protocols=[FULL], repeats=rule)

@@ -5,6 +5,7 @@ Each is a stage that is reused when nothing it depends on changed.
 
 import logging
 import shutil
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import polars as pl
 import torch
 
 from h2rec.batching.pair_counts import PairCounts
-from h2rec.errors import DataError
+from h2rec.errors import BundleError, DataError
 from h2rec.evaluation.settings import EvaluateSettings
 from h2rec.files import atomic_folder, read_json, sweep, write_json
 from h2rec.frames import write_parquet
@@ -21,7 +22,7 @@ from h2rec.models.neighbours import text_directions
 from h2rec.models.scorer import CatalogueScorer
 from h2rec.retrieval.bundle import BundleParts, write_bundle
 from h2rec.retrieval.log import TrainingLog, reference_items
-from h2rec.retrieval.manifest import FORMAT_VERSION, LOG, Lineage, is_bundle
+from h2rec.retrieval.manifest import FORMAT_VERSION, LOG, Lineage, is_bundle, read_manifest
 from h2rec.run.baselines import Baselines
 from h2rec.run.examples import examples
 from h2rec.run.learning import EVALUATION_SEED
@@ -186,6 +187,12 @@ class Pipeline(Refit, Baselines):
 
         stage = self.stage("bundle", depends, work)
         with self.alone():
+            if _updates_since(self.out / "bundle", stage.folder / "bundle"):
+                logger.warning(
+                    "%s has taken in interactions since this training, and stays; delete it to have the former one",
+                    self.out / "bundle",
+                )
+                return self.out / "bundle"
             sweep(self.out / "bundle")
             with atomic_folder(self.out / "bundle", is_bundle) as fresh:
                 shutil.copytree(stage.folder / "bundle", fresh, dirs_exist_ok=True)
@@ -205,6 +212,15 @@ class Pipeline(Refit, Baselines):
             min_rating=config.data.min_rating,
         )
         return settings.model_dump(mode="json")
+
+
+def _updates_since(there: Path, trained: Path) -> int:
+    """How many updates a bundle took in since the training that another one is of; 0 if it is no such bundle."""
+    with suppress(BundleError):
+        lineage, ours = read_manifest(there).lineage, read_manifest(trained).lineage
+        if lineage is not None and ours is not None and lineage.trained == ours.trained:
+            return len(lineage.updates)
+    return 0
 
 
 def _evaluation_in(figures: Path) -> str | None:

@@ -1,6 +1,5 @@
 """Yesterday's model and today's orders: a bundle takes in new interactions without a full training."""
 
-import logging
 from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -28,8 +27,6 @@ from h2rec.run.new_events import Learned, NewEvents, learned_of
 from h2rec.run.updated import Updated
 from h2rec.run.warm_training import Further, train_further
 from h2rec.runtime import select_device
-
-logger = logging.getLogger(__name__)
 
 BUDGET = 0.1
 """Share of the full training's work that an update takes at most."""

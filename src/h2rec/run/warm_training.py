@@ -7,7 +7,7 @@ import numpy as np
 
 from h2rec.batching.sequences import cut_windows
 from h2rec.data.event_log import Merged
-from h2rec.data.histories import Histories, IntArray, offsets_of
+from h2rec.data.histories import Histories, IntArray
 from h2rec.data.popularity import head_items
 from h2rec.models.build import build_model
 from h2rec.models.features import ItemFeatures
@@ -115,7 +115,7 @@ def _drawn(merged: Merged, room: int, most: int, random: np.random.Generator) ->
     slack = (lengths - taken)[rows]
     shift = np.where(np.isin(rows, touched), 0, (random.random(len(rows)) * (slack + 1)).astype(np.int64))
     stops = histories.offsets[1:][rows] - shift
-    return _slices(histories, stops - taken[rows], stops)
+    return histories.slices(stops - taken[rows], taken[rows])
 
 
 def _up_to(rows: IntArray, targets: IntArray, most: int) -> IntArray:
@@ -123,9 +123,3 @@ def _up_to(rows: IntArray, targets: IntArray, most: int) -> IntArray:
     if most <= 0 or not len(rows):
         return rows[:0]
     return rows[: max(1, int(np.searchsorted(targets[rows].cumsum(), most, side="right")))]
-
-
-def _slices(histories: Histories, starts: IntArray, stops: IntArray) -> Histories:
-    offsets = offsets_of(stops - starts)
-    source = np.repeat(starts - offsets[:-1], stops - starts) + np.arange(offsets[-1])
-    return Histories(offsets, np.asarray(histories.items)[source])

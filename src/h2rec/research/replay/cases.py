@@ -8,7 +8,7 @@ import torch
 
 from h2rec.data.dataset import Dataset
 from h2rec.data.histories import Histories, IntArray, offsets_of
-from h2rec.data.splits import Holdout
+from h2rec.data.splits import Holdout, cases_at
 from h2rec.evaluation.ranking import rank
 from h2rec.evaluation.repeats import measured_cases
 from h2rec.evaluation.settings import FULL, EvaluateSettings, RepeatRule
@@ -48,12 +48,8 @@ def cases_of(
     user = np.repeat(np.arange(len(histories)), histories.lengths)
     starts = histories.offsets[:-1][user]
     place = np.flatnonzero((moments > after) & (moments <= until) & (np.arange(len(user)) > starts))
-    lengths = (place - starts[place]).astype(np.int64)
-    offsets = offsets_of(lengths)
-    source = np.repeat(starts[place] - offsets[:-1], lengths) + np.arange(offsets[-1])
     items = np.asarray(histories.items)
-    every = Holdout(user[place], Histories(offsets, items[source]), items[place])
-    holdout = measured_cases(every, rule)
+    holdout = measured_cases(cases_at(histories, place), rule)
     known = np.zeros(dataset.item_count + 1, np.bool_)
     known[items[moments <= begin]] = True
     seen = np.zeros(len(histories), np.bool_)

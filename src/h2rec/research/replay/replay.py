@@ -155,6 +155,7 @@ class _Trainings:
 
     def bundle(self, step: int) -> tuple[Path, float]:
         """Train on all that was there when a step began; the bundle, and CPU seconds of its stages."""
+        logger.info("step %d of %d, %s: full training", step + 1, len(self.days.names), self.days.names[step])
         folder = self.out / f"{step:04d}"
         folder.mkdir(parents=True, exist_ok=True)
         there = self.events.filter(pl.Series(self.days.of_events <= self.days.cuts[step]))
