@@ -156,7 +156,7 @@ def transition_table(
 
 
 def _strongest(left: IntArray, values: npt.NDArray[np.floating]) -> IntArray:
-    """Places of the `MOST_SUCCESSORS` strongest pairs of each left one, ascending; pairs ascend, and equals keep that."""
+    """Places of the `MOST_SUCCESSORS` strongest pairs of each left one; the pairs ascend, and so do the places."""
     of_left = np.bincount(left)
     many = of_left[left] > MOST_SUCCESSORS
     places = np.flatnonzero(many)
