@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from h2rec.run.baselines import BASELINES, LEVEL, change, compared
+from h2rec.run.baselines import BASELINES, LEVEL, MANY_TIMES, change, compared
 from h2rec.run.tables import slice_title, slices
 from h2rec.run.words import metric_title
 
@@ -94,12 +94,14 @@ def lifts(baselines: Mapping[str, Any]) -> Iterator[Bars]:
         known = [row for of_part in lift.values() for row in of_part.values() if row["relative"] is not None]
         if not known:
             continue
-        low = min(0.0, *(row["low"] for row in known))
-        high = max(0.0, *(row["high"] for row in known))
+        # A baseline that finds next to nothing somewhere would squeeze all other bars: its own goes to the edge.
+        framed = [row for row in known if row["relative"] < MANY_TIMES] or known
+        low = min(0.0, *(row["low"] for row in framed))
+        high = max(0.0, *(row["high"] for row in framed))
         spread = (high - low) or 1.0
 
         def place(value: float, low: float = low, spread: float = spread) -> float:
-            return 100 * (value - low) / spread
+            return min(100 * (value - low) / spread, 100.0)
 
         groups = [
             (
@@ -112,6 +114,8 @@ def lifts(baselines: Mapping[str, Any]) -> Iterator[Bars]:
             for metric in lift["overall"]
         ]
         note = "relative difference and its 95% interval; pale where it is not significant"
+        if len(framed) < len(known):
+            note += "; a multiple goes to the edge"
         if any(row["relative"] is None for of_part in lift.values() for row in of_part.values()):
             note += f"; a dash where {BASELINES[key]} finds nothing at all"
         yield Bars(f"Against {BASELINES[key]}", note, groups, place(0.0))
