@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import optimize, special, stats
 
-_GRID = 401
+_GRID = 201
 _WIDEST = 8.5
 """Standard errors; nothing that is farther out is ever seen."""
 
