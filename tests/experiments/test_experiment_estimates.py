@@ -3,15 +3,17 @@
 import math
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import statsmodels.api as sm
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import NormalIndPower
 from statsmodels.stats.proportion import proportions_chisquare
+from tea_tasting.metrics import RatioOfMeans
 
 from h2rec.evaluation.paired_tests import holm
-from h2rec.experiments.estimates import Estimate, bootstrap, estimate
+from h2rec.experiments.estimates import Estimate, bootstrap, estimate, two_sided
 from h2rec.experiments.looks import Look
 from h2rec.experiments.metrics import Metric
 from h2rec.experiments.power import days_needed, detectable, needed_error, power_of
@@ -43,37 +45,60 @@ def arms():
     return arm(3000, 1), arm(2500, 2, lift=0.1)
 
 
+@pytest.mark.parametrize("metric", [MEAN, RATIO], ids=["mean", "ratio"])
+@pytest.mark.parametrize("cuped", [False, True], ids=["plain", "cuped"])
+def test_figures_are_those_of_tea_tasting(arms, metric, cuped):
+    names = [*metric.columns, *(f"before_{name}" for name in metric.columns if cuped)]
+    columns = [names[0], None if metric.denominator is None else names[1]]
+    columns += [f"before_{name}" if name and cuped else None for name in columns]
+    peer = RatioOfMeans(*columns, use_t=False, confidence_level=0.95)
+    halves = [{"arm": np.full(len(one["clicks"]), n), **one} for n, one in enumerate(arms)]
+    table = pa.table({name: np.concatenate([half[name] for half in halves]) for name in ("arm", *names)})
+    known = peer.analyze(table, control=0, treatment=1, variant="arm")
+    found = estimate(metric, *arms, cuped=cuped)
+    # Its coefficient is of both arms thrown together, ours of what users differ in within arms.
+    near = 3e-3 if cuped else 1e-9
+    assert (found.control, found.treatment) == pytest.approx((known.control, known.treatment), rel=near)
+    low, high = found.interval(two_sided(0.05))
+    expected = (known.rel_effect_size, known.rel_effect_size_ci_lower, known.rel_effect_size_ci_upper)
+    assert (found.lift, low, high) == pytest.approx(expected, abs=(high - low) * near)
+    assert found.p == pytest.approx(known.pvalue, rel=0.2)  # that of the difference, not of the logarithm
+
+
 def test_a_mean_is_that_of_welch(arms):
     control, treatment = (one["advv"] for one in arms)
     found = estimate(MEAN, *arms)
     assert (found.control, found.treatment) == pytest.approx((control.mean(), treatment.mean()))
-    assert found.lift == pytest.approx(treatment.mean() / control.mean() - 1)
-    assert found.p == pytest.approx(sm.stats.ztest(treatment, control, usevar="unequal")[1], rel=1e-6)
-    assert found.p == pytest.approx(stats.ttest_ind(treatment, control, equal_var=False).pvalue, rel=0.01)
+    welch = stats.ttest_ind(treatment, control, equal_var=False)
+    deviation = (found.treatment - found.control) / welch.statistic
+    by_parts = math.hypot(
+        *(one.std(ddof=1) / math.sqrt(len(one)) / one.mean() for one in (control, treatment))
+    )
+    assert found.error == pytest.approx(by_parts)
+    assert found.error * control.mean() == pytest.approx(deviation, rel=0.1)
+    assert found.p == pytest.approx(welch.pvalue, rel=0.2)
 
 
 def test_the_delta_method_is_the_regression_with_errors_by_user(arms):
-    """A ratio of sums is a weighted regression on the arm; its clustered errors are those of the delta method."""
-    control, treatment = arms
-    of_user = [np.concatenate([one[name] for one in arms]) for name in ("clicks", "impressions")]
-    clicks, impressions = of_user
-    new = np.repeat([0.0, 1.0], [len(control["clicks"]), len(treatment["clicks"])])
-    fitted = sm.WLS(clicks / impressions, sm.add_constant(new), weights=impressions).fit(cov_type="HC0")
-    found = estimate(RATIO, control, treatment)
-    assert found.control == pytest.approx(fitted.params[0])
-    assert found.treatment - found.control == pytest.approx(fitted.params[1])
-    assert found.p == pytest.approx(fitted.pvalues[1], rel=0.02)
+    """A ratio of sums is a weighted regression on the arm; its robust errors are those of the delta method."""
+    clicks, impressions = (np.concatenate([one[name] for one in arms]) for name in ("clicks", "impressions"))
+    new = np.repeat([0.0, 1.0], [len(one["clicks"]) for one in arms])
+    fitted = sm.WLS(clicks / impressions, np.column_stack([1 - new, new]), weights=impressions).fit(
+        cov_type="HC0"
+    )
+    found = estimate(RATIO, *arms)
+    assert (found.control, found.treatment) == pytest.approx(tuple(fitted.params))
+    assert found.error == pytest.approx(math.hypot(*(fitted.bse / fitted.params)), rel=1e-3)
 
 
 def test_cuped_is_the_regression_on_the_time_before(arms):
-    control, treatment = arms
     values, before = (np.concatenate([one[name] for one in arms]) for name in ("advv", "before_advv"))
-    new = np.repeat([0.0, 1.0], [len(control["advv"]), len(treatment["advv"])])
-    fitted = sm.OLS(values, np.column_stack([np.ones_like(new), new, before])).fit(cov_type="HC0")
-    found = estimate(MEAN, control, treatment, cuped=True)
-    assert found.treatment - found.control == pytest.approx(fitted.params[1], rel=0.01)
-    assert found.p == pytest.approx(fitted.pvalues[1], rel=0.05)
-    assert found.error < 0.95 * estimate(MEAN, control, treatment).error
+    new = np.repeat([0.0, 1.0], [len(one["advv"]) for one in arms])
+    fitted = sm.OLS(values, np.column_stack([1 - new, new, before - before.mean()])).fit(cov_type="HC0")
+    found = estimate(MEAN, *arms, cuped=True)
+    assert (found.control, found.treatment) == pytest.approx(tuple(fitted.params[:2]), rel=1e-6)
+    assert found.error == pytest.approx(math.hypot(*(fitted.bse[:2] / fitted.params[:2])), rel=0.03)
+    assert found.error < 0.95 * estimate(MEAN, *arms).error
 
 
 def test_the_bootstrap_agrees_with_scipy_and_with_the_delta_method(arms):
@@ -147,7 +172,7 @@ def test_power_is_that_of_statsmodels():
 
 
 def looks(errors):
-    return [Look(day, Estimate(1, 1, 0.0, error, 1.0), 2.0) for day, error in enumerate(errors, start=1)]
+    return [Look(day, Estimate(1, 1, 0.0, error), 2.0) for day, error in enumerate(errors, start=1)]
 
 
 def test_days_follow_how_the_error_has_fallen():

@@ -46,7 +46,8 @@ def bounds(fractions: Sequence[float], information: Sequence[float], alpha: floa
 
     Returns the bounds; with one look at fraction 1 that is the normal quantile.
     """
-    return list(_bounds(tuple(fractions), tuple(float(i) / information[-1] for i in information), alpha))
+    whole = max(information, default=1.0)
+    return list(_bounds(tuple(fractions), tuple(float(known) / whole for known in information), alpha))
 
 
 @lru_cache(maxsize=256)
