@@ -88,7 +88,8 @@ def one(
             found[f"{method}, {metric.name}"] = result.p < ALPHA
             found[f"covers: {method}, {metric.name}"] = low <= lift <= high
             found[f"error: {method}, {metric.name}"] = result.error
-        drawn = bootstrap(metric, first, second, alpha=ALPHA, resamples=RESAMPLES, seed=number)
+    samples = bootstrap([CTR, ADVV], first, second, alpha=ALPHA, resamples=RESAMPLES, seed=number)
+    for metric, drawn in zip((CTR, ADVV), samples, strict=True):
         found[f"bootstrap, {metric.name}"] = drawn.p < ALPHA
         found[f"covers: bootstrap, {metric.name}"] = drawn.low <= lift <= drawn.high
     plan, looked = Plan(days=DAYS), list(range(1, DAYS + 1))
