@@ -172,6 +172,7 @@ def main() -> None:
     random = np.random.default_rng(asked.seed)
     began = time.process_time()
     results: dict[str, Any] = {"experiments": asked.experiments, "alpha": ALPHA, "lift": LIFT, "days": DAYS}
+    results["provenance"] = provenance(asked.seed)
     for name, sizes in ARMS.items():
         results[f"no lift, {name}"] = study(random, sizes, 0.0, asked.experiments)
         print(name, results[f"no lift, {name}"], flush=True)
@@ -179,7 +180,6 @@ def main() -> None:
     results[f"a lift of {LIFT:.0%}, {next(iter(ARMS))}"] = study(random, first, LIFT, asked.experiments)
     results["split of 20,000 users"] = splits(random, asked.experiments)
     results["cpu_seconds"] = round(time.process_time() - began)
-    results["provenance"] = provenance(asked.seed)
     write_json(asked.out, results)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special, stats
+from scipy import special
 
 from h2rec.evaluation.paired_tests import bootstrap_means
 from h2rec.experiments.metrics import Metric
@@ -77,7 +77,7 @@ class Estimate:
 
 def two_sided(alpha: float) -> float:
     """Standard errors that a two-sided interval of level ``1 - alpha`` reaches."""
-    return float(stats.norm.isf(alpha / 2))
+    return float(-special.ndtri(alpha / 2))
 
 
 def plain(value: float) -> float | None:
