@@ -1,4 +1,4 @@
-"""Interleaved lists: an arm proposed each item, its team. Whose items do users click (Radlinski et al. 2008)?"""
+"""Interleaved lists, where arms proposed items by turns: whose users click (Radlinski et al. 2008)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,8 +15,8 @@ def interleaved(log: Log, arms: Sequence[str], *, alpha: float = 0.05) -> dict[s
     """Compare two arms by the clicks on what each proposed in interleaved lists; None where there are none.
 
     A user counts once, by the difference of clicks on the second arm's items and on the first's. Returns `users` (with
-    a click), `preferring` (users by arm; others are even), `share` of the second arm among users who prefer one with its
-    exact interval `low` to `high` and sign test `p`, and the mean `difference` with its interval and p-value.
+    a click), `preferring` (users by arm; others are even), `share` of the second arm among users who prefer one
+    with its exact interval `low` to `high` and sign test `p`, and the mean `difference` with its interval and p-value.
     """
     first, second = arms
     drafted = log.answers.filter(pl.col("teams").is_not_null() & (pl.col("items").list.len() > 0))
