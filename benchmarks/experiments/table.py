@@ -1,4 +1,4 @@
-"""Write the table of docs/experiments.md from the results file.
+"""Write the tables of docs/experiments.md from the results files.
 
 Run:  python -m benchmarks.experiments.table [--check]
 """
@@ -10,11 +10,11 @@ from benchmarks.pages import command_in, cores, markdown, update
 
 from h2rec.files import read_json
 
-RESULTS = Path(__file__).parent / "results" / "error_rates.json"
+RESULTS = Path(__file__).parent / "results"
 
 
 def error_rates() -> str:
-    results = read_json(RESULTS)
+    results = read_json(RESULTS / "error_rates.json")
     first, second, lifted, split = (v for v in results.values() if isinstance(v, dict) and "machine" not in v)
     rows = []
     for name in first:
@@ -43,6 +43,36 @@ def error_rates() -> str:
     )
 
 
+def open_bandit() -> str:
+    results = read_json(RESULTS / "open_bandit.json")
+    rows = [
+        [
+            row["campaign"],
+            f"{row['logged']}, of {row['asked']}",
+            f"{row['true']:.4f}",
+            *(
+                f"{row[name]['value']:.4f} ({row[name]['z']:+.1f})"
+                for name in ("ips", "snips", "doubly_robust")
+            ),
+            f"{row['effective_rows']:,}",
+            str(len(row["warnings"])),
+        ]
+        for row in results["rows"]
+    ]
+    heads = [
+        "Open Bandit, campaign",
+        "log, of policy",
+        "its own clicks",
+        "inverse propensities",
+        "self-normalised",
+    ]
+    heads += ["doubly robust", "effective rows of 10,000", "warnings"]
+    return (
+        markdown(heads, rows, text_columns=2)
+        + f"\nIn brackets the distance to its own clicks in standard errors of both. {origin(results)}"
+    )
+
+
 def told(row: dict[str, float] | None) -> str:
     return "" if row is None else f"{row['rate']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
 
@@ -55,9 +85,9 @@ def origin(results: dict[str, Any]) -> str:
     from_ = results["provenance"]
     return (
         f"`{command_in('experiments', from_['command'])}`, commit `{from_['commit']}`, seed {from_['seed']}, "
-        f"{from_['date'][:10]}, {results['cpu_seconds']} CPU seconds, {cores(from_['machine'])}.\n"
+        f"{from_['date'][:10]}, {cores(from_['machine'])}.\n"
     )
 
 
 if __name__ == "__main__":
-    update({"experiments.md": {"error_rates": error_rates}})
+    update({"experiments.md": {"error_rates": error_rates, "open_bandit": open_bandit}})
