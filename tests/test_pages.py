@@ -22,12 +22,11 @@ from h2rec.research.suite.suite import Suite
 from h2rec.retrieval.bundle import Bundle
 from h2rec.retrieval.recommender import Recommender
 from h2rec.run import presets
-from h2rec.run.config import RunConfig
+from h2rec.run.config import RunConfig, read_yaml
 from h2rec.run.presets import preset_names
 from h2rec.serving.app import create_app
 from h2rec.serving.service import Service
 from h2rec.serving.settings import ServeSettings
-from h2rec.yaml_files import read_yaml
 from made_suite import one_by_one
 from pages import GENERATED, PAGES, ROOT, blocks, commands, text_of
 

@@ -15,10 +15,9 @@ from h2rec.data.readers import open_table
 from h2rec.data.settings import ColumnSettings
 from h2rec.errors import H2RecError
 from h2rec.retrieval.history_files import _stream
-from h2rec.run.config import RunConfig
+from h2rec.run.config import RunConfig, read_yaml
 from h2rec.semantic_ids.interchange import read_codes
 from h2rec.text.encoders.precomputed import read_precomputed
-from h2rec.yaml_files import read_yaml
 
 FUZZED = settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 ROWS = [

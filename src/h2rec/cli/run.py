@@ -12,13 +12,12 @@ import typer
 from h2rec.errors import ConfigError
 from h2rec.evaluation.settings import FULL
 from h2rec.run.baselines import verdicts
-from h2rec.run.config import RunConfig
+from h2rec.run.config import RunConfig, read_yaml
 from h2rec.run.pipeline import Pipeline
 from h2rec.run.run_folder import claim_run, lock_of_run
 from h2rec.run.tables import LEADING, apart, metrics_table, with_baselines
 from h2rec.run.trackers import tracked
 from h2rec.terminal import printable, result_console
-from h2rec.yaml_files import read_yaml
 
 ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file.")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="Override a key: --set train.epochs=10.")]

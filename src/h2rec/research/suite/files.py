@@ -9,8 +9,8 @@ from typing import Any
 
 from h2rec.data.sources import list_sources
 from h2rec.errors import ConfigError
+from h2rec.run.config import read_yaml
 from h2rec.run.presets import merge
-from h2rec.yaml_files import read_yaml
 
 SHIPPED = Path(__file__).parent / "shipped"
 DATASETS_VARIABLE = "H2REC_DATASETS"

@@ -18,7 +18,7 @@ from h2rec.research.suite.files import Values, flat, merged, nested, read_tuned,
 from h2rec.research.suite.runs import Job, with_threads
 from h2rec.research.suite.suite import Suite
 from h2rec.research.workers import side_by_side
-from h2rec.yaml_files import read_yaml
+from h2rec.run.config import read_yaml
 
 logger = logging.getLogger(__name__)
 
