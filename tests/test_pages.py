@@ -17,12 +17,13 @@ from fastapi.testclient import TestClient
 import h2rec
 from h2rec.cli.main import GROUPS, main, make_app
 from h2rec.data.prepare import prepare
+from h2rec.files import read_yaml
 from h2rec.research.suite.files import shipped_suites
 from h2rec.research.suite.suite import Suite
 from h2rec.retrieval.bundle import Bundle
 from h2rec.retrieval.recommender import Recommender
 from h2rec.run import presets
-from h2rec.run.config import RunConfig, read_yaml
+from h2rec.run.config import RunConfig
 from h2rec.run.presets import preset_names
 from h2rec.serving.app import create_app
 from h2rec.serving.service import Service
