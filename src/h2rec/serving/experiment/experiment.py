@@ -135,7 +135,7 @@ class Experiment:
         rows = [
             self._row(question, list_, models)
             for question, list_ in zip(questions, shown, strict=True)
-            if question.placement.measured or self.settings.log.outside
+            if question.placement.measured or (self.settings.log.outside and question.user_id is not None)
         ]
         self._write(rows)
         return [list_.answer for list_ in shown]

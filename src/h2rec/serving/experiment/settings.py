@@ -6,9 +6,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
+from h2rec.files import read_yaml
 from h2rec.serving.schemas import whole_as_text
 from h2rec.settings import Settings
-from h2rec.files import read_yaml
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 _TEAMS = 2
