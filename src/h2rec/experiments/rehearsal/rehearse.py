@@ -56,7 +56,8 @@ def rehearse(
     lists = {"control": Lists.of(control, world, k), "treatment": Lists.of(treatment, world, k)}
     head = np.zeros(len(world.numbers) + 1, np.bool_)
     for item, row in control.catalogue.index.items():
-        head[world.numbers[item]] = control.catalogue.head[row]
+        head[world.numbers.get(item, 0)] = control.catalogue.head[row]
+    head[0] = False
     daily = budgets(world, lists["control"])
     came = np.random.default_rng([seed, 5]).random((before + days, users)) < world.visits
     for left in (folder / LOG, folder / _SERVED):
