@@ -43,7 +43,7 @@ def analyse(logs: Path, plan: Plan) -> tuple[dict[str, Any], pl.DataFrame]:
     """Analyse the log of an experiment.
 
     Returns the content of `results.json`, without its origin, and the table of users. Raises `DataError` if there is
-    no log of two arms, `ConfigError` if the plan does not fit it, `MissingExtraError` without the extra `experiments`.
+    no log of two arms, `ConfigError` if the plan does not fit it.
     """
     log = read_log(logs)
     window = select(log, plan)

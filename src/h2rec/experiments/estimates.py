@@ -1,25 +1,25 @@
 """Relative lifts with intervals, the user as the unit: delta method, CUPED, bootstrap.
 
-A metric is a ratio of two means over users, or a mean. Its variance is that of the delta method (Deng et al. 2018), its
-interval is symmetric on the scale of log(1 + lift). CUPED (Deng et al. 2013) takes out what the same metric of the same
-users said before the start; one coefficient holds for both arms.
+A metric is a ratio of two means over users, or a mean. Its variance is that of the delta method (Deng et al. 2018). Its
+interval and p-value are those of log(1 + lift), so that they never disagree. CUPED (Deng et al. 2013) takes out what
+the same metric of the same users said before the start; one coefficient holds for both arms.
+
+Tests hold the figures against tea-tasting, statsmodels and scipy. Of these, tea-tasting has all of it, but takes
+milliseconds for a figure: a thousand experiments with a look every day, which show how often all this is wrong, need
+it faster.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special, stats
 
-from h2rec.errors import MissingExtraError
 from h2rec.evaluation.paired_tests import bootstrap_means
 from h2rec.experiments.metrics import Metric
-
-if TYPE_CHECKING:
-    from tea_tasting.aggr import Aggregates
 
 Floats = npt.NDArray[np.float64]
 Sums = Mapping[str, Floats]
@@ -39,13 +39,16 @@ class Estimate:
     """Relative: 0.01 is 1% more."""
     error: float
     """Standard error of log(1 + lift)."""
-    p: float
-    """Two-sided, of the difference being zero."""
 
     @property
     def z(self) -> float:
         """log(1 + lift) in standard errors."""
         return math.log1p(self.lift) / self.error if self.known else math.nan
+
+    @property
+    def p(self) -> float:
+        """Two-sided, of there being no lift."""
+        return float(2 * special.ndtr(-abs(self.z)))
 
     @property
     def known(self) -> bool:
@@ -83,56 +86,49 @@ def plain(value: float) -> float | None:
 
 
 def estimate(metric: Metric, control: Sums, treatment: Sums, *, cuped: bool = False) -> Estimate:
-    """Compare two arms by the delta method, with `cuped` after adjusting for the time before the start.
-
-    Raises `MissingExtraError` without the extra `experiments`.
-    """
-    try:
-        from tea_tasting.metrics import RatioOfMeans
-    except ImportError:
-        raise MissingExtraError("the analysis of an experiment", "experiments") from None
-    before = [f"before_{name}" for name in metric.columns] if cuped else []
-    level = 0.95
-    measured = RatioOfMeans(
-        metric.numerator,
-        metric.denominator,
-        *before,
-        confidence_level=level,
-        use_t=False,
-        equal_var=False,
-        alternative="two-sided",
-    )
-    names = [*metric.columns, *before]
-    with np.errstate(all="ignore"):
-        try:
-            found = measured.analyze_aggregates(_aggregates(control, names), _aggregates(treatment, names))
-        except (ValueError, OverflowError):  # the logarithm of nothing
-            return Estimate(_mean(metric, control), _mean(metric, treatment), math.nan, math.nan, math.nan)
-    lift, high = float(found.rel_effect_size), float(found.rel_effect_size_ci_upper)
-    known = math.isfinite(lift) and math.isfinite(high) and found.control > 0 and found.treatment > 0
-    error = math.log((1 + high) / (1 + lift)) / two_sided(1 - level) if known else math.nan
-    return Estimate(
-        float(found.control), float(found.treatment), lift if known else math.nan, error, float(found.pvalue)
-    )
+    """Compare two arms by the delta method, with `cuped` after adjusting for the time before the start."""
+    arms = [_Ratio.of(sums, metric.columns) for sums in (control, treatment)]
+    values, variances = [arm.value for arm in arms], [arm.covariance(arm) for arm in arms]
+    if cuped:
+        columns = [f"before_{name}" for name in metric.columns]
+        before = [_Ratio.of(sums, columns) for sums in (control, treatment)]
+        size = [len(arm.deviations) for arm in arms]
+        # Variances of users within arms: what an arm has gained does not enter the coefficient.
+        spread = sum(n * n * own.covariance(own) for n, own in zip(size, before, strict=True))
+        shared = sum(n * n * arm.covariance(own) for n, arm, own in zip(size, arms, before, strict=True))
+        slope = shared / spread if spread > 0 else 0.0
+        both = {name: np.concatenate([control[name], treatment[name]]) for name in columns}
+        middle = _Ratio.of(both, columns).value if spread > 0 else 0.0
+        for n, (arm, own) in enumerate(zip(arms, before, strict=True)):
+            values[n] -= slope * (own.value - middle) if slope else 0.0
+            variances[n] += slope**2 * own.covariance(own) - 2 * slope * arm.covariance(own)
+    if not all(value > 0 for value in values):
+        return Estimate(values[0], values[1], math.nan, math.nan)
+    error = math.sqrt(sum(max(v, 0.0) / x**2 for v, x in zip(variances, values, strict=True)))
+    return Estimate(values[0], values[1], values[1] / values[0] - 1, error)
 
 
-def _mean(metric: Metric, sums: Sums) -> float:
-    below = len(sums[metric.numerator]) if metric.denominator is None else sums[metric.denominator].sum()
-    return float(sums[metric.numerator].sum() / below) if below else math.nan
+@dataclass(frozen=True, eq=False)
+class _Ratio:
+    """A ratio of two means over users, or a mean, and how far each user moves it."""
 
+    value: float
+    deviations: Floats
 
-def _aggregates(sums: Sums, names: list[str]) -> "Aggregates":
-    from tea_tasting.aggr import Aggregates
+    @classmethod
+    def of(cls, sums: Sums, columns: Sequence[str]) -> "_Ratio":
+        above = sums[columns[0]]
+        below = sums[columns[1]] if len(columns) > 1 else np.ones(len(above))
+        whole = float(below.sum())
+        if not whole:
+            return cls(math.nan, np.zeros(len(above)))
+        value = float(above.sum() / whole)
+        return cls(value, (above - value * below) * (len(above) / whole))
 
-    values = np.stack([sums[name] for name in names])
-    means, covariances = values.mean(axis=1), np.atleast_2d(np.cov(values))
-    pairs = [(i, j) for i in range(len(names)) for j in range(i)]
-    return Aggregates(
-        count_=values.shape[1],
-        mean_=dict(zip(names, map(float, means), strict=True)),
-        var_={name: float(covariances[i, i]) for i, name in enumerate(names)},
-        cov_={(names[i], names[j]): float(covariances[i, j]) for i, j in pairs},
-    )
+    def covariance(self, other: "_Ratio") -> float:
+        """Covariance of two ratios over the same users."""
+        n = len(self.deviations)
+        return float(self.deviations @ other.deviations / max(n - 1, 1) / max(n, 1))
 
 
 @dataclass(frozen=True)

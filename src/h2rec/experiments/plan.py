@@ -79,8 +79,8 @@ class Plan(Settings):
         if self.looks is not None:
             if self.days is None:
                 raise ValueError("looks need days: how long the experiment was planned to last")
-            if self.looks != sorted(set(self.looks)) or self.looks[-1] > self.days:
-                raise ValueError(f"looks must be days in their order, none after the last, {self.days}")
+            if self.looks != sorted(set(self.looks)) or self.looks[-1:] != [self.days]:
+                raise ValueError(f"looks must be days in their order, the last one {self.days}")
         if self.start is not None and self.end is not None and self.start >= self.end:
             raise ValueError("end must come after start")
         if self.primary == []:

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import optimize, special, stats
 
-_GRID = 401
+_GRID = 201
 _WIDEST = 8.5
 """Standard errors; nothing that is farther out is ever seen."""
 
@@ -46,7 +46,8 @@ def bounds(fractions: Sequence[float], information: Sequence[float], alpha: floa
 
     Returns the bounds; with one look at fraction 1 that is the normal quantile.
     """
-    return list(_bounds(tuple(fractions), tuple(float(i) / information[-1] for i in information), alpha))
+    whole = max(information, default=1.0)
+    return list(_bounds(tuple(fractions), tuple(float(known) / whole for known in information), alpha))
 
 
 @lru_cache(maxsize=256)
