@@ -1,5 +1,6 @@
 """``h2rec rehearse``: an experiment with made users, whose outcome is known."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,11 +35,8 @@ def rehearse_command(
     out: Annotated[Path, typer.Option("--out", help="Folder.")] = Path("runs/rehearsal"),
 ) -> None:
     """Rehearse an A/B test: two bundles, the real server, made users, the real log and analysis, and the truth."""
-    try:
-        import fastapi  # noqa: F401  # its absence is told before anything is computed
-        import tea_tasting  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError(f"a rehearsal ({error.name})", "serve,experiments") from None
+    if find_spec("fastapi") is None or find_spec("uvicorn") is None:  # told before anything is computed
+        raise MissingExtraError("the server of a rehearsal", "serve")
     dataset = prepare(RunConfig.load(data, overrides or []).data)
     results = rehearse(
         (control, treatment), dataset, out, users=users, days=days, before=before, k=k, seed=seed
