@@ -127,10 +127,10 @@ class Experiment:
 
         Raises `StorageError` if that can't be logged and the settings want it.
         """
-        answers: dict[str | None, dict[int, Recommendation]] = {}
-        for arm, places in self._arms_of(questions).items():
-            found = models[self._folder(arm)].recommender.answer([questions[at] for at in places])
-            answers[arm] = dict(zip(places, found, strict=True))
+        answers: dict[Path, dict[int, Recommendation]] = {}
+        for folder, places in self._asked(questions).items():
+            found = models[folder].recommender.answer([questions[at] for at in places])
+            answers[folder] = dict(zip(places, found, strict=True))
         shown = [self._shown(question, at, answers) for at, question in enumerate(questions)]
         rows = [
             self._row(question, list_, models)
@@ -191,27 +191,28 @@ class Experiment:
     def _folder(self, arm: str | None) -> Path:
         return self._served if arm is None else self.bundles[arm]
 
-    def _arms_of(self, questions: Sequence[Question]) -> dict[str | None, list[int]]:
-        """Places of the questions that each arm with a bundle is asked."""
-        asked: dict[str | None, list[int]] = {}
+    def _asked(self, questions: Sequence[Question]) -> dict[Path, list[int]]:
+        """Places of the questions that each bundle is asked."""
+        asked: dict[Path, list[int]] = {}
         for at, question in enumerate(questions):
-            for arm in self._teams(question.placement.arm) or (question.placement.arm,):
-                asked.setdefault(arm, []).append(at)
+            arm = question.placement.arm
+            for folder in {self._folder(team) for team in self._teams(arm) or (arm,)}:
+                asked.setdefault(folder, []).append(at)
         return asked
 
     def _teams(self, arm: str | None) -> tuple[str, str] | None:
         return None if arm is None else self.settings.arms[arm].interleave
 
     def _shown(
-        self, question: Question, at: int, answers: Mapping[str | None, Mapping[int, Recommendation]]
+        self, question: Question, at: int, answers: Mapping[Path, Mapping[int, Recommendation]]
     ) -> _Shown:
         arm = question.placement.arm
         teams = self._teams(arm)
         if teams is None:
-            answer = answers[arm][at]
+            answer = answers[self._folder(arm)][at]
             explore = 0.0 if arm is None else self.settings.arms[arm].explore
             return _explored(answer, explore, question.request_id) if explore else _Shown(answer)
-        first, second = (answers[team][at] for team in teams)
+        first, second = (answers[self._folder(team)][at] for team in teams)
         heads = (
             None if question.tail_share is None else question.k - math.ceil(question.tail_share * question.k)
         )
