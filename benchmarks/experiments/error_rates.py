@@ -88,7 +88,8 @@ def one(
             found[f"{method}, {metric.name}"] = result.p < ALPHA
             found[f"covers: {method}, {metric.name}"] = low <= lift <= high
             found[f"error: {method}, {metric.name}"] = result.error
-        drawn = bootstrap(metric, first, second, alpha=ALPHA, resamples=RESAMPLES, seed=number)
+    samples = bootstrap([CTR, ADVV], first, second, alpha=ALPHA, resamples=RESAMPLES, seed=number)
+    for metric, drawn in zip((CTR, ADVV), samples, strict=True):
         found[f"bootstrap, {metric.name}"] = drawn.p < ALPHA
         found[f"covers: bootstrap, {metric.name}"] = drawn.low <= lift <= drawn.high
     plan, looked = Plan(days=DAYS), list(range(1, DAYS + 1))
@@ -171,6 +172,7 @@ def main() -> None:
     random = np.random.default_rng(asked.seed)
     began = time.process_time()
     results: dict[str, Any] = {"experiments": asked.experiments, "alpha": ALPHA, "lift": LIFT, "days": DAYS}
+    results["provenance"] = provenance(asked.seed)
     for name, sizes in ARMS.items():
         results[f"no lift, {name}"] = study(random, sizes, 0.0, asked.experiments)
         print(name, results[f"no lift, {name}"], flush=True)
@@ -178,7 +180,6 @@ def main() -> None:
     results[f"a lift of {LIFT:.0%}, {next(iter(ARMS))}"] = study(random, first, LIFT, asked.experiments)
     results["split of 20,000 users"] = splits(random, asked.experiments)
     results["cpu_seconds"] = round(time.process_time() - began)
-    results["provenance"] = provenance(asked.seed)
     write_json(asked.out, results)
 
 

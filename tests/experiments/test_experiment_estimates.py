@@ -114,7 +114,7 @@ def test_the_bootstrap_agrees_with_scipy_and_with_the_delta_method(arms):
         lambda i, j, axis: lift(*halves[0][:, i], *halves[1][:, j], axis=axis),
         n_resamples=1000, method="percentile", vectorized=True, rng=np.random.default_rng(0),
     )  # fmt: skip
-    found = bootstrap(RATIO, control, treatment, resamples=1000)
+    (found,) = bootstrap([RATIO], control, treatment, resamples=1000)
     width = found.high - found.low
     assert (found.low, found.high) == pytest.approx(tuple(drawn.confidence_interval), abs=0.1 * width)
     assert (found.low, found.high) == pytest.approx(
@@ -124,8 +124,8 @@ def test_the_bootstrap_agrees_with_scipy_and_with_the_delta_method(arms):
 
 def test_many_users_are_drawn_in_groups_with_the_same_spread():
     control, treatment = arm(20_000, 3), arm(20_000, 4)
-    for metric in (MEAN, RATIO):
-        found = bootstrap(metric, control, treatment, resamples=1000)
+    both = bootstrap([MEAN, RATIO], control, treatment, resamples=1000)
+    for metric, found in zip((MEAN, RATIO), both, strict=True):
         low, high = estimate(metric, control, treatment).interval(1.96)
         assert found.high - found.low == pytest.approx(high - low, rel=0.1)
 
@@ -141,7 +141,7 @@ def test_what_an_arm_has_nothing_of_has_no_lift(arms):
             found = estimate(metric, *pair)
             assert not found.known
             assert found.to_json(0.05)["low"] is None
-    assert math.isnan(bootstrap(RATIO, nothing, control, resamples=100).p)
+    assert math.isnan(bootstrap([RATIO], nothing, control, resamples=100)[0].p)
 
 
 def test_holms_correction_is_that_of_statsmodels():

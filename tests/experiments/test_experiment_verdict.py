@@ -108,7 +108,7 @@ def test_methods_are_wrong_as_often_as_they_say(lift):
         looks = looks_of(after, range(1, days + 1), CTR, plan, alpha=0.05, cuped=True)
         found["delta"] += simple.p < 0.05
         found["cuped"] += adjusted.p < 0.05
-        found["bootstrap"] += bootstrap(CTR, control[-1], new[-1], resamples=200, seed=number).p < 0.05
+        found["bootstrap"] += bootstrap([CTR], control[-1], new[-1], resamples=200, seed=number)[0].p < 0.05
         found["covered"] += low <= lift <= high
         found["daily"] += any(abs(look.estimate.z) > look.bound for look in looks)
         found["covered daily"] += all(low <= lift <= high for low, high in (look.interval for look in looks))

@@ -8,7 +8,7 @@ import polars as pl
 from h2rec.claims import claim_names
 from h2rec.errors import ConfigError, H2RecError
 from h2rec.evaluation.paired_tests import holm
-from h2rec.experiments.estimates import Estimate, Sums, bootstrap, estimate, plain
+from h2rec.experiments.estimates import Bootstrap, Estimate, Sums, bootstrap, estimate, plain
 from h2rec.experiments.exposure import exposure
 from h2rec.experiments.log import Log, read_log
 from h2rec.experiments.looks import Accumulated, Look, look_days, looks_of, sums_of
@@ -177,8 +177,17 @@ class _Study:
         families: dict[str, list[tuple[dict[str, Any], float]]] = {}
         for arm in self.window.arms[1:]:
             found[arm] = {}
-            for metric in [*self.overall, *self.sliced]:
-                row, used = self._figures(metric, self.sums[arm])
+            every = [*self.overall, *self.sliced]
+            drawn = bootstrap(
+                every,
+                self.sums[self.window.control],
+                self.sums[arm],
+                alpha=self.plan.alpha,
+                resamples=self.plan.resamples,
+                seed=self.plan.seed,
+            )
+            for metric, sample in zip(every, drawn, strict=True):
+                row, used = self._figures(metric, self.sums[arm], sample)
                 found[arm][metric.name] = row
                 if used.known:
                     families.setdefault(row["family"], []).append((row, used.p))
@@ -187,13 +196,10 @@ class _Study:
                 row["p_holm"] = float(p)
         return found
 
-    def _figures(self, metric: Metric, treatment: Sums) -> tuple[dict[str, Any], Estimate]:
+    def _figures(self, metric: Metric, treatment: Sums, drawn: Bootstrap) -> tuple[dict[str, Any], Estimate]:
         control, plan = self.sums[self.window.control], self.plan
         simple = estimate(metric, control, treatment)
         adjusted = estimate(metric, control, treatment, cuped=True) if self.cuped else None
-        drawn = bootstrap(
-            metric, control, treatment, alpha=plan.alpha, resamples=plan.resamples, seed=plan.seed
-        )
         used = simple if adjusted is None else adjusted
         row = {
             "title": metric.title,

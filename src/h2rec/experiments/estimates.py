@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special, stats
+from scipy import special
 
 from h2rec.evaluation.paired_tests import bootstrap_means
 from h2rec.experiments.metrics import Metric
@@ -77,7 +77,7 @@ class Estimate:
 
 def two_sided(alpha: float) -> float:
     """Standard errors that a two-sided interval of level ``1 - alpha`` reaches."""
-    return float(stats.norm.isf(alpha / 2))
+    return float(-special.ndtri(alpha / 2))
 
 
 def plain(value: float) -> float | None:
@@ -141,28 +141,38 @@ class Bootstrap:
 
 
 def bootstrap(
-    metric: Metric, control: Sums, treatment: Sums, *, alpha: float = 0.05, resamples: int = 2000, seed: int = 0
-) -> Bootstrap:  # fmt: skip
-    """Draw users with replacement, each arm by itself; a p-value is at least ``2 / (resamples + 1)``.
+    metrics: Sequence[Metric],
+    control: Sums,
+    treatment: Sums,
+    *,
+    alpha: float = 0.05,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> list[Bootstrap]:
+    """Draw users with replacement, each arm by itself, the same ones for all metrics.
 
-    Of many users, groups of users are drawn, into which they fall at random: their sums are independent, too.
+    A p-value is at least ``2 / (resamples + 1)``. Of many users, groups of users are drawn, into which they fall at
+    random: their sums are independent, too.
     """
     ratios = []
     for number, sums in enumerate((control, treatment)):
-        above = sums[metric.numerator]
-        below = np.ones_like(above) if metric.denominator is None else sums[metric.denominator]
-        values = np.stack([above, below], axis=1)
+        ones = np.ones(len(sums[metrics[0].numerator]))
+        parts = [(sums[m.numerator], ones if m.denominator is None else sums[m.denominator]) for m in metrics]
+        values = np.stack([column for pair in parts for column in pair], axis=1)
         if len(values) > _BUCKETS:
             bucket = np.random.default_rng([seed, number]).permutation(len(values)) % _BUCKETS
             values = np.stack([np.bincount(bucket, column, _BUCKETS) for column in values.T], axis=1)
         means = bootstrap_means(values, resamples, 2 * seed + number)
-        ratios.append(
-            np.divide(means[:, 0], means[:, 1], out=np.full(resamples, np.nan), where=means[:, 1] > 0)
-        )
+        with np.errstate(all="ignore"):
+            ratios.append(means[:, ::2] / means[:, 1::2])
     with np.errstate(all="ignore"):
         lifts = ratios[1] / ratios[0] - 1
+    return [_percentiles(own, alpha) for own in lifts.T]
+
+
+def _percentiles(lifts: Floats, alpha: float) -> Bootstrap:
     if not np.isfinite(lifts).all():
         return Bootstrap(math.nan, math.nan, math.nan)
     low, high = np.quantile(lifts, [alpha / 2, 1 - alpha / 2])
     extreme = min((lifts <= 0).sum(), (lifts >= 0).sum())
-    return Bootstrap(float(low), float(high), float(min(2 * (extreme + 1) / (resamples + 1), 1.0)))
+    return Bootstrap(float(low), float(high), float(min(2 * (extreme + 1) / (len(lifts) + 1), 1.0)))

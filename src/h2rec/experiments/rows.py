@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import polars as pl
+import pyarrow as pa
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from h2rec.data.readers.lines import open_bytes
@@ -97,27 +98,20 @@ class Row(BaseModel):
         return self
 
 
-_SCHEMA: dict[str, Any] = {
-    "event": pl.String,
-    "event_id": pl.String,
-    "time": pl.Float64,
-    "user_id": pl.String,
-    "experiment": pl.String,
-    "arm": pl.String,
-    "request_id": pl.String,
-    "bundle": pl.String,
-    "items": pl.List(pl.String),
-    "heads": pl.List(pl.Boolean),
-    "propensities": pl.List(pl.Float64),
-    "teams": pl.List(pl.String),
-    "item_id": pl.String,
-    "position": pl.Int64,
-    "propensity": pl.Float64,
-    "bid": pl.Float64,
-    "spend": pl.Float64,
-    "seconds": pl.Float64,
+_TEXT, _NUMBER = pa.large_string(), pa.float64()
+_SCHEMA = {
+    **dict.fromkeys(("event", "event_id"), _TEXT),
+    "time": _NUMBER,
+    **dict.fromkeys(("user_id", "experiment", "arm", "request_id", "bundle"), _TEXT),
+    "items": pa.large_list(_TEXT),
+    "heads": pa.large_list(pa.bool_()),
+    "propensities": pa.large_list(_NUMBER),
+    "teams": pa.large_list(_TEXT),
+    "item_id": _TEXT,
+    "position": pa.int64(),
+    **dict.fromkeys(("propensity", "bid", "spend", "seconds"), _NUMBER),
 }
-PLACE: dict[str, Any] = {"content": pl.Int64, "file": pl.Int32, "line": pl.Int64}
+_PLACE = {"content": pa.int64(), "file": pa.int32(), "line": pa.int64()}
 """A row's content as a number, and where it stands: the file's number and the line or row, from 1."""
 
 
@@ -179,7 +173,7 @@ def read_rows(path: Path) -> tuple[pl.DataFrame, Tally]:
     Raises `DataError` if there is no log, or a file can't be opened.
     """
     tally = Tally(log_files(path))
-    frames = [pl.DataFrame(schema={**_SCHEMA, **PLACE})]
+    frames: list[pl.DataFrame] = []
     rows: list[tuple[Any, ...]] = []
     for number, file in enumerate(tally.files):
         parsed = _of_parquet(file) if file.suffix == ".parquet" else _of_lines(file)
@@ -200,7 +194,13 @@ def read_rows(path: Path) -> tuple[pl.DataFrame, Tally]:
 
 
 def _frame(rows: list[tuple[Any, ...]]) -> pl.DataFrame:
-    return pl.DataFrame(rows, schema={**_SCHEMA, **PLACE}, orient="row")
+    schema = {**_SCHEMA, **_PLACE}
+    columns = zip(*rows, strict=True) if rows else ((),) * len(schema)
+    # Arrow builds columns of lists many times faster than Polars does.
+    table = pa.table(
+        {name: pa.array(values, kind) for (name, kind), values in zip(schema.items(), columns, strict=True)}
+    )
+    return pl.DataFrame(table)
 
 
 def _of_lines(path: Path) -> Iterator[tuple[int, Row | str]]:

@@ -16,7 +16,7 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize, special, stats
+from scipy import optimize, special
 
 _GRID = 201
 _WIDEST = 8.5
@@ -29,7 +29,7 @@ def spent(fraction: float, alpha: float) -> float:
         return alpha
     if fraction <= 0:
         return 0.0
-    return float(4 * stats.norm.sf(stats.norm.isf(alpha / 4) / math.sqrt(fraction)))
+    return float(4 * special.ndtr(special.ndtri(alpha / 4) / math.sqrt(fraction)))
 
 
 def bounds(fractions: Sequence[float], information: Sequence[float], alpha: float) -> list[float]:

@@ -101,7 +101,7 @@ def beside(truth: Mapping[str, Mapping[str, float]], found: Mapping[str, Any]) -
     rows = []
     for name, row in found["treatment"].items():
         low, high = row["low"], row["high"]
-        if name not in truth["control"] or low is None or not truth["control"][name]:
+        if any(name not in of_arm for of_arm in truth.values()) or low is None or not truth["control"][name]:
             continue
         lift = truth["treatment"][name] / truth["control"][name] - 1
         rows.append(

@@ -39,7 +39,8 @@ def budgets(world: World, control: Lists) -> Floats:
 
 
 def true_values(world: World, lists: Lists, head: np.ndarray, visits: Ints) -> dict[str, float]:
-    """Every metric of the analysis, had all users been in this arm: exact, given who came how often.
+    """Every metric of the analysis, had all users been in this arm: exact, given who came how often; a rate of what was never
+    shown is left out.
 
     `head`: which items are head, bool `[N + 1]`. `visits`: how often each user came, `[n]`.
     """
@@ -64,7 +65,7 @@ def true_values(world: World, lists: Lists, head: np.ndarray, visits: Ints) -> d
         else:
             values["conversions"] = float(buys.sum()) / came
             values["dwell"] = float((clicks * shown.seconds).sum()) / came
-    return values
+    return {name: value for name, value in values.items() if np.isfinite(value)}
 
 
 def true_cost(world: World, lists: Lists, daily: Floats, came: np.ndarray, seed: int) -> float:
