@@ -39,8 +39,9 @@ def budgets(world: World, control: Lists) -> Floats:
 
 
 def true_values(world: World, lists: Lists, head: np.ndarray, visits: Ints) -> dict[str, float]:
-    """Every metric of the analysis, had all users been in this arm: exact, given who came how often; a rate of what was never
-    shown is left out.
+    """Every metric of the analysis, had all users been in this arm: exact, given who came how often.
+
+    A rate of what was never shown is left out.
 
     `head`: which items are head, bool `[N + 1]`. `visits`: how often each user came, `[n]`.
     """
