@@ -63,6 +63,8 @@ def rehearse(
     for left in (folder / LOG, folder / _SERVED):
         shutil.rmtree(left, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
+    asked = {"users": users, "days": days, "before": before, "k": k, "seed": seed}
+    write_json(folder / RESULTS, {"rehearsal": asked})  # should it be stopped, the folder is known as ours
     with served(*bundles, folder) as switch:
         played = play(world, switch, came, before=before, budgets=daily, k=k, seed=seed)
     _stretch(folder / _SERVED, folder / LOG, played)
@@ -86,7 +88,7 @@ def rehearse(
         truth[arm] = true_values(world, shown, head, during.sum(axis=0))
         truth[arm]["cost"] = true_cost(world, shown, daily, during, seed)
     results = {
-        "rehearsal": {"users": users, "days": days, "before": before, "k": k, "seed": seed},
+        "rehearsal": asked,
         "bundles": {arm: str(path) for arm, path in zip(lists, bundles, strict=True)},
         "played": {"answers": played.answers, "events": played.events, "seconds": played.seconds},
         "same_lists": float((lists["control"].items == lists["treatment"].items).all(axis=1).mean()),
