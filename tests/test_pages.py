@@ -41,7 +41,7 @@ train: {epochs: 1}
 runtime: {threads: 1, device: cpu}
 """
 KINDS = ("mug", "lamp", "razor", "scarf", "kettle")
-LONG = {"quickstart", "serve", "compare", "cold-start", "tune", "tune-suite", "replay"}
+LONG = {"rehearse", "quickstart", "serve", "compare", "cold-start", "tune", "tune-suite", "replay"}
 """Commands that are not carried out here: they fetch, train many models, or serve until they are stopped."""
 
 
@@ -354,8 +354,8 @@ def test_the_bibtex_says_what_the_citation_file_says():
 
 
 def test_every_block_of_code_is_one_that_a_test_takes():
-    """A new one needs a test here, in test_deploy.py, test_extending_guide.py, test_python_guide.py or
-    test_semantic_ids_guide.py."""
+    """A new one needs a test here, in test_deploy.py, test_experiments_page.py, test_extending_guide.py,
+    test_python_guide.py or test_semantic_ids_guide.py."""
     languages = {
         (page.name, language)
         for page in PAGES
@@ -374,6 +374,8 @@ def test_every_block_of_code_is_one_that_a_test_takes():
         ("python.md", "python"),
         ("serving.md", "python"),
         ("serving.md", "sh"),
+        ("serving_experiments.md", "sh"),
+        ("serving_experiments.md", "yaml"),
         ("start.md", "bibtex"),
         ("experiments.md", "sh"),
         ("experiments.md", "yaml"),

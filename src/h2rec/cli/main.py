@@ -32,6 +32,7 @@ COMMANDS = {
     "replay": "h2rec.cli.replay:replay_command",
     "serve": "h2rec.cli.serve:serve",
     "abtest": "h2rec.cli.abtest:abtest",
+    "rehearse": "h2rec.cli.rehearse:rehearse_command",
     "audit": "h2rec.cli.audit:audit",
     "stages": "h2rec.cli.stages:stages",
 }
