@@ -63,6 +63,9 @@ class LossTerm:
     """Its weight in the sum."""
     figures: Mapping[str, float] = field(default_factory=dict)
     """Figures for diagnosis, by name; the log has their means over an epoch."""
+    adds_up: bool = False
+    """Whether the values of several workers add up to the loss of the whole batch. Else each is a mean over the targets
+    of its own part, and is weighted by their number."""
 
 
 class OwnLoss(Protocol):
@@ -74,7 +77,11 @@ class OwnLoss(Protocol):
         """Whether a training step computes it; steps count from 0 over all epochs."""
 
     def __call__(self, batch: Batch, states: UserStates, random: np.random.Generator) -> LossTerm:
-        """Compute it for a batch whose targets were read into `states`."""
+        """Compute it for a batch whose targets were read into `states`.
+
+        Of several workers each has a part of the batch (`Batch.whole`, `Batch.rows`). All draw alike: what is drawn
+        from `random` must depend on the whole batch alone.
+        """
 
 
 class SequenceModel(nn.Module, ABC):

@@ -43,6 +43,8 @@ class Progress:
     """Time spent in training, validation apart, over all sessions."""
     threads: int | None = None
     """CPU threads of the last epoch; another number sums in another order."""
+    workers: int = 1
+    """Workers of the last epoch; another number sums in another order, too."""
     log: list[dict[str, Any]] = field(default_factory=list)
     """One record an epoch: losses, validation, diagnosis."""
 

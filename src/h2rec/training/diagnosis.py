@@ -3,9 +3,12 @@
 import math
 from collections import defaultdict
 from collections.abc import Iterable
+from itertools import chain
 
 import torch
 
+from h2rec import distributed
+from h2rec.batching.sequences import Batch
 from h2rec.models.protocol import UserStates
 from h2rec.training.objective import Terms
 
@@ -21,7 +24,7 @@ class Diagnosis:
         self._head = head
         self._gradients: dict[str, float] = {}
         self._margins: dict[str, list[float]] = {}
-        self._sums: dict[str, float] = defaultdict(float)
+        self._sums: dict[str, float] = {}
         self._counts: dict[str, int] = defaultdict(int)
 
     def add_gradients(self, terms: Terms, parameters: Iterable[torch.nn.Parameter]) -> None:
@@ -36,38 +39,46 @@ class Diagnosis:
         for name in fresh:
             weighted = terms.weights[name] * terms.values[name]
             grads = torch.autograd.grad(weighted, trained, retain_graph=True, allow_unused=True)
-            values = [g.coalesce().values() if g.is_sparse else g for g in grads if g is not None]
+            known = [g.coalesce() if g.is_sparse else g for g in grads if g is not None]
+            if distributed.size() > 1:
+                known = [
+                    distributed.add_up_rows(g) if g.is_sparse else distributed.add_up(g.clone())
+                    for g in known
+                ]
+            values = [g.values() if g.is_sparse else g for g in known]
             self._gradients[name] = float(sum(v.square().sum() for v in values)) ** 0.5
 
-    def add(self, terms: Terms, states: UserStates, targets: torch.Tensor) -> None:
-        """Add one batch; `targets` `[B, T]`, 0 where nothing was trained."""
+    def add(self, terms: Terms, states: UserStates, batch: Batch) -> None:
+        """Add one batch; of several workers each adds its part."""
         for name, value in terms.values.items():
             self._add(f"loss/{name}", value)
         self._add("loss", terms.total)
         for name, figure in terms.figures.items():
-            self._add(name, figure)
+            self._add(name, figure / distributed.size())
         if terms.margins is None:
             return
+        share, targets = batch.share, batch.targets
         # The rest changes slowly: it is measured only with the margins.
         if len(terms.margins) > 1 and self._head is not None:
             is_head = self._head[targets[targets > 0]]
             for side, members in (("head", is_head), ("tail", ~is_head)):
                 sums = self._margins.setdefault(side, [0.0] * len(terms.margins))
                 for branch, margin in enumerate(terms.margins):
-                    sums[branch] += float(margin[members].sum())
+                    sums[branch] += float(margin[members].sum()) if share else 0.0
         if states.norms is not None:
             hid, read = states.norms
-            self._add("mca_to_hid_norm", float(read / hid.clamp(min=1e-12)))
+            self._add("mca_to_hid_norm", share * float(read / hid.clamp(min=1e-12)))
         # One level has nothing to collapse.
         if states.read_alpha is not None and states.read_alpha.shape[-1] > 1:
             alpha = states.read_alpha.detach()
             entropy = -(alpha * alpha.clamp(min=1e-12).log()).sum(-1).mean()
-            self._add("alpha_entropy", float(entropy) / math.log(alpha.shape[-1]))
+            self._add("alpha_entropy", share * float(entropy) / math.log(alpha.shape[-1]))
             for level, mean in enumerate(alpha.mean(0).tolist()):
-                self._add(f"alpha/{level + 1}", mean)
+                self._add(f"alpha/{level + 1}", share * mean)
 
     def _add(self, name: str, value: torch.Tensor | float) -> None:
-        self._sums[name] += float(value.detach() if isinstance(value, torch.Tensor) else value)
+        figure = float(value.detach() if isinstance(value, torch.Tensor) else value)
+        self._sums[name] = self._sums.get(name, 0.0) + figure
         self._counts[name] += 1
 
     def summary(self) -> dict[str, float]:
@@ -77,12 +88,20 @@ class Diagnosis:
         weighted term; `first_branch_share/head` and `/tail` are the first branch's shares of the target's lead over the
         negatives (for H2Rec, of the branch of codes).
         """
-        means = {name: value / self._counts[name] for name, value in self._sums.items()}
+        sums, margins = self._of_all_workers()
+        means = {name: value / self._counts[name] for name, value in sums.items()}
         means |= {f"gradient/{name}": norm for name, norm in self._gradients.items()}
-        for side, sums in self._margins.items():
-            total = sum(sums)
-            means[f"first_branch_share/{side}"] = sums[0] / total if total else 1 / len(sums)
+        for side, leads in margins.items():
+            total = sum(leads)
+            means[f"first_branch_share/{side}"] = leads[0] / total if total else 1 / len(leads)
         return means
+
+    def _of_all_workers(self) -> tuple[dict[str, float], dict[str, list[float]]]:
+        """Sums and margins of all workers, which have the same names in the same order."""
+        flat = [*self._sums.values(), *chain.from_iterable(self._margins.values())]
+        totals = iter(distributed.add_up(torch.tensor(flat, dtype=torch.float64)).tolist())
+        sums = {name: next(totals) for name in self._sums}
+        return sums, {side: [next(totals) for _ in leads] for side, leads in self._margins.items()}
 
 
 def warnings_for(summary: dict[str, float]) -> list[str]:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from h2rec import distributed
 from h2rec.batching.sequences import Batch
 from h2rec.errors import H2RecError
 from h2rec.losses.settings import LossSettings
@@ -26,6 +27,7 @@ from h2rec.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from h2rec.training.diagnosis import WATCH_EVERY, Diagnosis, warnings_for
 from h2rec.training.objective import TrainingObjective
 from h2rec.training.optimizer import Optimizer
+from h2rec.training.parallel import step_loss
 from h2rec.training.schedule import learning_rate
 from h2rec.training.settings import TrainSettings
 
@@ -98,12 +100,20 @@ class Trainer:
         self.head = None if head is None else torch.from_numpy(head).to(device)
         set_precision(model, settings.precision, device)
         self.optimizer = Optimizer(model, settings.learning_rate, LAZY_ROWS)
+        self.step_loss = step_loss(self.objective, self.optimizer)
 
     def fit(self) -> TrainingResult:
         """Train until the epochs are done or validation stops improving; load the best weights into the model.
 
-        Raises `H2RecError` if the loss is not a number any more, or the checkpoint belongs to another model.
+        Of several workers all do the same, but the first one alone validates, writes and has the best weights.
+
+        Raises `H2RecError` if the loss is not a number any more, the checkpoint belongs to another model, or another
+        worker is lost.
         """
+        with distributed.together():
+            return self._fit()
+
+    def _fit(self) -> TrainingResult:
         progress, best = Progress(), None
         if not any(parameter.requires_grad for parameter in self.model.parameters()):
             return TrainingResult(progress, stopped_early=False)  # popularity is counted, not trained
@@ -111,12 +121,17 @@ class Trainer:
         if restored is not None:
             progress, best = restored
             logger.info("resumed after epoch %d", progress.epoch)
-            if progress.threads not in (None, torch.get_num_threads()):
-                logger.warning(
-                    "resumed on %d threads and begun on %d: the last bits will not be those of an unbroken training",
-                    torch.get_num_threads(),
-                    progress.threads,
-                )
+            for what, now, before in (
+                ("threads", torch.get_num_threads(), progress.threads),
+                ("workers", distributed.size(), progress.workers),
+            ):
+                if before not in (None, now):
+                    logger.warning(
+                        "resumed on %d %s and begun on %d: the last bits will not be those of an unbroken training",
+                        now,
+                        what,
+                        before,
+                    )
         for record in progress.log:
             self._tell(record)
         with progress_bar("training", self.epochs, "epochs") as advance:
@@ -127,7 +142,7 @@ class Trainer:
                 progress.log.append(record)
                 self._tell(record)
                 logger.info("%s", _one_line(record))
-                if self.checkpoint is not None:
+                if self.checkpoint is not None and distributed.rank() == 0:
                     save_checkpoint(self.checkpoint, self.model, self.optimizer, best, progress)
                 advance(1, note=_one_line(record))
         if best is not None:
@@ -143,7 +158,8 @@ class Trainer:
         started = time.perf_counter()
         epoch = progress.epoch + 1
         random = random_stream(self.settings.seed, "epoch", epoch)
-        torch.manual_seed(int(random.integers(2**62)))
+        # Dropout alone: workers have rows of their own, and masks of their own.
+        torch.manual_seed(int(random.integers(2**62)) + distributed.rank())
         batches = self.batches.draw(random)
         target_count = self.batches.windows.target_count
         diagnosis, trained = Diagnosis(self.head), 0
@@ -155,10 +171,11 @@ class Trainer:
                 self.optimizer.set_learning_rate(rate)
                 self._step(batch, random, progress.step, number, diagnosis)
                 progress.step += 1
-                predicted = int((batch.targets > 0).sum())
+                predicted = int((batch.whole.targets > 0).sum())
                 trained += predicted
                 advance(predicted)
         progress.epoch, progress.threads = epoch, torch.get_num_threads()
+        progress.workers = distributed.size()
         summary = diagnosis.summary()
         if not math.isfinite(summary["loss"]):
             raise H2RecError(
@@ -174,11 +191,11 @@ class Trainer:
     def _step(
         self, batch: Batch, random: np.random.Generator, step: int, number: int, diagnosis: Diagnosis
     ) -> None:
-        terms, states = self.objective(batch, random, step=step, margins=number % WATCH_EVERY == 0)
+        loss, terms, states = self.step_loss(batch, random, step=step, margins=number % WATCH_EVERY == 0)
         if len(terms.values) > 1:
             diagnosis.add_gradients(terms, self.model.parameters())
-        self.optimizer.step(terms.total)
-        diagnosis.add(terms, states, batch.targets)
+        self.optimizer.step(loss)
+        diagnosis.add(terms, states, batch)
 
     def _select(self, progress: Progress, record: dict[str, Any], best: Tensors | None) -> Tensors | None:
         settings = self.settings
@@ -187,13 +204,13 @@ class Trainer:
             return best
         started = time.perf_counter()
         self.model.eval()
-        metrics = self.validate()
+        metrics = distributed.from_first(self.validate)
         record["valid"] = metrics
         record["valid_seconds"] = time.perf_counter() - started
         value = metrics[settings.select]
         if progress.best_value is None or value > progress.best_value:
             progress.best_value, progress.best_epoch, progress.stale = value, progress.epoch, 0
-            return weights_of(self.model)
+            return weights_of(self.model) if distributed.rank() == 0 else None
         progress.stale += 1
         return best
 
