@@ -7,6 +7,7 @@ deadline. Collectives, which have one, are used only where all workers are at th
 
 import json
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ T = TypeVar("T")
 
 _FOREVER = timedelta(days=365)
 """How long a worker waits for the first one: reading the data may take hours."""
-_LOST = "another worker ended or can't be reached"
+_HINT = "start the same command again: it goes on from the last checkpoint"
 
 
 @dataclass
@@ -57,6 +58,8 @@ def join() -> None:
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
         distributed.init_process_group(backend, store=store, rank=rank, world_size=size)
     _workers.rank, _workers.size, _workers.store = rank, size, store
+    if rank == 0:  # the others may wait where no handler would run
+        signal.signal(signal.SIGTERM, _stopped)
 
 
 def leave() -> None:
@@ -81,6 +84,8 @@ def size() -> int:
 def speaks() -> bool:
     """Whether this worker is the one to tell the user of an error: the first that asks."""
     store = _workers.store
+    if store is not None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what it says is not cut short
     try:
         return store is None or store.add("h2rec/error", 1) == 1
     except RuntimeError:  # the store is gone with the machine that lost it
@@ -139,61 +144,6 @@ def from_first(make: Callable[[], T]) -> T:
     return value
 
 
-def add_up(tensor: "torch.Tensor") -> "torch.Tensor":
-    """Sum of all workers' tensors, in place."""
-    from torch import distributed
-
-    if size() > 1:
-        with _clearly():
-            distributed.all_reduce(tensor)
-    return tensor
-
-
-def take_from_first(tensor: "torch.Tensor") -> None:
-    """Copy the first worker's tensor into every worker's."""
-    from torch import distributed
-
-    if size() > 1:
-        with _clearly():
-            distributed.broadcast(tensor, 0)
-
-
-def added_up(tensor: "torch.Tensor") -> "torch.Tensor":
-    """Sum of all workers' tensors, with a gradient: that of what all of them make of it."""
-    from torch.distributed.nn.functional import all_reduce
-
-    if size() == 1:
-        return tensor
-    total: torch.Tensor = all_reduce(tensor)
-    return total
-
-
-def add_up_rows(gradient: "torch.Tensor") -> "torch.Tensor":
-    """Sum of all workers' sparse gradients, each coalesced, of rows of one table: again sparse and coalesced.
-
-    Workers have rows of their own, so they exchange them; NCCL adds up no sparse tensors.
-    """
-    import torch
-    from torch import distributed
-
-    rows, values = gradient.indices()[0], gradient.values()
-    counts = torch.zeros(size(), dtype=torch.int64, device=rows.device)
-    counts[rank()] = len(rows)
-    most = int(add_up(counts).max())
-    padded_rows = rows.new_zeros(most)
-    padded_values = values.new_zeros(most, *values.shape[1:])
-    padded_rows[: len(rows)], padded_values[: len(rows)] = rows, values
-    all_rows = [torch.empty_like(padded_rows) for _ in range(size())]
-    all_values = [torch.empty_like(padded_values) for _ in range(size())]
-    distributed.all_gather(all_rows, padded_rows)
-    distributed.all_gather(all_values, padded_values)
-    # Padding adds zero to row 0 where it is not cut off, and would then touch it.
-    known = counts.tolist()
-    rows = torch.cat([part[:count] for part, count in zip(all_rows, known, strict=True)])
-    values = torch.cat([part[:count] for part, count in zip(all_values, known, strict=True)])
-    return torch.sparse_coo_tensor(rows[None], values, gradient.shape).coalesce()
-
-
 @contextmanager
 def _clearly() -> Iterator[None]:
     """Turn what torch says of a lost worker into an error for the user."""
@@ -206,9 +156,11 @@ def _clearly() -> Iterator[None]:
         if not isinstance(error, DistError) and "gloo" not in str(error):
             raise
         reason = str(error).strip().splitlines()[0].rpartition("] ")[2]
-        raise H2RecError(
-            f"{_LOST} ({reason})", "start the same command again: it goes on from the last checkpoint"
-        ) from None
+        raise H2RecError(f"another worker ended or can't be reached ({reason})", _HINT) from None
+
+
+def _stopped(*_: object) -> None:
+    raise H2RecError("another worker ended, or torchrun was stopped", _HINT)
 
 
 together = _clearly

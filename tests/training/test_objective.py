@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 import torch
 
-from h2rec.batching.sequences import cut_windows, next_item_batch, pack
+from h2rec.batching.sequences import Batch, cut_windows, next_item_batch, pack
 from h2rec.data.dataset import Dataset
 from h2rec.data.histories import Histories
 from h2rec.data.splits import split

@@ -46,7 +46,7 @@ def trained_by(workers, folder, cases):
 
 
 def figures(log):
-    """What an epoch's record says of the training, but for a ratio of means, which is no mean of the workers' ratios."""
+    """What a record says of the training, but for a ratio of means, which is no mean of the workers' ratios."""
     apart = ("seconds", "mca_to_hid_norm")
     return [{name: value for name, value in record.items() if name not in apart} for record in log]
 

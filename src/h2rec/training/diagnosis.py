@@ -7,7 +7,7 @@ from itertools import chain
 
 import torch
 
-from h2rec import distributed
+from h2rec import collectives, distributed
 from h2rec.batching.sequences import Batch
 from h2rec.models.protocol import UserStates
 from h2rec.training.objective import Terms
@@ -42,7 +42,7 @@ class Diagnosis:
             known = [g.coalesce() if g.is_sparse else g for g in grads if g is not None]
             if distributed.size() > 1:
                 known = [
-                    distributed.add_up_rows(g) if g.is_sparse else distributed.add_up(g.clone())
+                    collectives.add_up_rows(g) if g.is_sparse else collectives.add_up(g.clone())
                     for g in known
                 ]
             values = [g.values() if g.is_sparse else g for g in known]
@@ -99,7 +99,7 @@ class Diagnosis:
     def _of_all_workers(self) -> tuple[dict[str, float], dict[str, list[float]]]:
         """Sums and margins of all workers, which have the same names in the same order."""
         flat = [*self._sums.values(), *chain.from_iterable(self._margins.values())]
-        totals = iter(distributed.add_up(torch.tensor(flat, dtype=torch.float64)).tolist())
+        totals = iter(collectives.add_up(torch.tensor(flat, dtype=torch.float64)).tolist())
         sums = {name: next(totals) for name in self._sums}
         return sums, {side: [next(totals) for _ in leads] for side, leads in self._margins.items()}
 

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from h2rec import distributed
+from h2rec import collectives, distributed
 
 
 class Optimizer:
@@ -54,7 +54,7 @@ class Optimizer:
             if weight.grad is not None:
                 weight.grad = weight.grad.coalesce()
                 if distributed.size() > 1:
-                    weight.grad = distributed.add_up_rows(weight.grad) / distributed.size()
+                    weight.grad = collectives.add_up_rows(weight.grad) / distributed.size()
         for optimizer in self.optimizers:
             optimizer.step()
 

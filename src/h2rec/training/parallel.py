@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from h2rec import distributed
+from h2rec import collectives, distributed
 from h2rec.models.protocol import UserStates
 from h2rec.training.objective import Terms, TrainingObjective
 from h2rec.training.optimizer import Optimizer
@@ -27,7 +27,7 @@ def step_loss(objective: TrainingObjective, optimizer: Optimizer) -> Callable[..
     if distributed.size() == 1 or not trained:
         return loss.seen
     for weight in optimizer.lazy:
-        distributed.take_from_first(weight.detach())
+        collectives.take_from_first(weight.detach())
     lazy = {id(weight) for weight in optimizer.lazy}
     names = [name for name, weight in loss.named_parameters() if id(weight) in lazy]
     DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(loss, names)

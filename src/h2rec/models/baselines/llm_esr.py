@@ -25,7 +25,7 @@ from sklearn.neighbors import NearestNeighbors
 from torch import nn
 from torch.nn import functional as F
 
-from h2rec import distributed
+from h2rec import collectives, distributed
 from h2rec.batching.sequences import Batch, history_batch, pack
 from h2rec.data.histories import Histories, IntArray
 from h2rec.models.backbones import make_backbone
@@ -212,7 +212,7 @@ class Distillation:
                 items, ends = items.to(vectors.device), ends.to(vectors.device)
                 last = torch.arange(items.shape[1], device=items.device) == (ends - 1)[:, None]
                 vectors[torch.from_numpy(rows)] = model.encode(items, ends, last)
-            distributed.add_up(vectors)
+            collectives.add_up(vectors)
             return vectors[torch.from_numpy(place.reshape(similar.shape))].mean(1)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from h2rec import distributed
+from h2rec import collectives
 from h2rec.batching.sequences import Batch
 from h2rec.losses.contrastive import info_nce
 from h2rec.models.branches.codes import CodesBranch
@@ -44,7 +44,7 @@ class Masking:
             own = batch.rows.stop - batch.rows.start
             views = view.new_zeros(len(batch.whole.items), view.shape[1])
             views[batch.rows] = view[:own]
-            plain, view = plain[:own], distributed.added_up(views)
+            plain, view = plain[:own], collectives.added_up(views)
         value = info_nce(plain, view, settings.temperature, first=batch.rows.start)
         return LossTerm(value, settings.masking.gamma * self._every, adds_up=True)
 
