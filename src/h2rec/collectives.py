@@ -9,7 +9,7 @@ import torch
 from torch import distributed as torch_distributed
 from torch.autograd import Function
 
-from h2rec.distributed import size, together
+from h2rec.distributed import rank, size, together
 
 
 def add_up(tensor: torch.Tensor) -> torch.Tensor:
@@ -46,6 +46,16 @@ def gathered_rows(rows: torch.Tensor) -> list[torch.Tensor]:
     padded = rows.new_zeros(max(counts), *rows.shape[1:])
     padded[: len(rows)] = rows
     return [part[:count] for part, count in zip(gathered(padded), counts, strict=True)]
+
+
+def at_first(rows: torch.Tensor, most: int) -> list[torch.Tensor]:
+    """All workers' rows on the CPU, each padded to `most`, for the first worker; nothing for the others."""
+    padded = rows.new_zeros(most, *rows.shape[1:])
+    padded[: len(rows)] = rows
+    parts = [] if rank() else [torch.empty_like(padded) for _ in range(size())]
+    with together():
+        torch_distributed.gather(padded, parts or None)
+    return parts
 
 
 def add_up_rows(gradient: torch.Tensor) -> torch.Tensor:

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from h2rec.batching.sequences import Batch, Objective
+from h2rec.errors import ConfigError
 from h2rec.models.branch_items import BranchItems, DenseItems
 from h2rec.models.features import ItemFeatures, NewItems
 from h2rec.models.reasons import Reason
@@ -146,6 +147,13 @@ class SequenceModel(nn.Module, ABC):
     def transitions(self) -> dict[str, CountTable]:
         """What `counted` looks up, as tables for other systems, by branch; see `Branch.transitions`."""
         return {}
+
+    def spread(self) -> None:
+        """Keep this worker's share of the tables with a row an item; several workers train the model.
+
+        Raises `ConfigError` if the model has none that can be spread.
+        """
+        raise ConfigError("this model's tables can't be spread over workers", "take a model of branches")
 
     def start(self, text: TextStart) -> None:
         """Start tables from the items' text, where the model has tables that can."""

@@ -80,7 +80,8 @@ class Learning(Tokenization):
         def work(folder: Path) -> None:
             trainer = self.trainer(self.out / "checkpoints" / key)
             result = trainer.fit()
-            save_file(weights_of(trainer.model), folder / "model.safetensors")
+            assert result.weights is not None
+            save_file(result.weights, folder / "model.safetensors")
             progress = result.progress
             write_json(
                 folder / "training.json",

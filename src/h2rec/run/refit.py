@@ -16,7 +16,6 @@ from h2rec.files import read_json, write_json
 from h2rec.models.build import build_model
 from h2rec.models.features import ItemFeatures
 from h2rec.models.protocol import SequenceModel
-from h2rec.models.weights import weights_of
 from h2rec.run.learning import Learning, with_weights
 from h2rec.run.stages import Stage
 from h2rec.training.jobs import TrainingJob
@@ -81,8 +80,10 @@ class Refit(Learning):
                 epochs,
             )
             trainer = job.start()
-            progress = trainer.fit().progress
-            save_file(weights_of(trainer.model), folder / "model.safetensors")
+            result = trainer.fit()
+            progress = result.progress
+            assert result.weights is not None
+            save_file(result.weights, folder / "model.safetensors")
             write_json(
                 folder / "training.json",
                 {"epochs": progress.epoch, "seconds": progress.seconds, "log": progress.log},

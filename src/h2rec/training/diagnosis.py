@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from itertools import chain
 
 import torch
@@ -27,26 +27,38 @@ class Diagnosis:
         self._sums: dict[str, float] = {}
         self._counts: dict[str, int] = defaultdict(int)
 
-    def add_gradients(self, terms: Terms, parameters: Iterable[torch.nn.Parameter]) -> None:
+    def add_gradients(
+        self,
+        terms: Terms,
+        parameters: Iterable[torch.nn.Parameter],
+        spread: Collection[torch.Tensor] = (),
+    ) -> None:
         """Measure the gradient norm of each weighted loss term, in the first batch of the epoch that has it.
 
-        Costs a backward pass a term.
+        Costs a backward pass a term. `spread`: those of which this worker has a part, with the gradient of all.
         """
         fresh = [name for name in terms.values if name not in self._gradients]
         if not fresh:
             return
         trained = [parameter for parameter in parameters if parameter.requires_grad]
+        parts = {id(parameter) for parameter in spread}
         for name in fresh:
             weighted = terms.weights[name] * terms.values[name]
             grads = torch.autograd.grad(weighted, trained, retain_graph=True, allow_unused=True)
-            known = [g.coalesce() if g.is_sparse else g for g in grads if g is not None]
+            known = [
+                (id(p) in parts, g.coalesce() if g.is_sparse else g)
+                for p, g in zip(trained, grads, strict=True)
+                if g is not None
+            ]
             if distributed.size() > 1:
-                known = [
-                    collectives.add_up_rows(g) if g.is_sparse else collectives.add_up(g.clone())
-                    for g in known
-                ]
-            values = [g.values() if g.is_sparse else g for g in known]
-            self._gradients[name] = float(sum(v.square().sum() for v in values)) ** 0.5
+                known = [(part, g if part else _of_all(g)) for part, g in known]
+            squares = trained[0].new_zeros(2)
+            for part, gradient in known:
+                values = gradient.values() if gradient.is_sparse else gradient
+                squares[int(part)] += values.square().sum()
+            if parts:
+                squares[1] = collectives.add_up(squares[1].clone())
+            self._gradients[name] = float(squares.sum()) ** 0.5
 
     def add(self, terms: Terms, states: UserStates, batch: Batch) -> None:
         """Add one batch; of several workers each adds its part."""
@@ -102,6 +114,11 @@ class Diagnosis:
         totals = iter(collectives.add_up(torch.tensor(flat, dtype=torch.float64)).tolist())
         sums = {name: next(totals) for name in self._sums}
         return sums, {side: [next(totals) for _ in leads] for side, leads in self._margins.items()}
+
+
+def _of_all(gradient: torch.Tensor) -> torch.Tensor:
+    """Sum of all workers' gradients; this one's stays as it is."""
+    return collectives.add_up_rows(gradient) if gradient.is_sparse else collectives.add_up(gradient.clone())
 
 
 def warnings_for(summary: dict[str, float]) -> list[str]:

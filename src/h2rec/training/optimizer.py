@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from h2rec import collectives, distributed
+from h2rec.models.row_shards import shards_of
 
 
 class Optimizer:
@@ -38,6 +39,8 @@ class Optimizer:
             self.optimizers.append(torch.optim.SparseAdam(list(lazy.values()), lr=learning_rate))
         self.lazy = list(lazy.values())
         """Tables that are updated lazily."""
+        self.spread = [table.weight for table in shards_of(model).values()]
+        """Tables of which this worker has a part; its gradient is that of all workers."""
 
     def set_learning_rate(self, rate: float) -> None:
         """Set the learning rate of the next step."""
@@ -50,11 +53,15 @@ class Optimizer:
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        spread = {id(weight) for weight in self.spread}
         for weight in self.lazy:
             if weight.grad is not None:
                 weight.grad = weight.grad.coalesce()
-                if distributed.size() > 1:
+                if distributed.size() > 1 and id(weight) not in spread:
                     weight.grad = collectives.add_up_rows(weight.grad) / distributed.size()
+        for weight in self.spread:
+            if weight.grad is not None:
+                weight.grad = weight.grad / distributed.size()
         for optimizer in self.optimizers:
             optimizer.step()
 

@@ -21,15 +21,18 @@ def step_loss(objective: TrainingObjective, optimizer: Optimizer) -> Callable[..
 
     Of several workers, gradients are averaged by DistributedDataParallel, all but those of lazily updated tables: it
     would add up their sparse gradients by an operation that NCCL does not have. The optimiser exchanges their rows.
+    Tables that are spread over the workers have gradients of all of them already.
     """
     loss = _Total(objective)
     trained = [weight for weight in loss.parameters() if weight.requires_grad]
     if distributed.size() == 1 or not trained:
         return loss.seen
+    spread = {id(weight) for weight in optimizer.spread}
     for weight in optimizer.lazy:
-        collectives.take_from_first(weight.detach())
-    lazy = {id(weight) for weight in optimizer.lazy}
-    names = [name for name, weight in loss.named_parameters() if id(weight) in lazy]
+        if id(weight) not in spread:
+            collectives.take_from_first(weight.detach())
+    apart = spread | {id(weight) for weight in optimizer.lazy}
+    names = [name for name, weight in loss.named_parameters() if id(weight) in apart]
     DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(loss, names)
     # Not every step has every term, so not every weight has a gradient.
     parallel = DistributedDataParallel(loss, broadcast_buffers=False, find_unused_parameters=True)

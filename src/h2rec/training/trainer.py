@@ -19,6 +19,7 @@ from h2rec.losses.settings import LossSettings
 from h2rec.models.backbones.precision import set_precision
 from h2rec.models.features import ItemFeatures
 from h2rec.models.protocol import SequenceModel
+from h2rec.models.row_shards import whole_weights
 from h2rec.models.weights import Tensors, load_weights, weights_of
 from h2rec.progress import progress_bar
 from h2rec.runtime import random_stream
@@ -44,10 +45,12 @@ OnEpoch = Callable[[dict[str, Any]], None]
 
 @dataclass(frozen=True, eq=False)
 class TrainingResult:
-    """The end of a training; the model holds the selected weights."""
+    """The end of a training; the model holds the selected weights, but for one that is spread over workers."""
 
     progress: Progress
     stopped_early: bool
+    weights: Tensors | None
+    """The selected weights; None for any worker but the first."""
 
 
 class Trainer:
@@ -68,6 +71,8 @@ class Trainer:
         Folder of the checkpoint, written after every epoch; None for none.
     head
         Which items are head items, bool `[N + 1]`; None leaves head and tail out of the diagnosis.
+    measured
+        The model that `validate` ranks with, where tables of `model` are spread over workers; None for `model`.
     on_epoch
         Called after every epoch, with those of a resumed training first; what it raises ends the training.
     """
@@ -83,10 +88,12 @@ class Trainer:
         validate: Validator | None = None,
         checkpoint: Path | None = None,
         head: npt.NDArray[np.bool_] | None = None,
+        measured: SequenceModel | None = None,
         on_epoch: OnEpoch | None = None,
     ) -> None:
         assert features.train is not None
         self.model = model
+        self.measured = model if measured is None else measured
         self.on_epoch = on_epoch
         self.objective = TrainingObjective(loss, model, features)
         self.settings = settings
@@ -116,7 +123,8 @@ class Trainer:
     def _fit(self) -> TrainingResult:
         progress, best = Progress(), None
         if not any(parameter.requires_grad for parameter in self.model.parameters()):
-            return TrainingResult(progress, stopped_early=False)  # popularity is counted, not trained
+            # popularity is counted, not trained
+            return TrainingResult(progress, stopped_early=False, weights=weights_of(self.model))
         restored = load_checkpoint(self.checkpoint, self.model, self.optimizer) if self.checkpoint else None
         if restored is not None:
             progress, best = restored
@@ -142,13 +150,14 @@ class Trainer:
                 progress.log.append(record)
                 self._tell(record)
                 logger.info("%s", _one_line(record))
-                if self.checkpoint is not None and distributed.rank() == 0:
+                if self.checkpoint is not None:
                     save_checkpoint(self.checkpoint, self.model, self.optimizer, best, progress)
                 advance(1, note=_one_line(record))
-        if best is not None:
+        if best is not None and not self.optimizer.spread:
             load_weights(self.model, best)
         self.model.eval()
-        return TrainingResult(progress, progress.epoch < self.epochs)
+        weights = whole_weights(self.model) if progress.best_epoch is None else best
+        return TrainingResult(progress, progress.epoch < self.epochs, weights)
 
     def _tell(self, record: dict[str, Any]) -> None:
         if self.on_epoch is not None:
@@ -193,7 +202,7 @@ class Trainer:
     ) -> None:
         loss, terms, states = self.step_loss(batch, random, step=step, margins=number % WATCH_EVERY == 0)
         if len(terms.values) > 1:
-            diagnosis.add_gradients(terms, self.model.parameters())
+            diagnosis.add_gradients(terms, self.model.parameters(), self.optimizer.spread)
         self.optimizer.step(loss)
         diagnosis.add(terms, states, batch)
 
@@ -204,13 +213,16 @@ class Trainer:
             return best
         started = time.perf_counter()
         self.model.eval()
+        weights = whole_weights(self.model) if self.optimizer.spread else None
+        if weights is not None:
+            load_weights(self.measured, weights)
         metrics = distributed.from_first(self.validate)
         record["valid"] = metrics
         record["valid_seconds"] = time.perf_counter() - started
         value = metrics[settings.select]
         if progress.best_value is None or value > progress.best_value:
             progress.best_value, progress.best_epoch, progress.stale = value, progress.epoch, 0
-            return weights_of(self.model) if distributed.rank() == 0 else None
+            return weights_of(self.model) if distributed.rank() == 0 and weights is None else weights
         progress.stale += 1
         return best
 
