@@ -193,7 +193,10 @@ class Distillation:
         reads = batch.targets > 0
         student = states.encoded["dual"][reads.sum(1).cumsum(0)[chosen] - 1]
         own_teacher = teacher[torch.from_numpy(own).to(teacher.device)]
-        value = F.mse_loss(student, own_teacher, reduction="sum") / teacher.numel()
+        if batch.part is None:
+            value = F.mse_loss(student, own_teacher)
+        else:
+            value = F.mse_loss(student, own_teacher, reduction="sum") / teacher.numel()
         return LossTerm(value, self._model.settings.distillation, adds_up=True)
 
     def teacher(self, users: IntArray, random: np.random.Generator) -> torch.Tensor:
