@@ -33,9 +33,10 @@ def step_loss(objective: TrainingObjective, optimizer: Optimizer) -> Callable[..
             collectives.take_from_first(weight.detach())
     apart = spread | {id(weight) for weight in optimizer.lazy}
     names = [name for name, weight in loss.named_parameters() if id(weight) in apart]
+    names += [name for name, _ in loss.named_buffers()]  # what is counted is the same everywhere, and stays
     DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(loss, names)
     # Not every step has every term, so not every weight has a gradient.
-    parallel = DistributedDataParallel(loss, broadcast_buffers=False, find_unused_parameters=True)
+    parallel = DistributedDataParallel(loss, find_unused_parameters=True)
 
     def averaged(*batch: Any, **options: Any) -> Seen:
         # Workers' losses add up, and their gradients are averaged.
