@@ -385,6 +385,7 @@ def test_every_block_of_code_is_one_that_a_test_takes():
         ("deploy.md", "sh"),
         ("deploy.md", "python"),
         ("suites.md", "sh"),
+        ("scaling.md", "sh"),
         ("suites.md", "yaml"),
     }
 

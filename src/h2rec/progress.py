@@ -16,6 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from h2rec import distributed
 from h2rec.terminal import Console
 
 _SECONDS_BETWEEN = 0.5
@@ -29,11 +30,11 @@ Advance = Callable[..., None]
 def progress_bar(description: str, total: int | None, unit: str = "it") -> Iterator[Advance]:
     """Show a bar while the block runs: on standard error, if that is a terminal, or in the cell of a notebook.
 
-    `description`: what is being done. `total`: units to do, or None when it is not known. `unit`: name of a unit,
-    shown with the throughput.
+    Of several workers the first one shows it. `description`: what is being done. `total`: units to do, or None when it
+    is not known. `unit`: name of a unit, shown with the throughput.
     """
     console = Console(stderr=True)
-    if not (sys.stderr.isatty() or console.is_jupyter):
+    if distributed.rank() or not (sys.stderr.isatty() or console.is_jupyter):
         yield lambda n=1, note="": None
         return
     columns = (

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 import torch
 
-from h2rec.batching.sequences import cut_windows, next_item_batch, pack
+from h2rec.batching.sequences import Batch, cut_windows, next_item_batch, pack
 from h2rec.data.dataset import Dataset
 from h2rec.data.histories import Histories
 from h2rec.data.splits import split
@@ -246,7 +246,7 @@ def test_a_loss_of_a_models_own_counts_by_its_weight_and_tells_its_figures(monke
     assert set(terms.values) - set(without.values) == {"own"}
     assert terms.total.item() == pytest.approx(without.total.item() + 0.5)
     diagnosis = Diagnosis()
-    diagnosis.add(terms, states, batch().targets)
+    diagnosis.add(terms, states, batch())
     assert diagnosis.summary()["of_own"] == 7.0
     assert diagnosis.summary()["loss/own"] == 2.0
 
@@ -414,7 +414,7 @@ def test_the_signs_of_a_training_are_those_of_the_items_compared_and_one_level_c
     _, objective = make(ties={"alignment": {"shared_levels": 1}})
     terms, states = terms_of(objective, margins=True)
     diagnosis = Diagnosis()
-    diagnosis.add(terms, states, batch().targets)
+    diagnosis.add(terms, states, batch())
     items = len(set(batch().targets[batch().targets > 0].tolist()))
     assert terms.figures["items_compared"] == diagnosis.summary()["items_compared"] == items
     # An untrained fusion weighs alike.
@@ -422,7 +422,7 @@ def test_the_signs_of_a_training_are_those_of_the_items_compared_and_one_level_c
     assert diagnosis.summary()["mca_to_hid_norm"] > 0
     one_level = replace(states, read_alpha=torch.ones(len(states.vectors[0]), 1))
     single = Diagnosis()
-    single.add(terms, one_level, batch().targets)
+    single.add(terms, one_level, batch())
     assert "alpha_entropy" not in single.summary()
 
 
@@ -443,7 +443,8 @@ def test_branch_shares_by_head_and_tail_by_hand():
     margins = (torch.tensor([3.0, 1.0, 2.0]), torch.tensor([1.0, 3.0, 2.0]))
     diagnosis = Diagnosis(head)
     terms = replace(terms, margins=margins)
-    diagnosis.add(terms, UserStates(()), torch.tensor([[1, 2, 0], [2, 0, 0]]))
+    items = torch.tensor([[1, 2, 0], [2, 0, 0]])
+    diagnosis.add(terms, UserStates(()), Batch(items, torch.tensor([2, 1]), items))
     summary = diagnosis.summary()
     assert summary["first_branch_share/head"] == pytest.approx(3 / 4)
     assert summary["first_branch_share/tail"] == pytest.approx(3 / 8)

@@ -290,9 +290,9 @@ def test_terms_of_some_batches_count_on_over_the_epochs():
     """With few batches an epoch, each epoch would begin with such a batch, and count it several times over."""
     made = trainer(TWO, epochs=3, batch_tokens=10_000)
     steps = []
-    objective = made.objective
-    made.objective = lambda *args, step, margins: (
-        steps.append(step) or objective(*args, step=step, margins=margins)
+    loss = made.step_loss
+    made.step_loss = lambda *args, step, margins: (
+        steps.append(step) or loss(*args, step=step, margins=margins)
     )
     made.fit()
     assert steps == list(range(len(steps)))

@@ -25,11 +25,66 @@ class Batch:
     """int64 `[B, T]`, 0 where nothing is predicted."""
     users: torch.Tensor | None = None
     """int64 `[B]`, row of the training histories that each sequence was cut from, where that is known."""
+    part: "Part | None" = None
+    """Which part of a batch of several workers this is; None where it is the whole batch."""
 
     def to(self, device: torch.device) -> "Batch":
-        """Copy to a device."""
+        """Copy to a device; the whole batch of a part stays where it is."""
         users = None if self.users is None else self.users.to(device)
-        return Batch(self.items.to(device), self.lengths.to(device), self.targets.to(device), users)
+        moved = self.items.to(device), self.lengths.to(device), self.targets.to(device)
+        return Batch(*moved, users, self.part)
+
+    @property
+    def whole(self) -> "Batch":
+        """The batch of all workers."""
+        return self if self.part is None else self.part.whole
+
+    @property
+    def rows(self) -> slice:
+        """Rows of the whole batch that this worker answers for; none for a worker that has too few to do."""
+        return slice(0, len(self.items)) if self.part is None else self.part.rows
+
+    @property
+    def share(self) -> float:
+        """Share of the whole batch's targets that this worker answers for."""
+        return 1.0 if self.part is None else self.part.share
+
+    def part_of(self, worker: int, workers: int) -> "Batch":
+        """The rows of one of several workers, balanced by targets; in the order of the workers they are all rows.
+
+        A worker for which no row is left gets the first one with a share of 0, as it has to take part in the step.
+        """
+        targets = (self.targets > 0).sum(1)
+        ends = targets.cumsum(0)
+        # The middle of a row's targets decides whose it is.
+        owner = (2 * ends - targets) * workers // (2 * int(ends[-1]))
+        start, stop = (int((owner < bound).sum()) for bound in (worker, worker + 1))
+        taken = slice(0, 1) if start == stop else slice(start, stop)
+        width = int(self.lengths[taken].max())
+        before, count = int(targets[: taken.start].sum()), int(targets[taken].sum())
+        share = int(targets[start:stop].sum()) / int(ends[-1])
+        return Batch(
+            self.items[taken, :width],
+            self.lengths[taken],
+            self.targets[taken, :width],
+            None if self.users is None else self.users[taken],
+            Part(self, slice(start, stop), share, slice(before, before + count), int(ends[-1])),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Where the rows of one worker are in the batch of all."""
+
+    whole: Batch
+    rows: slice
+    """Rows of the whole batch that the worker answers for; none where it got one to take part in the step."""
+    share: float
+    """Share of the whole batch's targets that it answers for."""
+    places: slice
+    """Places of the targets that it got among those of the whole batch."""
+    target_count: int
+    """Targets of the whole batch."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 import importlib
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -9,8 +10,8 @@ from collections.abc import Sequence
 import typer
 from rich.logging import RichHandler
 
-from h2rec import __version__
-from h2rec.errors import H2RecError, H2RecWarning
+from h2rec import __version__, distributed
+from h2rec.errors import ConfigError, H2RecError, H2RecWarning
 from h2rec.terminal import Console
 
 COMMANDS = {
@@ -36,6 +37,8 @@ COMMANDS = {
     "audit": "h2rec.cli.audit:audit",
     "stages": "h2rec.cli.stages:stages",
 }
+TRAINING = ("run", "tokenize", "train", "evaluate", "bundle")
+"""Commands that several workers may carry out together, as they train one model at a time."""
 GROUPS = {"datasets": "h2rec.cli.datasets:app"}
 
 INTERRUPTED = 130
@@ -74,7 +77,7 @@ def make_app(arguments: Sequence[str]) -> typer.Typer:
     )
     app.callback()(_options)
     # A command imports what it needs and nothing else; the overview of all commands needs all of them.
-    asked = next((word for word in arguments if word in COMMANDS or word in GROUPS), None)
+    asked = _asked(arguments)
     for name, path in COMMANDS.items():
         if asked in (None, name):
             # A server is often set by its environment: H2REC_HOST is --host.
@@ -94,21 +97,57 @@ def main(arguments: Sequence[str] | None = None) -> None:
     warnings.showwarning = _show_warning
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        make_app(words)(words)
+        if distributed.launched():
+            _with_others(words)
+        else:
+            make_app(words)(words)
     except OSError as error:
         if error.filename is None:
             raise
         _print("[bold red]error:[/]", f"{error.filename}: {error.strerror}")
         sys.exit(2)
     except H2RecError as error:
-        _print("[bold red]error:[/]", str(error))
+        if distributed.speaks():
+            _print("[bold red]error:[/]", str(error))
         sys.exit(2)
     except (KeyboardInterrupt, SystemExit) as ended:
         # Typer turns an interrupt into this code by itself, without a word.
         if isinstance(ended, SystemExit) and ended.code != INTERRUPTED:
             raise
+        if distributed.rank():
+            sys.exit(INTERRUPTED)
         Console(stderr=True).print("stopped; the same command goes on from the last checkpoint")
         sys.exit(INTERRUPTED)
+
+
+def _with_others(words: list[str]) -> None:
+    """Carry a command out as the first of several workers, or help the first one with its trainings."""
+    # torch warns of weights that no step left without a gradient; the next one may.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    distributed.join()
+    asked = _asked(words)
+    if asked not in (*TRAINING, None):
+        raise ConfigError(
+            f"torchrun: several workers can't share 'h2rec {asked}'", "start it without torchrun"
+        )
+    if distributed.rank():
+        from h2rec.training.jobs import assist
+
+        logging.getLogger("h2rec").setLevel(logging.CRITICAL)  # the first one says it all
+        warnings.simplefilter("ignore", H2RecWarning)
+        assist()
+    else:
+        try:
+            make_app(words)(words)
+        except SystemExit as ended:  # as every command ends
+            if not ended.code:
+                distributed.leave()
+            raise
+    distributed.leave()
+
+
+def _asked(words: Sequence[str]) -> str | None:
+    return next((word for word in words if word in COMMANDS or word in GROUPS), None)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:

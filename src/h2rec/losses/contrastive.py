@@ -19,10 +19,15 @@ def multi_positive_info_nce(
     return (_one_direction(similarity, weights) + _one_direction(similarity.T, weights.T)) / 2
 
 
-def info_nce(left: torch.Tensor, right: torch.Tensor, temperature: float) -> torch.Tensor:
-    """InfoNCE with the other rows of the batch as negatives, left to right (masked sequence granularity)."""
+def info_nce(left: torch.Tensor, right: torch.Tensor, temperature: float, *, first: int = 0) -> torch.Tensor:
+    """InfoNCE with the other rows of the batch as negatives, left to right (masked sequence granularity).
+
+    `left` `[b, d]` may be a part of the batch, from row `first` on, of `right` `[B, d]`; the values of all parts add up
+    to the mean over the batch.
+    """
     similarity = F.normalize(left, dim=-1) @ F.normalize(right, dim=-1).T / temperature
-    return F.cross_entropy(similarity, torch.arange(len(left), device=left.device))
+    own = torch.arange(first, first + len(left), device=left.device)
+    return F.cross_entropy(similarity, own, reduction="sum") / len(right)
 
 
 def _one_direction(similarity: torch.Tensor, positives: torch.Tensor) -> torch.Tensor:

@@ -126,6 +126,10 @@ class BranchModel(SequenceModel):
         }
         return {name: table for name, table in tables.items() if table is not None}
 
+    def spread(self) -> None:
+        for branch in self.branch_list():
+            branch.spread()
+
     def start(self, text: TextStart) -> None:
         for branch in self.branch_list():
             branch.start(text)

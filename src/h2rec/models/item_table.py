@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from h2rec.models.features import NewItems
+from h2rec.models.row_shards import RowShards
 from h2rec.models.warm_start import COLD_STD, TextStart, start_rows
 
 
@@ -16,6 +17,9 @@ class ItemTable(nn.Module, ABC):
     @abstractmethod
     def forward(self, items: torch.Tensor) -> torch.Tensor:
         """Vectors of items."""
+
+    def spread(self) -> None:
+        """Keep this worker's share of the rows that are one an item (`RowShards`), where there are any."""
 
     def start(self, text: TextStart) -> None:
         """Start from the items' text."""
@@ -37,6 +41,9 @@ class IdTable(ItemTable):
 
     def forward(self, items: torch.Tensor) -> torch.Tensor:
         return self.vectors(items)  # type: ignore[no-any-return]
+
+    def spread(self) -> None:
+        self.vectors = RowShards(self.vectors)
 
     def start(self, text: TextStart) -> None:
         start_rows(self.vectors.weight, text.vectors)

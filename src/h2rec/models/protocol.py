@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from h2rec.batching.sequences import Batch, Objective
+from h2rec.errors import ConfigError
 from h2rec.models.branch_items import BranchItems, DenseItems
 from h2rec.models.features import ItemFeatures, NewItems
 from h2rec.models.reasons import Reason
@@ -63,6 +64,9 @@ class LossTerm:
     """Its weight in the sum."""
     figures: Mapping[str, float] = field(default_factory=dict)
     """Figures for diagnosis, by name; the log has their means over an epoch."""
+    adds_up: bool = False
+    """Whether the values of several workers add up to the loss of the whole batch. Else each is a mean over the targets
+    of its own part, and is weighted by their number."""
 
 
 class OwnLoss(Protocol):
@@ -74,7 +78,11 @@ class OwnLoss(Protocol):
         """Whether a training step computes it; steps count from 0 over all epochs."""
 
     def __call__(self, batch: Batch, states: UserStates, random: np.random.Generator) -> LossTerm:
-        """Compute it for a batch whose targets were read into `states`."""
+        """Compute it for a batch whose targets were read into `states`.
+
+        Of several workers each has a part of the batch (`Batch.whole`, `Batch.rows`). All draw alike: what is drawn
+        from `random` must depend on the whole batch alone.
+        """
 
 
 class SequenceModel(nn.Module, ABC):
@@ -139,6 +147,13 @@ class SequenceModel(nn.Module, ABC):
     def transitions(self) -> dict[str, CountTable]:
         """What `counted` looks up, as tables for other systems, by branch; see `Branch.transitions`."""
         return {}
+
+    def spread(self) -> None:
+        """Keep this worker's share of the tables with a row an item; several workers train the model.
+
+        Raises `ConfigError` if the model has none that can be spread.
+        """
+        raise ConfigError("this model's tables can't be spread over workers", "take a model of branches")
 
     def start(self, text: TextStart) -> None:
         """Start tables from the items' text, where the model has tables that can."""

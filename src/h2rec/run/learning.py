@@ -26,6 +26,7 @@ from h2rec.run.held_out import check_held_out, undrawable
 from h2rec.run.stages import Stage
 from h2rec.run.tokenization import Tokenization
 from h2rec.runtime import random_stream
+from h2rec.training.jobs import TrainingJob
 from h2rec.training.trainer import OnEpoch, Trainer, Validator
 
 logger = logging.getLogger(__name__)
@@ -79,7 +80,8 @@ class Learning(Tokenization):
         def work(folder: Path) -> None:
             trainer = self.trainer(self.out / "checkpoints" / key)
             result = trainer.fit()
-            save_file(weights_of(trainer.model), folder / "model.safetensors")
+            assert result.weights is not None
+            save_file(result.weights, folder / "model.safetensors")
             progress = result.progress
             write_json(
                 folder / "training.json",
@@ -140,18 +142,16 @@ class Learning(Tokenization):
     def trainer(self, checkpoint: Path | None) -> Trainer:
         """A trainer of the configured model with its starting weights; None for a training without checkpoints."""
         config = self.config
-        settings = config.model.for_training()
-        model = build_model(settings, self.features, seed=config.train.seed).to(self.device)
-        return Trainer(
-            model,
+        job = TrainingJob(
+            config.model.for_training(),
             self.features,
             config.loss,
             config.train,
-            validate=self._validator(model, self.repeats.data_rule),
-            checkpoint=checkpoint,
-            head=self.head,
-            on_epoch=self.on_epoch,
+            self.device,
+            self.head,
+            checkpoint,
         )
+        return job.start(lambda model: self._validator(model, self.repeats.data_rule), self.on_epoch)
 
     def _selecting_cases(self, rule: RepeatRule) -> Holdout:
         return sample_of(measured_cases(self.split.valid, rule), self.config.train.evaluate_users)

@@ -16,10 +16,9 @@ from h2rec.files import read_json, write_json
 from h2rec.models.build import build_model
 from h2rec.models.features import ItemFeatures
 from h2rec.models.protocol import SequenceModel
-from h2rec.models.weights import weights_of
 from h2rec.run.learning import Learning, with_weights
 from h2rec.run.stages import Stage
-from h2rec.training.trainer import Trainer
+from h2rec.training.jobs import TrainingJob
 
 logger = logging.getLogger(__name__)
 
@@ -69,20 +68,22 @@ class Refit(Learning):
 
         def work(folder: Path) -> None:
             config = self.config
-            settings = config.model.for_training()
-            model = build_model(settings, self.served_features, seed=config.train.seed).to(self.device)
             logger.info("refit: %d epochs on all interactions", epochs)
-            trainer = Trainer(
-                model,
+            job = TrainingJob(
+                config.model.for_training(),
                 self.served_features,
                 config.loss,
                 config.train,
-                epochs=epochs,
-                checkpoint=self.out / "checkpoints" / key,
-                head=self.served_head,
+                self.device,
+                self.served_head,
+                self.out / "checkpoints" / key,
+                epochs,
             )
-            progress = trainer.fit().progress
-            save_file(weights_of(model), folder / "model.safetensors")
+            trainer = job.start()
+            result = trainer.fit()
+            progress = result.progress
+            assert result.weights is not None
+            save_file(result.weights, folder / "model.safetensors")
             write_json(
                 folder / "training.json",
                 {"epochs": progress.epoch, "seconds": progress.seconds, "log": progress.log},

@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from h2rec import distributed
 from h2rec.batching.sequences import Batch, cloze_batch, cut_windows, next_item_batch, pack
 from h2rec.data.histories import Histories, IntArray
 from h2rec.models.protocol import SequenceModel
@@ -30,10 +31,15 @@ class TrainingBatches:
         return pack(self.windows.lengths, self._settings.batch_tokens, random)
 
     def make(self, rows: IntArray, random: np.random.Generator) -> Batch:
-        """Return the batch of some windows."""
+        """Return the batch of some windows: of several workers, the part of this one.
+
+        All draw the whole batch, so that it is the same however many they are.
+        """
         model = self._model
         if model.mask_item is not None:
             batch = cloze_batch(self.windows, rows, model.mask_item, model.mask_share, random)
         else:
             batch = next_item_batch(self.windows, rows, last_only=model.objective == "last")
+        if distributed.size() > 1:
+            batch = batch.part_of(distributed.rank(), distributed.size())
         return batch.to(self._device)

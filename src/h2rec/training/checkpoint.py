@@ -15,7 +15,8 @@ from torch import nn
 from h2rec.claims import files_in, holds_nothing_but
 from h2rec.errors import DataError, H2RecError
 from h2rec.files import atomic_folder, differing, folder_hashes, left_overs, read_json, write_json
-from h2rec.models.weights import Tensors, load_weights, weights_of
+from h2rec.models.row_shards import load_whole_weights, shards_of, whole_weights
+from h2rec.models.weights import Tensors
 from h2rec.training.optimizer import Optimizer
 
 logger = logging.getLogger(__name__)
@@ -43,6 +44,8 @@ class Progress:
     """Time spent in training, validation apart, over all sessions."""
     threads: int | None = None
     """CPU threads of the last epoch; another number sums in another order."""
+    workers: int = 1
+    """Workers of the last epoch; another number sums in another order, too."""
     log: list[dict[str, Any]] = field(default_factory=list)
     """One record an epoch: losses, validation, diagnosis."""
 
@@ -50,16 +53,19 @@ class Progress:
 def save_checkpoint(
     folder: Path, model: nn.Module, optimizer: Optimizer, best: Tensors | None, progress: Progress
 ) -> None:
-    """Write the present state as the newest checkpoint in `folder`, then drop older ones.
+    """Write the present state as the newest checkpoint in `folder`, then drop older ones; the first worker does.
 
     Each checkpoint has a name of its own, so that there is always one. While the best state does not change, its file
     is a hard link to that of the older checkpoint.
     """
+    weights, state = whole_weights(model), _optimizer_tensors(model, optimizer)
+    if weights is None:
+        return
     older_best = None if progress.best_epoch is None else _written_best(folder, progress.best_epoch)
     newest = folder / f"epoch-{progress.epoch:06d}"
     with atomic_folder(newest, _is_checkpoint) as fresh:
-        save_file(weights_of(model), fresh / "model.safetensors")
-        save_file(_optimizer_tensors(model, optimizer), fresh / "optimizer.safetensors")
+        save_file(weights, fresh / "model.safetensors")
+        save_file(state, fresh / "optimizer.safetensors")
         if older_best is not None:
             _link(older_best, fresh / "best.safetensors")
         elif best is not None:
@@ -113,7 +119,7 @@ def load_checkpoint(
             logger.warning("%s: this checkpoint is passed over: %s", newest, damage)
             continue
         try:
-            load_weights(model, load_file(newest / "model.safetensors"))
+            load_whole_weights(model, load_file(newest / "model.safetensors"))
             _restore_optimizer(model, optimizer, load_file(newest / "optimizer.safetensors"))
             path = newest / "best.safetensors"
             best = load_file(path) if path.exists() else None
@@ -141,20 +147,26 @@ def _damage(checkpoint: Path) -> str | None:
 
 
 def _optimizer_tensors(model: nn.Module, optimizer: Optimizer) -> Tensors:
-    tensors = {}
+    tensors, shards = {}, shards_of(model)
     for name, parameter in model.named_parameters():
         for key, value in optimizer.state_of(parameter).items():
-            tensors[f"{name}/{key}"] = torch.as_tensor(value).detach().cpu().contiguous()
+            tensor = torch.as_tensor(value).detach()
+            if name in shards and tensor.shape == parameter.shape:
+                tensor = shards[name].whole(tensor)
+            tensors[f"{name}/{key}"] = tensor.cpu().contiguous()
     return tensors
 
 
 def _restore_optimizer(model: nn.Module, optimizer: Optimizer, tensors: Tensors) -> None:
+    shards = shards_of(model)
     for name, parameter in model.named_parameters():
         state = {
             key.removeprefix(f"{name}/"): value
             for key, value in tensors.items()
             if key.rpartition("/")[0] == name
         }
+        if name in shards:
+            state = {key: shards[name].cut(value) if value.dim() else value for key, value in state.items()}
         if state:
             restored = {
                 key: value if key == "step" and parameter.device.type == "cpu" else value.to(parameter.device)

@@ -57,25 +57,38 @@ class TrainingObjective:
     ) -> tuple[Terms, UserStates]:
         """Return loss terms of a batch and the states they were computed from.
 
+        Of several workers each has a part of the batch; their terms add up to those of the whole.
+
         `step` counts the batches of the whole training: some terms are not computed in each. `margins` asks for the
         branches' margins.
         """
         reads = batch.targets > 0
         states = self.model(batch.items, batch.lengths, reads)
-        values, branch_margins = self._ranking(states, batch.targets[reads], random, margins)
+        values, branch_margins = self._ranking(batch, states, batch.targets[reads], random, margins)
         weights = dict.fromkeys(values, 1 - self.joint) | {"ranking": self.joint}
         figures: dict[str, float] = {}
+        added_up: set[str] = set()
         for loss in self.own_losses:
             if loss.due(step):
                 term = loss(batch, states, random)
                 values[loss.name], weights[loss.name] = term.value, term.weight
                 figures |= term.figures
+                added_up |= {loss.name} if term.adds_up else set()
+        if batch.part is not None:
+            values = {
+                name: value if name in added_up else value * batch.share for name, value in values.items()
+            }
         return Terms(values, weights, figures, branch_margins), states
 
     def _ranking(
-        self, states: UserStates, targets: torch.Tensor, random: np.random.Generator, margins: bool
+        self,
+        batch: Batch,
+        states: UserStates,
+        targets: torch.Tensor,
+        random: np.random.Generator,
+        margins: bool,
     ) -> tuple[dict[str, torch.Tensor], BranchVectors | None]:
-        positive, others, hit, log_count = self._compared(states, targets, random)
+        positive, others, hit, log_count = self._compared(batch, states, targets, random)
         values = {}
         sides = zip(self._names(), self._ranked(positive), self._ranked(others), strict=True)
         for name, target_scores, other_scores in sides:
@@ -84,7 +97,7 @@ class TrainingObjective:
         return values, _margins(positive, others) if margins else None
 
     def _compared(
-        self, states: UserStates, targets: torch.Tensor, random: np.random.Generator
+        self, batch: Batch, states: UserStates, targets: torch.Tensor, random: np.random.Generator
     ) -> tuple[BranchVectors, BranchVectors, torch.Tensor, float]:
         """Scores of the targets and of the items compared, a tensor a branch; hits, and log-Q."""
         model = self.model
@@ -92,7 +105,11 @@ class TrainingObjective:
             catalogue = torch.arange(1, self.item_count + 1, device=targets.device)
             hit = torch.stack([torch.arange(len(targets), device=targets.device), targets - 1])
             return *model.score_targets(states, targets, catalogue), hit, 0.0
-        negatives = self.sampler.draw(len(targets), random).to(targets.device)
+        part = batch.part
+        negatives = self.sampler.draw(len(targets) if part is None else part.target_count, random)
+        if part is not None and not self.sampler.shared:
+            negatives = negatives[part.places]
+        negatives = negatives.to(targets.device)
         log_count = self.sampler.log_expected_count
         hit = _hits(targets, negatives)
         if negatives.dim() == 1:

@@ -5,6 +5,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from h2rec import collectives, distributed
+from h2rec.models.row_shards import shards_of
+
 
 class Optimizer:
     """Adam, and on touched rows alone for tables of more than `lazy_rows` rows.
@@ -34,7 +37,10 @@ class Optimizer:
             self.optimizers.append(torch.optim.Adam(dense, lr=learning_rate, fused=True))
         if lazy:
             self.optimizers.append(torch.optim.SparseAdam(list(lazy.values()), lr=learning_rate))
-        self._lazy = list(lazy.values())
+        self.lazy = list(lazy.values())
+        """Tables that are updated lazily."""
+        self.spread = [table.weight for table in shards_of(model).values()]
+        """Tables of which this worker has a part; its gradient is that of all workers."""
 
     def set_learning_rate(self, rate: float) -> None:
         """Set the learning rate of the next step."""
@@ -43,13 +49,19 @@ class Optimizer:
                 group["lr"] = rate
 
     def step(self, loss: torch.Tensor) -> None:
-        """Take one step down the gradient of `loss`."""
+        """Take one step down the gradient of `loss`; of several workers, of the mean of their losses."""
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        for weight in self._lazy:
+        spread = {id(weight) for weight in self.spread}
+        for weight in self.lazy:
             if weight.grad is not None:
                 weight.grad = weight.grad.coalesce()
+                if distributed.size() > 1 and id(weight) not in spread:
+                    weight.grad = collectives.add_up_rows(weight.grad) / distributed.size()
+        for weight in self.spread:
+            if weight.grad is not None:
+                weight.grad = weight.grad / distributed.size()
         for optimizer in self.optimizers:
             optimizer.step()
 
@@ -67,5 +79,5 @@ class Optimizer:
         optimizer.state[parameter] = state
 
     def _optimizer_of(self, parameter: nn.Parameter) -> torch.optim.Optimizer:
-        is_lazy = any(parameter is weight for weight in self._lazy)
+        is_lazy = any(parameter is weight for weight in self.lazy)
         return self.optimizers[-1] if is_lazy else self.optimizers[0]

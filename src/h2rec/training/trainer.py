@@ -12,12 +12,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from h2rec import distributed
 from h2rec.batching.sequences import Batch
 from h2rec.errors import H2RecError
 from h2rec.losses.settings import LossSettings
 from h2rec.models.backbones.precision import set_precision
 from h2rec.models.features import ItemFeatures
 from h2rec.models.protocol import SequenceModel
+from h2rec.models.row_shards import whole_weights
 from h2rec.models.weights import Tensors, load_weights, weights_of
 from h2rec.progress import progress_bar
 from h2rec.runtime import random_stream
@@ -26,6 +28,7 @@ from h2rec.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from h2rec.training.diagnosis import WATCH_EVERY, Diagnosis, warnings_for
 from h2rec.training.objective import TrainingObjective
 from h2rec.training.optimizer import Optimizer
+from h2rec.training.parallel import step_loss
 from h2rec.training.schedule import learning_rate
 from h2rec.training.settings import TrainSettings
 
@@ -42,10 +45,12 @@ OnEpoch = Callable[[dict[str, Any]], None]
 
 @dataclass(frozen=True, eq=False)
 class TrainingResult:
-    """The end of a training; the model holds the selected weights."""
+    """The end of a training; the model holds the selected weights, but for one that is spread over workers."""
 
     progress: Progress
     stopped_early: bool
+    weights: Tensors | None
+    """The selected weights; None for any worker but the first."""
 
 
 class Trainer:
@@ -66,6 +71,8 @@ class Trainer:
         Folder of the checkpoint, written after every epoch; None for none.
     head
         Which items are head items, bool `[N + 1]`; None leaves head and tail out of the diagnosis.
+    measured
+        The model that `validate` ranks with, where tables of `model` are spread over workers; None for `model`.
     on_epoch
         Called after every epoch, with those of a resumed training first; what it raises ends the training.
     """
@@ -81,10 +88,12 @@ class Trainer:
         validate: Validator | None = None,
         checkpoint: Path | None = None,
         head: npt.NDArray[np.bool_] | None = None,
+        measured: SequenceModel | None = None,
         on_epoch: OnEpoch | None = None,
     ) -> None:
         assert features.train is not None
         self.model = model
+        self.measured = model if measured is None else measured
         self.on_epoch = on_epoch
         self.objective = TrainingObjective(loss, model, features)
         self.settings = settings
@@ -98,25 +107,39 @@ class Trainer:
         self.head = None if head is None else torch.from_numpy(head).to(device)
         set_precision(model, settings.precision, device)
         self.optimizer = Optimizer(model, settings.learning_rate, LAZY_ROWS)
+        self.step_loss = step_loss(self.objective, self.optimizer)
 
     def fit(self) -> TrainingResult:
         """Train until the epochs are done or validation stops improving; load the best weights into the model.
 
-        Raises `H2RecError` if the loss is not a number any more, or the checkpoint belongs to another model.
+        Of several workers all do the same, but the first one alone validates, writes and has the best weights.
+
+        Raises `H2RecError` if the loss is not a number any more, the checkpoint belongs to another model, or another
+        worker is lost.
         """
+        with distributed.together():
+            return self._fit()
+
+    def _fit(self) -> TrainingResult:
         progress, best = Progress(), None
         if not any(parameter.requires_grad for parameter in self.model.parameters()):
-            return TrainingResult(progress, stopped_early=False)  # popularity is counted, not trained
+            # popularity is counted, not trained
+            return TrainingResult(progress, stopped_early=False, weights=weights_of(self.model))
         restored = load_checkpoint(self.checkpoint, self.model, self.optimizer) if self.checkpoint else None
         if restored is not None:
             progress, best = restored
             logger.info("resumed after epoch %d", progress.epoch)
-            if progress.threads not in (None, torch.get_num_threads()):
-                logger.warning(
-                    "resumed on %d threads and begun on %d: the last bits will not be those of an unbroken training",
-                    torch.get_num_threads(),
-                    progress.threads,
-                )
+            for what, now, before in (
+                ("threads", torch.get_num_threads(), progress.threads),
+                ("workers", distributed.size(), progress.workers),
+            ):
+                if before not in (None, now):
+                    logger.warning(
+                        "resumed on %d %s and begun on %d: the last bits will not be those of an unbroken training",
+                        now,
+                        what,
+                        before,
+                    )
         for record in progress.log:
             self._tell(record)
         with progress_bar("training", self.epochs, "epochs") as advance:
@@ -130,10 +153,11 @@ class Trainer:
                 if self.checkpoint is not None:
                     save_checkpoint(self.checkpoint, self.model, self.optimizer, best, progress)
                 advance(1, note=_one_line(record))
-        if best is not None:
+        if best is not None and not self.optimizer.spread:
             load_weights(self.model, best)
         self.model.eval()
-        return TrainingResult(progress, progress.epoch < self.epochs)
+        weights = whole_weights(self.model) if progress.best_epoch is None else best
+        return TrainingResult(progress, progress.epoch < self.epochs, weights)
 
     def _tell(self, record: dict[str, Any]) -> None:
         if self.on_epoch is not None:
@@ -143,7 +167,8 @@ class Trainer:
         started = time.perf_counter()
         epoch = progress.epoch + 1
         random = random_stream(self.settings.seed, "epoch", epoch)
-        torch.manual_seed(int(random.integers(2**62)))
+        # Dropout alone: workers have rows of their own, and masks of their own.
+        torch.manual_seed(int(random.integers(2**62)) + distributed.rank())
         batches = self.batches.draw(random)
         target_count = self.batches.windows.target_count
         diagnosis, trained = Diagnosis(self.head), 0
@@ -155,10 +180,11 @@ class Trainer:
                 self.optimizer.set_learning_rate(rate)
                 self._step(batch, random, progress.step, number, diagnosis)
                 progress.step += 1
-                predicted = int((batch.targets > 0).sum())
+                predicted = int((batch.whole.targets > 0).sum())
                 trained += predicted
                 advance(predicted)
         progress.epoch, progress.threads = epoch, torch.get_num_threads()
+        progress.workers = distributed.size()
         summary = diagnosis.summary()
         if not math.isfinite(summary["loss"]):
             raise H2RecError(
@@ -174,11 +200,11 @@ class Trainer:
     def _step(
         self, batch: Batch, random: np.random.Generator, step: int, number: int, diagnosis: Diagnosis
     ) -> None:
-        terms, states = self.objective(batch, random, step=step, margins=number % WATCH_EVERY == 0)
+        loss, terms, states = self.step_loss(batch, random, step=step, margins=number % WATCH_EVERY == 0)
         if len(terms.values) > 1:
-            diagnosis.add_gradients(terms, self.model.parameters())
-        self.optimizer.step(terms.total)
-        diagnosis.add(terms, states, batch.targets)
+            diagnosis.add_gradients(terms, self.model.parameters(), self.optimizer.spread)
+        self.optimizer.step(loss)
+        diagnosis.add(terms, states, batch)
 
     def _select(self, progress: Progress, record: dict[str, Any], best: Tensors | None) -> Tensors | None:
         settings = self.settings
@@ -187,13 +213,16 @@ class Trainer:
             return best
         started = time.perf_counter()
         self.model.eval()
-        metrics = self.validate()
+        weights = whole_weights(self.model) if self.optimizer.spread else None
+        if weights is not None:
+            load_weights(self.measured, weights)
+        metrics = distributed.from_first(self.validate)
         record["valid"] = metrics
         record["valid_seconds"] = time.perf_counter() - started
         value = metrics[settings.select]
         if progress.best_value is None or value > progress.best_value:
             progress.best_value, progress.best_epoch, progress.stale = value, progress.epoch, 0
-            return weights_of(self.model)
+            return weights_of(self.model) if distributed.rank() == 0 and weights is None else weights
         progress.stale += 1
         return best
 

@@ -25,6 +25,7 @@ from sklearn.neighbors import NearestNeighbors
 from torch import nn
 from torch.nn import functional as F
 
+from h2rec import collectives, distributed
 from h2rec.batching.sequences import Batch, history_batch, pack
 from h2rec.data.histories import Histories, IntArray
 from h2rec.models.backbones import make_backbone
@@ -180,15 +181,23 @@ class Distillation:
 
     def __call__(self, batch: Batch, states: UserStates, random: np.random.Generator) -> LossTerm:
         # The user vector of a sequence is the one that its last target is predicted from.
-        assert batch.users is not None
-        rows = np.arange(len(batch.items))
+        users = batch.whole.users
+        assert users is not None
+        rows = np.arange(len(users))
         if len(rows) > SEQUENCES:
             rows = np.sort(random.choice(rows, SEQUENCES, replace=False))
-        chosen = torch.from_numpy(rows).to(batch.items.device)
+        teacher = self.teacher(users[torch.from_numpy(rows).to(users.device)].cpu().numpy(), random)
+        # Each worker distils those that are in its part.
+        own = (rows >= batch.rows.start) & (rows < batch.rows.stop)
+        chosen = torch.from_numpy(rows[own] - batch.rows.start).to(batch.items.device)
         reads = batch.targets > 0
         student = states.encoded["dual"][reads.sum(1).cumsum(0)[chosen] - 1]
-        teacher = self.teacher(batch.users[chosen].cpu().numpy(), random)
-        return LossTerm(F.mse_loss(student, teacher), self._model.settings.distillation)
+        own_teacher = teacher[torch.from_numpy(own).to(teacher.device)]
+        if batch.part is None:
+            value = F.mse_loss(student, own_teacher)
+        else:
+            value = F.mse_loss(student, own_teacher, reduction="sum") / teacher.numel()
+        return LossTerm(value, self._model.settings.distillation, adds_up=True)
 
     def teacher(self, users: IntArray, random: np.random.Generator) -> torch.Tensor:
         """Mean user vector of the users similar to each of the given ones, `[n, 2d]`, without a gradient."""
@@ -197,14 +206,16 @@ class Distillation:
             self._similar = similar_users(train, model.text.cpu().numpy(), SIMILAR_USERS)
         similar = self._similar[users]  # [n, S]
         distinct, place = np.unique(similar, return_inverse=True)
-        vectors = model.ids.vectors.weight.new_empty(len(distinct), 2 * model.settings.dim)
+        vectors = model.ids.vectors.weight.new_zeros(len(distinct), 2 * model.settings.dim)
         lengths = np.minimum(train.lengths[distinct], model.max_length)
         with torch.no_grad():
-            for rows in pack(np.maximum(lengths, 1), TEACHER_TOKENS, random):
+            batches = pack(np.maximum(lengths, 1), TEACHER_TOKENS, random)
+            for rows in batches[distributed.rank() :: distributed.size()]:
                 items, ends = history_batch(train, distinct[rows], model.max_length, model.mask_item)
                 items, ends = items.to(vectors.device), ends.to(vectors.device)
                 last = torch.arange(items.shape[1], device=items.device) == (ends - 1)[:, None]
                 vectors[torch.from_numpy(rows)] = model.encode(items, ends, last)
+            collectives.add_up(vectors)
             return vectors[torch.from_numpy(place.reshape(similar.shape))].mean(1)
 
 

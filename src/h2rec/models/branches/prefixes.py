@@ -17,6 +17,7 @@ from h2rec.models.branches.tables import TableBranch
 from h2rec.models.features import ItemFeatures, NewItems
 from h2rec.models.item_table import ItemTable
 from h2rec.models.reasons import Reason
+from h2rec.models.row_shards import RowShards
 from h2rec.models.row_sum import RowArray, RowSum
 from h2rec.models.settings import BranchModelSettings
 from h2rec.models.warm_start import TextStart, start_rows
@@ -45,6 +46,9 @@ class PrefixTable(ItemTable):
 
     def forward(self, items: torch.Tensor) -> torch.Tensor:
         return self.nodes(items) + self.leaves(items) * self.has_leaf[items][..., None]  # type: ignore[no-any-return]
+
+    def spread(self) -> None:
+        self.leaves = RowShards(self.leaves)
 
     def start(self, text: TextStart) -> None:
         # Each leaf starts at what the prefixes leave of its text.

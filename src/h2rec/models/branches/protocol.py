@@ -98,6 +98,9 @@ class Branch(nn.Module, ABC):
         """What `counted` looks up, as a table for other systems; None where it is no such table."""
         return None
 
+    def spread(self) -> None:
+        """Keep this worker's share of the tables with a row an item, where there are any."""
+
     def start(self, text: TextStart) -> None:
         """Start its tables from the items' text."""
 

@@ -41,6 +41,9 @@ class TableBranch(Branch):
     def items(self, items: torch.Tensor) -> DenseItems:
         return DenseItems(self.score.item_side(self.table(items)))
 
+    def spread(self) -> None:
+        self.table.spread()
+
     def start(self, text: TextStart) -> None:
         self.table.start(text)
 

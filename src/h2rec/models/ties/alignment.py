@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from h2rec import distributed
 from h2rec.batching.cooccurrence import cooccurrence, neighbours_within
 from h2rec.batching.sequences import Batch
 from h2rec.losses.contrastive import multi_positive_info_nce
@@ -46,15 +47,17 @@ class Alignment:
 
     def __call__(self, batch: Batch, states: UserStates, random: np.random.Generator) -> LossTerm:
         settings = self._settings.alignment
-        items = torch.unique(batch.targets[batch.targets > 0]).cpu().numpy()
+        targets = batch.whole.targets
+        items = torch.unique(targets[targets > 0]).cpu().numpy()
         if len(items) > MOST_ITEMS:
             items = np.sort(random.choice(items, MOST_ITEMS, replace=False))
         positives = self.positives(items).to(batch.targets.device)
         rows = torch.from_numpy(items).to(batch.targets.device)
         sides = self._codes.sums(rows), self._ids.table(rows)
-        value = multi_positive_info_nce(*sides, positives, self._settings.temperature)
+        # The items' vectors are every worker's: each computes the whole term and counts its share of it.
+        value = multi_positive_info_nce(*sides, positives, self._settings.temperature) / distributed.size()
         figures = {"positives_per_item": float(positives.sum()) / len(items), "items_compared": len(items)}
-        return LossTerm(value, settings.beta * self._every, figures)
+        return LossTerm(value, settings.beta * self._every, figures, adds_up=True)
 
     def positives(self, items: np.ndarray) -> torch.Tensor:
         """Which of some items are positives of each other, boolean `[B, B]`."""

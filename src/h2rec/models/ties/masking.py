@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from h2rec import collectives
 from h2rec.batching.sequences import Batch
 from h2rec.losses.contrastive import info_nce
 from h2rec.models.branches.codes import CodesBranch
@@ -35,10 +36,17 @@ class Masking:
         plain = states.encoded[self._branch_name][reads.sum(1).cumsum(0) - 1]
         steps = torch.arange(reads.shape[1], device=reads.device)
         at = torch.where(reads, steps, -1).max(1).values
-        level = self._level(states.alpha[torch.arange(len(at), device=at.device), at], random)
+        level = self._level(states.alpha[torch.arange(len(at), device=at.device), at], batch, random)
         settings = self._settings
-        value = info_nce(plain, self.view(batch, states.alpha, level, at), settings.temperature)
-        return LossTerm(value, settings.masking.gamma * self._every)
+        view = self.view(batch, states.alpha, level, at)
+        if batch.part is not None:
+            # Users are told apart among those of all workers.
+            own = batch.rows.stop - batch.rows.start
+            views = view.new_zeros(len(batch.whole.items), view.shape[1])
+            views[batch.rows] = view[:own]
+            plain, view = plain[:own], collectives.added_up(views)
+        value = info_nce(plain, view, settings.temperature, first=batch.rows.start)
+        return LossTerm(value, settings.masking.gamma * self._every, adds_up=True)
 
     def view(self, batch: Batch, alpha: torch.Tensor, level: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
         """Masked views of a batch, `[B, d]`, read at `at` `[B]`, each without its `level` `[B]`."""
@@ -46,11 +54,13 @@ class Masking:
         flat = torch.arange(rows, device=at.device) * width + at
         return self._branch.masked(Sequences(batch.items, batch.lengths, flat), alpha, level)
 
-    def _level(self, alpha: torch.Tensor, random: np.random.Generator) -> torch.Tensor:
+    def _level(self, alpha: torch.Tensor, batch: Batch, random: np.random.Generator) -> torch.Tensor:
         match self._settings.masking.level:
             case "lowest":
                 return alpha.argmin(-1)
             case "highest":
                 return alpha.argmax(-1)
             case _:
-                return torch.from_numpy(random.integers(0, alpha.shape[1], len(alpha))).to(alpha.device)
+                drawn = random.integers(0, alpha.shape[1], len(batch.whole.items))
+                first = batch.rows.start
+                return torch.from_numpy(drawn[first : first + len(alpha)]).to(alpha.device)
