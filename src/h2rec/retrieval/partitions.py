@@ -5,13 +5,12 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from h2rec import __version__
 from h2rec.claims import ELSEWHERE, absolute, files_in
+from h2rec.data.readers.parquet import is_visible
 from h2rec.errors import DataError, H2RecError
 from h2rec.files import content_key, left_overs
-from h2rec.frames import has_note
+from h2rec.frames import has_note, note_of
 from h2rec.locks import locked
 from h2rec.progress import progress_bar
 from h2rec.retrieval.batch import BatchReport, recommend_file
@@ -75,7 +74,7 @@ def recommend_parts(
         }
         records = {name: _record(source / name, options) for name in names}
         parts = {name: open_lists(source / name, k_column) for name in names}
-        due = [name for name in names if _made_from(target / name) != records[name]]
+        due = [name for name in names if note_of(target / name, NOTE) != records[name]]
         report = PartsReport(kept=len(names) - len(due))
         with progress_bar("recommending", sum(parts[name].users for name in due), "users") as advance:
             for name in due:
@@ -120,7 +119,7 @@ def claim_parts(source: Path, target: Path) -> list[str]:
         raise DataError(
             f"{target}: lies in the folder of the histories, or that in it", "name another folder"
         )
-    names = sorted(filter(_visible, files_in(source)))
+    names = sorted(filter(is_visible, files_in(source)))
     if others := [name for name in names if not name.endswith(".parquet")]:
         raise DataError(f"{source / others[0]}: a folder of histories has Parquet files alone (.parquet)")
     if not names:
@@ -129,31 +128,19 @@ def claim_parts(source: Path, target: Path) -> list[str]:
         )
     if target.exists() and (target.is_symlink() or not target.is_dir()):
         raise H2RecError(f"{target}: is no folder, and the histories are one", ELSEWHERE)
-    if strange := sorted(set(filter(_visible, files_in(target))) - _ours(target)):
+    if strange := sorted(set(filter(is_visible, files_in(target))) - _ours(target)):
         raise H2RecError(f"{target / strange[0]}: is there already, and h2rec did not write it so", ELSEWHERE)
     return names
 
 
-def _visible(name: str) -> bool:
-    return not any(part.startswith((".", "_")) for part in Path(name).parts)
-
-
 def _ours(target: Path) -> set[str]:
-    names = filter(_visible, files_in(target))
+    names = filter(is_visible, files_in(target))
     return {name for name in names if not (target / name).is_symlink() and has_note(target / name, NOTE)}
 
 
 def _record(part: Path, options: dict[str, object]) -> str:
     status = part.stat()
     return json.dumps({"bytes": status.st_size, "changed_ns": status.st_mtime_ns, **options}, sort_keys=True)
-
-
-def _made_from(part: Path) -> str | None:
-    """Record of a part; None where there is none."""
-    if not has_note(part, NOTE):
-        return None
-    recorded: bytes = pq.read_metadata(part.absolute()).metadata[NOTE.encode()]
-    return recorded.decode()
 
 
 def _key(filter_: ItemFilter) -> str:
