@@ -1,9 +1,9 @@
 """Seconds and memory of preparing made-up interactions, from a million to a hundred million rows.
 
-Each size is made on the fly as a folder of Parquet shards of a million rows: a tenth as many users as rows, a hundredth
-as many items, the i-th of them drawn in proportion to 1 / i, ids as texts, times in seconds, in the order of time, one row in fifty twice.
-Preparing and saving it is a process of its own, of which the results tell seconds, CPU seconds and the largest
-resident memory. Writes `results/prepare_scale.json`.
+Each size is made on the fly as a folder of Parquet shards of a million rows: a tenth as many users as rows, a
+hundredth as many items, the i-th of them drawn in proportion to 1 / i, ids as texts, times in seconds, in the order of
+time, one row in fifty twice. Preparing and saving it is a process of its own, of which the results tell seconds, CPU
+seconds and the largest resident memory. Writes `results/prepare_scale.json`.
 
 Run: python benchmarks/data/prepare_scale.py --millions 1 3 10 30 100
 """

@@ -57,8 +57,10 @@ class Counts:
     @classmethod
     def parse(cls, values: list[Any]) -> Self:
         """Read what `as_json` gave."""
-        *counts, sizes = values
-        return cls(*counts, sizes=np.array(sizes))
+        *plain, sizes = values
+        counts = cls(*plain)
+        counts.sizes = np.array(sizes)
+        return counts
 
 
 @dataclass(frozen=True)

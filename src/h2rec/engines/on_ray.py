@@ -1,7 +1,7 @@
 """Parts on a Ray cluster: each is a row of a Ray data set, mapped by whichever node has a core free."""
 
 import logging
-import pickle  # between processes of one cluster only
+import pickle  # between the processes of one cluster, never in a file
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
@@ -36,13 +36,16 @@ class RayEngine:
                 ) from None
 
     def map(self, function: Callable[[Part], Result], parts: Sequence[Part]) -> Iterator[Result]:
-        from ray import data
+        from ray import cloudpickle, data
 
         if not parts:
             return
         # As many threads as here: their number decides in which order sums are taken.
-        work = _Work(pickle.dumps(function), [pickle.dumps(part) for part in parts], torch.get_num_threads())
-        rows = data.range(len(parts), override_num_blocks=len(parts))
+        work = _Work(cloudpickle.dumps(function), torch.get_num_threads())
+        rows = data.from_items(
+            [{"part": cloudpickle.dumps(part)} for part in parts], override_num_blocks=len(parts)
+        )
+        logging.getLogger("ray.data").setLevel(logging.WARNING)  # it tells every step
         rows.context.enable_progress_bars = False
         rows.context.execution_options.preserve_order = True
         for row in rows.map(work).iter_rows():
@@ -55,14 +58,14 @@ class RayEngine:
 class _Work:
     """What a row stands for: one part, whose answer is a result or a user's mistake."""
 
-    def __init__(self, function: bytes, parts: list[bytes], threads: int) -> None:
-        self._function, self._parts, self._threads = function, parts, threads
+    def __init__(self, function: bytes, threads: int) -> None:
+        self._function, self._threads = function, threads
 
-    def __call__(self, row: dict[str, Any]) -> dict[str, bytes]:
+    def __call__(self, row: dict[str, bytes]) -> dict[str, bytes]:
         torch.set_num_threads(self._threads)
         answer: tuple[Any, H2RecError | None]
         try:
-            answer = _loaded(self._function)(pickle.loads(self._parts[row["id"]])), None
+            answer = _loaded(self._function)(pickle.loads(row["part"])), None
         except H2RecError as error:
             answer = None, error
         return {"answer": pickle.dumps(answer)}
