@@ -84,11 +84,11 @@ def popular(items: int, count: int, random: np.random.Generator) -> np.ndarray:
 
 
 def made_bundle(
-    folder: Path, count: int, events: int, random: np.random.Generator, preset: str = "h2rec"
+    folder: Path, count: int, events: int, random: np.random.Generator, dim: int | None = None
 ) -> None:
     """A bundle with random weights and counts of made histories, in `folder`/bundle."""
     ids = SemanticIds(random.integers(0, 128, (count, 4)).astype(np.int32), (128,) * 4)
-    model = preset_values(preset)["model"]
+    model = preset_values("h2rec")["model"] | ({} if dim is None else {"dim": dim})
     model["branches"].pop("similar_text", None)
     settings = parse_model(model, default="branches")
     users = events // 10

@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--parts-of", type=int, default=10_000, help="Users in a part.")
     parser.add_argument("--items", type=int, default=20_000)
     parser.add_argument("--events", type=int, default=300_000, help="Interactions that the bundle knows.")
-    parser.add_argument("--preset", default="h2rec")
+    parser.add_argument("--dim", type=int, help="Width of the model, where it is not the default.")
     parser.add_argument("--k", type=int, default=10)
     parser.add_argument("--name", default="nightly")
     parser.add_argument("--keep", action="store_true", help="Keep the figures beside this script.")
@@ -46,7 +46,7 @@ def main() -> None:
     random = np.random.default_rng(0)
     with TemporaryDirectory() as room:
         folder = Path(room)
-        made_bundle(folder, asked.items, asked.events, random, asked.preset)
+        made_bundle(folder, asked.items, asked.events, random, asked.dim)
         runs = []
         for users in asked.users:
             source = folder / f"histories-{users}"

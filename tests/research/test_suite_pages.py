@@ -8,7 +8,8 @@ import pytest
 
 from h2rec.research.suite.evidence import evidence
 from h2rec.research.suite.results import write_results
-from h2rec.research.suite.terminal import comparison_table, cpu_time
+from h2rec.research.suite.tables import cpu_time
+from h2rec.research.suite.terminal import comparison_table
 
 ROOT = Path(__file__).parents[2]
 
@@ -67,7 +68,7 @@ def test_rows_of_fewer_seeds_are_told(pages, tiny):
 
 
 def test_little_time_is_told_in_seconds():
-    assert (cpu_time(1.5), cpu_time(0.001)) == ("1.50 CPU hours", "4 CPU seconds")
+    assert (cpu_time(1.5), cpu_time(0.001)) == (("1.50", "CPU hours"), ("4", "CPU seconds"))
 
 
 def test_weights_of_all_branches_are_told(pages):

@@ -60,7 +60,8 @@ def test_figures_print_and_plot(model):
     figures = model.evaluate()
     overall = figures.metrics["test"]["full"]["overall"]
     printed = repr(figures)
-    assert "hit@500" in printed
+    assert "hit@10 " in printed
+    assert "hit@500" not in printed  # of 40 items all are listed
     assert f"{overall['ndcg@10']:.4f}" in printed
     table, _, sentences = printed.rpartition("┘")
     assert table.count("this model") == 3
@@ -77,8 +78,10 @@ def test_figures_print_and_plot(model):
     assert one["ndcg@10"].item() == overall["ndcg@10"]
     assert set(frame["split"]) == {"test", "valid"}
     plotted = figures.plot()
-    assert [bars.name for bars in plotted.data] == ["overall", "head", "tail"]
-    assert plotted.data[0].y[1] == overall["ndcg@10"]
+    assert [bars.name for bars in plotted.data] == ["this model", "item-to-item counts", "popularity"]
+    own = dict(zip(zip(*plotted.data[0].x, strict=True), plotted.data[0].y, strict=True))
+    assert own["overall", "ndcg@10"] == overall["ndcg@10"]
+    assert {part for part, _ in own} == {"overall", "head", "tail"}
 
 
 def test_plots_without_plotly_say_what_to_install(model, monkeypatch):

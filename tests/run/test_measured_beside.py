@@ -158,5 +158,5 @@ def lift(relative, low, high, p=0.001, difference=0.1):
 def test_a_sentence_tells_how_the_model_stands(overall, told):
     slices = {"overall": overall, "head": lift(-0.034, 0, 0), "tail": lift(None, None, None)}
     nothing = "" if "finds nothing" in told else "; in the tail popularity finds nothing"
-    assert list(verdicts({"pop": {"lift": slices}})) == [f"{told}, head -3.4%{nothing}."]
+    assert list(verdicts({"pop": {"lift": slices}})) == [f"{told}, head -3.4% (p = 0.001){nothing}."]
     assert list(verdicts({"pop": {"lift": {"overall": overall}}})) == [f"{told}."]

@@ -96,8 +96,8 @@ class TransitionTable:
         def inherited(of_known: sparse.csr_matrix) -> sparse.csr_matrix:
             blocks = []
             for start in range(0, count, _NEW_AT_ONCE):
-                block = (taken[start : start + _NEW_AT_ONCE] @ of_known).tocoo()
-                kept = _strongest(block.row, block.col, block.data)
+                block = (taken[start : start + _NEW_AT_ONCE] @ of_known).sorted_indices().tocoo()
+                kept = _strongest(block.row, block.data)
                 cells = block.data[kept], (block.row[kept], block.col[kept])
                 blocks.append(sparse.csr_matrix(cells, shape=(block.shape[0], size)))
             return sparse.vstack(blocks)
@@ -150,17 +150,18 @@ def transition_table(
     totals = np.asarray(sums.sum(axis=1)).ravel()
     popularity = np.bincount(groups, item_counts, minlength=size)
     values = sums.data / (totals[left] * np.maximum(popularity[right], 1) ** popularity_power)
-    kept = _strongest(left, right, values)
+    kept = _strongest(left, values)
     offsets = offsets_of(np.bincount(left[kept], minlength=size))
     return TransitionTable(offsets, right[kept], values[kept].astype(np.float32))
 
 
-def _strongest(left: IntArray, right: IntArray, values: npt.NDArray[np.floating]) -> IntArray:
-    """Places of the `MOST_SUCCESSORS` strongest pairs of each left one, ascending; the left ones ascend."""
+def _strongest(left: IntArray, values: npt.NDArray[np.floating]) -> IntArray:
+    """Places of the `MOST_SUCCESSORS` strongest pairs of each left one; the pairs ascend, and so do the places."""
     of_left = np.bincount(left)
     many = of_left[left] > MOST_SUCCESSORS
     places = np.flatnonzero(many)
-    order = np.lexsort((right[places], -values[places], left[places]))
+    # Stable: equal values stay in the order of the right ones, which ascend.
+    order = np.lexsort((-values[places], left[places]))
     ordered = left[places][order]
     first = np.searchsorted(ordered, ordered)
     strong = places[order[np.arange(len(order)) - first < MOST_SUCCESSORS]]

@@ -55,7 +55,7 @@ def _print_growth(growth: Growth) -> None:
             escape(item.item_id),
             codes,
             escape(", ".join(item.like[:_NAMED])),
-            f"{item.outlyingness:.0%} of items",
+            "all items" if item.outlyingness == 1 else f"{item.outlyingness:.0%} of items",
         )
     result_console().print(table)
     if len(growth.added) > _SHOWN:

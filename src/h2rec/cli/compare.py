@@ -15,8 +15,8 @@ from h2rec.research.suite.files import shipped_suites, suite_path
 from h2rec.research.suite.report import write_index, write_suite_report
 from h2rec.research.suite.results import RESULTS_FILE
 from h2rec.research.suite.suite import Suite
-from h2rec.research.suite.tables import blocks_of
-from h2rec.research.suite.terminal import comparison_table, contrast_table, cpu_time
+from h2rec.research.suite.tables import blocks_of, cpu_time
+from h2rec.research.suite.terminal import comparison_table, contrast_table
 from h2rec.research.suite.verdicts import verdicts
 from h2rec.templates import is_page
 from h2rec.terminal import Console, result_console
@@ -143,7 +143,7 @@ def _print_suite(suite: Suite, console: Console) -> dict[str, Any]:
         console.print(f"{a['data']}, {a['model']}, {a['file']}: {a['told']}", soft_wrap=True, markup=False)
     cost = results["cost"]
     console.print(
-        f"{cost['runs_finished']} of {cost['runs']} runs finished, {cpu_time(cost['cpu_hours'])} spent",
+        f"{cost['runs_finished']} of {cost['runs']} runs finished, {' '.join(cpu_time(cost['cpu_hours']))} spent",
         soft_wrap=True,
     )
     if stale := suite.stale():

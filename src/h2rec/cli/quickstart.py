@@ -11,6 +11,7 @@ from h2rec.cli.run import log_to, print_verdicts
 from h2rec.retrieval.recommender import Recommender
 from h2rec.run.quickstart import PRESETS, example_users, quickstart_pipelines, what_was_gained
 from h2rec.run.tables import LEADING, metrics_table, with_baselines
+from h2rec.run.words import telling
 from h2rec.terminal import result_console
 
 
@@ -23,7 +24,7 @@ def quickstart(
     pipelines = quickstart_pipelines(out)
     for name, pipeline in pipelines.items():
         log_to(out / name / "run.log")
-        found[name] = pipeline.evaluated(baselines=True)
+        found[name] = telling(pipeline.evaluated(baselines=True))
         bundles[name] = pipeline.bundled()
     tests, last = {name: metrics["test"] for name, metrics in found.items()}, found[PRESETS[-1]]
     for protocol in last["test"]:

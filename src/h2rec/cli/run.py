@@ -18,6 +18,7 @@ from h2rec.run.pipeline import Pipeline
 from h2rec.run.run_folder import claim_run, lock_of_run
 from h2rec.run.tables import LEADING, apart, metrics_table, with_baselines
 from h2rec.run.trackers import tracked
+from h2rec.run.words import telling
 from h2rec.terminal import printable, result_console
 
 ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file.")]
@@ -161,7 +162,7 @@ def trained_on(pipeline: Pipeline) -> str:
 
 def print_metrics(pipeline: Pipeline) -> None:
     """Evaluate, print the test figures of each protocol, and say how the model stands beside the baselines."""
-    metrics = pipeline.evaluated(baselines=True)
+    metrics = telling(pipeline.evaluated(baselines=True))
     name = pipeline.config.called
     for protocol in metrics["test"]:
         ranked = (

@@ -1,9 +1,11 @@
 """Models from settings and arrays with starting weights, from stored weights, or grown by new items."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from h2rec.models import MODELS
 from h2rec.models.features import ItemFeatures, NewItems
@@ -44,10 +46,22 @@ def model_for_weights(
     Raises `ConfigError` if the settings ask for codes that are not there; `H2RecError` if names or shapes differ.
     """
     features = ItemFeatures(item_count, semantic_ids, stored=weights)
-    with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they are
+    with torch.random.fork_rng(devices=[]), _Unfilled():  # the caller's random numbers stay as they are
         model = build_model(settings, features, seed=0)
     load_weights(model, dict(weights))
     return model.eval()
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leaves out random starts: of a large catalogue they take as long as all else, and weights replace them."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        del types
+        if func in (torch.Tensor.normal_, torch.Tensor.uniform_):
+            return args[0]
+        return func(*args, **(kwargs or {}))
 
 
 def grown_model(

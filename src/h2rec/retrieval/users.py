@@ -22,6 +22,8 @@ Run = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, ...]]
 LARGEST_NUMBER = 1e15
 """Squares and sums of smaller numbers stay finite in float32."""
 
+_AT_ONCE = 128
+"""Histories that are encoded together."""
 _TRACING = threading.Lock()
 _LONGEST_TRACED = 1000
 """A model without positions takes histories of any length, so its settings may claim any."""
@@ -82,9 +84,16 @@ class UserEncoder:
 
     def encode(self, histories: Histories) -> EncodedUsers:
         """Encode histories, each at least one row; an empty one is encoded as padding alone."""
-        model, rows = self._model, np.arange(len(histories))
+        model = self._model
+        # Of like length together: padding to the longest of many would be most of the work.
+        order = np.argsort(histories.lengths, kind="stable")
         with torch.inference_mode():
-            outputs = self._run(*history_batch(histories, rows, model.max_length, model.mask_item))
+            parts = [
+                self._run(*history_batch(histories, rows, model.max_length, model.mask_item))
+                for rows in np.array_split(order, max(1, -(-len(order) // _AT_ONCE)))
+            ]
+            place = torch.from_numpy(np.argsort(order))
+            outputs = tuple(torch.cat(part)[place] for part in zip(*parts, strict=True))
         sparse = counted(model, histories) if model.recent_items else {}
         return EncodedUsers(outputs[0], outputs[1] if len(outputs) > 1 else None, sparse)
 

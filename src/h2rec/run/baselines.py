@@ -187,7 +187,11 @@ def verdicts(baselines: Mapping[str, Any], names: Mapping[str, str] = BASELINES)
             continue
         metric, lift = next(iter(lifts["overall"].items()))
         by_part = {part: lifts[part][metric]["relative"] for part in SLICES[1:] if part in lifts}
-        parts = [f"{part} {change(relative)}" for part, relative in by_part.items() if relative is not None]
+        parts = [
+            f"{part} {change(relative)} ({p_value(lifts[part][metric]['p'])})"
+            for part, relative in by_part.items()
+            if relative is not None
+        ]
         sentence = ", ".join([_verdict(metric_title(metric), lift, names[name]), *parts])
         nothing = [f"the {part}" for part, relative in by_part.items() if relative is None]
         if nothing and lift["relative"] is not None:

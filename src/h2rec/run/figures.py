@@ -9,6 +9,7 @@ from h2rec.errors import MissingExtraError
 from h2rec.native import POLARS, Kind
 from h2rec.run.baselines import BASELINES, verdicts
 from h2rec.run.tables import LEADING, apart, slice_title, slices
+from h2rec.run.words import telling
 from h2rec.shown import Shown
 
 _OWN = "this model"
@@ -43,11 +44,12 @@ class Figures(Shown):
         return list(verdicts(self.metrics.get("baselines", {})))
 
     def table(self) -> pl.DataFrame:
-        own = self.metrics["test"][self.protocol]
+        metrics = telling(self.metrics)
+        own = metrics["test"][self.protocol]
         shown = [name for name in LEADING if name in own["overall"]] or _metrics_of(own["overall"])
         blocks = {_OWN: own} | {
             BASELINES[name]: block
-            for name, block in self.metrics.get("baselines", {}).items()
+            for name, block in metrics.get("baselines", {}).items()
             if block["protocol"] == self.protocol
         }
         return pl.DataFrame(
@@ -77,7 +79,7 @@ class Figures(Shown):
         )
 
     def plot(self) -> Any:
-        """Return a Plotly figure of what is shown: a group of bars a metric.
+        """Return a Plotly figure of what is shown: a bar for each model, slice and metric.
 
         Raises
         ------
@@ -88,9 +90,11 @@ class Figures(Shown):
             import plotly.graph_objects as go
         except ImportError:
             raise MissingExtraError("plotting", "report") from None
-        table = self.table().filter(model=_OWN).drop("model")
-        metrics = [name for name in table.columns if name != "items"]
-        bars = [go.Bar(name=row["items"], x=metrics, y=[row[m] for m in metrics]) for row in table.to_dicts()]
+        long = self.table().unpivot(index=["items", "model"], variable_name="metric")
+        bars = [
+            go.Bar(name=model, x=[rows["items"], rows["metric"]], y=rows["value"])
+            for (model,), rows in long.group_by("model", maintain_order=True)
+        ]
         return go.Figure(bars, layout={"title": self.title, "barmode": "group", "template": "plotly_white"})
 
 

@@ -32,7 +32,7 @@ def write_report(
     environment = page_templates("h2rec.run")
     sentences = list(verdicts(metrics.get("baselines", {})))
     weight = config.data.columns.weight
-    metrics = words.telling(metrics, metrics["data"]["items"])
+    metrics = words.telling(metrics)
     systems = pictures.systems_of(config.called, metrics)
     selected = words.selected_title(metrics["training"]["selected_by"], weight)
     page = environment.get_template("run.html.j2").render(

@@ -67,10 +67,15 @@ def selected_title(select: str, weight: str | None) -> str:
     return f"validation {metric_title(metric)}{of_part}, {protocol_title(protocol)}"
 
 
-def telling(figures: Any, items: int) -> Any:
-    """Leave out the cut-offs, however deep, at which the whole catalogue of so many items is listed."""
-    if isinstance(figures, dict):
+def telling(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out of `metrics.json` the cut-offs, however deep, at which the whole catalogue is listed."""
+    told: dict[str, Any] = _below(metrics, metrics["data"]["items"])
+    return told
+
+
+def _below(figures: Any, items: int) -> Any:
+    if isinstance(figures, Mapping):
         cuts = {name: str(name).rpartition("@")[2] for name in figures if "@" in str(name)}
         said_nothing = {name for name, cut in cuts.items() if cut.isdigit() and int(cut) >= items}
-        return {name: telling(value, items) for name, value in figures.items() if name not in said_nothing}
-    return [telling(value, items) for value in figures] if isinstance(figures, list) else figures
+        return {name: _below(value, items) for name, value in figures.items() if name not in said_nothing}
+    return [_below(value, items) for value in figures] if isinstance(figures, list) else figures

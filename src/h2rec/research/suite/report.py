@@ -30,6 +30,7 @@ def write_suite_report(path: Path, results: Results) -> None:
     blocks, first = tables.blocks_of(results), next(iter(results["data"]), None)
     page = environment.get_template("suite.html.j2").render(
         results=results,
+        spent=tables.cpu_time(results["cost"]["cpu_hours"]),
         lead=tables.lead_metric(results["metrics"]),
         protocols=list(dict.fromkeys(protocol for _, protocol in blocks)),
         verdicts=list(standing(results)),
@@ -51,8 +52,12 @@ def write_suite_report(path: Path, results: Results) -> None:
 def write_index(path: Path, all_results: Sequence[Results]) -> None:
     """Write a page with the verdicts of several suites and links to their reports."""
     page = page_templates("h2rec.research.suite").get_template("index.html.j2")
-    suites = [{**results, "sentences": list(verdicts(results))} for results in all_results]
-    write_text(path, page.render(suites=suites, style=_part("suite.css")))
+    hours = [results["cost"]["cpu_hours"] for results in all_results]
+    suites = [
+        {**results, "sentences": list(verdicts(results)), "spent": tables.cpu_time(spent)}
+        for results, spent in zip(all_results, hours, strict=True)
+    ]
+    write_text(path, page.render(suites=suites, spent=tables.cpu_time(sum(hours)), style=_part("suite.css")))
 
 
 def _part(name: str) -> Markup:

@@ -65,6 +65,16 @@ class Table:
         return [] if groups == [("", len(self.columns))] else groups
 
 
+def counted(count: int, what: str) -> str:
+    """A number of things."""
+    return f"{count:,} {what}" + ("" if count == 1 else "s")
+
+
+def cpu_time(hours: float) -> tuple[str, str]:
+    """A figure and its unit: seconds where hours would read as nothing."""
+    return (f"{hours:.2f}", "CPU hours") if hours >= 0.1 else (f"{hours * 3600:.0f}", "CPU seconds")
+
+
 def number(value: float | None, digits: int = 4) -> str:
     """A figure in text; a dash for none."""
     return "–" if value is None else f"{value:.{digits}f}"
@@ -82,7 +92,7 @@ def figure(record: Record | None) -> Cell:
     if record is None or record["mean"] is None:
         return Cell("–")
     spread = "" if record["spread"] is None else f"±{record['spread']:.4f}"
-    note, own = f"{record['seeds']} seeds", turned(record)
+    note, own = counted(record["seeds"], "seed"), turned(record)
     if own.get("relative") is not None:
         note += f"; against the tested row: {_test(own)}"
     return Cell(number(record["mean"]), spread, record["place"], sign_of(own), note)
@@ -177,8 +187,8 @@ def comparison(results: Results, data: str, protocol: str) -> Table:
     names = dict.fromkeys(r["model"] for r in records)
     rows = [((name,), [figure(cells.get((name, *column))) for column in columns]) for name in names]
     seeds = [r["seeds"] for r in records]
-    told = f"{min(seeds)} to {max(seeds)}" if len(set(seeds)) > 1 else str(seeds[0])
-    return Table(["row"], columns, rows, data, protocol, f"{told} seed{'' if told == '1' else 's'}")
+    told = f"{min(seeds)} to {max(seeds)} seeds" if len(set(seeds)) > 1 else counted(seeds[0], "seed")
+    return Table(["row"], columns, rows, data, protocol, told)
 
 
 def contrasts(results: Results, data: str, protocol: str) -> Table | None:

@@ -20,11 +20,6 @@ from h2rec.research.suite.tables import (
 )
 
 
-def cpu_time(hours: float) -> str:
-    """Hours, or seconds where hours would read as nothing."""
-    return f"{hours:.2f} CPU hours" if hours >= 0.1 else f"{hours * 3600:.0f} CPU seconds"
-
-
 def comparison_table(results: Results, data: str, protocol: str) -> Table:
     """Table of one data set and protocol, a block a slice, a row a model.
 
