@@ -108,7 +108,7 @@ class _Part:
 
 def _parts(table: Table, rows_a_part: int) -> list[_Part]:
     return [
-        _Part(file, start, min(rows_a_part, end - before - start), before + start)
+        _Part(file.absolute(), start, min(rows_a_part, end - before - start), before + start)
         for file, before, end in zip(table.files, table.starts, table.starts[1:], strict=False)
         for start in range(0, end - before, rows_a_part)
     ]
