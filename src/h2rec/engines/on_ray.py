@@ -1,6 +1,7 @@
 """Parts on a Ray cluster: each is a row of a Ray data set, mapped by whichever node has a core free."""
 
 import logging
+import os
 import pickle  # between the processes of one cluster, never in a file
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
@@ -27,6 +28,7 @@ class RayEngine:
         except ImportError:
             raise MissingExtraError("the engine 'ray'", "ray") from None
         if not ray.is_initialized():
+            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers
             try:
                 ray.init(logging_level=logging.WARNING, log_to_driver=False)
             except (ConnectionError, RuntimeError, ValueError) as error:
