@@ -8,13 +8,14 @@ import pytest
 import yaml
 
 import h2rec.registry
+from h2rec.files import read_yaml
 from h2rec.losses import RANKING_LOSSES
 from h2rec.models import MODELS
 from h2rec.models.backbones import BACKBONES
 from h2rec.models.branches import BRANCHES
 from h2rec.python.fit import fit
 from h2rec.retrieval.recommender import Recommender
-from h2rec.run.config import RunConfig, read_yaml
+from h2rec.run.config import RunConfig
 
 PAGE = (Path(__file__).parents[1] / "docs" / "extending.md").read_text(encoding="utf-8")
 PARTS, TESTS = ["my_parts"], "def test_contracts"

@@ -26,3 +26,21 @@ def test_the_table_of_the_replays_is_that_of_the_results():
                 expected.append(f"{overall['new items']['ndcg@100']:.4f}")
             expected.append(re.sub(r"^0\.0$", "0", f"{cost_of(results, name):.1f}"))
         assert told[name] == expected
+
+
+def test_the_table_of_times_is_that_of_the_results():
+    results = json.loads((RESULTS / "time-ml-100k.json").read_text())
+    rows = [
+        [cell.strip() for cell in line.split("|")[2:-1]]
+        for line in text_of("fresh.md").partition("| what time does")[2].splitlines()[2:]
+        if line.startswith("|")
+    ]
+    parts = results["replay"], results["leave_one_out"]
+    assert rows == [
+        [text for part in parts for text in (f"{part[name]['ndcg@100']:.4f}", _p(part[name]))]
+        for name in results["replay"]
+    ]
+
+
+def _p(row):
+    return f"{row['p']:.{4 if row['p'] < 0.001 else 3}f}" if "p" in row else ""

@@ -17,16 +17,19 @@ from fastapi.testclient import TestClient
 import h2rec
 from h2rec.cli.main import GROUPS, main, make_app
 from h2rec.data.prepare import prepare
+from h2rec.experiments.plan import Plan
+from h2rec.files import read_yaml
 from h2rec.research.suite.files import shipped_suites
 from h2rec.research.suite.suite import Suite
 from h2rec.retrieval.bundle import Bundle
 from h2rec.retrieval.recommender import Recommender
 from h2rec.run import presets
-from h2rec.run.config import RunConfig, read_yaml
+from h2rec.run.config import RunConfig
 from h2rec.run.presets import preset_names
 from h2rec.serving.app import create_app
 from h2rec.serving.service import Service
 from h2rec.serving.settings import ServeSettings
+from made_experiments import made_rows, write_rows
 from made_suite import one_by_one
 from pages import GENERATED, PAGES, ROOT, blocks, commands, text_of
 
@@ -38,7 +41,7 @@ train: {epochs: 1}
 runtime: {threads: 1, device: cpu}
 """
 KINDS = ("mug", "lamp", "razor", "scarf", "kettle")
-LONG = {"quickstart", "serve", "compare", "cold-start", "tune", "tune-suite", "replay"}
+LONG = {"rehearse", "quickstart", "serve", "compare", "cold-start", "tune", "tune-suite", "replay"}
 """Commands that are not carried out here: they fetch, train many models, or serve until they are stopped."""
 
 
@@ -145,6 +148,26 @@ def test_the_page_on_freshness_is_carried_out(carried_out, monkeypatch, tmp_path
     (block,) = blocks("fresh.md", "python")
     exec(block, {"h2rec": h2rec, "pl": pl})
     assert len(Bundle.load(Path("runs/shop/bundle-2")).manifest.lineage.updates) == 2
+
+
+def test_the_experiment_of_the_page_is_analysed(tmp_path, monkeypatch):
+    rows = made_rows(60, 2)
+    for row in rows:
+        if "arm" in row:
+            row |= {"experiment": "new-recall", "arm": row["arm"].replace("new", "h2rec")}
+    monkeypatch.chdir(tmp_path)
+    write_rows(tmp_path / "logs" / "a.jsonl", rows)
+    (tmp_path / "plan.yaml").write_text(blocks("experiments.md", "yaml")[0])
+    (words,) = commands("experiments.md")
+    run(words)
+    found = json.loads((tmp_path / "runs" / "abtest-logs" / "results.json").read_text())
+    told = re.findall(
+        r"^\| (`[^|]*`) \|", text_of("experiments.md").partition("## What is written")[2], re.MULTILINE
+    )
+    assert set(re.findall(r"`([a-z_]+)`", " ".join(told))) | {"abtest"} == found.keys()
+    assert set(Plan.model_fields) <= set(
+        re.findall(r"[a-z_]+", text_of("experiments.md").partition("## The verdict")[0])
+    )
 
 
 def test_the_server_answers_the_question_of_the_page(carried_out):
@@ -331,8 +354,8 @@ def test_the_bibtex_says_what_the_citation_file_says():
 
 
 def test_every_block_of_code_is_one_that_a_test_takes():
-    """A new one needs a test here, in test_deploy.py, test_extending_guide.py, test_python_guide.py or
-    test_semantic_ids_guide.py."""
+    """A new one needs a test here, in test_deploy.py, test_experiments_page.py, test_extending_guide.py,
+    test_python_guide.py or test_semantic_ids_guide.py."""
     languages = {
         (page.name, language)
         for page in PAGES
@@ -351,7 +374,11 @@ def test_every_block_of_code_is_one_that_a_test_takes():
         ("python.md", "python"),
         ("serving.md", "python"),
         ("serving.md", "sh"),
+        ("serving_experiments.md", "sh"),
+        ("serving_experiments.md", "yaml"),
         ("start.md", "bibtex"),
+        ("experiments.md", "sh"),
+        ("experiments.md", "yaml"),
         ("fresh.md", "sh"),
         ("fresh.md", "python"),
         ("suites.md", "python"),

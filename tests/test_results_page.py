@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
-TABLES = ["semantic_ids", "suites", "parity", "cold_start", "serving", "training"]
+TABLES = ["semantic_ids", "suites", "parity", "cold_start", "serving", "training", "experiments"]
 
 
 @pytest.mark.parametrize("script", [f"benchmarks.{name}.table" for name in TABLES])

@@ -14,8 +14,9 @@ from h2rec.data.items import read_items
 from h2rec.data.readers import open_table
 from h2rec.data.settings import ColumnSettings
 from h2rec.errors import H2RecError
+from h2rec.files import read_yaml
 from h2rec.retrieval.history_files import _stream
-from h2rec.run.config import RunConfig, read_yaml
+from h2rec.run.config import RunConfig
 from h2rec.semantic_ids.interchange import read_codes
 from h2rec.text.encoders.precomputed import read_precomputed
 

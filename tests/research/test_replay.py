@@ -134,12 +134,17 @@ def test_a_small_one_from_beginning_to_end(tmp_path, capsys, monkeypatch):
     orders = orders.with_columns(timestamp=START + DAY * (pl.col("timestamp") + pl.col("row") // 60)).drop(
         "row"
     )
+    times = orders["timestamp"].sort()
+    # Who comes late, and two whose last item repeats one, so that the second training warns of one case more.
+    walks = {
+        "n1": (int(times[-1]) - 5, ["i1", "i5", "i9"]),
+        "n2": (int(times[0]), ["i1", "i5", "i9", "i1"]),
+        "n3": (int(times[int(0.85 * len(times))]) - 9, ["i1", "i5", "i9", "i1"]),
+    }
     extra = pl.DataFrame(
-        {
-            "user_id": ["n1"] * 3,
-            "item_id": ["i1", "i5", "i9"],
-            "timestamp": [int(orders["timestamp"].max()) - 5] * 3,
-        }
+        [(user, item, start + n) for user, (start, walk) in walks.items() for n, item in enumerate(walk)],
+        ["user_id", "item_id", "timestamp"],
+        orient="row",
     )
     pl.concat([orders, extra]).write_csv(tmp_path / "interactions.csv")
     config.write_text(
@@ -178,6 +183,7 @@ def test_a_small_one_from_beginning_to_end(tmp_path, capsys, monkeypatch):
     first = results["steps"][0]["figures"]
     assert len({json.dumps(figures) for figures in first.values()}) == 1  # all begin with the same model
     assert "NDCG@100" in (tmp_path / "out/replay.html").read_text()
+    assert (tmp_path / "out/replay.log").read_text().count("WARNING repeats:") == 1
     # Again: trainings that are done are used again, and all comes out the same.
     trained = {path: path.stat().st_mtime_ns for path in (tmp_path / "out/full").rglob("model.safetensors")}
     with pytest.raises(SystemExit):

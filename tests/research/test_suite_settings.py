@@ -4,9 +4,9 @@ import pytest
 
 from h2rec.cli.main import main
 from h2rec.errors import ConfigError
+from h2rec.files import read_yaml
 from h2rec.research.suite.files import merged
 from h2rec.research.suite.suite import Suite
-from h2rec.run.config import read_yaml
 from made_suite import rewritten
 
 

@@ -4,6 +4,7 @@ from functools import cache
 
 import pytest
 from fastapi.testclient import TestClient
+from served import Served
 
 from h2rec.serving.app import create_app
 from h2rec.serving.service import Service
@@ -44,3 +45,17 @@ def shared_client(made_bundle):
 @pytest.fixture
 def client(make_client):
     return make_client()
+
+
+@pytest.fixture
+def serve():
+    started = []
+
+    def start(bundle, **environment):
+        started.append(Served(bundle, **environment))
+        return started[-1]
+
+    yield start
+    for served in started:
+        if served.process.poll() is None:
+            served.end()

@@ -31,6 +31,8 @@ COMMANDS = {
     "update": "h2rec.cli.update:update_command",
     "replay": "h2rec.cli.replay:replay_command",
     "serve": "h2rec.cli.serve:serve",
+    "abtest": "h2rec.cli.abtest:abtest",
+    "rehearse": "h2rec.cli.rehearse:rehearse_command",
     "audit": "h2rec.cli.audit:audit",
     "stages": "h2rec.cli.stages:stages",
 }

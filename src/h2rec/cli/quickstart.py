@@ -9,7 +9,7 @@ from rich.markup import escape
 from h2rec.cli.recommend import recommendation_table
 from h2rec.cli.run import log_to, print_verdicts
 from h2rec.retrieval.recommender import Recommender
-from h2rec.run.quickstart import PRESETS, example_users, quickstart_pipelines, what_was_gained
+from h2rec.run.quickstart import NAMES, PRESETS, example_users, quickstart_pipelines, what_was_gained
 from h2rec.run.tables import LEADING, metrics_table, with_baselines
 from h2rec.run.words import telling
 from h2rec.terminal import result_console
@@ -26,14 +26,14 @@ def quickstart(
         log_to(out / name / "run.log")
         found[name] = telling(pipeline.evaluated(baselines=True))
         bundles[name] = pipeline.bundled()
-    tests, last = {name: metrics["test"] for name, metrics in found.items()}, found[PRESETS[-1]]
+    tests, last = {NAMES[name]: metrics["test"] for name, metrics in found.items()}, found[PRESETS[-1]]
     for protocol in last["test"]:
         title = f"MovieLens-100k, test, protocol {protocol}"
         rows = with_baselines(tests, last, protocol)
         console.print(metrics_table(rows, protocol, LEADING, title=title))
     for sentence in what_was_gained(pipelines):
-        console.print(f"h2rec: {sentence}", soft_wrap=True, highlight=False)
-    print_verdicts("h2rec", last)
+        console.print(f"H2Rec: {sentence}", soft_wrap=True, highlight=False)
+    print_verdicts(NAMES["h2rec"], last)
     recommender = Recommender.load(bundles["h2rec"])
     for user, history in example_users(pipelines["h2rec"]):
         titles = [next(iter(recommender.fields(item).values()), None) or item for item in history[-5:]]

@@ -12,8 +12,9 @@ import typer
 from h2rec.engines import EngineName, open_engine
 from h2rec.errors import ConfigError
 from h2rec.evaluation.settings import FULL
+from h2rec.files import read_yaml
 from h2rec.run.baselines import verdicts
-from h2rec.run.config import RunConfig, read_yaml
+from h2rec.run.config import RunConfig
 from h2rec.run.pipeline import Pipeline
 from h2rec.run.run_folder import claim_run, lock_of_run
 from h2rec.run.tables import LEADING, apart, metrics_table, with_baselines

@@ -35,6 +35,10 @@ def serve(
         Path | None,
         typer.Option("--histories", help="Users to find on the page: a file as `recommend --input` takes."),
     ] = None,
+    experiment: Annotated[
+        Path | None,
+        typer.Option("--experiment", help="File of an experiment: arms, their shares, where it is logged."),
+    ] = None,
     threads: Annotated[int, typer.Option("--threads", min=1, help="Threads of the numerical libraries.")] = 1,
     workers: Annotated[int, typer.Option("--workers", min=1, max=256, help="Processes side by side.")] = 1,
 ) -> None:
@@ -52,6 +56,7 @@ def serve(
             "without_token": without_token,
             "allowed_hosts": allow_host or [],
             "histories": histories,
+            "experiment": experiment,
             "threads": threads,
             "workers": workers,
             "index": {"kind": index},

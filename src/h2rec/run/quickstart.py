@@ -14,7 +14,9 @@ from h2rec.run.learning import EVALUATION_SEED
 from h2rec.run.pipeline import Pipeline
 from h2rec.runtime import random_stream
 
-PRESETS = ("sasrec_warm", "h2rec")
+NAMES = {"sasrec_warm": "SASRec", "h2rec": "H2Rec"}
+"""Presets that are compared, and what they are called."""
+PRESETS = tuple(NAMES)
 
 _SHARED: dict[str, Any] = {
     "data": {"source": "ml-100k"},
@@ -60,4 +62,4 @@ def what_was_gained(pipelines: dict[str, Pipeline]) -> Iterator[str]:
     lifts = lifts_over(ours, {PRESETS[0]: plain}, pipelines[PRESETS[1]].head, COMPARED)[PRESETS[0]]
     for metric in COMPARED:
         of_metric = {part: {metric: figures[metric]} for part, figures in lifts.items()}
-        yield from verdicts({PRESETS[0]: {"lift": of_metric}}, {PRESETS[0]: "SASRec"})
+        yield from verdicts({PRESETS[0]: {"lift": of_metric}}, NAMES)

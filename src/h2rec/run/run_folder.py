@@ -7,10 +7,9 @@ from pathlib import Path
 
 from h2rec.claims import claim_folder, claim_names
 from h2rec.errors import ConfigError
-from h2rec.files import atomic_path
+from h2rec.files import atomic_path, read_yaml
 from h2rec.locks import locked_by_process
 from h2rec.retrieval.manifest import is_bundle
-from h2rec.run.config import read_yaml
 
 FILES = (
     "config.yaml", "semantic_ids.json", "audit.json", "audit.html", "ranks.parquet", "metrics.json", "head.json",

@@ -26,8 +26,9 @@ def create_app(service: Service) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        service.start()
         yield
-        service.batcher.close()
+        service.close()
 
     app = FastAPI(
         title="h2rec",

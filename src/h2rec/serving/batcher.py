@@ -6,11 +6,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 from h2rec.retrieval.answers import Query, Recommendation
 from h2rec.serving.prices import price
 
-Answer = Callable[[Sequence[Query]], list[Recommendation]]
+AnyQuery = TypeVar("AnyQuery", bound=Query)
 
 _MEMORY = 0.1
 _FORGET = 1.0
@@ -22,8 +23,8 @@ class OverloadedError(Exception):
 
 
 @dataclass(eq=False)
-class _Request:
-    queries: list[Query]
+class _Request(Generic[AnyQuery]):
+    queries: list[AnyQuery]
     prices: list[float]
     answer: "asyncio.Future[list[Recommendation]]"
     answered: list[Recommendation] = field(default_factory=list)
@@ -41,7 +42,7 @@ class _Request:
         return count
 
 
-class MicroBatcher:
+class MicroBatcher(Generic[AnyQuery]):
     """One worker thread, one queue.
 
     While the worker computes, questions queue up; they become its next batch. So a lone question waits for
@@ -66,7 +67,7 @@ class MicroBatcher:
 
     def __init__(
         self,
-        answer: Answer,
+        answer: Callable[[Sequence[AnyQuery]], list[Recommendation]],
         *,
         size: int,
         max_waiting: int,
@@ -80,7 +81,7 @@ class MicroBatcher:
         self._patience = patience
         self._observe = observe
         self._clock = clock
-        self._requests: deque[_Request] = deque()
+        self._requests: deque[_Request[AnyQuery]] = deque()
         self._seconds_a_batch = 0.0
         self._last_work = clock()
         self._ahead = 0.0  # price of one turn of everything that waits or is being answered
@@ -89,7 +90,7 @@ class MicroBatcher:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="answers")
         self.waiting = 0
 
-    async def ask(self, queries: list[Query]) -> list[Recommendation]:
+    async def ask(self, queries: list[AnyQuery]) -> list[Recommendation]:
         """Answer the questions of one request.
 
         Raises `OverloadedError` at once, if they would have to wait too long. Raises `H2RecError` what answering
@@ -124,7 +125,7 @@ class MicroBatcher:
         """Give the thread back; to be called when nothing waits any more."""
         self._executor.shutdown()
 
-    def _enqueue(self, request: _Request) -> None:
+    def _enqueue(self, request: _Request[AnyQuery]) -> None:
         self._requests.append(request)
         self._ahead += request.next_price(self._size)
 
@@ -146,9 +147,9 @@ class MicroBatcher:
             finally:
                 self._ahead = max(0.0, self._ahead - worth) if self._requests else 0.0
 
-    def _next_batch(self) -> tuple[list[tuple[_Request, int, int]], float]:
+    def _next_batch(self) -> tuple[list[tuple[_Request[AnyQuery], int, int]], float]:
         """Take the next pieces of requests, with their price; those of clients that are gone are dropped."""
-        batch: list[tuple[_Request, int, int]] = []
+        batch: list[tuple[_Request[AnyQuery], int, int]] = []
         worth = 0.0
         while self._requests:
             request = self._requests[0]
@@ -164,7 +165,7 @@ class MicroBatcher:
             worth += next_price
         return batch, worth
 
-    def _settle(self, request: _Request, outcome: list[Recommendation] | Exception) -> None:
+    def _settle(self, request: _Request[AnyQuery], outcome: list[Recommendation] | Exception) -> None:
         if request.answer.done():  # the client is gone
             return
         if isinstance(outcome, Exception):
@@ -176,7 +177,7 @@ class MicroBatcher:
         else:
             request.answer.set_result(request.answered)
 
-    def _outcomes(self, pieces: list[list[Query]]) -> list[list[Recommendation] | Exception]:
+    def _outcomes(self, pieces: list[list[AnyQuery]]) -> list[list[Recommendation] | Exception]:
         try:
             answers = iter(self._answer([query for queries in pieces for query in queries]))
             return [[next(answers) for _ in queries] for queries in pieces]

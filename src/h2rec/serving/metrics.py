@@ -37,6 +37,27 @@ class Metrics:
         self.tail_items = Counter("h2rec_recommended_tail_items", "Tail items recommended.", registry=own)
         self.all_items = Counter("h2rec_recommended_items", "Items recommended.", registry=own)
         self.reloads = Counter("h2rec_reloads", "Reloads of the bundle.", ("result",), registry=own)
+        self.experiment_on = Gauge(
+            "h2rec_experiment_on",
+            "Processes whose experiment is switched on.",
+            registry=own,
+            multiprocess_mode="livesum",
+        )
+        self.impressions = Counter(
+            "h2rec_experiment_impressions", "Answers written to the log.", ("arm",), registry=own
+        )
+        self.events = Counter(
+            "h2rec_experiment_events", "Events of users written to the log.", ("event",), registry=own
+        )
+        self.log_failures = Counter(
+            "h2rec_experiment_log_failures", "Times that the log could not be written.", registry=own
+        )
+        self.unlogged = Counter(
+            "h2rec_experiment_unlogged", "Answers given though they could not be logged.", registry=own
+        )
+        self.refused_changes = Counter(
+            "h2rec_experiment_refused_changes", "Changes of the file that do not hold.", registry=own
+        )
         self.items = Gauge(
             "h2rec_items", "Items in the catalogue.", registry=own, multiprocess_mode="livemostrecent"
         )

@@ -9,11 +9,12 @@ import polars as pl
 from fastapi import APIRouter, Query, Request, Response
 
 from h2rec.errors import DataError
-from h2rec.retrieval.answers import Recommendation, as_json, item_as_json
+from h2rec.retrieval.answers import as_json, item_as_json
 from h2rec.retrieval.catalogue import Catalogue
 from h2rec.retrieval.export import user_vectors
 from h2rec.retrieval.growth import Growth
 from h2rec.serving import schemas
+from h2rec.serving.experiment.events import EventsAnswer, EventsBody
 from h2rec.serving.service import Service
 from h2rec.serving.settings import ServeSettings
 
@@ -33,13 +34,14 @@ def plain(values: Any, status: int = 200) -> Response:
     return Response(json.dumps(values, allow_nan=False), status, media_type="application/json")
 
 
-@router.post("/recommend", response_model=Recommendation, summary="Recommend items for a history")
+@router.post("/recommend", response_model=schemas.ServedAnswer, summary="Recommend items for a history")
 async def recommend(body: schemas.RecommendBody, request: Request) -> Response:
     """Items to follow a history, nothing of the history among them."""
     service = service_of(request)
     _check(body, service.settings)
-    (answer,) = await service.batcher.ask([body.query()])
-    return plain(as_json(answer))
+    question = service.question(body.query(), body.user_id)
+    (answer,) = await service.batcher.ask([question])
+    return plain(as_json(answer) | service.told(question))
 
 
 @router.post(
@@ -51,10 +53,14 @@ async def recommend_batch(body: schemas.BatchBody, request: Request) -> Response
     _at_most("queries", len(body.queries), service.settings.max_queries)
     for query in body.queries:
         _check(query, service.settings)
-    answers = await service.batcher.ask([query.query() for query in body.queries])
+    questions = [service.question(query.query(), query.user_id) for query in body.queries]
+    answers = await service.batcher.ask(questions)
     # Much to write: beside the loop, and one by one, as the writer holds the interpreter until it is done.
     text = await asyncio.to_thread(
-        lambda: ", ".join(json.dumps(as_json(answer), allow_nan=False) for answer in answers)
+        lambda: ", ".join(
+            json.dumps(as_json(answer) | service.told(question), allow_nan=False)
+            for question, answer in zip(questions, answers, strict=True)
+        )
     )
     return Response(f'{{"answers": [{text}]}}', media_type="application/json")
 
@@ -120,6 +126,17 @@ async def add_items(body: schemas.ItemsBody, request: Request) -> Response:
     ]
     table = pl.DataFrame(rows, schema={"item_id": pl.String, **dict.fromkeys(fields, pl.String)})
     return plain(asdict(await service.add(table)))
+
+
+@router.post("/events", response_model=EventsAnswer, summary="Tell what users did with what was shown")
+def events(body: EventsBody, request: Request) -> Response:
+    """Clicks, conversions and dwell times; when this is answered they are in the log of the experiment."""
+    service = service_of(request)
+    _at_most("events", len(body.events), service.settings.max_events)
+    if service.experiment is None:
+        raise DataError("this server has no experiment", "h2rec serve BUNDLE --experiment FILE")
+    service.experiment.take([event.row() for event in body.events])
+    return plain({"accepted": len(body.events)})
 
 
 @router.get("/codes", response_model=schemas.TreeAnswer, summary="Walk the tree of codes")
@@ -200,9 +217,14 @@ def _listed(catalogue: Catalogue, items: list[int]) -> list[dict[str, Any]]:
 
 
 def _state(service: Service) -> dict[str, Any]:
-    values = {
+    values: dict[str, Any] = {
         "status": "stopping" if service.stopping else "ok",
         "items": len(service.recommender.catalogue),
         "bundle": service.recommender.bundle.folder.name,
     }
-    return values if service.users is None else values | {"users": len(service.users)}
+    if service.users is not None:
+        values["users"] = len(service.users)
+    if service.experiment is not None:
+        settings = service.experiment.settings
+        values["experiment"] = {"name": settings.name, "enabled": settings.enabled}
+    return values

@@ -1,5 +1,6 @@
 """Bodies of requests and answers, as in the OpenAPI document."""
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
@@ -9,7 +10,7 @@ from h2rec.retrieval.catalogue import Attribute, Branch
 from h2rec.retrieval.filters import ItemFilter
 
 
-def _whole_as_text(value: Any) -> Any:
+def whole_as_text(value: Any) -> Any:
     """Turn whole numbers into texts, as the catalogue has them; leave anything else alone."""
     return str(value) if type(value) is int else value
 
@@ -17,7 +18,7 @@ def _whole_as_text(value: Any) -> Any:
 ItemId = Annotated[
     str,
     Field(max_length=512),
-    BeforeValidator(_whole_as_text),
+    BeforeValidator(whole_as_text),
     WithJsonSchema({"anyOf": [{"type": "string", "maxLength": 512}, {"type": "integer"}]}),
 ]
 """A text, or a whole number, which is taken as its text."""
@@ -37,7 +38,9 @@ FewFields = BeforeValidator(_few_fields)
 ItemIds = Annotated[list[ItemId], Field(fail_fast=True)]
 
 
-class _Body(BaseModel):
+class Body(BaseModel):
+    """What a request brings: other names than its own are refused."""
+
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     @model_validator(mode="before")
@@ -49,7 +52,10 @@ class _Body(BaseModel):
         return values
 
 
-class FilterBody(_Body):
+UserId = Annotated[ItemId, Field(min_length=1)]
+
+
+class FilterBody(Body):
     """Which items may be recommended; all restrictions hold."""
 
     allow: ItemIds | None = None
@@ -66,7 +72,7 @@ class FilterBody(_Body):
         return len(self.allow or ()) + len(self.deny) + sum(1 + len(values) for values in self.where.values())
 
 
-class RecommendBody(_Body):
+class RecommendBody(Body):
     """One question."""
 
     model_config = ConfigDict(
@@ -81,6 +87,8 @@ class RecommendBody(_Body):
 
     history: ItemIds
     """Item ids, oldest first; unknown ones are skipped and reported; empty gives popular items."""
+    user_id: UserId | None = None
+    """Who asks: decides on the arm of an experiment. Without it the question is outside of any."""
     k: int = Field(10, ge=1)
     """How many items."""
     filter: FilterBody = FilterBody()
@@ -98,21 +106,21 @@ class RecommendBody(_Body):
         return Query(self.history, self.k, chosen, self.tail_share, self.explain)
 
 
-class VectorBody(_Body):
+class VectorBody(Body):
     """Whose vector is wanted."""
 
     history: ItemIds
     """Item ids, oldest first; unknown ones are skipped."""
 
 
-class BatchBody(_Body):
+class BatchBody(Body):
     """Several questions."""
 
     queries: Annotated[list[RecommendBody], Field(fail_fast=True)] = Field(min_length=1)
     """Answered in this order."""
 
 
-class NewItem(_Body):
+class NewItem(Body):
     """An item to add."""
 
     item_id: ItemId = Field(min_length=1)
@@ -121,7 +129,7 @@ class NewItem(_Body):
     """Its text fields, by the names that the catalogue uses."""
 
 
-class ItemsBody(_Body):
+class ItemsBody(Body):
     """Items to add."""
 
     model_config = ConfigDict(
@@ -141,10 +149,22 @@ class ErrorAnswer(BaseModel):
     hint: str | None = None
 
 
+@dataclass(frozen=True, repr=False)
+class ServedAnswer(Recommendation):
+    """An answer, and where an experiment runs, what the question is to it."""
+
+    request_id: str | None = None
+    """Names the answer, for the events that come of it."""
+    experiment: str | None = None
+    """The experiment's name."""
+    arm: str | None = None
+    """The user's arm; null outside the experiment."""
+
+
 class BatchAnswer(BaseModel):
     """Answers, in the order of the questions."""
 
-    answers: list[Recommendation]
+    answers: list[ServedAnswer]
 
 
 class VectorAnswer(BaseModel):
@@ -198,6 +218,13 @@ class TreeAnswer(BaseModel):
     items: list[ListedItem]
 
 
+class ExperimentState(BaseModel):
+    """The experiment that runs, and whether it is switched on, as the process that answers has it."""
+
+    name: str
+    enabled: bool
+
+
 class StateAnswer(BaseModel):
     """Whether the server is well."""
 
@@ -205,6 +232,7 @@ class StateAnswer(BaseModel):
     items: int
     bundle: str
     users: int | None = None
+    experiment: ExperimentState | None = None
 
 
 ERRORS: dict[int | str, dict[str, Any]] = {

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -12,6 +13,8 @@ from h2rec.retrieval.answers import Query, Recommendation
 from h2rec.retrieval.growth import Growth
 from h2rec.retrieval.recommender import Recommender
 from h2rec.serving.batcher import MicroBatcher
+from h2rec.serving.experiment.assignment import OUTSIDE
+from h2rec.serving.experiment.experiment import ArmModel, Experiment, Question
 from h2rec.serving.metrics import Metrics
 from h2rec.serving.settings import ServeSettings
 from h2rec.serving.store import BundleStore
@@ -45,12 +48,15 @@ class Service:
         self._changed = changed
         self.metrics = Metrics()
         self.store = BundleStore(folder)
-        self.recommender = self._load()
+        file = settings.experiment
+        self.experiment = None if file is None else Experiment(file, folder, self.metrics)
+        self._arms = [] if self.experiment is None else self.experiment.own_bundles()
+        self._models = self._load()
         known = self.recommender.bundle.manifest.columns
         file = settings.histories
         self.users = None if file is None else Users(file, settings.max_history, known)
         self.stopping = False
-        self.batcher = MicroBatcher(
+        self.batcher: MicroBatcher[Question] = MicroBatcher(
             self._answer,
             size=settings.batch_size,
             max_waiting=settings.max_waiting,
@@ -60,6 +66,31 @@ class Service:
         self.metrics.waiting.set_function(lambda: self.batcher.waiting)
         self.metrics.items.set_function(lambda: len(self.recommender.catalogue))
         self._changes = asyncio.Lock()
+
+    @property
+    def recommender(self) -> Recommender:
+        """The bundle that the server was started with, as it is served."""
+        return self._models[self.store.folder].recommender
+
+    def start(self) -> None:
+        """Begin to follow the experiment."""
+        if self.experiment is not None:
+            self.experiment.start()
+
+    def close(self) -> None:
+        """Give back what a server holds; to be called when nothing waits any more."""
+        self.batcher.close()
+        if self.experiment is not None:
+            self.experiment.close()
+
+    def question(self, query: Query, user_id: str | None) -> Question:
+        """A question of somebody, in its place in the experiment if there is one."""
+        placed = OUTSIDE if self.experiment is None else self.experiment.place(user_id)
+        return Question.of(query, user_id, placed)
+
+    def told(self, question: Question) -> dict[str, Any]:
+        """What an answer says of the experiment; nothing where there is none."""
+        return {} if self.experiment is None else self.experiment.told(question)
 
     async def reload(self) -> None:
         """Read the bundle again and let it take over; where that fails, the present one goes on serving.
@@ -71,7 +102,7 @@ class Service:
             raise BundleError("the bundle is just being changed", "ask again when that is done")
         async with self._changes:
             try:
-                self.recommender = await asyncio.to_thread(self._load)
+                self._models = await asyncio.to_thread(self._load)
             except Exception:
                 self.metrics.reloads.labels("refused").inc()
                 raise
@@ -82,7 +113,7 @@ class Service:
         """Serve what another process has changed; where that fails, the present bundle goes on serving."""
         async with self._changes:
             try:
-                self.recommender = await asyncio.to_thread(self._load)
+                self._models = await asyncio.to_thread(self._load)
             except H2RecError as error:
                 logger.warning("what another worker changed can't be served: %s", error.message)
 
@@ -91,20 +122,33 @@ class Service:
 
         Raises `DataError` or `BundleError` if nothing can be added; what is served does not change.
         """
+        if self._arms:
+            raise BundleError(
+                "an experiment compares several bundles, and items of one alone would spoil it",
+                "h2rec add-items for the bundle of every arm, then POST /reload",
+            )
         async with self._changes:
             growth = await asyncio.to_thread(self.store.add, self.recommender.bundle, items)
-            self.recommender = await asyncio.to_thread(self._load)
+            self._models = await asyncio.to_thread(self._load)
             self._changed()
             return growth
 
-    def _load(self) -> Recommender:
-        recommender = Recommender(self.store.load(), self.settings.index, frozen=True)
+    def _load(self) -> dict[Path, ArmModel]:
+        """Load the bundle and those of the arms, by folder."""
+        stores = [self.store, *(BundleStore(folder) for folder in self._arms)]
+        return {store.folder: ArmModel.of(self._loaded(store)) for store in stores}
+
+    def _loaded(self, store: BundleStore) -> Recommender:
+        recommender = Recommender(store.load(), self.settings.index, frozen=True)
         # The first call of a model is slow: it is not to be a user's.
         recommender.answer([Query(recommender.item_ids[:3], 1)])
         logger.info("serving %s: %s items", recommender.bundle.folder, f"{len(recommender.item_ids):,}")
         return recommender
 
-    def _answer(self, queries: Sequence[Query]) -> list[Recommendation]:
-        answers = self.recommender.answer(queries)
+    def _answer(self, questions: Sequence[Question]) -> list[Recommendation]:
+        if self.experiment is None:
+            answers = self.recommender.answer(questions)
+        else:
+            answers = self.experiment.answer(questions, self._models)
         self.metrics.count_answers(answers)
         return answers

@@ -28,6 +28,8 @@ class ServeSettings(Settings):
     histories: Path | None = None
     """File of users to be found by their ids, as `h2rec recommend --input` reads it, or null. Whoever may ask sees what
     they had, so it is not served to other machines without a token. Read once, at start."""
+    experiment: Path | None = None
+    """File of an experiment, or null for none."""
     max_body: int = Field(1 << 20, ge=1)
     """Bytes of a request's body; more is answered 413."""
     body_seconds: float = Field(10.0, gt=0)
@@ -40,6 +42,8 @@ class ServeSettings(Settings):
     """Questions in a batch."""
     max_new_items: int = Field(1000, ge=1)
     """Items in one `POST /items`."""
+    max_events: int = Field(1000, ge=1)
+    """Events in one `POST /events`."""
     max_filter: int = Field(10_000, ge=1)
     """Ids or values in a filter."""
     batch_size: int = Field(32, ge=1)

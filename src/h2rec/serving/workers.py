@@ -20,6 +20,7 @@ import uvicorn
 from prometheus_client.multiprocess import mark_process_dead
 
 from h2rec.errors import H2RecError
+from h2rec.serving.experiment.settings import ExperimentSettings
 from h2rec.serving.metrics import SHARED
 from h2rec.serving.settings import ServeSettings
 from h2rec.serving.store import BundleStore
@@ -78,7 +79,12 @@ def serve_in_workers(work: Work, folder: Path, settings: ServeSettings) -> None:
 
     Raises `BundleError` if the bundle can't be loaded, `H2RecError` if a process ends before it answers.
     """
-    BundleStore(folder).load()  # what is wrong with it is said once
+    # What is wrong is said once.
+    BundleStore(folder).load()
+    if settings.experiment is not None:
+        for arm in ExperimentSettings.load(settings.experiment).arms.values():
+            if arm.bundle is not None:
+                BundleStore(arm.bundle).load()
     context = get_context("spawn")  # threads do not survive a fork
     changes = context.Value("q", 0)
     config = uvicorn.Config("", host=settings.host, port=settings.port, log_level="error")

@@ -54,6 +54,8 @@ def open_table(path: Path, *, separator: str | None = None) -> Table:
         return READERS.get(suffix[1:]).open(path)
     if opener is None or (opener is open_parquet and is_gzipped(path)):
         known = ", ".join([*_OPENERS, *(f".{name}" for name in READERS.names())])
+        if opener is open_parquet:
+            raise DataError(f"{path}: Parquet is not read as .gz", "it is compressed inside: gunzip the file")
         raise DataError(
             f"{path}: unknown format '{suffix}'", f"known are {known}; all but Parquet also as .gz"
         )

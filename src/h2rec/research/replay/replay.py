@@ -22,6 +22,7 @@ from h2rec.research.replay.cases import Cases, cases_of, ranks_by
 from h2rec.research.replay.moments import Moments, moments
 from h2rec.research.replay.report import write_replay_report
 from h2rec.research.replay.strategies import COUNTS, FULL, METRICS, NEVER, SLICES, UPDATE
+from h2rec.research.replay.warnings import each_warning_once
 from h2rec.retrieval.bundle import Bundle
 from h2rec.run.config import RunConfig
 from h2rec.run.new_events import Learned, NewEvents
@@ -34,6 +35,7 @@ logger = logging.getLogger(__name__)
 RESULTS = "replay.json"
 
 
+@each_warning_once()
 def replay(
     config: RunConfig,
     out: Path,
@@ -46,7 +48,8 @@ def replay(
 ) -> dict[str, Any]:
     """Live through the days of a data set with several strategies side by side; write and return what came of it.
 
-    A training is reused where it is there already, so a replay that was stopped goes on.
+    A training is reused where it is there already, so a replay that was stopped goes on. What every training warns of
+    alike is told once.
 
     Parameters
     ----------

@@ -7,7 +7,7 @@ from typing import Any
 
 from h2rec.files import write_text
 from h2rec.research.replay.strategies import COUNTS, FULL, METRICS, NEVER, SLICES, STRATEGIES, UPDATE
-from h2rec.run.pictures import Curves, curves_of
+from h2rec.run.drawing import Curves, curves_of
 from h2rec.run.words import metric_title
 from h2rec.templates import page_templates
 

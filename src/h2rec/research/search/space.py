@@ -7,7 +7,8 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from h2rec.errors import ConfigError
-from h2rec.run.config import RunConfig, read_yaml
+from h2rec.files import read_yaml
+from h2rec.run.config import RunConfig
 from h2rec.settings import Settings
 
 

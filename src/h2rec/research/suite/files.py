@@ -9,7 +9,7 @@ from typing import Any
 
 from h2rec.data.sources import list_sources
 from h2rec.errors import ConfigError
-from h2rec.run.config import read_yaml
+from h2rec.files import read_yaml
 from h2rec.run.presets import merge
 
 SHIPPED = Path(__file__).parent / "shipped"

@@ -1,6 +1,6 @@
 """What a suite's file asks for: models, data sets and seeds, and which rows are compared."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -153,11 +153,11 @@ class SuiteSettings(Settings):
     @model_validator(mode="after")
     def _names_are_rows(self) -> Self:
         if self.reference is not None and self.reference not in self.rows:
-            raise ValueError(f"reference '{self.reference}' is none of the rows {', '.join(self.rows)}")
+            raise ValueError(f"reference '{self.reference}' is none of the rows {_quoted(self.rows)}")
         for row, others in self.contrasts.items():
             unknown = [name for name in (row, *others) if name not in self.rows]
             if unknown:
-                raise ValueError(f"contrasts: '{unknown[0]}' is none of the rows {', '.join(self.rows)}")
+                raise ValueError(f"contrasts: '{unknown[0]}' is none of the rows {_quoted(self.rows)}")
             if row in others or len(set(others)) < len(others):
                 raise ValueError(f"contrasts.{row}: expected other rows, each once")
         if unknown := [name for name in self.unswept if name not in self.models]:
@@ -165,7 +165,7 @@ class SuiteSettings(Settings):
         for row, other in self.tuned_as.items():
             known = dict.fromkeys((*self.rows, *self.models))
             if unknown := [name for name in (row, other) if name not in known]:
-                raise ValueError(f"tuned_as: '{unknown[0]}' is none of the rows {', '.join(known)}")
+                raise ValueError(f"tuned_as: '{unknown[0]}' is none of the rows {_quoted(known)}")
             if other in self.tuned_as:
                 raise ValueError(f"tuned_as.{row}: '{other}' has no search of its own either")
         for data, names in self.skip.items():
@@ -199,3 +199,8 @@ class SuiteSettings(Settings):
     def tested(self) -> str:
         """Name of the row that all others are tested against."""
         return self.reference or list(self.rows)[-1]
+
+
+def _quoted(names: Iterable[str]) -> str:
+    """Names of rows, which may hold commas."""
+    return ", ".join(f"'{name}'" for name in names)

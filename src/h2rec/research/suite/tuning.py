@@ -10,7 +10,7 @@ import yaml
 from h2rec.claims import claim_file
 from h2rec.cores import available_cores, default_threads
 from h2rec.errors import ConfigError, H2RecError
-from h2rec.files import write_text
+from h2rec.files import read_yaml, write_text
 from h2rec.progress import progress_bar
 from h2rec.research.search.space import default_space, value_at
 from h2rec.research.search.study import TuningResult, tune
@@ -18,7 +18,6 @@ from h2rec.research.suite.files import Values, flat, merged, nested, read_tuned,
 from h2rec.research.suite.runs import Job, with_threads
 from h2rec.research.suite.suite import Suite
 from h2rec.research.workers import side_by_side
-from h2rec.run.config import read_yaml
 
 logger = logging.getLogger(__name__)
 

@@ -15,6 +15,7 @@ const others = rows.filter((row) => row !== tested);
 const colour = (row) => (row === tested ? ACCENT : PALETTE[others.indexOf(row) % PALETTE.length]);
 const SLICES = ["overall", "head", "tail"];
 const SLICE_COLOURS = { overall: dark ? "#cbd5e1" : "#334155", head: ACCENT, tail: "#d97706" };
+const WEIGHTED_COLOUR = dark ? "#a78bfa" : "#7c3aed";
 const chosen = {};
 
 const narrow = () => window.innerWidth < 640;
@@ -116,19 +117,23 @@ function popularity() {
   // The head has many times the tail's figures: only against each other do rows differ visibly in every group.
   const base = Object.fromEntries(all.filter((g) => g.model === tested).map((g) => [g.name, g[chosen.metric]]));
   const against = all.filter((g) => base[g.name]).map((g) => ({ ...g, shown: 100 * (g[chosen.metric] / base[g.name] - 1) }));
-  const top = Math.max(5, ...against.filter((g) => visible.has(g.model)).map((g) => g.shown));
-  draw("popularity-gains", against.length > names.length ? lines(against, "+.1f") : [], { xaxis: { type: "category" }, yaxis: { title: { text: `% against ${tested}` }, ticksuffix: " %", range: [-60, 1.15 * top] } }, narrow() ? 520 : 460);
+  const seen = against.filter((g) => visible.has(g.model)).map((g) => g.shown);
+  const frame = [1.15 * Math.min(-5, ...seen), 1.15 * Math.max(5, ...seen)];
+  draw("popularity-gains", against.length > names.length ? lines(against, "+.1f") : [], { xaxis: { type: "category" }, yaxis: { title: { text: `% against ${tested}` }, ticksuffix: " %", range: frame } }, narrow() ? 520 : 460);
 }
 
 function gains() {
-  const own = Object.fromEntries(SLICES.map((part) => [part, record(tested, part)]));
-  if (SLICES.some((part) => !own[part] || !own[part].mean)) return draw("gains", []);
-  const names = others.filter((row) => SLICES.every((part) => (record(row, part) || {}).difference != null)).reverse();
-  const traces = SLICES.map((part) => {
+  // Beside these, cases weighted by a column.
+  const weighted = results.records.map((r) => r.slice).find((part) => part.startsWith("weighted by ") && (record(tested, part) || {}).mean);
+  const parts = weighted ? [...SLICES, weighted] : SLICES;
+  const own = Object.fromEntries(parts.map((part) => [part, record(tested, part)]));
+  if (parts.some((part) => !own[part] || !own[part].mean)) return draw("gains", []);
+  const names = others.filter((row) => parts.every((part) => (record(row, part) || {}).difference != null)).reverse();
+  const traces = parts.map((part) => {
     const base = own[part].mean;
     const records = names.map((row) => record(row, part));
     const value = records.map((r) => -100 * r.difference / base);
-    return { type: "bar", orientation: "h", name: part, y: names, x: value, marker: { color: SLICE_COLOURS[part] },
+    return { type: "bar", orientation: "h", name: part, y: names, x: value, marker: { color: SLICE_COLOURS[part] || WEIGHTED_COLOUR },
       // The interval is that of the tested row's lead; seen from this row it is mirrored.
       error_x: { type: "data", symmetric: false, array: records.map((r, i) => -100 * r.low / base - value[i]), arrayminus: records.map((r, i) => value[i] + 100 * r.high / base), thickness: 1, width: 2, color: "#64748b" },
       customdata: records.map((r) => [Math.max(r.p_bootstrap, r.p_t), r.effect_size]),
@@ -138,7 +143,7 @@ function gains() {
   const sizes = sorted(traces.flatMap((t) => t.x.map(Math.abs)));
   const edge = Math.max(2, 4 * (sizes[Math.floor(sizes.length / 2)] || 0));
   const frame = sizes.length && sizes[sizes.length - 1] > edge ? { range: [-edge, Math.min(edge, Math.max(2, 1.5 * Math.max(...traces.flatMap((t) => t.x))))] } : {};
-  draw("gains", traces, { barmode: "group", bargap: 0.35, xaxis: { title: { text: `% against ${tested}` }, ticksuffix: " %", ...frame }, yaxis: { tickfont: { size: narrow() ? 9 : 11 } }, legend: { orientation: "h", y: 1.02, yanchor: "bottom", traceorder: "normal" } }, 130 + 54 * names.length);
+  draw("gains", traces, { barmode: "group", bargap: 0.35, xaxis: { title: { text: `% against ${tested}` }, ticksuffix: " %", ...frame }, yaxis: { tickfont: { size: narrow() ? 9 : 11 } }, legend: { orientation: "h", y: 1.02, yanchor: "bottom", traceorder: "normal" } }, 130 + 18 * parts.length * names.length);
 }
 
 function sweeps() {
