@@ -383,6 +383,7 @@ def test_every_block_of_code_is_one_that_a_test_takes():
         ("fresh.md", "python"),
         ("suites.md", "python"),
         ("deploy.md", "sh"),
+        ("scaling_ray.md", "sh"),
         ("deploy.md", "python"),
         ("suites.md", "sh"),
         ("scaling.md", "sh"),

@@ -17,9 +17,24 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
     return pl.read_parquet(path.absolute(), columns=columns, glob=False, hive_partitioning=False)
 
 
-def scan_parquet(path: Path) -> pl.LazyFrame:
-    """Open a Parquet file lazily."""
-    return pl.scan_parquet(path.absolute(), glob=False, hive_partitioning=False)
+def scan_parquet(*paths: Path) -> pl.LazyFrame:
+    """Open Parquet files of the same columns lazily, as one frame."""
+    return pl.scan_parquet([path.absolute() for path in paths], glob=False, hive_partitioning=False)
+
+
+def parquet_rows(path: Path) -> int:
+    """How many rows a Parquet file has."""
+    rows: int = pq.read_metadata(path.absolute()).num_rows
+    return rows
+
+
+def note_of(path: Path, name: str) -> str | None:
+    """The note of that name in the footer of a Parquet file; None where there is none, or no such file."""
+    try:
+        note = (pq.read_metadata(path.absolute()).metadata or {}).get(name.encode())
+    except (pa.ArrowException, OSError):
+        return None
+    return None if note is None else str(note, "utf-8")
 
 
 def write_parquet(
@@ -36,7 +51,4 @@ def write_parquet(
 
 def has_note(path: Path, name: str) -> bool:
     """Whether a file is a Parquet file with a note of that name."""
-    try:
-        return name.encode() in (pq.read_metadata(path.absolute()).metadata or {})
-    except (pa.ArrowException, OSError):
-        return False
+    return note_of(path, name) is not None

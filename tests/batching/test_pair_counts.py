@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from h2rec.batching import pair_counts
 from h2rec.batching.pair_counts import PairCounts
 from h2rec.data.histories import Histories
 from h2rec.errors import DataError
@@ -43,6 +44,18 @@ def test_kept_up_to_date_they_are_what_counting_all_at_once_gives(kept, before, 
     afresh = counted([*kept, *after])
     for part in ("earlier", "later", "times"):
         assert np.array_equal(getattr(updated, part), getattr(afresh, part))
+
+
+@given(st.lists(st.lists(st.integers(1, 6), max_size=7), max_size=12), st.integers(1, 9))
+def test_counted_by_parts_of_the_users_they_are_the_same(rows, at_once):
+    whole = counted(rows)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pair_counts, "EVENTS_AT_ONCE", at_once)
+        parts = counted(rows)
+    for name in ("earlier", "later", "times"):
+        one, other = getattr(whole, name), getattr(parts, name)
+        assert one.dtype == other.dtype
+        assert one.tolist() == other.tolist()
 
 
 def test_they_are_read_as_they_were_written(tmp_path):

@@ -1,5 +1,6 @@
 """How often two items stood near each other in training histories, in whole numbers that can be kept up to date."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -9,6 +10,7 @@ import numpy.typing as npt
 import polars as pl
 
 from h2rec.data.histories import Histories, IntArray
+from h2rec.engines import LOCAL, Engine
 from h2rec.errors import DataError
 from h2rec.frames import read_parquet, write_parquet
 
@@ -18,6 +20,26 @@ LAG_DECAY = 0.6
 """g: a pair that is ``lag`` steps apart counts ``g^(lag - 1)``."""
 
 _LAG_COLUMNS = tuple(f"lag_{lag}" for lag in range(1, LAGS + 1))
+
+
+EVENTS_AT_ONCE = 4_000_000
+"""Events whose pairs are counted at once, at least those of one user."""
+
+
+def _parts(histories: Histories) -> Iterator[Histories]:
+    """Histories of so many users that they have about `EVENTS_AT_ONCE` events, one part or more."""
+    first = 0
+    while True:
+        last = (
+            int(np.searchsorted(histories.offsets, histories.offsets[first] + EVENTS_AT_ONCE, side="right"))
+            - 1
+        )
+        last = max(last, min(first + 1, len(histories)))
+        start, end = histories.offsets[first], histories.offsets[last]
+        yield Histories(histories.offsets[first : last + 1] - start, histories.items[start:end])
+        if last == len(histories):
+            return
+        first = last
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +57,20 @@ class PairCounts:
     """How often they stood so many steps apart, int64 `[z, LAGS]`, the nearest first."""
 
     @classmethod
-    def of(cls, histories: Histories) -> Self:
-        """Count the pairs of some histories."""
+    def of(cls, histories: Histories, engine: Engine = LOCAL) -> "PairCounts":
+        """Count the pairs of some histories, those of some users after those of others; `engine` does the parts."""
+        total: list[PairCounts] = []
+        for part in engine.map(cls._of_all, list(_parts(histories))):
+            total.append(part)
+            # Like sizes are added up, so that a pair is touched as often as the number of parts has binary digits.
+            while len(total) > 1 and len(total[-2].earlier) <= 2 * len(total[-1].earlier):
+                total.append(total.pop().added(total.pop()))
+        while len(total) > 1:
+            total.append(total.pop().added(total.pop()))
+        return total[0]
+
+    @classmethod
+    def _of_all(cls, histories: Histories) -> Self:
         items = np.asarray(histories.items).astype(np.int64)
         user = np.repeat(np.arange(len(histories)), histories.lengths)
         found = [(items[:-lag], items[lag:], user[:-lag] == user[lag:]) for lag in range(1, LAGS + 1)]
@@ -47,6 +81,17 @@ class PairCounts:
         keys, place = np.unique(earlier * width + later, return_inverse=True)
         times = np.bincount(place.reshape(-1) * LAGS + lags, minlength=len(keys) * LAGS)
         return cls(keys // width, keys % width, times.reshape(-1, LAGS))
+
+    def added(self, other: Self) -> Self:
+        """The counts of both."""
+        width = 1 + max(int(one.later.max(initial=0)) for one in (self, other))
+        keys = np.concatenate([one.earlier * width + one.later for one in (self, other)])
+        order = np.argsort(keys, kind="stable")  # both ascend already, which makes it quick
+        keys = keys[order]
+        starts = np.flatnonzero(np.diff(keys, prepend=-1))
+        times = np.concatenate([self.times, other.times])[order]
+        sums = np.add.reduceat(times, starts, axis=0) if len(starts) else times
+        return type(self)(keys[starts] // width, keys[starts] % width, sums)
 
     @property
     def weights(self) -> npt.NDArray[np.float64]:

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from h2rec.data.settings import ColumnSettings
+from h2rec.engines import EngineName, open_engine
 from h2rec.errors import ConfigError, DataError, told_as
 from h2rec.progress import progress_bar
 from h2rec.retrieval.batch import BatchReport, claim_target, recommend_file
@@ -89,10 +90,17 @@ def recommend(
             help="Column of histories: how many items for each user, where not null; 'k' where that is there.",
         ),
     ] = None,
+    engine: Annotated[
+        EngineName, typer.Option("--engine", help="What answers the files of a folder.")
+    ] = EngineName.LOCAL,
 ) -> None:
     """Recommend items to follow a history, or every history of a file."""
     if (history is None) == (source is None) or (source is None) != (target is None):
         raise ConfigError("give either --history, or --input and --output")
+    if engine is not EngineName.LOCAL and (source is None or not source.is_dir()):
+        raise ConfigError(
+            "--engine: a cluster answers the files of a folder (--input), one or more a machine"
+        )
     columns = ColumnSettings(user=user, item=item, timestamp=timestamp)
     if source is None and (columns != ColumnSettings() or time_format or separator or k_column):
         raise ConfigError(
@@ -113,7 +121,14 @@ def recommend(
     if source is not None and target is not None:
         if source.is_dir():
             parts = recommend_parts(
-                recommender, source, target, k, k_column=k_column, filter=filter_, tail_share=tail_share
+                recommender,
+                source,
+                target,
+                k,
+                k_column=k_column,
+                filter=filter_,
+                tail_share=tail_share,
+                engine=open_engine(engine),
             )
             _print_parts(parts, target)
             return

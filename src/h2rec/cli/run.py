@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from h2rec.engines import EngineName, open_engine
 from h2rec.errors import ConfigError
 from h2rec.evaluation.settings import FULL
 from h2rec.files import read_yaml
@@ -30,6 +31,10 @@ StagesOption = Annotated[
     Path | None, typer.Option("--stages", help="Folder of finished stages, shared with other runs.")
 ]
 
+EngineOption = Annotated[
+    EngineName,
+    typer.Option("--engine", help="What prepares, embeds, gives codes and counts: here, or a Ray cluster."),
+]
 TrackOption = Annotated[
     list[str] | None,
     typer.Option("--track", help="Send figures to tensorboard, mlflow or wandb (repeatable)."),
@@ -37,40 +42,66 @@ TrackOption = Annotated[
 
 
 def run(
-    config: ConfigArgument, overrides: SetOption = None, out: OutOption = None, track: TrackOption = None
+    config: ConfigArgument,
+    overrides: SetOption = None,
+    out: OutOption = None,
+    track: TrackOption = None,
+    engine: EngineOption = EngineName.LOCAL,
 ) -> None:
     """Run the whole pipeline; finished stages are reused."""
-    with open_pipeline(config, overrides, out) as pipeline, tracked(pipeline, track or []):
+    with open_pipeline(config, overrides, out, engine) as pipeline, tracked(pipeline, track or []):
         finish_run(pipeline)
 
 
-def tokenize(config: ConfigArgument, overrides: SetOption = None, out: OutOption = None) -> None:
+def tokenize(
+    config: ConfigArgument,
+    overrides: SetOption = None,
+    out: OutOption = None,
+    engine: EngineOption = EngineName.LOCAL,
+) -> None:
     """Run the pipeline up to the semantic IDs."""
-    with open_pipeline(config, overrides, out) as pipeline:
+    with open_pipeline(config, overrides, out, engine) as pipeline:
         result_console().print(f"semantic IDs: {pipeline.tokenized()}")
 
 
-def train(config: ConfigArgument, overrides: SetOption = None, out: OutOption = None) -> None:
+def train(
+    config: ConfigArgument,
+    overrides: SetOption = None,
+    out: OutOption = None,
+    engine: EngineOption = EngineName.LOCAL,
+) -> None:
     """Run the pipeline up to the trained model."""
-    with open_pipeline(config, overrides, out) as pipeline:
+    with open_pipeline(config, overrides, out, engine) as pipeline:
         result_console().print(f"weights: {pipeline.train_stage.folder / 'model.safetensors'}")
 
 
-def evaluate(config: ConfigArgument, overrides: SetOption = None, out: OutOption = None) -> None:
+def evaluate(
+    config: ConfigArgument,
+    overrides: SetOption = None,
+    out: OutOption = None,
+    engine: EngineOption = EngineName.LOCAL,
+) -> None:
     """Run the pipeline up to the metrics."""
-    with open_pipeline(config, overrides, out) as pipeline:
+    with open_pipeline(config, overrides, out, engine) as pipeline:
         print_metrics(pipeline)
 
 
-def bundle(config: ConfigArgument, overrides: SetOption = None, out: OutOption = None) -> None:
+def bundle(
+    config: ConfigArgument,
+    overrides: SetOption = None,
+    out: OutOption = None,
+    engine: EngineOption = EngineName.LOCAL,
+) -> None:
     """Run the pipeline up to the bundle, without the evaluation."""
-    with open_pipeline(config, overrides, out) as pipeline:
+    with open_pipeline(config, overrides, out, engine) as pipeline:
         folder = pipeline.bundled()
         result_console().print(f"bundle: {folder} ({trained_on(pipeline)})", soft_wrap=True, highlight=False)
 
 
 @contextmanager
-def open_pipeline(config: Path, overrides: list[str] | None, out: Path | None) -> Iterator[Pipeline]:
+def open_pipeline(
+    config: Path, overrides: list[str] | None, out: Path | None, engine: EngineName
+) -> Iterator[Pipeline]:
     """Read the configuration and hold its run folder, with a run log in it; another process waits for its end."""
     resolved = RunConfig.load(config, overrides or [])
     folder = out or Path("runs") / config.stem
@@ -82,7 +113,7 @@ def open_pipeline(config: Path, overrides: list[str] | None, out: Path | None) -
         )
     claim_run(folder)
     with lock_of_run(folder):
-        pipeline = Pipeline(resolved, folder).begin()
+        pipeline = Pipeline(resolved, folder, engine=open_engine(engine)).begin()
         log_to(folder / "run.log")
         yield pipeline
 

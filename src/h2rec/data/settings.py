@@ -38,7 +38,8 @@ class DataSettings(Settings):
     source: str | None = None
     """A named public data set such as ml-100k (`h2rec datasets list`), instead of files."""
     interactions: Path | None = None
-    """Interactions: .inter, .csv, .tsv, .parquet or JSON lines (.jsonl, .ndjson, .json), also as .gz."""
+    """Interactions: .inter, .csv, .tsv, .parquet or JSON lines (.jsonl, .ndjson, .json), also as .gz; or a folder of
+    .parquet files."""
     items: Path | None = None
     """Item ids and text, in any of the same formats (.item for RecBole); null trains without text."""
     columns: ColumnSettings = ColumnSettings()

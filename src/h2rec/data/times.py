@@ -149,38 +149,43 @@ def check_times(
     raise DataError(f"{place}: {column} '{text}' is not a time", hint)
 
 
-def to_seconds(
-    table: Table, column: str, times: npt.NDArray[np.float64]
-) -> tuple[npt.NDArray[np.float64], str, int]:
-    """Convert times to seconds; their size shows the unit.
+def time_sizes(times: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Count how large times are: of some rows, to be added up for all.
+
+    Returns int64 `[2, units]`: how many times have the size of a unit, and how many lie below 1973 in it.
+    """
+    sizes = np.abs(times)
+    inside = [np.count_nonzero((sizes >= unit.low) & (sizes < unit.high)) for unit in _UNITS]
+    return np.array([inside, [np.count_nonzero(times < unit.low) for unit in _UNITS]])
+
+
+def time_unit(table: Table, column: str, counts: npt.NDArray[np.int64]) -> tuple[str, float, int]:
+    """Find the unit of times: their sizes, as `time_sizes` counts them, show it.
 
     Small numbers (below the year 1973 in seconds) may be any count, such as the position in a history,
     and stay as they are.
 
-    Returns `times, unit, early`: the times, float64 in the order given; the unit that they were written in; and how
-    many of them, in a column of clock times, lie before 1973, as a zero in place of a missing time does. Raises
-    `DataError` if some times look like one unit and others like another; a line is named.
+    Returns `unit, per_second, early`: the unit, how many of it a second has, and how many of the times, in a column
+    of clock times, lie before 1973, as a zero in place of a missing time does. Raises `DataError` if some times look
+    like one unit and others like another; a line is named.
     """
-    sizes = np.abs(times)
-    counts = {unit: int(np.count_nonzero((sizes >= unit.low) & (sizes < unit.high))) for unit in _UNITS}
-    present = [unit for unit in _UNITS if counts[unit]]
+    present = sorted(np.flatnonzero(counts[0]).tolist(), key=lambda place: -int(counts[0, place]))
     if not present:
-        return times, "count", 0
-    most, *others = sorted(present, key=lambda unit: -counts[unit])
+        return "count", 1.0, 0
+    most, *others = present
     if others:
-        odd = others[-1]
+        odd = _UNITS[others[-1]]
         size = number(pl.col(column)).abs()
         place, text = _first(table, column, (size >= odd.low) & (size < odd.high))
-        message = f"{place}: {column} {text} looks like {odd.name}, but most look like {most.name}"
+        message = f"{place}: {column} {text} looks like {odd.name}, but most look like {_UNITS[most].name}"
         raise DataError(message, "write all times of a file in one unit")
-    early = int(np.count_nonzero(times < most.low))
-    return times / most.per_second, most.name, early
+    return _UNITS[most].name, _UNITS[most].per_second, int(counts[1, most])
 
 
 def days_of(seconds: npt.NDArray[np.float64]) -> npt.NDArray[np.int64] | None:
     """Calendar days (UTC) of times, counted from 1970, in the order given.
 
-    None where there is nothing to tell apart: positions and other counts (no time reaches 1973, see `to_seconds`), or
+    None where there is nothing to tell apart: positions and other counts (no time reaches 1973, see `time_unit`), or
     a single day.
     """
     if not (np.abs(seconds) >= _UNITS[0].low).any():

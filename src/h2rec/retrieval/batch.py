@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +36,11 @@ class BatchReport:
         """Users a second."""
         return self.users / self.seconds if self.seconds else 0.0
 
+    def add(self, other: "BatchReport") -> None:
+        """Count in what a run over another file came across."""
+        for field in fields(BatchReport):
+            setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
+
     def count(self, queries: list[Query], answers: IdLists) -> None:
         """Count some answers to questions in."""
         asked = np.array([query.k for query in queries], dtype=np.int64)
@@ -54,7 +59,6 @@ def recommend_file(
     filter: ItemFilter = ANY_ITEM,
     tail_share: float | None = None,
     advance: Callable[..., None] | None = None,
-    report: BatchReport | None = None,
     notes: Mapping[str, str] | None = None,
 ) -> BatchReport:
     """Answer every user of a file, in its order, into another file, which appears when it is whole.
@@ -69,8 +73,6 @@ def recommend_file(
         How many items, for all whose row does not say.
     advance
         Called with the number of users done.
-    report
-        What to count in; a new one by default.
     notes
         Texts for the footer of a Parquet file.
 
@@ -89,7 +91,7 @@ def recommend_file(
         if isinstance(source, Path)
         else source
     )
-    report = report or BatchReport()
+    report = BatchReport()
     done, began = 0, time.perf_counter()
     with atomic_path(target) as temporary, result_writer(temporary, target.suffix, notes) as write:
         for batch in histories_of.batches():

@@ -72,6 +72,7 @@ class ItemIndex:
     ) -> None:
         settings = settings or IndexSettings()
         self.scorer = scorer
+        self.settings = settings
         self.kind = settings.kind_for(scorer.item_count)
         if settings.kind == "auto" and self.kind != "exact" and find_spec("faiss") is None:
             logger.warning("faiss is not installed (extra 'faiss'): every question scans the whole catalogue")

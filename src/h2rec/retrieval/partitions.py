@@ -5,18 +5,19 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from h2rec import __version__
 from h2rec.claims import ELSEWHERE, absolute, files_in
+from h2rec.data.readers.parquet import is_visible
+from h2rec.engines import LOCAL, Engine
 from h2rec.errors import DataError, H2RecError
 from h2rec.files import content_key, left_overs
-from h2rec.frames import has_note
+from h2rec.frames import has_note, note_of
 from h2rec.locks import locked
-from h2rec.progress import progress_bar
+from h2rec.progress import Advance, progress_bar
 from h2rec.retrieval.batch import BatchReport, recommend_file
 from h2rec.retrieval.filters import ANY_ITEM, ItemFilter
 from h2rec.retrieval.history_files import open_lists
+from h2rec.retrieval.index import IndexSettings
 from h2rec.retrieval.recommender import Recommender
 
 logger = logging.getLogger(__name__)
@@ -45,11 +46,13 @@ def recommend_parts(
     k_column: str | None = None,
     filter: ItemFilter = ANY_ITEM,
     tail_share: float | None = None,
+    engine: Engine = LOCAL,
 ) -> PartsReport:
     """Answer every user of the Parquet files below a folder, into files of the same names below another.
 
     Each file appears when it is whole. One that is there already and was made from the same input (by size and time of
-    change), bundle and options is kept, so a run that was killed goes on. One whose input is gone is removed.
+    change), bundle and options is kept, so a run that was killed goes on. One whose input is gone is removed. `engine`
+    does the parts; those of a cluster load the bundle by themselves.
 
     Raises
     ------
@@ -74,30 +77,30 @@ def recommend_parts(
             "h2rec": __version__,
         }
         records = {name: _record(source / name, options) for name in names}
-        parts = {name: open_lists(source / name, k_column) for name in names}
-        due = [name for name in names if _made_from(target / name) != records[name]]
+        users = {name: open_lists(source / name, k_column).users for name in names}
+        due = [name for name in names if note_of(target / name, NOTE) != records[name]]
         report = PartsReport(kept=len(names) - len(due))
-        with progress_bar("recommending", sum(parts[name].users for name in due), "users") as advance:
-            for name in due:
-                before, seconds = report.users, report.seconds
-                recommend_file(
-                    recommender,
-                    parts[name],
-                    target / name,
-                    k,
-                    filter=filter,
-                    tail_share=tail_share,
-                    advance=advance,
-                    report=report,
-                    notes={NOTE: records[name]},
-                )
+        with progress_bar("recommending", sum(users[name] for name in due), "users") as advance:
+            answer = _Answering(
+                recommender.bundle.folder.absolute(),
+                recommender.index.settings.model_copy(update={"kind": recommender.index.kind}),
+                (source.absolute(), target.absolute()),
+                k,
+                k_column,
+                filter,
+                tail_share,
+                recommender,
+                advance,
+            )
+            made = engine.map(answer, [(name, records[name]) for name in due])
+            for name, part in zip(due, made, strict=True):
+                report.add(part)
                 report.made += 1
-                rate = (report.users - before) / (report.seconds - seconds)
                 logger.info(
                     "%s: %s users, %.0f a second; %d of %d parts",
                     name,
-                    f"{report.users - before:,}",
-                    rate,
+                    f"{part.users:,}",
+                    part.rate,
                     report.kept + report.made,
                     len(names),
                 )
@@ -105,6 +108,41 @@ def recommend_parts(
             (target / name).unlink()
             report.removed += 1
     return report
+
+
+@dataclass
+class _Answering:
+    """Answers the users of a part, wherever that is done."""
+
+    bundle: Path
+    index: IndexSettings
+    folders: tuple[Path, Path]
+    """That of the histories and that of the answers."""
+    k: int
+    k_column: str | None
+    filter: ItemFilter
+    tail_share: float | None
+    recommender: Recommender | None
+    advance: Advance | None
+
+    def __getstate__(self) -> dict[str, object]:
+        # Another process loads the bundle by itself, once, and shows nothing.
+        return self.__dict__ | {"recommender": None, "advance": None}
+
+    def __call__(self, part: tuple[str, str]) -> BatchReport:
+        name, record = part
+        source, target = self.folders
+        self.recommender = self.recommender or Recommender.load(self.bundle, self.index)
+        return recommend_file(
+            self.recommender,
+            open_lists(source / name, self.k_column),
+            target / name,
+            self.k,
+            filter=self.filter,
+            tail_share=self.tail_share,
+            advance=self.advance,
+            notes={NOTE: record},
+        )
 
 
 def claim_parts(source: Path, target: Path) -> list[str]:
@@ -120,7 +158,7 @@ def claim_parts(source: Path, target: Path) -> list[str]:
         raise DataError(
             f"{target}: lies in the folder of the histories, or that in it", "name another folder"
         )
-    names = sorted(filter(_visible, files_in(source)))
+    names = sorted(filter(is_visible, files_in(source)))
     if others := [name for name in names if not name.endswith(".parquet")]:
         raise DataError(f"{source / others[0]}: a folder of histories has Parquet files alone (.parquet)")
     if not names:
@@ -129,31 +167,19 @@ def claim_parts(source: Path, target: Path) -> list[str]:
         )
     if target.exists() and (target.is_symlink() or not target.is_dir()):
         raise H2RecError(f"{target}: is no folder, and the histories are one", ELSEWHERE)
-    if strange := sorted(set(filter(_visible, files_in(target))) - _ours(target)):
+    if strange := sorted(set(filter(is_visible, files_in(target))) - _ours(target)):
         raise H2RecError(f"{target / strange[0]}: is there already, and h2rec did not write it so", ELSEWHERE)
     return names
 
 
-def _visible(name: str) -> bool:
-    return not any(part.startswith((".", "_")) for part in Path(name).parts)
-
-
 def _ours(target: Path) -> set[str]:
-    names = filter(_visible, files_in(target))
+    names = filter(is_visible, files_in(target))
     return {name for name in names if not (target / name).is_symlink() and has_note(target / name, NOTE)}
 
 
 def _record(part: Path, options: dict[str, object]) -> str:
     status = part.stat()
     return json.dumps({"bytes": status.st_size, "changed_ns": status.st_mtime_ns, **options}, sort_keys=True)
-
-
-def _made_from(part: Path) -> str | None:
-    """Record of a part; None where there is none."""
-    if not has_note(part, NOTE):
-        return None
-    recorded: bytes = pq.read_metadata(part.absolute()).metadata[NOTE.encode()]
-    return recorded.decode()
 
 
 def _key(filter_: ItemFilter) -> str:

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from h2rec.data.popularity import popularity_groups
 from h2rec.data.splits import Holdout
+from h2rec.engines import LOCAL, Engine
 from h2rec.evaluation.evaluate import Evaluation, evaluate
 from h2rec.evaluation.metrics import metric_value
 from h2rec.evaluation.repeats import measured_cases
@@ -38,14 +39,20 @@ EVALUATION_SEED = 0
 class Learning(Tokenization):
     """One configuration, carried out up to the trained model with the weights of its branches.
 
-    `config`, `out`, `stages`: see `Preparation`. `on_epoch`: called with the record of every epoch that is trained; it
-    may end the training by raising.
+    `config`, `out`, `stages`, `engine`: see `Preparation`. `on_epoch`: called with the record of every epoch that is
+    trained; it may end the training by raising.
     """
 
     def __init__(
-        self, config: RunConfig, out: Path, stages: Path | None = None, on_epoch: OnEpoch | None = None
+        self,
+        config: RunConfig,
+        out: Path,
+        stages: Path | None = None,
+        on_epoch: OnEpoch | None = None,
+        *,
+        engine: Engine = LOCAL,
     ) -> None:
-        super().__init__(config, out, stages)
+        super().__init__(config, out, stages, engine=engine)
         self.on_epoch = on_epoch
 
     @cached_property

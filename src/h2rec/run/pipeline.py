@@ -150,7 +150,7 @@ class Pipeline(Refit, Baselines):
             vectors = CatalogueScorer(model).item_matrix.numpy()
             TrainingLog(
                 events,
-                PairCounts.of(events.histories),
+                PairCounts.of(events.histories, self.engine),
                 self._learning(),
                 vectors[reference_items(self.dataset.item_count)],
             ).save(folder / LOG)

@@ -1,6 +1,7 @@
 """The first steps of a run: the data, and embeddings of its texts."""
 
 import logging
+import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from h2rec.data.dataset import Dataset
 from h2rec.data.popularity import head_items
 from h2rec.data.prepare import REPLACED_HINT, input_fingerprint, prepare_as_hashed
 from h2rec.data.splits import Split, split
+from h2rec.engines import LOCAL, Engine
 from h2rec.errors import ConfigError, DataError
 from h2rec.evaluation.repeats import Repeats
 from h2rec.files import file_hash
@@ -38,6 +40,8 @@ class Embeddings:
     vectors: npt.NDArray[np.float32]
     has_text: npt.NDArray[np.bool_]
     encoder_folder: Path
+    file: Path
+    """Where the vectors lie."""
 
 
 class Preparation:
@@ -51,9 +55,14 @@ class Preparation:
         Folder of the run; its files follow the contract of the documentation.
     stages
         Folder of finished stages; by default ``stages`` inside `out`. Runs that share it share work.
+    engine
+        What does the parts of batch work; stages are the same on all engines.
     """
 
-    def __init__(self, config: RunConfig, out: Path, stages: Path | None = None) -> None:
+    def __init__(
+        self, config: RunConfig, out: Path, stages: Path | None = None, *, engine: Engine = LOCAL
+    ) -> None:
+        self.engine = engine
         self.config = self.asked = config
         self.out = out
         self.store = StageStore(stages or out / "stages")
@@ -66,7 +75,14 @@ class Preparation:
         """Interactions and items, cleaned and indexed."""
         settings = self.config.data
         inputs = input_fingerprint(settings)
-        return self.stage("data", inputs, lambda folder: prepare_as_hashed(settings, inputs).save(folder))
+        parts = self.out / "checkpoints" / self.store.key("data", inputs)
+
+        def work(folder: Path) -> None:
+            prepare_as_hashed(settings, inputs, engine=self.engine, work=parts.absolute()).save(folder)
+
+        stage = self.stage("data", inputs, work)
+        shutil.rmtree(parts, ignore_errors=True)
+        return stage
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -127,7 +143,9 @@ class Preparation:
         def work(folder: Path) -> None:
             rows = self.dataset.item_file_index
             file_index = None if rows is None else rows.to_numpy()
-            embedded = embed(items, settings, item_file_index=file_index, device=str(self.device))
+            embedded = embed(
+                items, settings, item_file_index=file_index, device=str(self.device), engine=self.engine
+            )
             if settings.precomputed:
                 refuse_replaced(Path(settings.encoder), depends["file"], "text.encoder")
                 if (ids := _ids_beside(Path(settings.encoder))) is not None:
@@ -141,7 +159,7 @@ class Preparation:
         vectors, has_text = (
             np.load(folder / f"{name}.npy", allow_pickle=False) for name in ("vectors", "has_text")
         )
-        return Embeddings(vectors, has_text, folder / "encoder")
+        return Embeddings(vectors, has_text, folder / "encoder", folder / "vectors.npy")
 
     def settle(self, **sections: Settings) -> None:
         """Put settings that the data decide in the place of defaults, in `config.yaml` as well."""

@@ -5,7 +5,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from h2rec.batching.pair_counts import PairCounts
 from h2rec.data.histories import Histories
+from h2rec.engines import LOCAL
 from h2rec.errors import ConfigError, SemanticIdError
 from h2rec.files import read_json
 from h2rec.models.features import ItemFeatures
@@ -60,7 +62,15 @@ class Tokenization(Preparation):
         checkpoint = self.out / "checkpoints" / f"semantic_ids-{key}.safetensors"
 
         def work(folder: Path) -> None:
-            tokenized = tokenize(vectors, item_ids, settings, seed=TOKENIZER_SEED, checkpoint=checkpoint)
+            tokenized = tokenize(
+                vectors,
+                item_ids,
+                settings,
+                seed=TOKENIZER_SEED,
+                checkpoint=checkpoint,
+                engine=self.engine,
+                stored=None if embeddings is None else embeddings.file,
+            )
             if settings.file is not None:
                 refuse_replaced(settings.file, depends["file"], "semantic_ids.quantizer")
             write_tokenized(folder, tokenized, item_ids)
@@ -175,5 +185,6 @@ class Tokenization(Preparation):
             has_text=None if self.embeddings is None else self.embeddings.has_text,
             train_counts=histories.counts(self.dataset.item_count),
             train=histories,
+            pairs=None if self.engine is LOCAL else PairCounts.of(histories, self.engine),
             coded_by_text=self.embeddings is not None and self.config.semantic_ids.file is None,
         )

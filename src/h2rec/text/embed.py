@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from h2rec.engines import LOCAL, Engine
 from h2rec.errors import DataError
 from h2rec.files import cache_folder
 from h2rec.progress import progress_bar
@@ -48,6 +49,7 @@ def embed(
     cache: Path | None = None,
     item_file_index: npt.NDArray[np.integer] | None = None,
     device: str | None = None,
+    engine: Engine = LOCAL,
 ) -> TextEmbeddings:
     """Embed every item's text.
 
@@ -61,6 +63,8 @@ def embed(
         `Dataset.item_file_index`, for a `.npy` in the order of the item file.
     device
         Where a sentence encoder runs; None takes a GPU where there is one.
+    engine
+        What embeds blocks of texts.
 
     Raises `DataError` if no item has text, or ready embeddings don't fit the items; `ConfigError` for an unknown field
     or model; `MissingExtraError` if the encoder needs a package that is not installed.
@@ -85,7 +89,7 @@ def embed(
     present = [text for text in texts if text]
     encoder = build_encoder(settings, device).fit(present)
     cache = cache_folder() / "embeddings" if cache is None else cache
-    embedded = embed_texts(present, encoder, cache)
+    embedded = embed_texts(present, encoder, cache, engine)
     vectors = np.zeros((len(texts), embedded.shape[1]), np.float32)
     vectors[has_text] = embedded
     ids = items["item_id"].filter(pl.Series(has_text)).to_list()
@@ -97,30 +101,47 @@ def embed(
     return TextEmbeddings(_filled(vectors, has_text, "text"), has_text, encoder)
 
 
-def embed_texts(texts: Sequence[str], encoder: TextEncoder, cache: Path) -> Vectors:
+def embed_texts(texts: Sequence[str], encoder: TextEncoder, cache: Path, engine: Engine = LOCAL) -> Vectors:
     """Embed texts, equal ones once, `[n, m]`; vectors of earlier texts come from the cache.
 
     An embedding does not depend on the other texts, so a cached vector equals a new one.
     """
     distinct = sorted(set(texts), key=lambda text: (len(text), text))
-    if encoder.maker is None:
-        return encoder.encode(distinct)[_rows(distinct, texts)]
+    # The longest first: too little memory shows at once, and the estimate of the time left is not too low.
+    blocks = [
+        distinct[start : start + _TEXTS_A_BLOCK]
+        for start in reversed(range(0, len(distinct), _TEXTS_A_BLOCK))
+    ]
+    maker = encoder.maker
+    if maker is None:
+        parts = [vectors for vectors, _ in engine.map(_Encoding(encoder), blocks)]
+        return np.concatenate(parts[::-1])[_rows(distinct, texts)]
     vectors: dict[str, npt.NDArray[np.float32]] = {}
     with (
-        VectorStore(cache, encoder.maker) as store,
+        VectorStore(cache, maker) as store,
         progress_bar("embedding texts", len(distinct), "texts") as advance,
     ):
-        # The longest first: too little memory shows at once, and the estimate of the time left is not too low.
-        for start in reversed(range(0, len(distinct), _TEXTS_A_BLOCK)):
-            block = distinct[start : start + _TEXTS_A_BLOCK]
+        for block in blocks:
             vectors |= store.find(block)
-            fresh = [text for text in block if text not in vectors]
-            if fresh:
-                embedded = dict(zip(fresh, encoder.encode(fresh), strict=True))
+        advance(len(vectors))
+        fresh = [left for block in blocks if (left := [text for text in block if text not in vectors])]
+        for left, (made, own_maker) in zip(fresh, engine.map(_Encoding(encoder), fresh), strict=True):
+            embedded = dict(zip(left, made, strict=True))
+            if own_maker == maker:  # another machine's bits may differ
                 store.keep(embedded)
-                vectors |= embedded
-            advance(len(block))
+            vectors |= embedded
+            advance(len(left))
     return np.stack([vectors[text] for text in distinct])[_rows(distinct, texts)]
+
+
+@dataclass(frozen=True)
+class _Encoding:
+    """Embeds a block of texts, wherever it is done, and tells what decided the bits there."""
+
+    encoder: TextEncoder
+
+    def __call__(self, texts: Sequence[str]) -> tuple[Vectors, str | None]:
+        return self.encoder.encode(texts), self.encoder.maker
 
 
 def _rows(distinct: Sequence[str], texts: Sequence[str]) -> list[int]:

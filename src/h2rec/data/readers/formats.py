@@ -7,7 +7,7 @@ from h2rec.data.readers.atomic import open_atomic
 from h2rec.data.readers.delimited import open_csv, open_tsv
 from h2rec.data.readers.json_lines import open_json_lines
 from h2rec.data.readers.lines import is_gzipped
-from h2rec.data.readers.parquet import open_parquet
+from h2rec.data.readers.parquet import open_parquet, open_shards
 from h2rec.data.readers.table import Reader, Table
 from h2rec.errors import DataError
 from h2rec.registry import Registry
@@ -37,7 +37,7 @@ _BEGINNINGS = {
 
 
 def open_table(path: Path, *, separator: str | None = None) -> Table:
-    """Open a file in the format of its name, `.gz` aside.
+    """Open a file in the format of its name, `.gz` aside, or a folder of Parquet files.
 
     `separator`: what stands between the fields of `.csv` and `.tsv`; None finds it. Raises `DataError` if the file
     is missing or empty, its format is unknown or not that of its name, or its header can't be understood.
@@ -45,7 +45,7 @@ def open_table(path: Path, *, separator: str | None = None) -> Table:
     if not path.exists():
         raise DataError(f"{path}: no such file")
     if path.is_dir():
-        raise DataError(f"{path}: a folder where a file is expected")
+        return open_shards(path)
     if path.stat().st_size == 0:
         raise DataError(f"{path}: the file is empty")
     suffix = (Path(path.stem).suffix if is_gzipped(path) else path.suffix).lower()

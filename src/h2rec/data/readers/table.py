@@ -1,6 +1,7 @@
 """What every format is read as: a lazy frame of strings, and a slow pass that knows line numbers."""
 
 from abc import ABC, abstractmethod
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -40,6 +41,10 @@ class Table:
     """Columns in which some value is a list."""
     numbers: frozenset[str] = frozenset()
     """Columns that hold numbers, where a format tells them from texts."""
+    files: tuple[Path, ...] = ()
+    """The Parquet files that it is made of, one after the other; none for other formats and for frames."""
+    starts: tuple[int, ...] = (0,)
+    """How many rows lie before each of these files, and before the end."""
     known: Mapping[str, str | None] = field(default_factory=dict)
     """Which column played a part in other files of the same origin, by part; it is obvious here, too."""
 
@@ -47,8 +52,16 @@ class Table:
         """The same table, where such columns are obvious."""
         return replace(self, known=columns)
 
+    @property
+    def rows(self) -> int:
+        """Rows of a table of Parquet files; 0 where only reading tells."""
+        return self.starts[-1]
+
     def place(self, number: int) -> str:
         """Name a line (or row) of the file."""
+        if len(self.files) > 1:
+            file = bisect_left(self.starts, number) - 1
+            return f"{self.files[file]}, {self.unit} {number - self.starts[file]}"
         return f"{self.path}:{number}" if self.unit == "line" else f"{self.path}, {self.unit} {number}"
 
     def collect(self, frame: pl.LazyFrame) -> pl.DataFrame:

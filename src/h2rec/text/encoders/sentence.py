@@ -32,6 +32,10 @@ class SentenceEncoder:
         self.name = name
         self.device = device
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Another process loads the model by itself.
+        return {name: value for name, value in self.__dict__.items() if name != "_model"}
+
     @cached_property
     def folder(self) -> Path:
         """Where the model's files are."""
