@@ -10,8 +10,8 @@ from h2rec.data.histories import Histories
 from h2rec.evaluation.topk import top_items
 from h2rec.retrieval.answers import Query
 from h2rec.retrieval.catalogue import Catalogue
-from h2rec.retrieval.filters import ItemFilter
-from h2rec.retrieval.index import BoolArray, ItemIndex, TopItems
+from h2rec.retrieval.filters import Allowed, ItemFilter, every_item
+from h2rec.retrieval.index import ItemIndex, TopItems
 from h2rec.retrieval.quota import with_tail_quota
 from h2rec.retrieval.users import EncodedUsers
 
@@ -52,7 +52,7 @@ class BestLists:
             items, values = search(allowed=allowed)
             tails = None
             if tail_share is not None:
-                tail = ~self._catalogue.head if allowed is None else allowed & ~self._catalogue.head
+                tail = (allowed or every_item(len(self._catalogue))).of_tail(self._catalogue.head)
                 tails = search(allowed=tail)
             for place, row in enumerate(rows):
                 best = items[place, : queries[row].k], values[place, : queries[row].k]
@@ -62,11 +62,11 @@ class BestLists:
                 found[row] = best[0][best[0] > 0], best[1][best[0] > 0]
         return [found[row] for row in range(len(queries))]
 
-    def _popular(self, count: int, k: int, *, allowed: BoolArray | None) -> TopItems:
+    def _popular(self, count: int, k: int, *, allowed: Allowed | None) -> TopItems:
         """The most popular items, for users of whom nothing is known."""
         scores = self._popularity
         if allowed is not None:
-            scores = scores.masked_fill(torch.from_numpy(~allowed), -torch.inf)
+            scores = scores.masked_fill(torch.from_numpy(~allowed.marks), -torch.inf)
         items, values = top_items(scores[None], k)
         return items.expand(count, -1), values.expand(count, -1)
 

@@ -42,11 +42,14 @@ class Recommender:
         Trace the model, which takes about half a second, to answer few questions at a time in half the time.
     as_given
         Give ids that were numbers in the data as numbers, not as texts.
+    before
+        Of a bundle that this one grew from, or anything else: where the items are the same but for new ones, its index
+        takes these in and is not built again.
 
     Raises
     ------
     MissingExtraError
-        If the index needs faiss and it is not installed.
+        If the index needs a library that is not installed.
 
     >>> Recommender.load("runs/demo/bundle").recommend(["i12", "i7"], k=3)  # doctest: +SKIP
     """
@@ -58,6 +61,7 @@ class Recommender:
         *,
         frozen: bool = False,
         as_given: bool = False,
+        before: "Recommender | None" = None,
     ) -> None:
         self.bundle = bundle
         self._numbers = as_given and bundle.manifest.whole_number_ids
@@ -67,7 +71,13 @@ class Recommender:
             vectors = bundle.model.item_vectors(torch.arange(1))
         sizes = tuple(part.shape[1] for part in vectors)
         self._scorer = ItemScorer(bundle.item_vectors, sizes)
-        self.index = ItemIndex(self._scorer, index, self.sample_users)
+        self.index: ItemIndex = ItemIndex(
+            self._scorer,
+            index,
+            self.sample_users,
+            catalogue=self.catalogue,
+            before=None if before is None else before.index,
+        )
         self._similar = SimilarItems(
             self._scorer, bundle.model.branch_names, bundle.manifest.model.popularity_branch
         )

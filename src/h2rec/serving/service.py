@@ -35,7 +35,9 @@ class Service:
     DataError
         If the table of histories can't be read.
     MissingExtraError
-        If the index needs faiss and it is not installed.
+        If the index needs a library that is not installed.
+    UnavailableError
+        If the index is kept elsewhere, and nobody answers there.
     """
 
     def __init__(
@@ -45,7 +47,7 @@ class Service:
         self._changed = changed
         self.metrics = Metrics()
         self.store = BundleStore(folder)
-        self.recommender = self._load()
+        self.recommender = self._load(None)
         known = self.recommender.bundle.manifest.columns
         file = settings.histories
         self.users = None if file is None else Users(file, settings.max_history, known)
@@ -71,7 +73,7 @@ class Service:
             raise BundleError("the bundle is just being changed", "ask again when that is done")
         async with self._changes:
             try:
-                self.recommender = await asyncio.to_thread(self._load)
+                self.recommender = await asyncio.to_thread(self._load, self.recommender)
             except Exception:
                 self.metrics.reloads.labels("refused").inc()
                 raise
@@ -82,7 +84,7 @@ class Service:
         """Serve what another process has changed; where that fails, the present bundle goes on serving."""
         async with self._changes:
             try:
-                self.recommender = await asyncio.to_thread(self._load)
+                self.recommender = await asyncio.to_thread(self._load, self.recommender)
             except H2RecError as error:
                 logger.warning("what another worker changed can't be served: %s", error.message)
 
@@ -93,12 +95,12 @@ class Service:
         """
         async with self._changes:
             growth = await asyncio.to_thread(self.store.add, self.recommender.bundle, items)
-            self.recommender = await asyncio.to_thread(self._load)
+            self.recommender = await asyncio.to_thread(self._load, self.recommender)
             self._changed()
             return growth
 
-    def _load(self) -> Recommender:
-        recommender = Recommender(self.store.load(), self.settings.index, frozen=True)
+    def _load(self, before: Recommender | None) -> Recommender:
+        recommender = Recommender(self.store.load(), self.settings.index, frozen=True, before=before)
         # The first call of a model is slow: it is not to be a user's.
         recommender.answer([Query(recommender.item_ids[:3], 1)])
         logger.info("serving %s: %s items", recommender.bundle.folder, f"{len(recommender.item_ids):,}")
