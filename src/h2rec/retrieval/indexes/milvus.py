@@ -104,6 +104,8 @@ class MilvusIndex(VectorIndex):
         )
         for rows in _rows(items, told["count(*)"] + 1):
             self.client.upsert(self.collection, rows.to_dicts())
+        if not fitting:
+            self.client.flush(self.collection)  # what is not sealed has no index
         if others := sorted({match[0] for match in found} - {self.collection}):
             logger.warning(
                 "%s: older collections, to be dropped when nobody serves them: %s",
