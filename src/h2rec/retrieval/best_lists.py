@@ -43,10 +43,13 @@ class BestLists:
         for (filter_, tail_share, personal), rows in kinds.items():
             k = min(max(queries[row].k for row in rows), len(self._catalogue))
             again = self._repeats if filter_.seen is None else filter_.seen
-            seen = None if again else known.select(np.array(rows))
+            seen = None if again else known if len(kinds) == 1 else known.select(np.array(rows))
             allowed = self._passing(filter_) if filter_.restricts else None
-            counted = [sparse.select(torch.tensor(rows)) for sparse in users.counted.values()]
-            search = partial(self._index.search, users.vectors[rows], k, seen, counted=counted)
+            counted, vectors = list(users.counted.values()), users.vectors
+            if len(kinds) > 1:
+                counted = [sparse.select(torch.tensor(rows)) for sparse in counted]
+                vectors = vectors[rows]
+            search = partial(self._index.search, vectors, k, seen, counted=counted)
             if not personal:
                 search = partial(self._popular, len(rows), k)
             items, values = search(allowed=allowed)

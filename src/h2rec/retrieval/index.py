@@ -122,6 +122,8 @@ class ItemIndex:
         and what counts may lift from below these into the list; both are scored again by the whole sum.
         Returns `items, values`: int64 and float32 `[n, k]`; where items run out, item 0 with score minus infinity.
         """
+        if len(users) <= USERS_AT_ONCE:
+            return self._how.search(users, k, exclude, allowed, counted)
         batches = []
         for start in range(0, len(users), USERS_AT_ONCE):
             rows = np.arange(start, min(start + USERS_AT_ONCE, len(users)))

@@ -274,13 +274,22 @@ class Recommender:
             ]
             alpha = None if users.alpha is None else users.alpha[row].tolist()
         unknown = [self.given(item) for item in query.item_ids if item not in self.catalogue.index]
-        return Recommendation(self._items(items, values, explanations), unknown, not history, alpha)
+        listed = self._bare(items, values) if query.bare else self._items(items, values, explanations)
+        return Recommendation(listed, unknown, not history, alpha)
 
     def _because(self, item: int, reason: Reason) -> Because:
         # What training never saw has the counts of its neighbours in text.
         seen = self.catalogue.train_counts[[item, reason.item]].all()
         kind = "like_goes_with" if reason.kind in SEEN_TOGETHER and not seen else reason.kind
         return Because(self.given(self.catalogue.item_ids[reason.item - 1]), kind, reason.strength)
+
+    def _bare(self, items: torch.Tensor, values: torch.Tensor) -> list[RecommendedItem]:
+        return [
+            RecommendedItem(
+                self.given(self.catalogue.item_ids[item - 1]), value, bool(self.catalogue.head[item]), {}
+            )
+            for item, value in zip(items.tolist(), values.tolist(), strict=True)
+        ]
 
     def _items(
         self, items: torch.Tensor, values: torch.Tensor, explanations: list[Explanation] | None

@@ -9,7 +9,7 @@ import polars as pl
 from fastapi import APIRouter, Query, Request, Response
 
 from h2rec.errors import DataError
-from h2rec.retrieval.answers import Recommendation, as_json, item_as_json
+from h2rec.retrieval.answers import Recommendation, item_as_json
 from h2rec.retrieval.catalogue import Catalogue
 from h2rec.retrieval.export import user_vectors
 from h2rec.retrieval.growth import Growth
@@ -30,16 +30,24 @@ def service_of(request: Request) -> Service:
 
 def plain(values: Any, status: int = 200) -> Response:
     """Answer with JSON in ASCII: an id that is no valid text is echoed and not choked on."""
-    return Response(json.dumps(values, allow_nan=False), status, media_type="application/json")
+    return Response(_json(values), status, media_type="application/json")
 
 
-@router.post("/recommend", response_model=Recommendation, summary="Recommend items for a history")
+def _json(values: Any) -> str:
+    return json.dumps(values, allow_nan=False, separators=(",", ":"))
+
+
+@router.post(
+    "/recommend",
+    response_model=Recommendation | schemas.ColumnsAnswer,
+    summary="Recommend items for a history",
+)
 async def recommend(body: schemas.RecommendBody, request: Request) -> Response:
     """Items to follow a history, nothing of the history among them."""
     service = service_of(request)
     _check(body, service.settings)
     (answer,) = await service.batcher.ask([body.query()])
-    return plain(as_json(answer))
+    return plain(body.told(answer))
 
 
 @router.post(
@@ -54,7 +62,9 @@ async def recommend_batch(body: schemas.BatchBody, request: Request) -> Response
     answers = await service.batcher.ask([query.query() for query in body.queries])
     # Much to write: beside the loop, and one by one, as the writer holds the interpreter until it is done.
     text = await asyncio.to_thread(
-        lambda: ", ".join(json.dumps(as_json(answer), allow_nan=False) for answer in answers)
+        lambda: ", ".join(
+            _json(query.told(answer)) for query, answer in zip(body.queries, answers, strict=True)
+        )
     )
     return Response(f'{{"answers": [{text}]}}', media_type="application/json")
 
