@@ -17,14 +17,17 @@ from scipy.optimize import nnls
 
 RESULTS = Path(__file__).parent / "results" / "measured.json"
 
-FITTED = {(10_000, 64), (10_000, 128), (100_000, 64), (300_000, 128)}
+FITTED = {(10_000, 64), (30_000, 128), (100_000, 64), (300_000, 128)}
 """Sizes and widths that constants are fitted on."""
-FITTED_SMALL = {(10_000, 64), (30_000, 128), (100_000, 64)}
+FITTED_SMALL = {(10_000, 64), (30_000, 64), (100_000, 128)}
 """The same for stages that are measured up to 100,000 items."""
+FITTED_GRAPHS = {(3_000, 64), (10_000, 128), (30_000, 64)}
+"""The same for graphs, which take long to build."""
 
 TOKENS, NEGATIVES, LAYERS, LAZY = 2048, 2048, 2, 50_000
 LINKS, SEARCH_WIDTH, BUILD_WIDTH = 32, 256, 100
-PROBES, SAMPLE, ROUNDS = 48, 131_072, 10
+PROBES, SAMPLE, ROUNDS, POINTS = 48, 131_072, 10, 256
+CASES = 256
 LENGTH, LISTED, LEVELS = 10, 100, 4
 
 Terms = dict[str, float]
@@ -48,17 +51,18 @@ def training_step(items: int, width: int) -> Terms:
 
 def scores(items: int, width: int) -> Terms:
     """Inner products, and one pass over the scores."""
-    return {"scan FLOPs": 2.0 * items * width, "scores looked at": items}
+    return {"scan FLOPs": 2.0 * items * width, "scores looked at": items, "users": 1.0}
 
 
 def ranking(items: int, width: int) -> Terms:
-    """A test case ranked among all items."""
-    return {"rank FLOPs": 2.0 * items * width, "rank scores": items, "rank cases": 1.0}
+    """A test case read, and ranked among all items."""
+    read = LENGTH * encoder_flops(width)
+    return {"read FLOPs": read, "rank FLOPs": 2.0 * items * width, "rank scores": items}
 
 
 def scan_alone(items: int, width: int) -> Terms:
     """One user: every vector is read for one product with it."""
-    return {"scan bytes": 4.0 * items * width, "scores alone": items}
+    return {"scan bytes": 4.0 * items * width, "scores alone": items, "calls": 1.0}
 
 
 def lists_count(items: int) -> int:
@@ -85,7 +89,6 @@ def ivf_search(items: int, width: int) -> Terms:
     return {
         "centre FLOPs": 2.0 * lists * width,
         "list bytes": read * width,
-        "list items": read,
         "ivf questions": 1.0,
     }
 
@@ -93,8 +96,8 @@ def ivf_search(items: int, width: int) -> Terms:
 def ivf_build(items: int, width: int) -> Terms:
     """Centres from a sample, in rounds; then every item to its list."""
     lists = lists_count(items)
-    assigned = min(items, SAMPLE) * ROUNDS + items
-    return {"assigned FLOPs": 2.0 * assigned * lists * width, "assigned bytes": 4.0 * assigned * width}
+    pairs = lists * (min(items, SAMPLE, POINTS * lists) * ROUNDS + items)
+    return {"distance FLOPs": 2.0 * pairs * width, "distances": pairs, "indexed items": items}
 
 
 def bundle_bytes(items: int, width: int) -> Terms:
@@ -123,8 +126,8 @@ class Stage:
     """Sizes and widths that its constants are fitted on."""
 
 
-def _stage(unit: str, terms: Callable[[int, int], Terms], *, small: bool = False) -> Stage:
-    return Stage(unit, terms, frozenset(FITTED_SMALL if small else FITTED))
+def _stage(unit: str, terms: Callable[[int, int], Terms], fitted: set[tuple[int, int]] = FITTED) -> Stage:
+    return Stage(unit, terms, frozenset(fitted))
 
 
 STAGES = {
@@ -132,14 +135,14 @@ STAGES = {
     "full ranking": _stage("CPU seconds a case", ranking),
     "exact scan, 32 at once": _stage("CPU seconds a user", scores),
     "exact scan, alone": _stage("CPU seconds a user", scan_alone),
-    "hnsw search": _stage("CPU seconds a user", hnsw_search, small=True),
-    "hnsw build": _stage("CPU seconds", hnsw_build, small=True),
+    "hnsw search": _stage("CPU seconds a user", hnsw_search, FITTED_GRAPHS),
+    "hnsw build": _stage("CPU seconds", hnsw_build, FITTED_GRAPHS),
     "ivf search": _stage("CPU seconds a user", ivf_search),
     "ivf build": _stage("CPU seconds", ivf_build),
-    "bundle size": _stage("bytes", bundle_bytes, small=True),
-    "bundle load": _stage("CPU seconds", bundle_work, small=True),
-    "bundle write": _stage("CPU seconds", bundle_work, small=True),
-    "nightly list": _stage("CPU seconds a user", nightly, small=True),
+    "bundle size": _stage("bytes", bundle_bytes, FITTED_SMALL),
+    "bundle load": _stage("CPU seconds", bundle_work, FITTED_SMALL),
+    "bundle write": _stage("CPU seconds", bundle_work, FITTED_SMALL),
+    "nightly list": _stage("CPU seconds a user", nightly, FITTED_SMALL),
 }
 
 
