@@ -43,8 +43,7 @@ class Recommender:
     as_given
         Give ids that were numbers in the data as numbers, not as texts.
     before
-        Of a bundle that this one grew from, or anything else: where the items are the same but for new ones, its index
-        takes these in and is not built again.
+        Another one: where its items are the first of these, its index takes in the others and is not built again.
 
     Raises
     ------
@@ -68,16 +67,11 @@ class Recommender:
         self.catalogue = Catalogue(bundle)
         self.encoder = UserEncoder(bundle.model, frozen=frozen)
         with torch.inference_mode():
-            vectors = bundle.model.item_vectors(torch.arange(1))
-        sizes = tuple(part.shape[1] for part in vectors)
+            sizes = tuple(part.shape[1] for part in bundle.model.item_vectors(torch.arange(1)))
         self._scorer = ItemScorer(bundle.item_vectors, sizes)
-        self.index: ItemIndex = ItemIndex(
-            self._scorer,
-            index,
-            self.sample_users,
-            catalogue=self.catalogue,
-            before=None if before is None else before.index,
-        )
+        known = None if before is None else before.index
+        self.index: ItemIndex
+        self.index = ItemIndex(self._scorer, index, self.sample_users, catalogue=self.catalogue, before=known)
         self._similar = SimilarItems(
             self._scorer, bundle.model.branch_names, bundle.manifest.model.popularity_branch
         )
@@ -274,7 +268,7 @@ class Recommender:
             ]
             alpha = None if users.alpha is None else users.alpha[row].tolist()
         unknown = [self.given(item) for item in query.item_ids if item not in self.catalogue.index]
-        listed = self._bare(items, values) if query.bare else self._items(items, values, explanations)
+        listed = self._items(items, values, explanations, bare=query.bare)
         return Recommendation(listed, unknown, not history, alpha)
 
     def _because(self, item: int, reason: Reason) -> Because:
@@ -283,28 +277,23 @@ class Recommender:
         kind = "like_goes_with" if reason.kind in SEEN_TOGETHER and not seen else reason.kind
         return Because(self.given(self.catalogue.item_ids[reason.item - 1]), kind, reason.strength)
 
-    def _bare(self, items: torch.Tensor, values: torch.Tensor) -> list[RecommendedItem]:
-        return [
-            RecommendedItem(
-                self.given(self.catalogue.item_ids[item - 1]), value, bool(self.catalogue.head[item]), {}
-            )
-            for item, value in zip(items.tolist(), values.tolist(), strict=True)
-        ]
-
     def _items(
-        self, items: torch.Tensor, values: torch.Tensor, explanations: list[Explanation] | None
+        self,
+        items: torch.Tensor,
+        values: torch.Tensor,
+        explanations: list[Explanation] | None,
+        *,
+        bare: bool = False,
     ) -> list[RecommendedItem]:
-        pairs = [
-            (item, value) for item, value in zip(items.tolist(), values.tolist(), strict=True) if item > 0
-        ]
-        rows = self.catalogue.field_rows([item for item, _ in pairs])
+        pairs = [(item, of) for item, of in zip(items.tolist(), values.tolist(), strict=True) if item > 0]
+        rows = [{} for _ in pairs] if bare else self.catalogue.field_rows([item for item, _ in pairs])
         return [
             RecommendedItem(
                 item_id=self.given(self.catalogue.item_ids[item - 1]),
                 score=value,
                 head=bool(self.catalogue.head[item]),
                 fields=fields,
-                codes=self.catalogue.codes(item),
+                codes=None if bare else self.catalogue.codes(item),
                 explanation=None if explanations is None else explanations[place],
             )
             for place, ((item, value), fields) in enumerate(zip(pairs, rows, strict=True))
