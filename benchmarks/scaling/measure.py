@@ -2,10 +2,12 @@
 
 One thread; the least of several tries, as what disturbs a timing only adds to it.
 
-    python benchmarks/scaling/measure.py
+    python -m benchmarks.scaling.measure
+    python -m benchmarks.scaling.measure --only scan ivf    # once more, at another hour
 """
 
 import argparse
+import json
 import tempfile
 import time
 from collections.abc import Callable
@@ -180,10 +182,10 @@ def bundles(items: int, width: int, folder: Path) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--only", nargs="+", help="stages to measure again; the others stay as they are")
+    parser.add_argument("--only", nargs="+", help="groups to measure once more; the lesser values are kept")
     only = parser.parse_args().only
     set_threads(1)
-    measured: list[dict[str, Any]] = []
+    known = old_rows() if only else {}
     with tempfile.TemporaryDirectory() as scratch:
         stages: dict[str, tuple[list[tuple[int, int]], Callable[[int, int], dict[str, float]]]] = {
             "scan": ([*SIZES, LARGEST], scans),
@@ -193,24 +195,23 @@ def main() -> None:
             "ivf": (SIZES, lambda items, width: approximate("ivf", items, width)),
             "hnsw": (GRAPHS, lambda items, width: approximate("hnsw", items, width)),
         }
-        if only:
-            measured = [row for row in old_rows() if row["group"] not in only]
         for group, (sizes, work) in stages.items():
             for items, width in sizes if not only or group in only else []:
                 for stage, value in work(items, width).items():
-                    measured.append(
-                        {"group": group, "stage": stage, "items": items, "width": width, "value": value}
-                    )
-                    print(measured[-1], flush=True)
-            write_json(model.RESULTS, {"origin": origin(), "measured": measured})
+                    key = (stage, items, width)
+                    known[key] = min(float(value), known.get(key, float("inf")))
+                    print(*key, value, known[key], flush=True)
+            rows = [
+                {"stage": stage, "items": items, "width": width, "value": value}
+                for (stage, items, width), value in known.items()
+            ]
+            write_json(model.RESULTS, {"origin": origin(), "measured": rows})
 
 
-def old_rows() -> list[dict[str, Any]]:
+def old_rows() -> dict[tuple[str, int, int], float]:
     """What was measured before."""
-    import json
-
-    rows: list[dict[str, Any]] = json.loads(model.RESULTS.read_text(encoding="utf-8"))["measured"]
-    return rows
+    rows = json.loads(model.RESULTS.read_text(encoding="utf-8"))["measured"]
+    return {(row["stage"], row["items"], row["width"]): row["value"] for row in rows}
 
 
 if __name__ == "__main__":
