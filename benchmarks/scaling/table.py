@@ -82,6 +82,23 @@ def sizes() -> str:
     return markdown(heads, [[name, *(of(count) for count in CATALOGUES)] for name, of in lines]) + "\n"
 
 
+def indexes() -> str:
+    """Recall and throughput of every index, from `benchmarks/serving/indexes.py`."""
+    rows = []
+    for name in ("indexes", "indexes_30k"):
+        record = read_json(RESULTS.parents[2] / "serving" / "results" / f"{name}.json")
+        for row in record["measured"]:
+            own = {k: v for k, v in row.items() if k in ("probes", "search_width", "search")}
+            how = " ".join(f"{key.replace('_', ' ')} {value}" for key, value in own.items())
+            rates = [
+                f"{row['recall']:.3f}",
+                f"{row['users_a_cpu_second']:.0f}",
+                f"{row['users_a_second']:.0f}",
+            ]
+            rows.append([f"{record['items']:,}", f"{row['index']} {how}".strip(), *rates])
+    return markdown(["items", "index", "recall@100", "users a CPU second", "users a second"], rows) + "\n"
+
+
 def machines(held: float) -> int:
     """How many machines it takes to hold so many bytes."""
     return max(1, -int(-held // ROOM))
@@ -105,4 +122,4 @@ def told_seconds(seconds: float) -> str:
 
 
 if __name__ == "__main__":
-    update({"scaling_costs.md": {"check": check, "sizes": sizes}})
+    update({"scaling_costs.md": {"check": check, "sizes": sizes, "indexes": indexes}})
