@@ -133,7 +133,7 @@ def main() -> None:
         started = time.perf_counter()
         index = ItemIndex(scorer, IndexSettings(kind=kind), sample)
         built = time.perf_counter() - started
-        approximate, measured = index._approximate, []
+        approximate, measured = index.vector_index, []
         for value in values:
             approximate.settings = approximate.settings.model_copy(update={SWEEP[kind][0]: value})
             answers, rate = timed(searching(index), everyone, 32)
@@ -151,7 +151,7 @@ def main() -> None:
             )
             print(kind, measured[-1], flush=True)
         return {
-            "columns": approximate._item_projection.shape[1],
+            "columns": approximate.columns,
             "seconds_to_build": built,
             "index_mb": round(len(faiss.serialize_index(approximate.index)) / 1e6),
             "measured": measured,

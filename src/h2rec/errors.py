@@ -57,6 +57,10 @@ class StorageError(H2RecError):
     """A file that can't be written: a full disk, a folder without permission."""
 
 
+class UnavailableError(H2RecError):
+    """Something that is kept elsewhere and does not answer, or not in time."""
+
+
 class MissingExtraError(H2RecError):
     """An optional dependency that the requested feature needs is not installed."""
 

@@ -5,8 +5,9 @@ import torch
 from h2rec.data.histories import Histories
 from h2rec.errors import MissingExtraError
 from h2rec.evaluation.topk import top_items
-from h2rec.retrieval.approximate import HnswSettings, IvfSettings
+from h2rec.retrieval.filters import Allowed
 from h2rec.retrieval.index import IndexSettings, ItemIndex
+from h2rec.retrieval.indexes.in_process import HnswSettings, IvfSettings
 from h2rec.retrieval.quota import with_tail_quota
 from h2rec.retrieval.scoring import ItemScorer
 
@@ -38,8 +39,8 @@ def by_hand(items, users, k, banned=()):
     ("count", "chosen"), [(200_000, "exact"), (200_001, "hnsw"), (500_000, "hnsw"), (500_001, "ivf")]
 )
 def test_the_size_chooses_the_index(count, chosen):
-    assert IndexSettings().kind_for(count) == chosen
-    assert IndexSettings(kind="exact").kind_for(count) == "exact"
+    assert IndexSettings().kind_for(count).name == chosen
+    assert IndexSettings(kind="exact").kind_for(count).name == "exact"
 
 
 @pytest.mark.parametrize("sizes", [(SIZE,), (16, 8)])
@@ -53,12 +54,12 @@ def test_exact_search_is_a_full_sort(made, sizes):
 
 
 APPROXIMATE = [
-    IndexSettings(kind="hnsw", hnsw=HnswSettings(links=16)),
-    IndexSettings(kind="ivf", ivf=IvfSettings(lists=40, probes=20)),
+    IndexSettings(kind=HnswSettings(links=16)),
+    IndexSettings(kind=IvfSettings(lists=40, probes=20)),
 ]
 
 
-@pytest.mark.parametrize("settings", APPROXIMATE, ids=lambda settings: settings.kind)
+@pytest.mark.parametrize("settings", APPROXIMATE, ids=lambda settings: settings.kind.name)
 def test_approximate_search_finds_the_largest_inner_products_with_exact_scores(made, settings):
     items, users = made
     found, values = ItemIndex(ItemScorer(items, (SIZE,)), settings).search(users, 50)
@@ -69,7 +70,7 @@ def test_approximate_search_finds_the_largest_inner_products_with_exact_scores(m
     assert (values[:, :-1] >= values[:, 1:]).all()
 
 
-@pytest.mark.parametrize("settings", [IndexSettings(kind="exact"), *APPROXIMATE], ids=lambda s: s.kind)
+@pytest.mark.parametrize("settings", [IndexSettings(kind="exact"), *APPROXIMATE], ids=lambda s: s.kind.name)
 @pytest.mark.parametrize("share", [0.01, 0.6])
 def test_every_index_keeps_to_histories_and_filters(made, settings, share):
     items, users = made
@@ -78,7 +79,7 @@ def test_every_index_keeps_to_histories_and_filters(made, settings, share):
     allowed = random.random(ITEMS + 1) < share
     best, _ = by_hand(items, users, 40, np.flatnonzero(~allowed))
     seen = Histories.from_lists(best[:, :5].tolist())
-    found, values = ItemIndex(ItemScorer(items, (SIZE,)), settings).search(users, 35, seen, allowed)
+    found, values = ItemIndex(ItemScorer(items, (SIZE,)), settings).search(users, 35, seen, Allowed(allowed))
     for row in range(USERS):
         real = found[row][found[row] > 0].tolist()
         assert len(set(real)) == len(real)
@@ -86,12 +87,12 @@ def test_every_index_keeps_to_histories_and_filters(made, settings, share):
         assert not set(real) & set(best[row, :5].tolist())
         wanted = [item for item in best[row, 5:40].tolist() if allowed[item]]
         assert len(set(real) & set(wanted)) >= (
-            1.0 if share < 0.1 or settings.kind == "exact" else 0.9
+            1.0 if share < 0.1 or settings.kind.name == "exact" else 0.9
         ) * len(wanted)
     assert torch.isinf(values[found == 0]).all()
 
 
-@pytest.mark.parametrize("settings", APPROXIMATE, ids=lambda settings: settings.kind)
+@pytest.mark.parametrize("settings", APPROXIMATE, ids=lambda settings: settings.kind.name)
 def test_the_index_is_built_for_where_users_lie(settings):
     """Items differ most in columns that users do not look at; what 8 bits hold is then better spent elsewhere."""
     random = np.random.default_rng(2)
@@ -144,10 +145,10 @@ def test_a_scan_in_parts_lists_what_one_product_lists(monkeypatch):
         if mask is not None:
             scores[:, torch.from_numpy(~mask)] = -torch.inf
         expected = top_items(scores, 300, exclude)
-        found = index.search(users, 300, exclude, mask)
+        found = index.search(users, 300, exclude, None if mask is None else Allowed(mask))
         assert torch.equal(found[0], expected[0])
         assert torch.equal(found[1], expected[1])
-    few = index.search(users, 30, None, np.arange(20_001) % 4000 == 3)
+    few = index.search(users, 30, None, Allowed(np.arange(20_001) % 4000 == 3))
     assert torch.equal((few[0] > 0).sum(1), torch.full((70,), 5))
     assert torch.isinf(few[1][:, 5:]).all()
 
@@ -170,7 +171,7 @@ def test_scores_are_the_sum_of_what_each_branch_adds(made):
 def test_without_faiss_a_large_catalogue_is_scanned_unless_an_index_was_asked_for(made, monkeypatch, caplog):
     monkeypatch.setattr("h2rec.retrieval.index.find_spec", lambda name: None)
     index = ItemIndex(ItemScorer(made[0], (SIZE,)), IndexSettings(exact_up_to=10))
-    assert index.kind == "exact"
+    assert index.kind.name == "exact"
     assert "faiss is not installed" in caplog.text
 
 

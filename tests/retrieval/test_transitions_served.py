@@ -18,7 +18,7 @@ from h2rec.data.histories import Histories
 from h2rec.errors import BundleError, DataError
 from h2rec.models.reasons import ReasonKind
 from h2rec.models.scorer import CatalogueScorer
-from h2rec.retrieval import index
+from h2rec.retrieval import lookup
 from h2rec.retrieval.explanation import Because
 from h2rec.retrieval.filters import ItemFilter
 from h2rec.retrieval.growth import add_items
@@ -40,7 +40,7 @@ HISTORIES = [["i3"], ["i3", "i10", "i17"], ["i59", "i3", "i3", "i0", "i7", "i14"
 @pytest.fixture(autouse=True)
 def short_proposals(monkeypatch):
     """Of this few items an index would propose all, and counts would have none to lift."""
-    monkeypatch.setattr(index, "_DEEPER", 0)
+    monkeypatch.setattr(lookup, "_DEEPER", 0)
 
 
 @pytest.fixture(scope="module")

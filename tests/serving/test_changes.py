@@ -6,9 +6,11 @@ import shutil
 import weakref
 
 import numpy as np
+import pytest
 
 from h2rec.errors import BundleError
 from h2rec.retrieval.bundle import Bundle
+from h2rec.retrieval.indexes import INDEXES
 from h2rec.serving.service import Service
 from h2rec.serving.settings import ServeSettings
 from h2rec.serving.store import BundleStore
@@ -38,6 +40,15 @@ def test_added_items_are_served_at_once_and_after_a_restart(client, bundle_folde
     again = Service(bundle_folder, ServeSettings())
     assert again.recommender.item_ids[-1] == "new1"
     assert (bundle_folder / "manifest.json").read_bytes() == before
+
+
+def test_added_items_go_into_the_index_that_is_there(make_client, monkeypatch):
+    pytest.importorskip("faiss", reason="the extra 'faiss' is not installed")
+    client = make_client(index={"kind": "hnsw", "exact_up_to": 10})
+    monkeypatch.setattr(INDEXES.get("hnsw"), "build", None)
+    assert client.post("/items", json=NEW).status_code == 200
+    asked = {"history": ["i3"], "k": 61, "fields": ["item_id"]}
+    assert "new1" in client.post("/recommend", json=asked).json()["item_id"]
 
 
 def test_generations_follow_each_other_and_old_ones_go(client, bundle_folder):

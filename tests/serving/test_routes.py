@@ -32,6 +32,26 @@ def test_the_server_answers_as_the_recommender_does(client, made_bundle):
     assert "alpha" not in found  # there is no branch that fuses codes
 
 
+def test_ids_alone_are_the_same_list_in_a_fraction_of_the_bytes(client):
+    asked = {"history": ["i3", "i10", "nobody"], "k": 50, "filter": {"deny": ["i4"]}}
+    whole = client.post("/recommend", json=asked)
+    items = whole.json()["items"]
+    both = client.post("/recommend", json=asked | {"fields": ["item_id", "score"]})
+    assert both.json() == {
+        "item_id": [item["item_id"] for item in items],
+        "score": [float(f"{item['score']:.9g}") for item in items],
+        "unknown": ["nobody"],
+        "from_popularity": False,
+    }
+    assert np.float32(both.json()["score"]).tolist() == np.float32([i["score"] for i in items]).tolist()
+    ids = client.post("/recommend", json=asked | {"fields": ["item_id"]})
+    assert ids.json() == {name: value for name, value in both.json().items() if name != "score"}
+    assert 10 * len(ids.content) < len(whole.content)
+    mixed = client.post("/recommend/batch", json={"queries": [asked, asked | {"fields": ["item_id"]}]})
+    full, columns = mixed.json()["answers"]
+    assert [item["item_id"] for item in full["items"]] == columns["item_id"] == ids.json()["item_id"]
+
+
 def test_weights_of_levels_are_told_where_codes_are_fused(tmp_path):
     folder = make_bundle(tmp_path / "bundle", **FUSED)
     expected = Recommender.load(folder).recommend(["i3", "i17"], 4, explain=True)
@@ -104,6 +124,9 @@ def test_similar_items_items_and_codes(client):
 @pytest.mark.parametrize(
     ("body", "told"),
     [
+        ({"history": ["i1"], "fields": ["item_id"], "explain": True}, "explanations go with whole items"),
+        ({"history": ["i1"], "fields": []}, "at least 1 item"),
+        ({"history": ["i1"], "fields": ["title"]}, "'item_id' or 'score'"),
         ({"history": ["i3"], "k": 0}, "body.k"),
         ({"history": ["i3"], "k": 21}, "k: 21 is more than 20"),
         ({"history": ["i3"] * 31}, "history: 31 is more than 30"),

@@ -1,8 +1,9 @@
 """``h2rec serve``: a bundle over HTTP."""
 
 import os
+import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -29,7 +30,11 @@ def serve(
         typer.Option("--allow-host", help="A name that requests may call the server by; can be repeated."),
     ] = None,
     index: Annotated[
-        Literal["auto", "exact", "hnsw", "ivf"], typer.Option("--index", help="How items are searched.")
+        str,
+        typer.Option(
+            "--index",
+            help="How items are searched: auto, exact, hnsw, ivf, flat, or milvus://HOST:19530/NAME.",
+        ),
     ] = "auto",
     histories: Annotated[
         Path | None,
@@ -59,7 +64,7 @@ def serve(
             "experiment": experiment,
             "threads": threads,
             "workers": workers,
-            "index": {"kind": index},
+            "index": {"kind": {"name": re.split("[+:]", index)[0], "uri": index} if ":" in index else index},
         }
     )
     run(bundle, settings)

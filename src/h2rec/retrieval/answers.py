@@ -48,6 +48,8 @@ class Query:
         Least share of tail items in the answer, or None for the model's own order.
     explain
         Whether to explain every item.
+    bare
+        Whether to tell of items their ids and scores alone; codes and fields are then left empty.
 
     Raises
     ------
@@ -60,6 +62,7 @@ class Query:
     filter: ItemFilter = ANY_ITEM
     tail_share: float | None = None
     explain: bool = False
+    bare: bool = False
 
     @property
     def item_ids(self) -> list[str]:
@@ -179,6 +182,17 @@ def item_as_json(item: RecommendedItem) -> dict[str, Any]:
     if item.explanation is not None:
         values["explanation"] = asdict(item.explanation)
     return values
+
+
+def as_columns(answer: Recommendation, names: Sequence[str]) -> dict[str, Any]:
+    """Plain values of an answer, of its items a list of each of ``item_id`` and ``score`` that is named."""
+    # Nine digits tell every float32 from its neighbours; more are noise of the wider float.
+    columns = {
+        "item_id": [item.item_id for item in answer.items],
+        "score": [float(f"{item.score:.9g}") for item in answer.items],
+    }
+    told = {"unknown": answer.unknown, "from_popularity": answer.from_popularity}
+    return {name: columns[name] for name in names} | told
 
 
 def as_json(answer: Recommendation) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from h2rec.data.histories import Histories
 from h2rec.evaluation.topk import top_items
 from h2rec.retrieval.answers import Query
 from h2rec.retrieval.catalogue import Catalogue
-from h2rec.retrieval.filters import ItemFilter
-from h2rec.retrieval.index import BoolArray, ItemIndex, TopItems
+from h2rec.retrieval.filters import Allowed, ItemFilter, every_item
+from h2rec.retrieval.index import ItemIndex, TopItems
 from h2rec.retrieval.quota import with_tail_quota
 from h2rec.retrieval.users import EncodedUsers
 
@@ -43,16 +43,19 @@ class BestLists:
         for (filter_, tail_share, personal), rows in kinds.items():
             k = min(max(queries[row].k for row in rows), len(self._catalogue))
             again = self._repeats if filter_.seen is None else filter_.seen
-            seen = None if again else known.select(np.array(rows))
+            seen = None if again else known if len(kinds) == 1 else known.select(np.array(rows))
             allowed = self._passing(filter_) if filter_.restricts else None
-            counted = [sparse.select(torch.tensor(rows)) for sparse in users.counted.values()]
-            search = partial(self._index.search, users.vectors[rows], k, seen, counted=counted)
+            counted, vectors = list(users.counted.values()), users.vectors
+            if len(kinds) > 1:
+                counted = [sparse.select(torch.tensor(rows)) for sparse in counted]
+                vectors = vectors[rows]
+            search = partial(self._index.search, vectors, k, seen, counted=counted)
             if not personal:
                 search = partial(self._popular, len(rows), k)
             items, values = search(allowed=allowed)
             tails = None
             if tail_share is not None:
-                tail = ~self._catalogue.head if allowed is None else allowed & ~self._catalogue.head
+                tail = (allowed or every_item(len(self._catalogue))).of_tail(self._catalogue.head)
                 tails = search(allowed=tail)
             for place, row in enumerate(rows):
                 best = items[place, : queries[row].k], values[place, : queries[row].k]
@@ -62,11 +65,11 @@ class BestLists:
                 found[row] = best[0][best[0] > 0], best[1][best[0] > 0]
         return [found[row] for row in range(len(queries))]
 
-    def _popular(self, count: int, k: int, *, allowed: BoolArray | None) -> TopItems:
+    def _popular(self, count: int, k: int, *, allowed: Allowed | None) -> TopItems:
         """The most popular items, for users of whom nothing is known."""
         scores = self._popularity
         if allowed is not None:
-            scores = scores.masked_fill(torch.from_numpy(~allowed), -torch.inf)
+            scores = scores.masked_fill(torch.from_numpy(~allowed.marks), -torch.inf)
         items, values = top_items(scores[None], k)
         return items.expand(count, -1), values.expand(count, -1)
 

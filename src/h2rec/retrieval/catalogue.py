@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from h2rec.errors import DataError
 from h2rec.retrieval.bundle import Bundle
-from h2rec.retrieval.filters import ItemFilter, allowed_items
+from h2rec.retrieval.filters import Allowed, ItemFilter, allowed_items
 from h2rec.retrieval.item_ids import ItemId, as_item_id
 from h2rec.retrieval.item_table import OWN_COLUMNS
 
@@ -100,7 +100,7 @@ class Catalogue:
         """Ids of items by index, as a column of texts."""
         return self._id_column.take(pa.array(items - 1))
 
-    def passing(self, filter_: ItemFilter) -> npt.NDArray[np.bool_]:
+    def passing(self, filter_: ItemFilter) -> Allowed:
         """Which items a filter lets pass, see `allowed_items`."""
         return allowed_items(filter_, self.fields, self.index)
 

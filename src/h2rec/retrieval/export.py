@@ -1,7 +1,7 @@
 """A bundle for other systems: item vectors to where they are searched, counts as a table, the user encoder as ONNX."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,18 +16,17 @@ from h2rec.files import atomic_path
 from h2rec.frames import has_note
 from h2rec.retrieval.destinations import DESTINATIONS
 from h2rec.retrieval.destinations.files import NOTE, TableWriter
-from h2rec.retrieval.destinations.protocol import Destination, VectorTable, hidden
+from h2rec.retrieval.destinations.protocol import Destination, hidden
 from h2rec.retrieval.item_ids import ItemId
 from h2rec.retrieval.recommender import Recommender
+from h2rec.retrieval.vector_table import code_prefixes, vector_table
 
 logger = logging.getLogger(__name__)
 
-_ROWS_AT_ONCE = 1000
 _COUNTS_AT_ONCE = 1 << 20
 _CHECKED_USERS = 64
 _CHECKED_ITEMS = 10
 _TOLERANCE = 1e-4
-_OWN = {"item_index": pl.Int64, "head": pl.Boolean, "train_count": pl.Int64, "codes": pl.String}
 _COUNTED = {"branch": pl.String, "weight": pl.Float32, "levels": pl.Int32} | {
     "item_id": pl.String,
     "successor": pl.String,
@@ -73,7 +72,7 @@ def export_vectors(
     H2RecError
         If something else is there, or the destination refuses; what was there stays.
     """
-    table = vector_table(recommender, attributes)
+    table = vector_table(recommender.catalogue, recommender.bundle.item_vectors, attributes)
     place = hidden(address)
     try:
         with closing(_destination(address)) as destination:
@@ -102,41 +101,6 @@ def _destination(address: str) -> Destination:
     return DESTINATIONS.get(kind).open(address)
 
 
-def vector_table(recommender: Recommender, attributes: Sequence[str] | None = None) -> VectorTable:
-    """Make the table of items: ids, numbers, head marks, training counts, codes, attributes, vectors.
-
-    ``item_index`` is the item's number in histories that the exported encoder reads; ``codes`` are the item's codes as
-    text, ``7-6-0``.
-    """
-    catalogue, vectors = recommender.catalogue, recommender.bundle.item_vectors[1:]
-    if not vectors.shape[1]:
-        raise DataError("the model counts alone: it has no item vectors", "export its transitions")
-    fields = catalogue.fields
-    chosen = fields.columns if attributes is None else list(dict.fromkeys(attributes))
-    if unknown := set(chosen) - set(fields.columns):
-        hint = f"there are: {', '.join(fields.columns) or 'none'}"
-        raise DataError(f"the items have no attribute '{min(unknown)[:80]}'", hint)
-    if taken := {*_OWN, "vector"} & set(chosen):
-        raise DataError(
-            f"the items have an attribute '{min(taken)}', and the export has a column of that name",
-            "leave it out: --attributes names those that go along",
-        )
-    own = [pl.Series("item_id", catalogue.item_ids)]
-    own.append(pl.Series("item_index", np.arange(1, len(catalogue) + 1)))
-    own += [pl.Series("head", catalogue.head[1:]), pl.Series("train_count", catalogue.train_counts[1:])]
-    if catalogue.semantic_ids is not None:
-        own.append(_prefixes(recommender, catalogue.semantic_ids.levels).alias("codes"))
-    table = pl.DataFrame([*own, *fields.select(chosen).get_columns()])
-    kind = pl.Array(pl.Float32, vectors.shape[1])
-
-    def batches() -> Iterator[pl.DataFrame]:
-        for start in range(0, len(vectors), _ROWS_AT_ONCE):
-            some = pl.Series("vector", np.ascontiguousarray(vectors[start : start + _ROWS_AT_ONCE]), kind)
-            yield table.slice(start, _ROWS_AT_ONCE).with_columns(some)
-
-    return VectorTable(pl.Schema({**table.schema, "vector": kind}), vectors.shape, batches())
-
-
 def user_vectors(recommender: Recommender, histories: Sequence[Sequence[ItemId]]) -> npt.NDArray[np.float32]:
     """Vectors of users, float32 `[n, D]`, for searching exported item vectors; unknown items are skipped.
 
@@ -148,14 +112,6 @@ def user_vectors(recommender: Recommender, histories: Sequence[Sequence[ItemId]]
         hint = "give such users the items of the highest train_count"
         raise DataError(f"history {unknown[0]}: none of its items is known, so it has no vector", hint)
     return vectors
-
-
-def _prefixes(recommender: Recommender, levels: int) -> pl.Series:
-    """Leading codes of every item, `[N]`, as text."""
-    ids = recommender.catalogue.semantic_ids
-    assert ids is not None
-    codes = pl.DataFrame(ids.codes[:, :levels], [str(level) for level in range(min(levels, ids.levels))])
-    return codes.select(pl.concat_str(pl.all(), separator="-").alias("codes"))["codes"]
 
 
 def _recall(recommender: Recommender, destination: Destination) -> float:
@@ -194,7 +150,7 @@ def export_transitions(recommender: Recommender, path: Path, *, replace: bool = 
             if branch.levels is not None:
                 first = np.zeros(int(branch.groups.max()) + 1, np.int64)
                 first[branch.groups[1:].numpy()] = np.arange(len(ids) - 1)
-                ids = _prefixes(recommender, branch.levels).gather(first)
+                ids = code_prefixes(recommender.catalogue, branch.levels).gather(first)
             for start in range(0, len(branch.values), _COUNTS_AT_ONCE):
                 part = slice(start, start + _COUNTS_AT_ONCE)
                 columns = {

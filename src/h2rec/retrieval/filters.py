@@ -2,7 +2,8 @@
 
 import difflib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from operator import itemgetter
 from typing import Self
 
@@ -60,18 +61,49 @@ ANY_ITEM = ItemFilter()
 """Leaves out nothing but the history, where the bundle says so."""
 
 
-def allowed_items(
-    filter_: ItemFilter, items: pl.DataFrame, index: Mapping[str, int]
-) -> npt.NDArray[np.bool_]:
-    """Mark the items that a filter lets pass, bool `[N + 1]`; the padding item never does.
+@dataclass(frozen=True, eq=False)
+class Allowed:
+    """The items that may be listed: as marks, and, for an index that filters by itself, as what they were made of."""
+
+    marks: npt.NDArray[np.bool_]
+    """bool `[N + 1]`; the padding item is never marked."""
+    where: tuple[tuple[str, frozenset[str]], ...] = ()
+    """Field and accepted values."""
+    only: tuple[int, ...] | None = None
+    """The only items by number, or None."""
+    never: tuple[int, ...] = ()
+    """Items by number that are not."""
+    tail: bool = False
+    """Whether items of the head are not."""
+
+    @cached_property
+    def count(self) -> int:
+        """How many they are."""
+        return int(np.count_nonzero(self.marks))
+
+    def of_tail(self, head: npt.NDArray[np.bool_]) -> "Allowed":
+        """Those of them that are not marked as head, `[N + 1]`."""
+        return replace(self, marks=self.marks & ~head, tail=True)
+
+
+def every_item(count: int) -> Allowed:
+    """All of so many items."""
+    return Allowed(np.arange(count + 1) > 0)
+
+
+def allowed_items(filter_: ItemFilter, items: pl.DataFrame, index: Mapping[str, int]) -> Allowed:
+    """Find the items that a filter lets pass.
 
     Raises `DataError` for an unknown field, or one of whose accepted values no item has any, naming the nearest.
     """
     allowed = np.ones(items.height + 1, dtype=np.bool_)
+    never = tuple(sorted(index[item] for item in filter_.deny if item in index))
+    only = None
     if filter_.allow is not None:
+        only = tuple(sorted(index[item] for item in filter_.allow if item in index))
         allowed[:] = False
-        allowed[[index[item] for item in filter_.allow if item in index]] = True
-    allowed[[index[item] for item in filter_.deny if item in index]] = False
+        allowed[list(only)] = True
+    allowed[list(never)] = False
     for field, values in filter_.where:
         if field not in items.columns:
             # Cut: a name of a megabyte would be compared for a long time.
@@ -83,7 +115,7 @@ def allowed_items(
             raise _no_such_value(field, min(values), items[field])
         allowed[1:] &= matches.to_numpy()
     allowed[0] = False
-    return allowed
+    return Allowed(allowed, filter_.where, only, never)
 
 
 def _no_such_value(field: str, value: str, column: pl.Series) -> DataError:

@@ -73,7 +73,7 @@ def recommend_parts(
             "k_column": k_column,
             "tail_share": tail_share,
             "filter": _key(filter),
-            "index": recommender.index.kind,
+            "index": recommender.index.kind.name,
             "h2rec": __version__,
         }
         records = {name: _record(source / name, options) for name in names}

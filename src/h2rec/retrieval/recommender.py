@@ -42,11 +42,13 @@ class Recommender:
         Trace the model, which takes about half a second, to answer few questions at a time in half the time.
     as_given
         Give ids that were numbers in the data as numbers, not as texts.
+    before
+        Another one: where its items are the first of these, its index takes in the others and is not built again.
 
     Raises
     ------
     MissingExtraError
-        If the index needs faiss and it is not installed.
+        If the index needs a library that is not installed.
 
     >>> Recommender.load("runs/demo/bundle").recommend(["i12", "i7"], k=3)  # doctest: +SKIP
     """
@@ -58,16 +60,18 @@ class Recommender:
         *,
         frozen: bool = False,
         as_given: bool = False,
+        before: "Recommender | None" = None,
     ) -> None:
         self.bundle = bundle
         self._numbers = as_given and bundle.manifest.whole_number_ids
         self.catalogue = Catalogue(bundle)
         self.encoder = UserEncoder(bundle.model, frozen=frozen)
         with torch.inference_mode():
-            vectors = bundle.model.item_vectors(torch.arange(1))
-        sizes = tuple(part.shape[1] for part in vectors)
+            sizes = tuple(part.shape[1] for part in bundle.model.item_vectors(torch.arange(1)))
         self._scorer = ItemScorer(bundle.item_vectors, sizes)
-        self.index = ItemIndex(self._scorer, index, self.sample_users)
+        known = None if before is None else before.index
+        self.index: ItemIndex
+        self.index = ItemIndex(self._scorer, index, self.sample_users, catalogue=self.catalogue, before=known)
         self._similar = SimilarItems(
             self._scorer, bundle.model.branch_names, bundle.manifest.model.popularity_branch
         )
@@ -264,7 +268,8 @@ class Recommender:
             ]
             alpha = None if users.alpha is None else users.alpha[row].tolist()
         unknown = [self.given(item) for item in query.item_ids if item not in self.catalogue.index]
-        return Recommendation(self._items(items, values, explanations), unknown, not history, alpha)
+        listed = self._items(items, values, explanations, bare=query.bare)
+        return Recommendation(listed, unknown, not history, alpha)
 
     def _because(self, item: int, reason: Reason) -> Because:
         # What training never saw has the counts of its neighbours in text.
@@ -273,19 +278,22 @@ class Recommender:
         return Because(self.given(self.catalogue.item_ids[reason.item - 1]), kind, reason.strength)
 
     def _items(
-        self, items: torch.Tensor, values: torch.Tensor, explanations: list[Explanation] | None
+        self,
+        items: torch.Tensor,
+        values: torch.Tensor,
+        explanations: list[Explanation] | None,
+        *,
+        bare: bool = False,
     ) -> list[RecommendedItem]:
-        pairs = [
-            (item, value) for item, value in zip(items.tolist(), values.tolist(), strict=True) if item > 0
-        ]
-        rows = self.catalogue.field_rows([item for item, _ in pairs])
+        pairs = [(item, of) for item, of in zip(items.tolist(), values.tolist(), strict=True) if item > 0]
+        rows = [{} for _ in pairs] if bare else self.catalogue.field_rows([item for item, _ in pairs])
         return [
             RecommendedItem(
                 item_id=self.given(self.catalogue.item_ids[item - 1]),
                 score=value,
                 head=bool(self.catalogue.head[item]),
                 fields=fields,
-                codes=self.catalogue.codes(item),
+                codes=None if bare else self.catalogue.codes(item),
                 explanation=None if explanations is None else explanations[place],
             )
             for place, ((item, value), fields) in enumerate(zip(pairs, rows, strict=True))

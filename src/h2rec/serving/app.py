@@ -12,7 +12,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from h2rec import __version__
-from h2rec.errors import BundleError, H2RecError, StorageError
+from h2rec.errors import BundleError, H2RecError, StorageError, UnavailableError
 from h2rec.serving.batcher import OverloadedError
 from h2rec.serving.gate import OVERLOADED, Gate
 from h2rec.serving.routes import plain, router
@@ -45,6 +45,7 @@ def create_app(service: Service) -> FastAPI:
     app.add_exception_handler(
         StorageError, _error_answer(507)
     )  # the server's own trouble; nothing was changed
+    app.add_exception_handler(UnavailableError, _error_answer(503))
     app.add_exception_handler(OverloadedError, _overloaded)
     app.add_exception_handler(RequestValidationError, _not_understood)
     app.add_exception_handler(HTTPException, _http_error)

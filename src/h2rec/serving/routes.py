@@ -9,7 +9,7 @@ import polars as pl
 from fastapi import APIRouter, Query, Request, Response
 
 from h2rec.errors import DataError
-from h2rec.retrieval.answers import as_json, item_as_json
+from h2rec.retrieval.answers import item_as_json
 from h2rec.retrieval.catalogue import Catalogue
 from h2rec.retrieval.export import user_vectors
 from h2rec.retrieval.growth import Growth
@@ -31,17 +31,25 @@ def service_of(request: Request) -> Service:
 
 def plain(values: Any, status: int = 200) -> Response:
     """Answer with JSON in ASCII: an id that is no valid text is echoed and not choked on."""
-    return Response(json.dumps(values, allow_nan=False), status, media_type="application/json")
+    return Response(_json(values), status, media_type="application/json")
 
 
-@router.post("/recommend", response_model=schemas.ServedAnswer, summary="Recommend items for a history")
+def _json(values: Any) -> str:
+    return json.dumps(values, allow_nan=False, separators=(",", ":"))
+
+
+@router.post(
+    "/recommend",
+    response_model=schemas.ServedAnswer | schemas.ServedColumns,
+    summary="Recommend items for a history",
+)
 async def recommend(body: schemas.RecommendBody, request: Request) -> Response:
     """Items to follow a history, nothing of the history among them."""
     service = service_of(request)
     _check(body, service.settings)
     question = service.question(body.query(), body.user_id)
     (answer,) = await service.batcher.ask([question])
-    return plain(as_json(answer) | service.told(question))
+    return plain(body.told(answer) | service.told(question))
 
 
 @router.post(
@@ -58,8 +66,8 @@ async def recommend_batch(body: schemas.BatchBody, request: Request) -> Response
     # Much to write: beside the loop, and one by one, as the writer holds the interpreter until it is done.
     text = await asyncio.to_thread(
         lambda: ", ".join(
-            json.dumps(as_json(answer) | service.told(question), allow_nan=False)
-            for question, answer in zip(questions, answers, strict=True)
+            _json(query.told(answer) | service.told(question))
+            for query, question, answer in zip(body.queries, questions, answers, strict=True)
         )
     )
     return Response(f'{{"answers": [{text}]}}', media_type="application/json")

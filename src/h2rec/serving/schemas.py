@@ -1,11 +1,11 @@
 """Bodies of requests and answers, as in the OpenAPI document."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
-from h2rec.retrieval.answers import Query, Recommendation, RecommendedItem
+from h2rec.retrieval.answers import Query, Recommendation, RecommendedItem, as_columns, as_json
 from h2rec.retrieval.catalogue import Attribute, Branch
 from h2rec.retrieval.filters import ItemFilter
 
@@ -80,6 +80,7 @@ class RecommendBody(Body):
             "examples": [
                 {"history": ["i3", "i17"], "k": 5},
                 {"history": ["i3"], "k": 5, "explain": True, "tail_share": 0.4},
+                {"history": ["i3"], "k": 100, "fields": ["item_id"]},
                 {"history": ["i3"], "filter": {"where": {"category": ["razor"]}, "deny": ["i7"]}},
             ]
         },
@@ -98,12 +99,27 @@ class RecommendBody(Body):
     explain: bool = False
     """Whether to tell each branch's part of the scores, alpha, and the items of the history that speak for an item."""
 
+    fields: Annotated[tuple[Literal["item_id", "score"], ...], Field(min_length=1, max_length=2)] | None = (
+        None
+    )
+    """What is told of items, a list of each: `["item_id"]` or `["item_id", "score"]`; null tells all, item by item."""
+
+    @model_validator(mode="after")
+    def _explains_whole_items(self) -> Self:
+        if self.explain and self.fields is not None:
+            raise ValueError("explanations go with whole items: leave out 'fields' or 'explain'")
+        return self
+
     def query(self) -> Query:
         """Turn it into a question to the recommender."""
         chosen = ItemFilter.make(
             allow=self.filter.allow, deny=self.filter.deny, where=self.filter.where, seen=self.filter.seen
         )
-        return Query(self.history, self.k, chosen, self.tail_share, self.explain)
+        return Query(self.history, self.k, chosen, self.tail_share, self.explain, self.fields is not None)
+
+    def told(self, answer: Recommendation) -> dict[str, Any]:
+        """Plain values of the answer, in the form that was asked for."""
+        return as_json(answer) if self.fields is None else as_columns(answer, self.fields)
 
 
 class VectorBody(Body):
@@ -142,6 +158,15 @@ class ItemsBody(Body):
     """Known ids are passed over and reported."""
 
 
+class ColumnsAnswer(BaseModel):
+    """An answer to a question with `fields`."""
+
+    item_id: list[str | int] | None = None
+    score: list[float] | None = None
+    unknown: list[str | int]
+    from_popularity: bool
+
+
 class ErrorAnswer(BaseModel):
     """What went wrong, and what to do about it."""
 
@@ -161,10 +186,18 @@ class ServedAnswer(Recommendation):
     """The user's arm; null outside the experiment."""
 
 
+class ServedColumns(ColumnsAnswer):
+    """The same in columns."""
+
+    request_id: str | None = None
+    experiment: str | None = None
+    arm: str | None = None
+
+
 class BatchAnswer(BaseModel):
     """Answers, in the order of the questions."""
 
-    answers: list[ServedAnswer]
+    answers: list[ServedAnswer | ServedColumns]
 
 
 class VectorAnswer(BaseModel):

@@ -38,7 +38,9 @@ class Service:
     DataError
         If the table of histories can't be read.
     MissingExtraError
-        If the index needs faiss and it is not installed.
+        If the index needs a library that is not installed.
+    UnavailableError
+        If the index is kept elsewhere, and nobody answers there.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Service:
         file = settings.experiment
         self.experiment = None if file is None else Experiment(file, folder, self.metrics)
         self._arms = [] if self.experiment is None else self.experiment.own_bundles()
+        self._models: dict[Path, ArmModel] = {}
         self._models = self._load()
         known = self.recommender.bundle.manifest.columns
         file = settings.histories
@@ -139,7 +142,9 @@ class Service:
         return {store.folder: ArmModel.of(self._loaded(store)) for store in stores}
 
     def _loaded(self, store: BundleStore) -> Recommender:
-        recommender = Recommender(store.load(), self.settings.index, frozen=True)
+        before = self._models.get(store.folder)
+        known = None if before is None else before.recommender
+        recommender = Recommender(store.load(), self.settings.index, frozen=True, before=known)
         # The first call of a model is slow: it is not to be a user's.
         recommender.answer([Query(recommender.item_ids[:3], 1)])
         logger.info("serving %s: %s items", recommender.bundle.folder, f"{len(recommender.item_ids):,}")

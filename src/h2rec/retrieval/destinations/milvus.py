@@ -2,7 +2,7 @@
 
 import logging
 import os
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,16 @@ _LONGEST = 65_535
 """Bytes of a text that can be a key."""
 
 
+def connect(address: str) -> tuple[Any, str]:
+    """Open the server, or the file of Milvus Lite, of an address; returns the client and the collection's name."""
+    client = library("pymilvus", "milvus").MilvusClient
+    parts, file, name = split(address)
+    # The server of Milvus Lite logs whatever it leaves to larger ones.
+    logging.getLogger("grpc._server").setLevel(logging.CRITICAL)
+    uri = web_address(parts) if parts.netloc else file
+    return client(uri=uri, token=os.environ.get("MILVUS_TOKEN", "")), name
+
+
 class Milvus(Aliased):
     """``milvus://HOST:19530/COLLECTION``, or ``milvus:FILE.db/COLLECTION``; `MILVUS_TOKEN` is its token.
 
@@ -23,12 +33,7 @@ class Milvus(Aliased):
 
     @classmethod
     def open(cls, address: str) -> Self:
-        client = library("pymilvus", "milvus").MilvusClient
-        parts, file, name = split(address)
-        # The server of Milvus Lite logs whatever it leaves to larger ones.
-        logging.getLogger("grpc._server").setLevel(logging.CRITICAL)
-        uri = web_address(parts) if parts.netloc else file
-        return cls(client(uri=uri, token=os.environ.get("MILVUS_TOKEN", "")), name)
+        return cls(*connect(address))
 
     def collections(self) -> set[str]:
         return set(self.client.list_collections())

@@ -5,7 +5,7 @@ import math
 import threading
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
@@ -39,8 +39,8 @@ class Question(Query):
     @classmethod
     def of(cls, query: Query, user_id: str | None, placement: Placement) -> Self:
         """Say who asks."""
-        filter_, share = query.filter, query.tail_share
-        return cls(query.history, query.k, filter_, share, query.explain, user_id, placement)
+        asked = {name: getattr(query, name) for name in (entry.name for entry in fields(Query))}
+        return cls(**asked, user_id=user_id, placement=placement)
 
 
 @dataclass(frozen=True, eq=False)

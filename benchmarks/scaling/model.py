@@ -1,0 +1,197 @@
+"""What every stage costs, from sizes alone: work in FLOPs, bytes and visits, and what a unit of each costs here.
+
+A stage is a sum of terms. The amount of a term follows from the number of items N, the width d and the stage's
+settings; what a unit of it takes (the inverse of FLOP/s, bytes/s) is fitted on the points of `FITTED`, by non-negative
+least squares of relative errors, and nothing else is. The other measured points check it.
+"""
+
+import json
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.optimize import nnls
+
+RESULTS = Path(__file__).parent / "results" / "measured.json"
+
+FITTED = {(10_000, 64), (30_000, 128), (100_000, 64), (300_000, 128)}
+"""Sizes and widths that constants are fitted on."""
+FITTED_SMALL = {(10_000, 64), (30_000, 64), (100_000, 128)}
+"""The same for stages that are measured up to 100,000 items."""
+FITTED_GRAPHS = {(3_000, 64), (10_000, 64), (10_000, 128)}
+"""The same for graphs, which take long to build."""
+
+TOKENS, NEGATIVES, LAYERS, LAZY = 2048, 2048, 2, 50_000
+LINKS, SEARCH_WIDTH, BUILD_WIDTH = 32, 256, 100
+PROBES, SAMPLE, ROUNDS, POINTS = 48, 131_072, 10, 256
+CASES = 256
+SKEW = ((64, 128), (1.42, 1.80))
+"""What lists near users hold, as a multiple of equal lists, by width: counted (not timed) at 10,000 made items. It
+is a property of the data."""
+LENGTH, LISTED, LEVELS = 10, 100, 4
+
+Terms = dict[str, float]
+
+
+def encoder_flops(width: int) -> float:
+    """Products of one position through the encoder: four of attention and two behind it in a layer, d x d each."""
+    return 2.0 * LAYERS * 6 * width**2
+
+
+def training_step(items: int, width: int) -> Terms:
+    """Forward and twice as much backward; the optimizer goes over a small table whole, over a large one by its rows."""
+    touched = items if items <= LAZY else min(items, TOKENS + NEGATIVES)
+    products = 3 * TOKENS * (encoder_flops(width) + 2.0 * NEGATIVES * width)
+    return {
+        "training FLOPs": products,
+        "training scores": TOKENS * NEGATIVES,
+        "state bytes": 28.0 * touched * width,
+    }
+
+
+def scores(items: int, width: int) -> Terms:
+    """Inner products, and one pass over the scores."""
+    return {"scan FLOPs": 2.0 * items * width, "scores looked at": items, "users": 1.0}
+
+
+def ranking(items: int, width: int) -> Terms:
+    """A test case read, and ranked among all items."""
+    read = LENGTH * encoder_flops(width)
+    return {"read FLOPs": read, "rank FLOPs": 2.0 * items * width, "rank scores": items}
+
+
+def scan_alone(items: int, width: int) -> Terms:
+    """One user: every vector is read for one product with it."""
+    return {"scan bytes": 4.0 * items * width, "scores alone": items, "calls": 1.0}
+
+
+def lists_count(items: int) -> int:
+    """Inverted lists of a catalogue."""
+    return max(1, min(round(2 * math.sqrt(items)), items // 64))
+
+
+def distinct(items: int, width: int) -> float:
+    """Items that a walk compares: those that the links of so many candidates lead to, each once, and the way down."""
+    followed = 2.0 * LINKS * width
+    return items * (1 - math.exp(-followed / items)) + LINKS * math.log(items, LINKS)
+
+
+def hnsw_search(items: int, width: int) -> Terms:
+    """A walk: each item met is compared once, and the candidates that are kept are read, 8 bits a number."""
+    met = distinct(items, SEARCH_WIDTH)
+    return {"compared items": met, "bytes of candidates": 1.0 * SEARCH_WIDTH * width}
+
+
+def hnsw_build(items: int, width: int) -> Terms:
+    """A walk for every item."""
+    met = items * distinct(items, BUILD_WIDTH)
+    return {"linked items": met, "linked bytes": met * width}
+
+
+def ivf_search(items: int, width: int) -> Terms:
+    """All centres, and the items of the lists that are looked into."""
+    lists = lists_count(items)
+    read = float(np.interp(width, *SKEW)) * min(PROBES, lists) / lists * items
+    return {
+        "centre FLOPs": 2.0 * lists * width,
+        "list bytes": read * width,
+        "ivf questions": 1.0,
+    }
+
+
+def ivf_build(items: int, width: int) -> Terms:
+    """Centres from a sample, in rounds; then every item to its list."""
+    lists = lists_count(items)
+    pairs = lists * (min(items, SAMPLE, POINTS * lists) * ROUNDS + items)
+    return {"distance FLOPs": 2.0 * pairs * width, "distances": pairs, "indexed items": items}
+
+
+def bundle_bytes(items: int, width: int) -> Terms:
+    """Vectors once as weights and once as served, codes, and the table of items."""
+    return {"bytes": 8.0 * items * width + 4.0 * LEVELS * items, "item rows": items, "bundles": 1.0}
+
+
+def bundle_work(items: int, width: int) -> Terms:
+    """A bundle read and checked, or written, whole."""
+    moved = bundle_bytes(items, width)["bytes"]
+    return {"bundle bytes": moved, "bundle rows": items, "bundles touched": 1.0}
+
+
+def nightly(items: int, width: int) -> Terms:
+    """A user's list in a batch."""
+    return {"night FLOPs": 2.0 * items * width, "night scores": items, "night users": 1.0}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What is told of a stage."""
+
+    unit: str
+    terms: Callable[[int, int], Terms]
+    fitted: frozenset[tuple[int, int]]
+    """Sizes and widths that its constants are fitted on."""
+
+
+def _stage(unit: str, terms: Callable[[int, int], Terms], fitted: set[tuple[int, int]] = FITTED) -> Stage:
+    return Stage(unit, terms, frozenset(fitted))
+
+
+STAGES = {
+    "training step": _stage("CPU seconds a step of 2,048 tokens", training_step),
+    "full ranking": _stage("CPU seconds a case", ranking),
+    "exact scan, 32 at once": _stage("CPU seconds a user", scores),
+    "exact scan, alone": _stage("CPU seconds a user", scan_alone),
+    "hnsw search": _stage("CPU seconds a user", hnsw_search, FITTED_GRAPHS),
+    "hnsw build": _stage("CPU seconds", hnsw_build, FITTED_GRAPHS),
+    "ivf search": _stage("CPU seconds a user", ivf_search),
+    "ivf build": _stage("CPU seconds", ivf_build),
+    "bundle size": _stage("bytes", bundle_bytes, FITTED_SMALL),
+    "bundle load": _stage("CPU seconds", bundle_work, FITTED_SMALL),
+    "bundle write": _stage("CPU seconds", bundle_work, FITTED_SMALL),
+    "nightly list": _stage("CPU seconds a user", nightly, FITTED_SMALL),
+}
+
+
+def fit(points: Iterable[dict[str, Any]], stage: Stage) -> Terms:
+    """What a unit of each term costs, from the points that may be fitted on."""
+    chosen = [row for row in points if (row["items"], row["width"]) in stage.fitted]
+    amounts = [stage.terms(row["items"], row["width"]) for row in chosen]
+    values = np.array([row["value"] for row in chosen])
+    matrix = np.array([[*of.values()] for of in amounts]) / values[:, None]
+    scale = matrix.max(axis=0)
+    solved, _ = nnls(matrix / scale, np.ones(len(values)))
+    return dict(zip(amounts[0], (solved / scale).tolist(), strict=True))
+
+
+def predict(stage: Stage, constants: Terms, items: int, width: int) -> float:
+    """The cost at a size."""
+    return sum(constants[name] * amount for name, amount in stage.terms(items, width).items())
+
+
+def checked(measured: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Every measured point with its prediction, its relative error, and whether it was fitted on."""
+    rows = []
+    for name, stage in STAGES.items():
+        points = [row for row in measured if row["stage"] == name]
+        constants = fit(points, stage)
+        for row in points:
+            guess = predict(stage, constants, row["items"], row["width"])
+            known = (row["items"], row["width"]) in stage.fitted
+            rows.append({**row, "predicted": guess, "error": guess / row["value"] - 1, "fitted": known})
+    return rows
+
+
+def main() -> None:
+    for row in checked(json.loads(RESULTS.read_text(encoding="utf-8"))["measured"]):
+        mark = "fitted" if row["fitted"] else "" if abs(row["error"]) <= 0.25 else "OUT"
+        print(
+            f"{row['stage']:24} {row['items']:9,} x {row['width']:3} {row['value']:12.5g} {row['predicted']:12.5g} "
+            f"{row['error']:+7.1%} {mark}"
+        )
+
+
+if __name__ == "__main__":
+    main()

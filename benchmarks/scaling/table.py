@@ -1,0 +1,125 @@
+"""Write the tables of docs/scaling_costs.md from the cost model and what was measured.
+
+Run:  python -m benchmarks.scaling.table [--check]
+"""
+
+from collections.abc import Callable
+
+from benchmarks.pages import cores, markdown, update
+from benchmarks.scaling.model import LINKS, RESULTS, STAGES, checked, fit, lists_count, predict
+
+from h2rec.files import read_json
+
+CATALOGUES = (10_000, 1_000_000, 100_000_000, 1_000_000_000)
+TRAINED, SERVED, PROJECTED = 256, 320, 96
+"""Widths of the default preset: learned, served (texts beside it), and what an index keeps of it."""
+ROOM = 48e9
+"""Bytes of item data for a machine of 64 GB."""
+
+
+def check() -> str:
+    """How well each stage is predicted where it was not fitted."""
+    record = read_json(RESULTS)
+    rows = []
+    for name, stage in STAGES.items():
+        points = [row for row in checked(record["measured"]) if row["stage"] == name]
+        others = [row for row in points if not row["fitted"]]
+        worst = max(others, key=lambda row: abs(row["error"]))
+        sizes = sorted({row["items"] for row in points})
+        rows.append(
+            [
+                name,
+                stage.unit,
+                f"{sizes[0]:,} to {sizes[-1]:,}",
+                str(len(points) - len(others)),
+                str(len(others)),
+                f"{worst['error']:+.0%} ({worst['items']:,} x {worst['width']})",
+            ]
+        )
+    heads = ["stage", "what", "items", "fitted on", "checked on", "worst of these"]
+    origin = record["origin"]
+    source = f"`{origin['command']}`, commit {origin['commit']}, {cores(origin['machine'])}, one thread."
+    return markdown(heads, rows) + f"\n{source}\n"
+
+
+def sizes() -> str:
+    """Every stage at four sizes."""
+    measured = read_json(RESULTS)["measured"]
+    constants = {
+        name: fit([row for row in measured if row["stage"] == name], stage) for name, stage in STAGES.items()
+    }
+
+    def cost(stage: str, items: int, width: int) -> float:
+        return predict(STAGES[stage], constants[stage], items, width)
+
+    lines: list[tuple[str, Callable[[int], str]]] = [
+        ("training state (weights, two moments), d = 256", lambda n: told_bytes(12.0 * n * TRAINED)),
+        ("training step of 2,048 tokens", lambda n: told_seconds(cost("training step", n, TRAINED))),
+        ("a case of a full ranking", lambda n: told_seconds(cost("full ranking", n, TRAINED))),
+        ("bundle on disk", lambda n: told_bytes(cost("bundle size", n, TRAINED))),
+        ("bundle loaded and checked", lambda n: told_seconds(cost("bundle load", n, TRAINED))),
+        ("new items added: a bundle written", lambda n: told_seconds(cost("bundle write", n, TRAINED))),
+        ("item vectors, 320 columns", lambda n: told_bytes(4.0 * n * SERVED)),
+        ("exact scan, one question", lambda n: told_seconds(cost("exact scan, alone", n, SERVED))),
+        ("exact scan, of 32 each", lambda n: told_seconds(cost("exact scan, 32 at once", n, SERVED))),
+        ("graph (hnsw), memory", lambda n: told_bytes(n * (PROJECTED + 4.0 * 2 * LINKS))),
+        ("graph, built in", lambda n: told_seconds(cost("hnsw build", n, PROJECTED))),
+        ("graph, a question", lambda n: told_seconds(cost("hnsw search", n, PROJECTED))),
+        (
+            "lists (ivf), memory",
+            lambda n: told_bytes(n * (PROJECTED + 8.0) + 4.0 * lists_count(n) * PROJECTED),
+        ),
+        ("lists, built in", lambda n: told_seconds(cost("ivf build", n, PROJECTED))),
+        ("lists, a question", lambda n: told_seconds(cost("ivf search", n, PROJECTED))),
+        (
+            "nightly lists of a million users, scanned",
+            lambda n: told_seconds(1e6 * cost("nightly list", n, SERVED)),
+        ),
+        ("machines of 64 GB: vectors as they are", lambda n: f"{machines(4.0 * n * SERVED):,}"),
+        ("machines of 64 GB: 8 bits a number", lambda n: f"{machines(1.0 * n * SERVED):,}"),
+    ]
+    heads = ["one core, one thread", *(f"{count:,}" for count in CATALOGUES)]
+    return markdown(heads, [[name, *(of(count) for count in CATALOGUES)] for name, of in lines]) + "\n"
+
+
+def indexes() -> str:
+    """Recall and throughput of every index, from `benchmarks/serving/indexes.py`."""
+    rows = []
+    for name in ("indexes", "indexes_30k"):
+        record = read_json(RESULTS.parents[2] / "serving" / "results" / f"{name}.json")
+        for row in record["measured"]:
+            own = {k: v for k, v in row.items() if k in ("probes", "search_width", "search")}
+            how = " ".join(f"{key.replace('_', ' ')} {value}" for key, value in own.items())
+            rates = [
+                f"{row['recall']:.3f}",
+                f"{row['users_a_cpu_second']:.0f}",
+                f"{row['users_a_second']:.0f}",
+            ]
+            rows.append([f"{record['items']:,}", f"{row['index']} {how}".strip(), *rates])
+    return markdown(["items", "index", "recall@100", "users a CPU second", "users a second"], rows) + "\n"
+
+
+def machines(held: float) -> int:
+    """How many machines it takes to hold so many bytes."""
+    return max(1, -int(-held // ROOM))
+
+
+def told_bytes(count: float) -> str:
+    """For people."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"
+
+
+def told_seconds(seconds: float) -> str:
+    """For people."""
+    for unit, size in (("days", 86_400), ("h", 3600), ("min", 60), ("s", 1), ("ms", 1e-3)):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:,.0f} {unit}" if seconds >= 10 * size else f"{seconds / size:.2g} {unit}"
+    return f"{seconds * 1e6:.0f} µs"
+
+
+if __name__ == "__main__":
+    update({"scaling_costs.md": {"check": check, "sizes": sizes, "indexes": indexes}})

@@ -1,0 +1,224 @@
+"""Indexes of faiss, in this process: a graph or inverted lists over projected, compressed vectors, or the vectors."""
+
+import math
+from abc import abstractmethod
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from h2rec.errors import MissingExtraError
+from h2rec.retrieval.filters import Allowed
+from h2rec.retrieval.indexes.protocol import IndexedItems, IndexKind, SampleUsers, VectorIndex, Vectors
+from h2rec.runtime import random_stream
+
+_AT_ONCE = 100_000
+_POINTS_A_LIST = 64
+_OVERSAMPLE = 1.5
+_USERS_HELD = 0.999
+
+
+class HnswSettings(IndexKind):
+    """A navigable small-world graph (Malkov and Yashunin, 2018)."""
+
+    name: Literal["hnsw"] = "hnsw"
+    links: int = Field(32, ge=4)
+    """Links of a node; twice as many at the bottom."""
+    build_width: int = Field(100, ge=8)
+    """Candidates kept while a node is linked."""
+    search_width: int = Field(256, ge=8)
+    """Candidates kept in a search, and at least twice the items asked for: higher is slower and recalls more."""
+
+
+class IvfSettings(IndexKind):
+    """Inverted lists (Jégou et al., 2011)."""
+
+    name: Literal["ivf"] = "ivf"
+    lists: int | None = Field(None, ge=1)
+    """Lists; null takes twice the square root of the number of items."""
+    probes: int = Field(48, ge=1)
+    """Lists looked into: higher is slower and recalls more."""
+    training_sample: int = Field(131_072, ge=1000)
+    """Items that the lists and the compression are learnt from, drawn with a fixed seed."""
+
+
+class Approximate(VectorIndex):
+    """A faiss index for maximum inner products, over vectors of 8 bits a number.
+
+    Before anything is indexed, item vectors are projected on the few directions that users' vectors lie in,
+    each weighted by how much of the users it holds: an error is then as large as it is in the score. With
+    ``U diag(w) U'`` the second moments of a sample of user vectors, items become ``x U sqrt(w)`` and users
+    ``q U / sqrt(w)``, which leaves inner products as they are. Item vectors of codes and identity side by side
+    are many columns that users weigh unlike, and mostly not at all.
+
+    Faiss' graphs and lists are built on distances. One more column, ``sqrt(max|x|^2 - |x|^2)``, brings
+    all items to one length; for a user vector with 0 there, the nearest item is then the one of the
+    largest inner product (Bachrach et al., RecSys 2014).
+    """
+
+    def __init__(self, settings: Any, width: int, users: Vectors | None) -> None:
+        self.settings = settings
+        self._item_projection, self._user_projection = _projections(width, users)
+        self._longest = 0.0
+        self.index: Any = None
+
+    @property
+    def columns(self) -> int:
+        """Numbers of an indexed vector, without the one for its length."""
+        return int(self._item_projection.shape[1])
+
+    @classmethod
+    def build(cls, items: IndexedItems, settings: Any, users: SampleUsers | None) -> Self:
+        faiss, vectors, count = _faiss(), items.vectors, len(items)
+        built = cls(settings, vectors.shape[1], None if users is None else users())
+        for start in range(1, count + 1, _AT_ONCE):
+            projected = vectors[start : start + _AT_ONCE] @ built._item_projection
+            built._longest = max(built._longest, float(_squares(projected).max()))
+        built.index = built._empty(faiss, count)
+        most, sample = built._most_to_train(), np.arange(1, count + 1)
+        if count > most:
+            sample = np.sort(random_stream(0, "index").choice(sample, most, replace=False))
+        built.index.train(built._lift(vectors[sample]))
+        built._add(vectors, 1)
+        return built
+
+    def search(self, users: Vectors, count: int, allowed: Allowed | None = None) -> npt.NDArray[np.int64]:
+        projected = users @ self._user_projection
+        # The length of a query changes no order; the items' own keeps distances well conditioned.
+        lengths = np.linalg.norm(projected, axis=1, keepdims=True)
+        queries = np.zeros((len(users), projected.shape[1] + 1), np.float32)
+        queries[:, :-1] = projected * (math.sqrt(self._longest) / np.maximum(lengths, 1e-12))
+        # The best of what is left lies further out, so that more has to be looked at.
+        thinned = 1.0 if allowed is None else self.index.ntotal / max(1, allowed.count)
+        parameters = self._parameters(_faiss(), count, thinned)
+        parameters.sel = None if allowed is None else _selector(allowed)
+        wanted = min(math.ceil(count * _OVERSAMPLE), self.index.ntotal)
+        _, rows = self.index.search(queries, wanted, params=parameters)
+        return np.asarray(rows, dtype=np.int64) + 1  # faiss' -1 for none becomes the padding item
+
+    def upsert(self, items: IndexedItems, first: int) -> Self:
+        # A copy: the index itself may be searched meanwhile. What is longer than any item before is cut to that length.
+        grown = type(self).__new__(type(self))
+        vars(grown).update(vars(self), index=_faiss().clone_index(self.index))
+        grown._add(items.vectors, first)
+        return grown
+
+    @abstractmethod
+    def _empty(self, faiss: Any, count: int) -> Any:
+        """An index without items."""
+
+    @abstractmethod
+    def _parameters(self, faiss: Any, count: int, thinned: float) -> Any:
+        """How a search goes that asks for so many, and is let to one item in `thinned`."""
+
+    def _most_to_train(self) -> int:
+        """Items that compression is learnt from."""
+        return _AT_ONCE
+
+    def _add(self, vectors: Vectors, first: int) -> None:
+        for start in range(first, len(vectors), _AT_ONCE):
+            self.index.add(self._lift(vectors[start : start + _AT_ONCE]))
+
+    def _lift(self, vectors: Vectors) -> Vectors:
+        lifted = np.empty((len(vectors), self.columns + 1), np.float32)
+        lifted[:, :-1] = vectors @ self._item_projection
+        lifted[:, -1] = np.sqrt(np.maximum(self._longest - _squares(lifted[:, :-1]), 0))
+        return lifted
+
+
+class Hnsw(Approximate):
+    """A graph."""
+
+    settings_class: ClassVar[type[IndexKind]] = HnswSettings
+
+    def _empty(self, faiss: Any, count: int) -> Any:
+        index = faiss.index_factory(self.columns + 1, f"HNSW{self.settings.links},SQ8")
+        index.hnsw.efConstruction = self.settings.build_width
+        return index
+
+    def _parameters(self, faiss: Any, count: int, thinned: float) -> Any:
+        width = math.ceil(max(self.settings.search_width, 2 * count) * thinned)
+        return faiss.SearchParametersHNSW(efSearch=width)
+
+
+class Ivf(Approximate):
+    """Inverted lists."""
+
+    settings_class: ClassVar[type[IndexKind]] = IvfSettings
+
+    def _empty(self, faiss: Any, count: int) -> Any:
+        most = min(round(2 * math.sqrt(count)), count // _POINTS_A_LIST)
+        lists = self.settings.lists or max(1, most)
+        return faiss.index_factory(self.columns + 1, f"IVF{lists},SQ8")
+
+    def _parameters(self, faiss: Any, count: int, thinned: float) -> Any:
+        return faiss.SearchParametersIVF(nprobe=math.ceil(self.settings.probes * thinned))
+
+    def _most_to_train(self) -> int:
+        most: int = self.settings.training_sample
+        return most
+
+
+class FlatSettings(IndexKind):
+    """All vectors as they are, scanned by faiss: what it finds is exact."""
+
+    name: Literal["flat"] = "flat"
+
+
+class Flat(VectorIndex):
+    """The vectors, scanned."""
+
+    settings_class: ClassVar[type[IndexKind]] = FlatSettings
+
+    def __init__(self, index: Any) -> None:
+        self.index = index
+
+    @classmethod
+    def build(cls, items: IndexedItems, settings: Any, users: SampleUsers | None) -> Self:
+        index = _faiss().IndexFlatIP(items.vectors.shape[1])
+        index.add(items.vectors[1:])
+        return cls(index)
+
+    def search(self, users: Vectors, count: int, allowed: Allowed | None = None) -> npt.NDArray[np.int64]:
+        parameters = _faiss().SearchParameters(sel=None if allowed is None else _selector(allowed))
+        _, rows = self.index.search(users, min(count, self.index.ntotal), params=parameters)
+        return np.asarray(rows, dtype=np.int64) + 1
+
+    def upsert(self, items: IndexedItems, first: int) -> Self:
+        grown = _faiss().clone_index(self.index)
+        grown.add(items.vectors[first:])
+        return type(self)(grown)
+
+
+def _selector(allowed: Allowed) -> Any:
+    return _faiss().IDSelectorBitmap(np.packbits(allowed.marks[1:], bitorder="little"))
+
+
+def _projections(width: int, users: Vectors | None) -> tuple[Vectors, Vectors]:
+    """Matrices `[D, c]` for item vectors and for user vectors; the products of what they give are as before."""
+    if users is None:
+        return np.eye(width, dtype=np.float32), np.eye(width, dtype=np.float32)
+    moments = users.astype(np.float64).T @ users
+    weights, directions = np.linalg.eigh(moments / len(users))
+    weights, directions = weights[::-1], directions[:, ::-1]
+    held = np.cumsum(weights) / weights.sum()
+    kept = min(width, int(np.searchsorted(held, _USERS_HELD)) + 1)
+    # Distances are computed on sixteen numbers at a time, one of which is the column for lengths.
+    kept = min(width, -(-(kept + 1) // 16) * 16 - 1)
+    scales = np.sqrt(np.maximum(weights[:kept], weights[0] * 1e-9))
+    directions = directions[:, :kept]
+    return (directions * scales).astype(np.float32), (directions / scales).astype(np.float32)
+
+
+def _squares(vectors: Vectors) -> npt.NDArray[np.float64]:
+    squares: npt.NDArray[np.float64] = np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64)
+    return squares
+
+
+def _faiss() -> Any:
+    try:
+        import faiss
+    except ImportError:
+        raise MissingExtraError("an approximate index", "faiss") from None
+    return faiss

@@ -1,0 +1,66 @@
+"""The contract of an index: build it of item vectors, propose items for users, take in new items."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from h2rec.retrieval.catalogue import Catalogue
+from h2rec.retrieval.filters import Allowed
+from h2rec.settings import Settings
+
+Vectors = npt.NDArray[np.float32]
+SampleUsers = Callable[[], Vectors]
+"""User vectors `[m, D]` as a trained model makes them."""
+
+
+class IndexKind(Settings):
+    """An index by its name; one with settings of its own has a subclass."""
+
+    name: str
+    """auto, exact, hnsw, ivf, flat, milvus, or one of another package."""
+
+
+@dataclass(frozen=True, eq=False)
+class IndexedItems:
+    """What an index may know of items."""
+
+    vectors: Vectors
+    """float32 `[N + 1, D]`, padding first; may be mapped from disk."""
+    catalogue: Catalogue | None = None
+    """Ids and attributes, for an index that filters by them itself; None where there are only vectors."""
+
+    def __len__(self) -> int:
+        return len(self.vectors) - 1
+
+
+class VectorIndex(ABC):
+    """Proposes the items of the highest inner products; the caller scores them again exactly."""
+
+    settings_class: ClassVar[type[IndexKind]]
+
+    @classmethod
+    @abstractmethod
+    def build(cls, items: IndexedItems, settings: Any, users: SampleUsers | None) -> Self:
+        """Index all items.
+
+        `settings` are of `settings_class`. `users`: for an index that is built for where users lie; None where nobody
+        knows. Raises `MissingExtraError` without its library.
+        """
+
+    @abstractmethod
+    def search(self, users: Vectors, count: int, allowed: Allowed | None = None) -> npt.NDArray[np.int64]:
+        """Items for users `[n, D]`, `[n, c]` in any order, `count` for each at least unless there are no more.
+
+        0 stands for none. `allowed`: what may be proposed; None for all.
+        """
+
+    @abstractmethod
+    def upsert(self, items: IndexedItems, first: int) -> Self:
+        """Return an index that has the items from number `first` on, too; those before are as they were.
+
+        This one goes on answering meanwhile, and may be part of the other.
+        """

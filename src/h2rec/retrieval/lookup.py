@@ -1,0 +1,76 @@
+"""Looking items up: an index proposes them by vector, counts lift others, and all are scored again exactly."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from h2rec.data.histories import Histories
+from h2rec.models.sparse_scores import CountedScores, listed_above
+from h2rec.retrieval.filters import Allowed
+from h2rec.retrieval.indexes.protocol import VectorIndex
+from h2rec.retrieval.scan import TopItems, best_of
+from h2rec.retrieval.scoring import ItemScorer
+
+_DEEPER = 300
+"""Beside counts so many more are proposed by vector: the lower that list ends, the fewer items counts can lift."""
+
+
+class LookUp:
+    """Looks items up in an index.
+
+    `scan_up_to`: where a filter leaves no more than so many items these are scored, and the index is not asked.
+    """
+
+    def __init__(self, scorer: ItemScorer, index: VectorIndex, *, scan_up_to: int) -> None:
+        self.scorer = scorer
+        self.index = index
+        self._scan_up_to = scan_up_to
+
+    def search(
+        self,
+        users: torch.Tensor,
+        k: int,
+        exclude: Histories | None,
+        allowed: Allowed | None,
+        counted: Sequence[CountedScores],
+    ) -> TopItems:
+        """List the best items of up to `USERS_AT_ONCE` users; see `ItemIndex.search`."""
+        if allowed is not None and allowed.count <= self._scan_up_to:
+            few = torch.from_numpy(np.flatnonzero(allowed.marks)).expand(len(users), -1)
+            return best_of(few, self._sums(users, few, exclude, counted)[0], k)
+        longest = 0 if exclude is None else int(exclude.lengths.max(initial=0))
+        wanted = min(k + longest + (_DEEPER if counted else 0), self.scorer.item_count)
+        items = torch.from_numpy(self.index.search(users.numpy(), wanted, allowed))
+        sums, by_vector = self._sums(users, items, exclude, counted)
+        if counted:
+            # All others score less by their vectors than the last one proposed. So what counts do not lift by more
+            # than what lies between it and the k-th best sum can't be listed.
+            last = by_vector.masked_fill(items == 0, -torch.inf).amin(dim=1)
+            gap = sums.topk(min(k, sums.shape[1]), dim=1).values[:, -1] - last
+            # Where the list ended early, any count will do.
+            lifted = listed_above(counted, gap.nan_to_num(nan=-torch.inf, posinf=-torch.inf))
+            if allowed is not None:
+                lifted = lifted.masked_fill(torch.from_numpy(~allowed.marks)[lifted], 0)
+            items = torch.cat([items, lifted], dim=1)
+            sums = torch.cat([sums, self._sums(users, lifted, exclude, counted)[0]], dim=1)
+        return best_of(items, sums, k)
+
+    def _sums(
+        self,
+        users: torch.Tensor,
+        items: torch.Tensor,
+        exclude: Histories | None,
+        counted: Sequence[CountedScores],
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Scores of candidates `[n, c]`, minus infinity for what may not be listed, and scores by vector alone."""
+        by_vector = self.scorer.chosen(users, items)
+        sums = by_vector
+        for branch in counted:
+            sums = sums + branch.at(torch.arange(len(users))[:, None], items)
+        sums = sums.masked_fill(items == 0, -torch.inf)
+        if exclude is not None:
+            for row, history in enumerate(exclude):
+                seen = torch.isin(items[row], torch.from_numpy(np.asarray(history, dtype=np.int64)))
+                sums[row, seen] = -torch.inf
+        return sums, by_vector

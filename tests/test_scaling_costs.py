@@ -1,0 +1,44 @@
+"""The cost model holds what its page says: every point that it was not fitted on within 25%."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+from benchmarks.scaling.model import RESULTS, STAGES, checked, fit  # noqa: E402
+
+from h2rec.files import read_json  # noqa: E402
+
+MEASURED = read_json(RESULTS)["measured"]
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_what_was_not_fitted_on_is_predicted_within_a_quarter(name):
+    points = [row for row in checked(MEASURED) if row["stage"] == name]
+    others = [row for row in points if not row["fitted"]]
+    assert len(others) >= 3
+    assert len(points) - len(others) == len(STAGES[name].fitted)
+    assert {(r["items"], r["width"]): r["error"] for r in others if abs(r["error"]) > 0.25} == {}
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_constants_know_nothing_of_the_points_that_check_them(name):
+    points = [row for row in MEASURED if row["stage"] == name]
+    falsified = [
+        row if (row["items"], row["width"]) in STAGES[name].fitted else row | {"value": 1e9} for row in points
+    ]
+    assert fit(points, STAGES[name]) == fit(falsified, STAGES[name])
+
+
+def test_the_page_has_what_the_model_says():
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.scaling.table", "--check"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
