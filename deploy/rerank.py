@@ -23,6 +23,8 @@ class Reranker:
         self.row = {item: row for row, item in enumerate(self.ids)}
         self.vectors = items["vector"].to_numpy()
         counted = pl.read_parquet(transitions)
+        # Whether items of a history may come again, as in the bundle.
+        self.repeats = pl.read_parquet_metadata(transitions)["h2rec.repeats"] == "allowed"
         self.branches = [
             (weight, *followers(items, rows, levels))
             for (_, weight, levels), rows in counted.group_by(
@@ -47,14 +49,15 @@ class Reranker:
         return total
 
     def rank(
-        self, user: Any, history: Sequence[str], proposed: Sequence[str], k: int, repeats: bool = False
+        self, user: Any, history: Sequence[str], proposed: Sequence[str], k: int, repeats: bool | None = None
     ) -> list[tuple[str, float]]:
         """Return the best `k` items and their scores.
 
         `user`: the user's vector. `proposed`: the best by vector, from a store; more than `k` and the history's
-        length together. `repeats`: whether items of the history may come again, as the bundle's manifest has it.
+        length together. `repeats`: whether items of the history may come again; None for what the bundle does.
         """
         counts = self.counts(history)
+        repeats = self.repeats if repeats is None else repeats
         seen = [] if repeats else [self.row[item] for item in history if item in self.row]
         rows = np.array([self.row[item] for item in proposed])
         by_vector = self.vectors[rows] @ user

@@ -2,6 +2,7 @@
 
 import sys
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -285,6 +286,20 @@ def test_counts_and_vectors_together_are_the_list_of_the_bundle(counting, tmp_pa
         assert [s for _, s in listed] == pytest.approx([item.score for item in expected], rel=1e-4, abs=1e-4)
         lifted += len({item for item, _ in listed} - set(proposed))
     assert lifted or k == 55
+
+
+@pytest.mark.parametrize("rule", ["allowed", "excluded"])
+def test_lists_of_counts_and_vectors_repeat_as_the_bundle_does(counting, tmp_path, rule):
+    manifest = counting.bundle.manifest.model_copy(update={"repeats": rule})
+    recommender = Recommender(replace(counting.bundle, manifest=manifest))
+    export_vectors(recommender, str(tmp_path / "vectors.parquet"))
+    export_transitions(recommender, tmp_path / "transitions.parquet")
+    reranker = Reranker(tmp_path / "vectors.parquet", tmp_path / "transitions.parquet")
+    (user,) = user_vectors(recommender, HISTORIES[:1])
+    listed = reranker.rank(user, HISTORIES[0], reranker.nearest(user, 55), 55)
+    expected = recommender.recommend(HISTORIES[0], 55).items
+    assert [item for item, _ in listed] == [item.item_id for item in expected]
+    assert (set(HISTORIES[0]) & {item for item, _ in listed} != set()) == (rule == "allowed")
 
 
 def test_transitions_keep_what_h2rec_did_not_write(counting, by_vectors, tmp_path):

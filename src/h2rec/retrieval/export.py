@@ -135,7 +135,8 @@ def export_transitions(recommender: Recommender, path: Path, *, replace: bool = 
     A row says that `successor` follows `item_id` in a `branch`. For a user whose latest items are ``i_0`` (the last),
     ``i_1``, .. the branch adds ``weight * log(1 + sum_m 0.7^m * value(i_m, j))`` to the score of item ``j``, over the
     five latest items. `levels` is 0, or how many leading codes are counted together: `item_id` and `successor` are
-    then texts such as ``7-6``, the beginnings of `codes` in the table of vectors.
+    then texts such as ``7-6``, the beginnings of `codes` in the table of vectors. The footer's note ``h2rec.repeats``
+    tells whether items of a history may be listed again: ``allowed`` or ``excluded``.
 
     Raises `DataError` if the model counts nothing, `H2RecError` if h2rec did not write what is there.
     """
@@ -144,7 +145,9 @@ def export_transitions(recommender: Recommender, path: Path, *, replace: bool = 
         raise DataError("the model counts no transitions", "its vectors are all of it")
     if not replace:
         path = claim_file(path, lambda there: has_note(there, NOTE))
-    with atomic_path(path) as temporary, TableWriter(temporary, pl.Schema(_COUNTED)) as file:
+    # Lists are made of these counts elsewhere, by the same rule.
+    notes = {"h2rec.repeats": recommender.bundle.manifest.repeats}
+    with atomic_path(path) as temporary, TableWriter(temporary, pl.Schema(_COUNTED), notes) as file:
         for name, branch in counted.items():
             ids = pl.Series(["", *recommender.item_ids])
             if branch.levels is not None:

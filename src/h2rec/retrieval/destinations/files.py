@@ -1,5 +1,6 @@
 """Item vectors in files: one Parquet table, or a NumPy array with the rest of the table beside it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
@@ -19,11 +20,11 @@ Vectors = npt.NDArray[np.float32]
 
 
 class TableWriter:
-    """A Parquet file that is written some rows at a time, marked as ours."""
+    """A Parquet file that is written some rows at a time, marked as ours; `notes` stand in its footer, too."""
 
-    def __init__(self, path: Path, schema: pl.Schema) -> None:
+    def __init__(self, path: Path, schema: pl.Schema, notes: Mapping[str, str] | None = None) -> None:
         arrow = pl.DataFrame(schema=schema).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
-        self.schema = arrow.with_metadata({NOTE: "1"})
+        self.schema = arrow.with_metadata({NOTE: "1", **(notes or {})})
         self.file = pq.ParquetWriter(path, self.schema, compression="zstd")
 
     def __enter__(self) -> Self:
