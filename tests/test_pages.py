@@ -386,7 +386,7 @@ def test_every_block_of_code_is_one_that_a_test_takes():
         ("scaling_ray.md", "sh"),
         ("deploy.md", "python"),
         ("suites.md", "sh"),
-        ("scaling.md", "sh"),
+        ("scaling_workers.md", "sh"),
         ("suites.md", "yaml"),
     }
 

@@ -16,6 +16,7 @@ Run: python benchmarks/gpu/run.py [--recbole ENV/bin/python] [--seconds 540]
 """
 
 import argparse
+import json
 import sys
 import time
 import traceback
@@ -40,7 +41,12 @@ def main() -> None:
     sizes = SIZES["rehearsal" if options.cpu_rehearsal else "card"]
     bench = Bench(sizes, "cpu" if options.cpu_rehearsal else "cuda", options.recbole, SEED)
     began = time.monotonic()
-    record: dict[str, Any] = {"provenance": provenance(SEED), "sizes": vars(sizes), "stages": {}}
+    # As a file has them: lists, no tuples.
+    record: dict[str, Any] = {
+        "provenance": provenance(SEED),
+        "sizes": json.loads(json.dumps(vars(sizes))),
+        "stages": {},
+    }
     if options.out.exists():
         known = read_json(options.out)
         same = [known.get("sizes"), _where(known)] == [record["sizes"], _where(record)]

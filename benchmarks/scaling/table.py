@@ -1,4 +1,4 @@
-"""Write the tables of docs/scaling_costs.md from the cost model and what was measured.
+"""Write the tables of docs/scaling.md from the cost model and what was measured.
 
 Run:  python -m benchmarks.scaling.table [--check]
 """
@@ -122,4 +122,4 @@ def told_seconds(seconds: float) -> str:
 
 
 if __name__ == "__main__":
-    update({"scaling_costs.md": {"check": check, "sizes": sizes, "indexes": indexes}})
+    update({"scaling.md": {"check": check, "sizes": sizes, "indexes": indexes}})

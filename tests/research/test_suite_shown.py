@@ -248,7 +248,7 @@ def test_the_head_is_told_by_cases_and_weighted_with_the_loss_against_the_best_r
 def test_cost_and_parameters_stand_in_their_rows(tables, wide):
     parameters = {c["model"]: c["parameters"] for c in wide["curves"] if c["data"] == "made-shop"}
     assert tables.texts("origin", None, None) == [
-        [name, f"{hours:.3f}", f"{parameters[name]:,}"]
+        [name, f"{hours * 3600:,.0f}", f"{parameters[name]:,}"]
         for name, hours in wide["cost"]["cpu_hours_by_row"].items()
     ]
 
