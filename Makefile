@@ -6,12 +6,16 @@ WORKERS ?= 2
 # One thread for each test process: two processes of one thread beat one of two.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: demo test check format site clean
+.PHONY: demo test tests check format site clean
 
 demo: $(VENV)/.installed
 	$(BIN)/h2rec quickstart --out runs/quickstart
 
-test: check
+# The checks take one core for a minute or two: tests run beside them.
+test: $(VENV)/.installed
+	@$(MAKE) --no-print-directory --jobs 2 check tests
+
+tests: $(VENV)/.installed
 	$(ONE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 check: $(VENV)/.installed
@@ -24,12 +28,13 @@ format: $(VENV)/.installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Most of what is installed is never imported; what is, is compiled then.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
 site: $(VENV)/.installed
