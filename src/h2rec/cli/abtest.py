@@ -51,6 +51,8 @@ def _show(results: dict[str, Any]) -> None:
         typer.echo(printable(f"{arm} against {results['control']}: {verdict['verdict']}"))
         for reason in verdict["reasons"]:
             typer.echo(printable(f"  {reason}"))
+    for arm, found in results["interleaving"].items():
+        typer.echo(printable(f"interleaved lists, {arm}, {found['users']:,} users: {found['verdict']}"))
     typer.echo(f"{rows['read']:,} rows: {rows['used']:,} used, {rows['before']:,} of the time before")
     for row in rows["findings"]:
         typer.echo(
