@@ -41,7 +41,9 @@ def analysed(tmp_path, capsys, rows, plan="days: 8\nstart: 2023-11-15\n"):
     assert ended.value.code == 0, capsys.readouterr()
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     counted = sum(row["rows"] for row in results["rows"]["findings"])
-    assert results["rows"]["read"] == results["rows"]["used"] + results["rows"]["before"] + counted == len(rows)
+    assert (
+        results["rows"]["read"] == results["rows"]["used"] + results["rows"]["before"] + counted == len(rows)
+    )
     return results, " ".join(capsys.readouterr().out.split())
 
 

@@ -14,6 +14,7 @@ from h2rec.experiments.interleaving import interleaving
 from h2rec.experiments.log import Log, read_log
 from h2rec.experiments.looks import Accumulated, Look, look_days, looks_of, sums_of
 from h2rec.experiments.metrics import METRICS, Metric, Slices, sliced_metrics, user_table
+from h2rec.experiments.orders import estimate_orders
 from h2rec.experiments.plan import Plan
 from h2rec.experiments.sample_ratio import sample_ratio
 from h2rec.experiments.verdict import Evidence, verdict_on
@@ -40,8 +41,12 @@ def claim(folder: Path, logs: Path) -> None:
     claim_names(folder, (RESULTS, USERS, "report.html"), is_analysis)
 
 
-def analyse(logs: Path, plan: Plan) -> tuple[dict[str, Any], pl.DataFrame]:
+def analyse(
+    logs: Path, plan: Plan, estimated: tuple[Path, Path] | None = None
+) -> tuple[dict[str, Any], pl.DataFrame]:
     """Analyse the log of an experiment.
+
+    `estimated`: a bundle and a file of histories, to estimate what its order would have earned (`estimate_orders`).
 
     Returns the content of `results.json`, without its origin, and the table of users. Raises `DataError` if there is
     no log of two arms or of interleaved lists, `ConfigError` if the plan does not fit it.
@@ -73,6 +78,7 @@ def analyse(logs: Path, plan: Plan) -> tuple[dict[str, Any], pl.DataFrame]:
         "verdicts": study.verdicts(flaws, arms) if study else {},
         "exposure": exposure(window, slices, users, plan),
         "interleaving": interleaving(window, plan, flaws),
+        "estimates": {} if estimated is None else estimate_orders(window, *estimated, alpha=plan.alpha),
     }  # fmt: skip
     return results, users
 
@@ -87,7 +93,9 @@ def _sizes(window: Window, users: pl.DataFrame, arm: str) -> dict[str, int]:
 
 def _flaws(log: Log, window: Window, plan: Plan) -> tuple[list[str], dict[str, Any] | None]:
     counted = dict(window.users.group_by("arm").len().iter_rows())
-    ratio = sample_ratio({arm: counted.get(arm, 0) for arm in window.arms}, plan.shares) if window.arms else None
+    ratio = (
+        sample_ratio({arm: counted.get(arm, 0) for arm in window.arms}, plan.shares) if window.arms else None
+    )
     flaws = []
     if ratio is not None and ratio["mismatch"]:
         shares = ", ".join(
@@ -105,7 +113,7 @@ def _flaws(log: Log, window: Window, plan: Plan) -> tuple[list[str], dict[str, A
             f"{lost:,} of {log.tally.read:,} rows are malformed, contradict others or belong to no impression, "
             f"more than {plan.most_lost:.1%} (most_lost)."
         )
-    seen = window.users.height + window.interleaved_answers["user_id"].n_unique()
+    seen = window.users.height + window.other_answers["user_id"].n_unique()
     if window.crossed > _MOST_CROSSED * seen:
         flaws.append(
             f"{window.crossed:,} of {seen:,} users were shown several arms: "

@@ -21,24 +21,24 @@ def interleaving(window: Window, plan: Plan, flaws: Sequence[str]) -> dict[str, 
     found = {}
     for arm, teams in window.interleaved.items():
         alpha = plan.alpha / len(window.interleaved)
-        answers = window.interleaved_answers.filter(arm=arm)
-        clicks = interleaved(answers, window.interleaved_events.filter(arm=arm), teams, alpha=alpha)
+        answers = window.other_answers.filter(arm=arm)
+        clicks = interleaved(answers, window.other_events.filter(arm=arm), teams, alpha=alpha)
         found[arm] = {
             "teams": teams,
             "users": answers["user_id"].n_unique(),
             "answers": answers.height,
             "clicks": clicks,
-            "verdict": _verdict(clicks, teams, window, plan, flaws, alpha),
+            "verdict": f"Not yet. {' '.join(flaws)}"
+            if flaws
+            else _verdict(clicks, teams, window, plan, alpha),
         }
     return found
 
 
 def _verdict(
-    clicks: dict[str, Any] | None, teams: Sequence[str], window: Window, plan: Plan, flaws: Sequence[str], alpha: float
-) -> str:  # fmt: skip
+    clicks: dict[str, Any] | None, teams: Sequence[str], window: Window, plan: Plan, alpha: float
+) -> str:
     due = plan.least_days if plan.days is None else max(plan.days, plan.least_days)
-    if flaws:
-        return f"Not yet. {' '.join(flaws)}"
     if window.days_over < due:
         return f"Not yet. Only {window.days_over} of {due} days are over, and this test holds for one look."
     if clicks is None or clicks["share"] is None:
@@ -47,7 +47,11 @@ def _verdict(
     second = clicks["share"] > 1 / 2
     share, low, high = (
         value if second else 1 - value
-        for value in (clicks["share"], clicks["low" if second else "high"], clicks["high" if second else "low"])
+        for value in (
+            clicks["share"],
+            clicks["low" if second else "high"],
+            clicks["high" if second else "low"],
+        )
     )
     told = (
         f"Of {decided:,} users who prefer one, {share:.1%} prefer {teams[second]} "
@@ -55,7 +59,10 @@ def _verdict(
     )
     if clicks["p"] >= alpha:
         return f"No preference is shown. {told} That may be chance."
-    return f"Users prefer {teams[second]} to {teams[not second]}. {told} These are clicks: they say nothing of bids, spend or dwell."
+    return (
+        f"Users prefer {teams[second]} to {teams[not second]}. {told} "
+        "These are clicks: they say nothing of bids, spend or dwell."
+    )
 
 
 def interleaved(
@@ -63,9 +70,10 @@ def interleaved(
 ) -> dict[str, Any] | None:
     """Compare two arms by the clicks on what each proposed in interleaved lists; None where there are none.
 
-    `answers` and `events` are as in `Log`; those with a fate do not count. A user counts once, by the difference of clicks on the second arm's items and on the first's. Returns `users` (with
-    a click), `preferring` (users by arm; others are even), `share` of the second arm among users who prefer one
-    with its exact interval `low` to `high` and sign test `p`, and the mean `difference` with its interval and p-value.
+    `answers` and `events` are as in `Log`; those with a fate do not count. A user counts once, by the difference of
+    clicks on the second arm's items and on the first's. Returns `users` (with a click), `preferring` (users by arm;
+    others are even), `share` of the second arm among users who prefer one with its exact interval `low` to `high` and
+    sign test `p`, and the mean `difference` with its interval and p-value.
     """
     first, second = arms
     drafted = answers.filter(pl.col("teams").is_not_null() & (pl.col("items").list.len() > 0))

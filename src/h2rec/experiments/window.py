@@ -37,9 +37,9 @@ class Window:
     """Users that were shown several arms; their rows are not used."""
     interleaved: dict[str, list[str]]
     """Arms of interleaved lists, each with the two arms whose items it shows, the control first."""
-    interleaved_answers: pl.DataFrame
-    interleaved_events: pl.DataFrame
-    """Their rows, which are in no other frame."""
+    other_answers: pl.DataFrame
+    other_events: pl.DataFrame
+    """Rows of these, and of an arm that is not compared and has propensities; they are in no other frame."""
     rows: dict[str, int]
     """Rows `used`, and of the time `before`."""
     notes: list[str]
@@ -60,13 +60,14 @@ def select(log: Log, plan: Plan) -> Window:
     """Take one experiment out of a log.
 
     Raises `ConfigError` if the log has several and the plan names none, or the plan names what is not there;
-    `DataError` if there are fewer than two arms and none of interleaved lists.
+    `DataError` if there are fewer than two arms, and none of interleaved lists or with propensities.
     """
     notes: list[str] = []
     name = _experiment(log.answers, plan)
     own = log.answers.filter(pl.col("experiment") == name)
     interleaved = _interleaved(own, plan)
-    arms = _arms(own, plan, interleaved, notes)
+    explored = own.filter(pl.col("propensities").is_not_null())["arm"].unique().to_list()
+    arms = _arms(own, plan, interleaved, explored, notes)
     start = plan.start.timestamp() if plan.start is not None else float(own["time"].min())  # type: ignore[arg-type]
     end, after = _end(log, plan, start, notes)
     if plan.days is None:
@@ -74,7 +75,7 @@ def select(log: Log, plan: Plan) -> Window:
             "no plan was given (days): the intervals hold for one look, so they do not if somebody looks every day"
         )
     earliest = start - plan.pre_days * SECONDS_A_DAY
-    answers = _with_fates(log.answers, name, [*arms, *interleaved], (earliest, start, end), after)
+    answers = _with_fates(log.answers, name, [*arms, *interleaved, *explored], (earliest, start, end), after)
     answers = answers.with_columns(
         pl.when(pl.col("fate").is_null() & pl.col("arm").is_in([*interleaved]) & pl.col("teams").is_null())
         .then(pl.lit("other: without teams, of an arm of interleaved lists"))
@@ -154,12 +155,16 @@ def _interleaved(own: pl.DataFrame, plan: Plan) -> dict[str, list[str]]:
     return found
 
 
-def _arms(own: pl.DataFrame, plan: Plan, interleaved: Collection[str], notes: list[str]) -> list[str]:
+def _arms(
+    own: pl.DataFrame, plan: Plan, interleaved: Collection[str], explored: Collection[str], notes: list[str]
+) -> list[str]:
     logged = sorted(arm for arm in own["arm"].unique() if arm not in interleaved)
     arms = logged if plan.shares is None else [arm for arm in logged if arm in plan.shares]
-    if len(arms) < 2 and interleaved:
+    if len(arms) < 2 and (interleaved or explored):
         if arms:
-            notes.append(f"arm {arms[0]} alone shows lists of one model, so there is nothing to compare it with")
+            notes.append(
+                f"arm {arms[0]} alone shows lists of one model, so there is nothing to compare it with"
+            )
         return []
     if len(arms) < 2:
         raise DataError(
