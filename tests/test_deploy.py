@@ -103,6 +103,8 @@ def test_dashboard_and_alerts_ask_for_metrics_that_the_server_has(shop):
         client.post("/recommend", json={"history": ["77", "nothing"], "k": 5})
         client.post("/reload")
         service.metrics.reloads.labels("refused").inc()
+        service.metrics.impressions.labels("control").inc()
+        service.metrics.events.labels("click").inc()
         text = client.get("/metrics").text
     exported = set(re.findall(r"^(h2rec_\w+)", text, re.MULTILINE))
     labels = set(re.findall(r"(\w+)=\"", text))

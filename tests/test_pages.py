@@ -29,6 +29,7 @@ from h2rec.run.presets import preset_names
 from h2rec.serving.app import create_app
 from h2rec.serving.service import Service
 from h2rec.serving.settings import ServeSettings
+from made_bundles import make_bundle
 from made_experiments import made_rows, write_rows
 from made_suite import one_by_one
 from pages import GENERATED, PAGES, ROOT, blocks, commands, text_of
@@ -168,6 +169,19 @@ def test_the_experiment_of_the_page_is_analysed(tmp_path, monkeypatch):
     assert set(Plan.model_fields) <= set(
         re.findall(r"[a-z_]+", text_of("experiments.md").partition("## The verdict")[0])
     )
+
+
+def test_the_order_of_the_page_is_estimated(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (item,) = h2rec.load(make_bundle(Path("runs/new/bundle"))).recommend(["i3"], k=1).items
+    shown = {"experiment": "x", "arm": "a", "items": [item.item_id], "propensities": [1.0]}
+    row = {"event": "impressions", "user_id": "u", "request_id": "r", "time": "2026-05-01T12:00:00Z"}
+    write_rows(tmp_path / "logs" / "a.jsonl", [row | shown])
+    pl.DataFrame({"user_id": ["u"], "history": [["i3"]]}).write_parquet("before.parquet")
+    (words,) = commands("offline_estimates.md")
+    run(words)
+    found = json.loads((tmp_path / "runs" / "abtest-logs" / "results.json").read_text())
+    assert found["estimates"]["a"]["known_places"] == 1.0
 
 
 def test_the_server_answers_the_question_of_the_page(carried_out):
@@ -378,6 +392,7 @@ def test_every_block_of_code_is_one_that_a_test_takes():
         ("serving_experiments.md", "yaml"),
         ("start.md", "bibtex"),
         ("experiments.md", "sh"),
+        ("offline_estimates.md", "sh"),
         ("experiments.md", "yaml"),
         ("fresh.md", "sh"),
         ("fresh.md", "python"),

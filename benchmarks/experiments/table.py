@@ -1,4 +1,4 @@
-"""Write the tables of docs/experiments.md from the results files.
+"""Write the tables of docs/experiments.md and docs/offline_estimates.md from the results files.
 
 Run:  python -m benchmarks.experiments.table [--check]
 """
@@ -90,4 +90,6 @@ def origin(results: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    update({"experiments.md": {"error_rates": error_rates, "open_bandit": open_bandit}})
+    update(
+        {"experiments.md": {"error_rates": error_rates}, "offline_estimates.md": {"open_bandit": open_bandit}}
+    )

@@ -34,12 +34,12 @@ def test_the_log_alone_is_enough(log, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert abtest(log) == 0
     printed = capsys.readouterr().out
-    assert "new against control: ship" in printed
+    assert "new against control: not yet" in printed
+    assert "users, and intervals need 1,000 (fewest_users)" in printed
     assert "3 duplicated: the same row; the first is" in printed
     assert "note: no plan was given" in printed
     folder = tmp_path / "runs" / "abtest-log"
     results = json.loads((folder / "results.json").read_text())
-    assert results["verdicts"]["new"]["verdict"] == "ship"
     rows = results["rows"]
     assert rows["read"] == rows["used"] + rows["before"] + sum(row["rows"] for row in rows["findings"])
     figures = results["metrics"]["new"]["ctr"]
@@ -63,8 +63,11 @@ def test_what_is_there_stays(log, tmp_path, capsys):
 
 def test_a_plan_decides(log, tmp_path, capsys):
     plan = tmp_path / "plan.yaml"
-    plan.write_text("days: 28\nprimary: ctr\nguardrails: {cost: 0.05}\nlooks: [7, 28]\nlift: 0.05\n")
+    plan.write_text(
+        "days: 28\nprimary: ctr\nguardrails: {cost: 0.05}\nlooks: [7, 28]\nlift: 0.05\nfewest_users: 200\n"
+    )
     assert abtest(log, "--plan", plan, "--out", tmp_path / "out") == 0
+    assert "new against control: ship" in capsys.readouterr().out
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert [look["day"] for look in results["looks"]["new"]["ctr"]] == [7]
     assert results["looks"]["new"].keys() == {"ctr", "cost"}
@@ -85,12 +88,12 @@ def test_a_broken_split_and_broken_rows_forbid_a_verdict(tmp_path):
     assert found["sample_ratio"]["mismatch"]
     assert found["verdicts"]["new"]["verdict"] == "not yet"
     assert "not split as planned" in found["verdicts"]["new"]["reasons"][0]
-    meant, _ = analyse(path, Plan(resamples=100, shares={"control": 2, "new": 1}))
+    meant, _ = analyse(path, Plan(resamples=100, shares={"control": 2, "new": 1}, fewest_users=100))
     assert meant["verdicts"]["new"]["verdict"] == "ship"
     clicks = [row for row in rows if row["event"] == "click"]
     lost = [row | {"request_id": "lost", "event_id": f"l{n}"} for n, row in enumerate(clicks)]
     path = write_rows(tmp_path / "lost.jsonl", rows + lost)
-    found, _ = analyse(path, Plan(resamples=100, shares={"control": 2, "new": 1}))
+    found, _ = analyse(path, Plan(resamples=100, shares={"control": 2, "new": 1}, fewest_users=100))
     assert "belong to no impression" in found["verdicts"]["new"]["reasons"][0]
 
 
@@ -129,7 +132,7 @@ def test_a_bundle_tells_popularity_and_shared_codes(tmp_path):
 
 @pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (1200, "light")])
 def test_the_page_fits_and_asks_for_nothing(log, tmp_path, width, scheme):
-    (tmp_path / "plan.yaml").write_text("days: 8\n")
+    (tmp_path / "plan.yaml").write_text("days: 8\nfewest_users: 200\n")
     assert abtest(log, "--plan", tmp_path / "plan.yaml", "--out", tmp_path / "out") == 0
     with opened(tmp_path / "out" / "report.html", width, scheme=scheme) as (page, problems):
         assert problems == []

@@ -165,7 +165,7 @@ def test_the_time_before_the_start_is_told_apart(tmp_path):
     assert users["clicks"].to_list() == [1, 0]
     assert (window.start, window.rows["before"]) == (START, 2)
     assert {fate: row["rows"] for fate, row in counted.items()} == {
-        "outside: before the start, of users who are not in the experiment": 1,
+        "outside: before the start, of users who are in no arm that is compared": 1,
         "outside: long before the start": 1,
         "outside: of an impression before the start": 1,
     }

@@ -104,15 +104,16 @@ def lists(tmp_path, rates, users=120):
     rows.append(
         {**rows[-1], "event_id": "before", "time": START - DAY}
     )  # before its impression: it does not count
-    return read_log(write_rows(tmp_path / "a.jsonl", rows))
+    log = read_log(write_rows(tmp_path / "a.jsonl", rows))
+    return log.answers, log.events
 
 
 def test_interleaved_lists_show_which_arm_is_preferred(tmp_path):
-    found = interleaved(lists(tmp_path / "b", {"old": 0.1, "new": 0.3}), ["old", "new"])
+    found = interleaved(*lists(tmp_path / "b", {"old": 0.1, "new": 0.3}), ["old", "new"])
     assert found["p"] < 0.01
     assert found["difference_p"] < 0.01
     assert found["low"] > 0.5
     assert found["share"] == found["preferring"]["new"] / sum(found["preferring"].values())
-    even = interleaved(lists(tmp_path / "c", {"old": 0.2, "new": 0.2}), ["old", "new"])
+    even = interleaved(*lists(tmp_path / "c", {"old": 0.2, "new": 0.2}), ["old", "new"])
     assert even["low"] < 0.5 < even["high"]
-    assert interleaved(lists(tmp_path / "d", {"old": 0, "new": 0}, users=2), ["old", "new"]) is None
+    assert interleaved(*lists(tmp_path / "d", {"old": 0, "new": 0}, users=2), ["old", "new"]) is None

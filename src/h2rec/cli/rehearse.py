@@ -41,7 +41,7 @@ def rehearse_command(
     results = rehearse(
         (control, treatment), dataset, out, users=users, days=days, before=before, k=k, seed=seed
     )
-    abtest(out / LOG, out / PLAN, out / "abtest")
+    abtest(out / LOG, plan=out / PLAN, out=out / "abtest")
     rows = beside(results["truth"], read_json(out / "abtest" / ANALYSIS)["metrics"])
     write_json(out / RESULTS, results | {"metrics": rows})
     result_console().print(_table(rows))

@@ -10,9 +10,11 @@ from h2rec.errors import ConfigError, H2RecError
 from h2rec.evaluation.paired_tests import holm
 from h2rec.experiments.estimates import Bootstrap, Estimate, Sums, bootstrap, estimate, plain
 from h2rec.experiments.exposure import exposure
+from h2rec.experiments.interleaving import interleaving
 from h2rec.experiments.log import Log, read_log
 from h2rec.experiments.looks import Accumulated, Look, look_days, looks_of, sums_of
 from h2rec.experiments.metrics import METRICS, Metric, Slices, sliced_metrics, user_table
+from h2rec.experiments.orders import estimate_orders
 from h2rec.experiments.plan import Plan
 from h2rec.experiments.sample_ratio import sample_ratio
 from h2rec.experiments.verdict import Evidence, verdict_on
@@ -39,26 +41,30 @@ def claim(folder: Path, logs: Path) -> None:
     claim_names(folder, (RESULTS, USERS, "report.html"), is_analysis)
 
 
-def analyse(logs: Path, plan: Plan) -> tuple[dict[str, Any], pl.DataFrame]:
+def analyse(
+    logs: Path, plan: Plan, estimated: tuple[Path, Path] | None = None
+) -> tuple[dict[str, Any], pl.DataFrame]:
     """Analyse the log of an experiment.
 
+    `estimated`: a bundle and a file of histories, to estimate what its order would have earned (`estimate_orders`).
+
     Returns the content of `results.json`, without its origin, and the table of users. Raises `DataError` if there is
-    no log of two arms, `ConfigError` if the plan does not fit it.
+    no log of two arms or of interleaved lists, `ConfigError` if the plan does not fit it.
     """
     log = read_log(logs)
     window = select(log, plan)
     slices = Slices.of(plan, heads_known=bool(window.answers["heads"].list.any().any()))
     users, days = user_table(window, slices)
-    study = _Study(plan, window, slices, users, days)
     flaws, ratio = _flaws(log, window, plan)
     arms = {arm: _sizes(window, users, arm) for arm in window.arms}
+    study = _Study(plan, window, slices, users, days) if arms else None
     results = {
         "abtest": window.experiment,
-        "control": window.control,
+        "control": window.control if window.arms else None,
         "arms": arms,
         "window": {"start": window.start, "end": window.end, "days": window.days},
         "plan": plan.model_dump(mode="json"),
-        "notes": [*window.notes, *study.notes],
+        "notes": [*window.notes, *(study.notes if study else ())],
         "rows": {
             "read": log.tally.read,
             **window.rows,
@@ -67,10 +73,12 @@ def analyse(logs: Path, plan: Plan) -> tuple[dict[str, Any], pl.DataFrame]:
         },
         "sample_ratio": ratio,
         "crossed_users": window.crossed,
-        "metrics": study.metrics(),
-        "looks": study.looks_json(),
-        "verdicts": study.verdicts(flaws, arms),
+        "metrics": study.metrics() if study else {},
+        "looks": study.looks_json() if study else {},
+        "verdicts": study.verdicts(flaws, arms) if study else {},
         "exposure": exposure(window, slices, users, plan),
+        "interleaving": interleaving(window, plan, flaws),
+        "estimates": {} if estimated is None else estimate_orders(window, *estimated, alpha=plan.alpha),
     }  # fmt: skip
     return results, users
 
@@ -83,11 +91,13 @@ def _sizes(window: Window, users: pl.DataFrame, arm: str) -> dict[str, int]:
     }
 
 
-def _flaws(log: Log, window: Window, plan: Plan) -> tuple[list[str], dict[str, Any]]:
+def _flaws(log: Log, window: Window, plan: Plan) -> tuple[list[str], dict[str, Any] | None]:
     counted = dict(window.users.group_by("arm").len().iter_rows())
-    ratio = sample_ratio({arm: counted.get(arm, 0) for arm in window.arms}, plan.shares)
+    ratio = (
+        sample_ratio({arm: counted.get(arm, 0) for arm in window.arms}, plan.shares) if window.arms else None
+    )
     flaws = []
-    if ratio["mismatch"]:
+    if ratio is not None and ratio["mismatch"]:
         shares = ", ".join(
             f"{arm} {n:,} users where {ratio['expected'][arm]:,.0f} were meant"
             for arm, n in ratio["users"].items()
@@ -103,9 +113,10 @@ def _flaws(log: Log, window: Window, plan: Plan) -> tuple[list[str], dict[str, A
             f"{lost:,} of {log.tally.read:,} rows are malformed, contradict others or belong to no impression, "
             f"more than {plan.most_lost:.1%} (most_lost)."
         )
-    if window.crossed > _MOST_CROSSED * window.users.height:
+    seen = window.users.height + window.other_answers["user_id"].n_unique()
+    if window.crossed > _MOST_CROSSED * seen:
         flaws.append(
-            f"{window.crossed:,} of {window.users.height:,} users were shown several arms: "
+            f"{window.crossed:,} of {seen:,} users were shown several arms: "
             "assignment has to be sticky; testers and a kill switch count, too."
         )
     return flaws, ratio

@@ -51,8 +51,8 @@ class Plan(Settings):
     """Days after which somebody looks, such as [7, 14]; None for every day."""
     least_days: int = Field(7, ge=0)
     """Days before which nothing is decided, since weekdays differ."""
-    fewest_users: int = Field(100, ge=2)
-    """Users that each arm needs before anything is decided: intervals take the normal distribution."""
+    fewest_users: int = Field(1000, ge=2)
+    """Users that each arm needs before anything is decided: so many, the error rates of ADVV were found to hold."""
     most_lost: float = Field(0.01, ge=0, le=1)
     """Share of rows that may be malformed, contradict others or belong to no impression."""
     bundle: Path | None = None

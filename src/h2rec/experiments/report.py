@@ -105,6 +105,8 @@ def by_day(results: Mapping[str, Any], arm: str) -> Iterator[Curves]:
 def shares(results: Mapping[str, Any]) -> Iterator[Bars]:
     """Share of places and click-through rate of each slice, by arm."""
     exposed = results["exposure"]
+    if not exposed:
+        return
     parts = list(exposed[results["control"]]["slices"])
     for title, key in (("Share of places", "share"), ("Click-through rate", "ctr")):
         values = {part: {arm: own["slices"][part][key] for arm, own in exposed.items()} for part in parts}

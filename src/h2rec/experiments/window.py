@@ -1,5 +1,6 @@
 """What of a log belongs to one experiment: its arms, its days, the time before it."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import polars as pl
@@ -18,7 +19,7 @@ class Window:
 
     experiment: str
     arms: list[str]
-    """The control first."""
+    """The control first; empty where the log has nothing but interleaved lists."""
     start: float
     end: float
     """Seconds since 1970; the end does not belong to it."""
@@ -34,6 +35,11 @@ class Window:
     """`user_id`, `arm`: where each was first shown anything, those who saw several arms among them."""
     crossed: int
     """Users that were shown several arms; their rows are not used."""
+    interleaved: dict[str, list[str]]
+    """Arms of interleaved lists, each with the two arms whose items it shows, the control first."""
+    other_answers: pl.DataFrame
+    other_events: pl.DataFrame
+    """Rows of these, and of an arm that is not compared and has propensities; they are in no other frame."""
     rows: dict[str, int]
     """Rows `used`, and of the time `before`."""
     notes: list[str]
@@ -54,31 +60,40 @@ def select(log: Log, plan: Plan) -> Window:
     """Take one experiment out of a log.
 
     Raises `ConfigError` if the log has several and the plan names none, or the plan names what is not there;
-    `DataError` if there are fewer than two arms.
+    `DataError` if there are fewer than two arms, and none of interleaved lists or with propensities.
     """
     notes: list[str] = []
     name = _experiment(log.answers, plan)
     own = log.answers.filter(pl.col("experiment") == name)
-    arms = _arms(own, plan, notes)
+    interleaved = _interleaved(own, plan)
+    explored = own.filter(pl.col("propensities").is_not_null())["arm"].unique().to_list()
+    arms = _arms(own, plan, interleaved, explored, notes)
     start = plan.start.timestamp() if plan.start is not None else float(own["time"].min())  # type: ignore[arg-type]
     end, after = _end(log, plan, start, notes)
     if plan.days is None:
         notes.append(
             "no plan was given (days): the intervals hold for one look, so they do not if somebody looks every day"
         )
-    answers = _with_fates(log.answers, name, arms, (start - plan.pre_days * SECONDS_A_DAY, start, end), after)
+    earliest = start - plan.pre_days * SECONDS_A_DAY
+    answers = _with_fates(log.answers, name, [*arms, *interleaved, *explored], (earliest, start, end), after)
+    answers = answers.with_columns(
+        pl.when(pl.col("fate").is_null() & pl.col("arm").is_in([*interleaved]) & pl.col("teams").is_null())
+        .then(pl.lit("other: without teams, of an arm of interleaved lists"))
+        .otherwise("fate")
+        .alias("fate")
+    )
     several = (
         answers.filter(pl.col("fate").is_null() & ~pl.col("before"))
         .group_by("user_id")
-        .agg(pl.n_unique("arm").alias("arms"))
+        .agg(pl.n_unique("arm").alias("arms"), pl.col("arm").is_in(arms).any().alias("compared"))
     )
     crossed = several.filter(pl.col("arms") > 1)["user_id"]
-    of_users = pl.col("user_id").is_in(several["user_id"].implode())
+    of_users = pl.col("user_id").is_in(several.filter("compared")["user_id"].implode())
     answers = answers.with_columns(
         pl.when(pl.col("fate").is_not_null())
         .then("fate")
         .when(pl.col("before") & ~of_users)
-        .then(pl.lit("outside: before the start, of users who are not in the experiment"))
+        .then(pl.lit("outside: before the start, of users who are in no arm that is compared"))
         .when(pl.col("user_id").is_in(crossed.implode()))
         .then(pl.lit("crossed: the user was shown several arms"))
         .alias("fate")
@@ -101,9 +116,12 @@ def select(log: Log, plan: Plan) -> Window:
         for word, before in (("used", False), ("before", True))
     }
     days = max(1, -int(-(end - start) // SECONDS_A_DAY))
+    of_one = pl.col("arm").is_in(arms)
+    answers, events = parts["answers", False], parts["events", False]
     return Window(
-        name, arms, start, end, days, parts["answers", False], parts["events", False],
-        parts["answers", True], parts["events", True], firsts.select("user_id", "arm"), len(crossed), rows, notes,
+        name, arms, start, end, days, answers.filter(of_one), events.filter(of_one),
+        parts["answers", True], parts["events", True], firsts.select("user_id", "arm"), len(crossed),
+        interleaved, answers.filter(~of_one), events.filter(~of_one), rows, notes,
     )  # fmt: skip
 
 
@@ -121,9 +139,33 @@ def _experiment(answers: pl.DataFrame, plan: Plan) -> str:
     raise ConfigError(f"experiment: {plan.experiment} is not in the log; {found}")
 
 
-def _arms(own: pl.DataFrame, plan: Plan, notes: list[str]) -> list[str]:
-    logged = sorted(own["arm"].unique())
+def _interleaved(own: pl.DataFrame, plan: Plan) -> dict[str, list[str]]:
+    """Arms of interleaved lists with the arms that they draft from."""
+    drafted = own.filter(pl.col("teams").is_not_null())
+    found: dict[str, list[str]] = {}
+    for arm in sorted(drafted["arm"].unique()):
+        teams = drafted.filter(arm=arm)["teams"].explode().drop_nulls().unique()
+        control = plan.control or "control"
+        found[arm] = sorted(teams, key=lambda team: (team != control, team))
+        if len(found[arm]) != 2:
+            raise DataError(
+                f"the lists of arm '{arm}' have items of {', '.join(found[arm]) or 'no team'}",
+                "an interleaved list has items of two arms",
+            )
+    return found
+
+
+def _arms(
+    own: pl.DataFrame, plan: Plan, interleaved: Collection[str], explored: Collection[str], notes: list[str]
+) -> list[str]:
+    logged = sorted(arm for arm in own["arm"].unique() if arm not in interleaved)
     arms = logged if plan.shares is None else [arm for arm in logged if arm in plan.shares]
+    if len(arms) < 2 and (interleaved or explored):
+        if arms:
+            notes.append(
+                f"arm {arms[0]} alone shows lists of one model, so there is nothing to compare it with"
+            )
+        return []
     if len(arms) < 2:
         raise DataError(
             f"a comparison needs two arms, and the log has {', '.join(arms) or 'none'}",
@@ -176,7 +218,7 @@ def _with_fates(
         .when((time >= start) & (pl.col("experiment") != name))
         .then(pl.lit("other: of another experiment"))
         .when((time >= start) & ~pl.col("arm").is_in(arms))
-        .then(pl.lit("other: of an arm that is not in the plan"))
+        .then(pl.lit("other: of an arm that is not compared"))
         .alias("fate"),
         (time < start).alias("before"),
     )
