@@ -16,6 +16,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 RESULTS = Path(__file__).parent / "results" / "measured.json"
+BLIND = Path(__file__).parent / "results" / "blind.json"
 
 FITTED = {(10_000, 64), (30_000, 128), (100_000, 64), (300_000, 128)}
 """Sizes and widths that constants are fitted on."""
@@ -171,13 +172,18 @@ def predict(stage: Stage, constants: Terms, items: int, width: int) -> float:
     return sum(constants[name] * amount for name, amount in stage.terms(items, width).items())
 
 
-def checked(measured: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Every measured point with its prediction, its relative error, and whether it was fitted on."""
+def checked(
+    measured: list[dict[str, Any]], others: list[dict[str, Any]] | None = None
+) -> list[dict[str, Any]]:
+    """Every measured point with its prediction, its relative error, and whether it was fitted on.
+
+    `others`: points to tell of instead of those that constants come from.
+    """
     rows = []
     for name, stage in STAGES.items():
         points = [row for row in measured if row["stage"] == name]
         constants = fit(points, stage)
-        for row in points:
+        for row in points if others is None else [row for row in others if row["stage"] == name]:
             guess = predict(stage, constants, row["items"], row["width"])
             known = (row["items"], row["width"]) in stage.fitted
             rows.append({**row, "predicted": guess, "error": guess / row["value"] - 1, "fitted": known})
@@ -185,7 +191,9 @@ def checked(measured: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    for row in checked(json.loads(RESULTS.read_text(encoding="utf-8"))["measured"]):
+    measured = json.loads(RESULTS.read_text(encoding="utf-8"))["measured"]
+    unseen = json.loads(BLIND.read_text(encoding="utf-8"))["measured"]
+    for row in [*checked(measured), *checked(measured, unseen)]:
         mark = "fitted" if row["fitted"] else "" if abs(row["error"]) <= 0.25 else "OUT"
         print(
             f"{row['stage']:24} {row['items']:9,} x {row['width']:3} {row['value']:12.5g} {row['predicted']:12.5g} "
