@@ -29,6 +29,8 @@ TOKENS, NEGATIVES, LAYERS, LAZY = 2048, 2048, 2, 50_000
 LINKS, SEARCH_WIDTH, BUILD_WIDTH = 32, 256, 100
 PROBES, SAMPLE, ROUNDS, POINTS = 48, 131_072, 10, 256
 CASES = 256
+CACHE = 2**24
+"""Bytes that a core has of the cache that it shares."""
 SKEW = ((64, 128), (1.42, 1.80))
 """What lists near users hold, as a multiple of equal lists, by width: counted (not timed) at 10,000 made items. It
 is a property of the data."""
@@ -65,8 +67,14 @@ def ranking(items: int, width: int) -> Terms:
 
 
 def scan_alone(items: int, width: int) -> Terms:
-    """One user: every vector is read for one product with it."""
-    return {"scan bytes": 4.0 * items * width, "scores alone": items, "calls": 1.0}
+    """One user: every vector is read for one product with it, from memory where the cache does not hold them all."""
+    read = 4.0 * items * width
+    held = read <= CACHE
+    return {
+        "bytes of memory": read * (not held),
+        "bytes of cache": read * held,
+        "calls": 1.0,
+    }
 
 
 def lists_count(items: int) -> int:
