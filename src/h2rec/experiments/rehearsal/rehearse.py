@@ -132,7 +132,9 @@ def _stretch(source: Path, target: Path, played: Played) -> None:
         path.name: [json.loads(line) for line in path.read_text(encoding="ascii").splitlines()]
         for path in sorted(source.iterdir())
     }
-    played_at = {name: [datetime.fromisoformat(row["time"]).timestamp() for row in logs[name]] for name in logs}
+    played_at = {
+        name: [datetime.fromisoformat(row["time"]).timestamp() for row in logs[name]] for name in logs
+    }
     made = [_EPOCH.timestamp() + 86_400.0 * day for day in range(len(played.began))]
     shown = max(
         at
@@ -144,6 +146,8 @@ def _stretch(source: Path, target: Path, played: Played) -> None:
     made.insert(-1, made[-1] - _HALF_AN_HOUR)
     for name, rows in logs.items():
         times = np.interp(played_at[name], began, made)
-        moments = [datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds") for at in times.tolist()]
+        moments = [
+            datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds") for at in times.tolist()
+        ]
         lines = [json.dumps(row | {"time": at}) for row, at in zip(rows, moments, strict=True)]
         write_text(target / name, "".join(f"{line}\n" for line in lines))
