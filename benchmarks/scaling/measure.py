@@ -46,9 +46,9 @@ SIZES = [(count, width) for count in (10_000, 30_000, 100_000, 300_000) for widt
 SMALL = [size for size in SIZES if size[0] <= 100_000]
 GRAPHS = [(count, width) for count in (3_000, 10_000, 30_000) for width in (64, 128)]
 LARGEST = (1_000_000, 64)
-UNSEEN = [(25_000, 64), (50_000, 128), (250_000, 96)]
+UNSEEN = [(18_000, 128), (70_000, 64), (220_000, 96)]
 """Sizes that no term of the model was made for."""
-UNSEEN_GRAPHS = [(20_000, 128), (50_000, 64)]
+UNSEEN_GRAPHS = [(18_000, 64), (40_000, 128)]
 STEPS, USERS = 12, 32
 
 
