@@ -6,6 +6,7 @@ from typing import Self
 import numpy as np
 import torch
 
+from h2rec.batching.sequences import read
 from h2rec.models.backbones import Backbone, make_backbone
 from h2rec.models.branch_items import CodedItems
 from h2rec.models.branches.protocol import Branch, BranchRead, Sequences
@@ -13,7 +14,7 @@ from h2rec.models.branches.settings import BranchSettings
 from h2rec.models.code_scores import code_scores
 from h2rec.models.code_table import CodeTable, weighted_sum
 from h2rec.models.features import ItemFeatures, NewItems
-from h2rec.models.protocol import Intent, read
+from h2rec.models.protocol import Intent
 from h2rec.models.reasons import MOST_REASONS, Reason
 from h2rec.models.score import Score
 from h2rec.models.settings import BranchModelSettings
@@ -54,7 +55,7 @@ class CodesBranch(Branch):
         """``u^S = Encoder_S(x_1^S .. x_n^S)``, and the user's side ``[alpha_1 u; ..; alpha_L u]``."""
         assert intent is not None
         fused = weighted_sum(intent.rows, intent.alpha, self.table.vectors)
-        state = read(self.encoder(fused, sequences.lengths), sequences.at)
+        state = self.encoder.read(fused, sequences.lengths, sequences.at)
         user = self.score.user_side(state)
         return BranchRead((intent.read_alpha[..., None] * user[:, None]).flatten(1), state)
 
@@ -65,8 +66,8 @@ class CodesBranch(Branch):
         """
         hidden = torch.arange(self.table.levels, device=level.device) == level[:, None]  # [B, L]
         rows = torch.where(hidden[:, None], self.table.mask_rows, self.table.rows(sequences.items))
-        states = self.encoder(weighted_sum(rows, alpha, self.table.vectors), sequences.lengths)
-        return read(states, sequences.at)
+        fused = weighted_sum(rows, alpha, self.table.vectors)
+        return self.encoder.read(fused, sequences.lengths, sequences.at)
 
     def sums(self, items: torch.Tensor) -> torch.Tensor:
         """Sum of the code vectors of items `[M]`, `[M, d]`: the SID side of the alignment."""
