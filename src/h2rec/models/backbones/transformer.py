@@ -60,12 +60,12 @@ class Block(nn.Module):
         batch, steps, dim = x.shape
         if at is not None:
             weight, bias = self.query_key_value.weight, self.query_key_value.bias
-            query = F.linear(read(x, at), weight[:dim], bias[:dim]).view(len(at), 1, self.heads, -1)
+            query = F.linear(read(x, at), weight[:dim], bias[:dim]).view(at.shape[0], 1, self.heads, -1)
             seen = F.linear(x, weight[dim:], bias[dim:]).view(batch, steps, 2, self.heads, -1)
             key, value = seen[at // steps].permute(2, 0, 3, 1, 4)
             # [n, heads, 1, d / heads]
             found = F.scaled_dot_product_attention(query.transpose(1, 2), key, value, attn_mask=visible)
-            return self.attention_out(found.reshape(len(at), dim))  # type: ignore[no-any-return]
+            return self.attention_out(found.flatten(1))  # type: ignore[no-any-return]
         # [B, T, 3d] -> 3 x [B, heads, T, d / heads]
         split = self.query_key_value(x).view(batch, steps, 3, self.heads, dim // self.heads)
         query, key, value = split.permute(2, 0, 3, 1, 4)
@@ -115,8 +115,9 @@ class TransformerBackbone(Backbone):
             if at is None:
                 x = last(x, visible)
             else:
-                places = (at % len(steps))[:, None]
-                seen = steps <= places if visible is None else visible[at // len(steps)].flatten(1)
+                # Sizes as they are in a trace, where `len` is a constant.
+                places = (at % steps.shape[0])[:, None]
+                seen = steps <= places if visible is None else visible[at // steps.shape[0]].flatten(1)
                 x = last(x, seen[:, None, None, :], at)
         return self.exit_norm(x.float())  # type: ignore[no-any-return]
 
