@@ -98,7 +98,8 @@ class TransformerBackbone(Backbone):
 
     def read(self, vectors: torch.Tensor, lengths: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
         """See `Backbone.read`. Of few positions, the last block computes no others."""
-        if len(at) > len(lengths):
+        # Sizes by `shape`: a trace or an export takes what `len` says for a constant.
+        if at.shape[0] > lengths.shape[0]:
             return super().read(vectors, lengths, at)
         return self._encode(vectors, lengths, at)
 
@@ -115,7 +116,6 @@ class TransformerBackbone(Backbone):
             if at is None:
                 x = last(x, visible)
             else:
-                # Sizes as they are in a trace, where `len` is a constant.
                 places = (at % steps.shape[0])[:, None]
                 seen = steps <= places if visible is None else visible[at // steps.shape[0]].flatten(1)
                 x = last(x, seen[:, None, None, :], at)
