@@ -108,7 +108,7 @@ def sizes() -> str:
 def indexes() -> str:
     """Recall and throughput of every index, from `benchmarks/serving/indexes.py`."""
     rows = []
-    for name in ("indexes", "indexes_30k"):
+    for name in ("indexes", "indexes_rest", "indexes_30k"):
         record = read_json(RESULTS.parents[2] / "serving" / "results" / f"{name}.json")
         for row in record["measured"]:
             own = {k: v for k, v in row.items() if k in ("probes", "search_width", "search")}

@@ -25,15 +25,17 @@ def check_backbone(values: Mapping[str, Any] | str) -> None:
     backbone = kind(SIZES, settings).eval()
     with torch.no_grad():
         for weights in backbone.parameters():  # some start at zero
-            weights += 0.1 * torch.randn_like(weights)
+            weights.add_(0.1 * torch.randn_like(weights))
     check_encoding(backbone)
     check_precision(backbone)
     check_model({"name": "branches", "backbone": plain, "branches": {"ids": {"kind": "ids"}}})
 
 
 def check_encoding(backbone: Backbone) -> None:
-    """Shapes; padding changes nothing; a batch equals its rows; no position is read otherwise than with all others; a
-    causal backbone sees nothing later."""
+    """Shapes; padding changes nothing; a batch equals its rows, positions read alone those read with all others.
+
+    A causal backbone sees nothing later.
+    """
     vectors, lengths = torch.randn(3, 6, 8), torch.tensor([6, 1, 3])
     real = torch.arange(6) < lengths[:, None]
     with torch.no_grad():
