@@ -152,4 +152,4 @@ def transitions() -> str:
 
 
 if __name__ == "__main__":
-    update({"serving_tables.md": {"load": load, "million items": million, "transitions": transitions}})
+    update({"serving_tables.md": {"load": load, "steady": steady, "million items": million, "transitions": transitions}})
