@@ -147,9 +147,13 @@ def million(file: str = "million_items") -> str:
     )
 
 
+def third() -> str:
+    return million("third_of_a_million")
+
+
 def transitions() -> str:
     return million("million_items_transitions")
 
 
 if __name__ == "__main__":
-    update({"serving_tables.md": {"load": load, "steady": steady, "million items": million, "transitions": transitions}})
+    update({"serving_tables.md": {"load": load, "steady": steady, "million items": million, "third": third, "transitions": transitions}})
