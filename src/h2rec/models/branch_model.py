@@ -111,12 +111,17 @@ class BranchModel(SequenceModel):
         return tuple(own for own, _ in pairs), tuple(shared for _, shared in pairs)
 
     @property
+    def ranked(self) -> tuple[bool, ...]:
+        return tuple(branch.ranked for branch in self.branch_list())
+
+    @property
     def recent_items(self) -> int:
-        return max(type(branch).recent_items for branch in self.branch_list())
+        return max(branch.recent_items for branch in self.branch_list())
 
     def counted(self, recent: torch.Tensor) -> dict[str, CountedScores]:
         scores = {
-            name: b.counted(recent) for name, b in zip(self.branch_names, self.branch_list(), strict=True)
+            name: b.counted(recent[:, : b.recent_items])
+            for name, b in zip(self.branch_names, self.branch_list(), strict=True)
         }
         return {name: sparse for name, sparse in scores.items() if sparse is not None}
 
@@ -135,7 +140,8 @@ class BranchModel(SequenceModel):
             branch.start(text)
 
     def own_losses(self, features: ItemFeatures) -> Sequence[OwnLoss]:
-        losses: list[OwnLoss] = []
+        branches = zip(self.branch_names, self.branch_list(), strict=True)
+        losses = [loss for name, branch in branches for loss in branch.own_losses(name)]
         ties = self.settings.ties
         if self._tied is not None and ties.alignment.beta:
             losses.append(Alignment(*self._tied, ties, features))

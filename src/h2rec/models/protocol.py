@@ -136,6 +136,11 @@ class SequenceModel(nn.Module, ABC):
         return own, branch_scores(states.vectors, self.item_vectors(items))
 
     @property
+    def ranked(self) -> tuple[bool, ...]:
+        """Whether the ranking loss trains each branch; else `own_losses` do."""
+        return (True,) * len(self.branch_names)
+
+    @property
     def recent_items(self) -> int:
         """Latest items of a history that `counted` looks at; 0 where every score is an inner product."""
         return 0

@@ -1,0 +1,147 @@
+"""A generative branch: an item's semantic ID is decoded code by code, and its hash ID tells it from its likes."""
+
+from collections.abc import Sequence
+from typing import ClassVar, Self
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch.nn import functional as F
+
+from h2rec.batching.sequences import Batch
+from h2rec.models.backbones import Backbone, make_backbone
+from h2rec.models.branch_items import DenseItems
+from h2rec.models.branches.codes import reasons_by_codes
+from h2rec.models.branches.protocol import Branch, BranchRead, Sequences
+from h2rec.models.branches.settings import BranchSettings
+from h2rec.models.code_table import CodeTable, weighted_sum
+from h2rec.models.code_tree import Beams, CodeTree
+from h2rec.models.features import ItemFeatures, NewItems
+from h2rec.models.item_table import IdTable
+from h2rec.models.path_decoder import PathDecoder
+from h2rec.models.protocol import Intent, LossTerm, OwnLoss, UserStates, read
+from h2rec.models.reasons import Reason
+from h2rec.models.score import Score
+from h2rec.models.settings import BranchModelSettings
+from h2rec.models.sparse_scores import CountedScores, Groups, GroupScores, ItemScores
+from h2rec.models.warm_start import TextStart
+from h2rec.semantic_ids.codes import SemanticIds
+
+SCALE = 1000.0
+"""s of ``log(1 + s * N * p)``: an item that chance alone would give scores ``log(1 + s)``."""
+
+
+class GenerativeSettings(BranchSettings):
+    """How the tree of codes is searched."""
+
+    beam: int | None = Field(None, ge=1)
+    """Paths of a user that survive each level, and with them the items that have a score; null scores all items
+    exactly."""
+
+
+class GenerativeBranch(Branch):
+    """``log(1 + s N p(v | u))``, `p` decoded by `PathDecoder` from a backbone over hash IDs plus code vectors.
+
+    A score is never negative, and grows as ``log p`` does for all that is not far below chance. It is a probability
+    among all items, no inner product: user and item vectors have no columns.
+    """
+
+    settings_class: ClassVar[type[BranchSettings]] = GenerativeSettings
+    reads_codes = True
+    ranked = False
+
+    def __init__(self, settings: BranchSettings, model: BranchModelSettings, ids: SemanticIds) -> None:
+        super().__init__()
+        assert isinstance(settings, GenerativeSettings)
+        self.settings = settings
+        self.beam_width = settings.beam
+        self.weight = model.score_of(settings).weight
+        self.table = CodeTable(ids.padded(), ids.codebook_sizes, model.dim)
+        self.ids = IdTable(len(ids), model.dim)
+        self.encoder: Backbone = make_backbone(model, settings.layers)
+        self.tree = CodeTree(ids.codes)
+        self.decoder = PathDecoder(self.tree, self.table, self.ids, model.dim, Score(model.temperature))
+        self.mask_item = len(ids) + 1 if model.objective == "cloze" else None
+        self.recent_items = model.max_length - (self.mask_item is not None)
+        self._codes = ids.codes
+
+    @classmethod
+    def build(cls, settings: BranchSettings, model: BranchModelSettings, features: ItemFeatures) -> Self:
+        """See `Branch.build`."""
+        return cls(settings, model, features.require_codes("a generative branch"))
+
+    def forward(self, sequences: Sequences, intent: Intent | None) -> BranchRead:
+        """No columns; the user states are for the branch's own loss."""
+        nothing = torch.zeros(len(sequences.at), 0, device=sequences.at.device)
+        if not self.training:
+            return BranchRead(nothing)  # `counted` reads the histories itself
+        return BranchRead(nothing, self._states(sequences))
+
+    def items(self, items: torch.Tensor) -> DenseItems:
+        """No columns."""
+        return DenseItems(torch.zeros(len(items), 0, device=items.device))
+
+    def own_losses(self, name: str) -> Sequence[OwnLoss]:
+        """See `Branch.own_losses`."""
+        return [Decoding(self.decoder, name)]
+
+    def counted(self, recent: torch.Tensor) -> CountedScores:
+        """See `Branch.counted`."""
+        if self.beam_width is not None:
+            found = self.beams(recent, self.beam_width)
+            return ItemScores(found.rows, found.items, self._score(found.log_probs))
+        log_probs = self.decoder.log_probs(self._states_of(recent))
+        each = torch.arange(len(self.table.item_rows) - 1, device=recent.device)
+        return GroupScores(self._score(log_probs), Groups(each, each, torch.cat([each, each[-1:] + 1])))
+
+    def beams(self, recent: torch.Tensor, width: int) -> Beams:
+        """Items of the most probable paths for the latest items `[n, m]` of histories, the latest first."""
+        return self.decoder.beam(self._states_of(recent), width)
+
+    def start(self, text: TextStart) -> None:
+        self.table.start(text)
+        self.ids.start(text)
+
+    def grow(self, smaller: Self, new: NewItems) -> None:
+        """New items are leaves of the tree by their codes: they can be decoded at once."""
+        self.ids.grow(smaller.ids, new)
+        for part in ("table", "encoder", "decoder"):
+            self.get_submodule(part).load_state_dict(smaller.get_submodule(part).state_dict())
+
+    def reasons(self, items: Sequence[int], history: Sequence[int]) -> list[list[Reason]]:
+        return reasons_by_codes(self._codes, items, history)
+
+    def _states_of(self, recent: torch.Tensor) -> torch.Tensor:
+        known = recent[:, : self.recent_items]
+        lengths = (known > 0).sum(1)
+        places = lengths[:, None] - 1 - torch.arange(known.shape[1], device=known.device)
+        items = torch.where(places >= 0, known.gather(1, places.clamp(min=0)), 0)
+        if self.mask_item is not None:
+            items = F.pad(items, (0, 1)).scatter(1, lengths[:, None], self.mask_item)
+            lengths = lengths + 1
+        at = torch.arange(len(items), device=items.device) * items.shape[1] + (lengths - 1).clamp(min=0)
+        return self._states(Sequences(items, lengths.clamp(min=1), at))
+
+    def _states(self, sequences: Sequences) -> torch.Tensor:
+        entry = self.ids(sequences.items) + weighted_sum(self.table.rows(sequences.items), None, self.table.vectors)
+        return read(self.encoder(entry, sequences.lengths), sequences.at)
+
+    def _score(self, log_probs: torch.Tensor) -> torch.Tensor:
+        return self.weight * F.softplus(log_probs + float(np.log(SCALE * (len(self.table.item_rows) - 2))))
+
+
+class Decoding:
+    """Mean ``-log p(target | u)`` at every position that is read."""
+
+    def __init__(self, decoder: PathDecoder, branch: str) -> None:
+        self.name = f"decoding_{branch}"
+        self._decoder = decoder
+        self._branch = branch
+
+    def due(self, step: int) -> bool:
+        return True
+
+    def __call__(self, batch: Batch, states: UserStates, random: np.random.Generator) -> LossTerm:
+        targets = batch.targets[batch.targets > 0]
+        value, by_depth = self._decoder.loss(states.encoded[self._branch], targets)
+        return LossTerm(value, 1.0, {f"loss/{self.name}/{name}": float(part.detach()) for name, part in by_depth.items()})

@@ -1,0 +1,160 @@
+"""Probabilities of codes, one level after the other, and of an item among those that share all codes."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from h2rec.models.code_table import CodeTable
+from h2rec.models.code_tree import Beams, CodeTree, log_shares
+from h2rec.models.item_table import ItemTable
+from h2rec.models.score import Score
+from h2rec.models.sparse_scores import ragged
+
+PAIRS_AT_ONCE = 2**24
+"""Numbers of a beam's vectors that are looked at at once: 64 megabytes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Nodes:
+    """The choices of a tree as vectors: a choice's logit is ``<user, vector> + bias``."""
+
+    vectors: torch.Tensor
+    """`[C, d]`."""
+    biases: torch.Tensor
+    """`[C]`."""
+
+
+class PathDecoder(nn.Module):
+    """``p(v | u) = prod_l p(c_l | u, c_<l) * p(v | u, c)``, each a softmax among the children that exist.
+
+    The path so far gates and shifts the user state (FiLM, arXiv 1709.07871):
+    ``q_l = A_l u * (1 + g(c_<l)) + b(c_<l)``, and the logit of a code is ``<q_l, e>``. Gate and shift belong to the
+    path, so that ``<A_l u, (1 + g) * e> + <b, e>`` is one inner product with a static vector of the node: the whole
+    tree is scored exactly by matrix products, without a step of a decoder for each path. The items of a tuple are
+    told apart by their hash IDs in place of codes.
+
+    Symbols: `L` levels, `d` hidden size, `n` users or positions, `C` choices of the tree.
+    """
+
+    def __init__(self, tree: CodeTree, codes: CodeTable, ids: ItemTable, dim: int, score: Score) -> None:
+        super().__init__()
+        self.tree = tree
+        # In a tuple, so that torch does not register the modules a second time.
+        self._tables = codes, ids
+        self.score = score
+        self.reads = nn.Linear(dim, tree.depths * dim, bias=False)
+        self.depth = nn.Parameter(torch.empty(tree.depths, dim))
+        self.path = nn.Sequential(nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, 2 * dim))
+        nn.init.normal_(self.depth, std=0.02)
+        self._nodes: Nodes | None = None
+
+    def train(self, mode: bool = True) -> "PathDecoder":
+        self._nodes = None  # of weights that change
+        return super().train(mode)
+
+    def users(self, states: torch.Tensor) -> list[torch.Tensor]:
+        """Sides of user states `[n, d]` at each depth, one tensor `[n, d]` a depth."""
+        sides = self.reads(states).view(len(states), self.tree.depths, -1)
+        return [self.score.user_side(side) for side in sides.unbind(1)]
+
+    def loss(self, states: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Mean of ``-log p(target | u)``, and what each depth gives of it; states `[n, d]`, targets int64 `[n]`."""
+        codes, _ = self._tables
+        nodes, users = self.tree.path(targets), self.users(states)
+        rows = codes.rows(targets)
+        by_depth = {}
+        prefix = torch.zeros_like(states)
+        for depth, side in enumerate(users):
+            above = nodes[:, depth]
+            # Where a path has no choice it is sure.
+            at = (self.tree.rows[nodes[:, depth + 1]] >= 0).nonzero().squeeze(1)
+            gate, shift = self._gates(prefix[at], depth)
+            query = side[at] * (1 + gate) + shift
+            losses = self._of_codes if depth < codes.levels else self._of_items
+            by_depth[f"depth_{depth + 1}"] = losses(query, above[at], nodes[at, depth + 1], depth) / len(states)
+            if depth < codes.levels:
+                prefix = prefix + codes.vectors[rows[:, depth]]
+        return torch.stack(list(by_depth.values())).sum(), by_depth
+
+    def log_probs(self, states: torch.Tensor) -> torch.Tensor:
+        """Exact log-probabilities of all items, `[n, N + 1]`, for user states `[n, d]`."""
+        nodes = self.nodes()
+        starts = self.tree.choice_starts
+        logits = [
+            torch.addmm(nodes.biases[first:last, None], nodes.vectors[first:last], side.T)
+            for first, last, side in zip(starts[1:], starts[2:], self.users(states), strict=False)
+        ]
+        return self.tree.log_probs(logits)
+
+    def beam(self, states: torch.Tensor, width: int) -> Beams:
+        """The items of the most probable paths for user states `[n, d]`, at most `width` a user."""
+        nodes, most = self.nodes(), int(self.tree.offsets.diff().max())
+        few = max(1, PAIRS_AT_ONCE // (states.shape[1] * most * width))
+        parts = [
+            self.tree.beam(self.users(some), nodes.vectors, nodes.biases, width) for some in states.split(few)
+        ]
+        return Beams(
+            torch.cat([part.rows + place * few for place, part in enumerate(parts)]),
+            torch.cat([part.items for part in parts]),
+            torch.cat([part.log_probs for part in parts]),
+            torch.cat([part.survivors for part in parts], dim=1),
+            torch.cat([part.expanded for part in parts], dim=1),
+        )
+
+    def nodes(self) -> Nodes:
+        """Vectors of all choices; kept until the weights may change."""
+        if self._nodes is not None:
+            return self._nodes
+        codes, ids = self._tables
+        tree, starts = self.tree, self.tree.choice_starts
+        sums = [codes.vectors.new_zeros(1, codes.vectors.shape[1])]  # of the nodes at the depth before
+        vectors, biases = [], []
+        for depth in range(tree.depths):
+            first, last = starts[depth + 1 : depth + 3]
+            chosen = tree.choices[first:last]
+            gate, shift = self._gates(sums[-1][tree.parent[chosen] - tree.starts[depth]], depth)
+            own = self._ends(tree.value[chosen], depth)
+            vectors.append((1 + gate) * own)
+            biases.append((shift * own).sum(-1))
+            if depth < codes.levels:
+                start, stop = tree.starts[depth + 1 : depth + 3]
+                of_code = codes.by_level(codes.vectors)[depth][tree.value[start:stop]]
+                sums.append(sums[-1][tree.parent[start:stop] - tree.starts[depth]] + of_code)
+        nodes = Nodes(torch.cat(vectors), torch.cat(biases))
+        if not self.training:
+            self._nodes = nodes
+        return nodes
+
+    def _gates(self, prefix: torch.Tensor, depth: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Gate and shift `[n, d]` of paths whose code vectors add up to `prefix` `[n, d]`."""
+        gate, shift = self.path(prefix + self.depth[depth]).chunk(2, dim=-1)
+        return gate, shift / (self.score.temperature or 1.0)
+
+    def _ends(self, values: torch.Tensor, depth: int) -> torch.Tensor:
+        """Vectors of codes, or of items, as scores use them."""
+        codes, ids = self._tables
+        if depth == codes.levels:
+            return self.score.item_side(ids(values))
+        return self.score.item_side(codes.by_level(codes.vectors)[depth][values])
+
+    def _of_codes(
+        self, query: torch.Tensor, above: torch.Tensor, own: torch.Tensor, depth: int
+    ) -> torch.Tensor:
+        codes, tree = self._tables[0], self.tree
+        logits = query @ self._ends(torch.arange(codes.codebook_sizes[depth], device=query.device), depth).T
+        missing = torch.ones_like(logits, dtype=torch.bool)
+        places, children = ragged(tree.offsets, above)
+        missing[places, tree.value[children]] = False
+        logits = logits.masked_fill(missing, -torch.inf)
+        return nn.functional.cross_entropy(logits, tree.value[own], reduction="sum")
+
+    def _of_items(
+        self, query: torch.Tensor, above: torch.Tensor, own: torch.Tensor, depth: int
+    ) -> torch.Tensor:
+        if not len(query):
+            return query.sum()
+        places, children = ragged(self.tree.offsets, above)
+        logits = (query[places] * self._ends(self.tree.value[children], depth)).sum(-1)
+        shares = log_shares(logits[:, None], places).squeeze(1)
+        return -shares[children == own[places]].sum()
