@@ -23,7 +23,7 @@ class Beams:
     survivors: torch.Tensor
     """Paths that survived at each depth, int64 `[L + 1, n]`, the items' own last."""
     expanded: torch.Tensor
-    """Paths that they were chosen from, int64 `[L + 1, n]`; no more than the survivors where the beam was wide enough."""
+    """Paths that they were chosen from, int64 `[L + 1, n]`: the survivors where the beam was wide enough."""
 
 
 class CodeTree(nn.Module):
@@ -140,13 +140,11 @@ class CodeTree(nn.Module):
             survivors.append(torch.bincount(rows, minlength=count))
         items = self.value[nodes]
         order = (rows * len(self.leaf) + items).argsort()
-        return Beams(
-            rows, items[order], log_probs[order], torch.stack(survivors), torch.stack(expanded)
-        )
+        return Beams(rows, items[order], log_probs[order], torch.stack(survivors), torch.stack(expanded))
 
 
 def log_shares(logits: torch.Tensor, group: torch.Tensor) -> torch.Tensor:
-    """Log-softmax of logits `[C, n]` among the rows of each group; `group` `[C]` ascending, rows of one side by side."""
+    """Log-softmax of logits `[C, n]` among the rows of each group `[C]`; rows of one group are neighbours."""
     _, place = torch.unique_consecutive(group, return_inverse=True)
     shape = int(place[-1]) + 1, logits.shape[1]
     # The largest of a group only keeps the exponentials in range: it needs no gradient.

@@ -58,7 +58,9 @@ class PathDecoder(nn.Module):
         sides = self.reads(states).view(len(states), self.tree.depths, -1)
         return [self.score.user_side(side) for side in sides.unbind(1)]
 
-    def loss(self, states: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    def loss(
+        self, states: torch.Tensor, targets: torch.Tensor
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Mean of ``-log p(target | u)``, and what each depth gives of it; states `[n, d]`, targets int64 `[n]`."""
         codes, _ = self._tables
         nodes, users = self.tree.path(targets), self.users(states)
@@ -72,7 +74,9 @@ class PathDecoder(nn.Module):
             gate, shift = self._gates(prefix[at], depth)
             query = side[at] * (1 + gate) + shift
             losses = self._of_codes if depth < codes.levels else self._of_items
-            by_depth[f"depth_{depth + 1}"] = losses(query, above[at], nodes[at, depth + 1], depth) / len(states)
+            by_depth[f"depth_{depth + 1}"] = losses(query, above[at], nodes[at, depth + 1], depth) / len(
+                states
+            )
             if depth < codes.levels:
                 prefix = prefix + codes.vectors[rows[:, depth]]
         return torch.stack(list(by_depth.values())).sum(), by_depth
@@ -106,7 +110,7 @@ class PathDecoder(nn.Module):
         """Vectors of all choices; kept until the weights may change."""
         if self._nodes is not None:
             return self._nodes
-        codes, ids = self._tables
+        codes = self._tables[0]
         tree, starts = self.tree, self.tree.choice_starts
         sums = [codes.vectors.new_zeros(1, codes.vectors.shape[1])]  # of the nodes at the depth before
         vectors, biases = [], []
@@ -123,7 +127,7 @@ class PathDecoder(nn.Module):
                 sums.append(sums[-1][tree.parent[start:stop] - tree.starts[depth]] + of_code)
         nodes = Nodes(torch.cat(vectors), torch.cat(biases))
         if not self.training:
-            self._nodes = nodes
+            self._nodes = nodes = Nodes(nodes.vectors.detach(), nodes.biases.detach())
         return nodes
 
     def _gates(self, prefix: torch.Tensor, depth: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -123,7 +123,9 @@ class GenerativeBranch(Branch):
         return self._states(Sequences(items, lengths.clamp(min=1), at))
 
     def _states(self, sequences: Sequences) -> torch.Tensor:
-        entry = self.ids(sequences.items) + weighted_sum(self.table.rows(sequences.items), None, self.table.vectors)
+        entry = self.ids(sequences.items) + weighted_sum(
+            self.table.rows(sequences.items), None, self.table.vectors
+        )
         return read(self.encoder(entry, sequences.lengths), sequences.at)
 
     def _score(self, log_probs: torch.Tensor) -> torch.Tensor:
@@ -144,4 +146,5 @@ class Decoding:
     def __call__(self, batch: Batch, states: UserStates, random: np.random.Generator) -> LossTerm:
         targets = batch.targets[batch.targets > 0]
         value, by_depth = self._decoder.loss(states.encoded[self._branch], targets)
-        return LossTerm(value, 1.0, {f"loss/{self.name}/{name}": float(part.detach()) for name, part in by_depth.items()})
+        figures = {f"loss/{self.name}/{name}": float(part.detach()) for name, part in by_depth.items()}
+        return LossTerm(value, 1.0, figures)
