@@ -6,6 +6,7 @@ import torch
 
 from h2rec.data.histories import Histories
 from h2rec.losses.settings import LossSettings
+from h2rec.models.branches import generative
 from h2rec.models.build import build_model, grown_model
 from h2rec.models.features import ItemFeatures
 from h2rec.models.scorer import CatalogueScorer, counted
@@ -21,18 +22,23 @@ HISTORIES = Histories.from_lists([[3, 7, 9, 4], [1], [8, 8, 2], list(range(1, 20
 ROWS = np.arange(len(HISTORIES))
 
 
-def model(features=None, **values):
-    settings = parsed({"branches": {"own": {"kind": "generative", **values}}})
-    return random_model(settings, small_catalogue() if features is None else features)
+def model(features=None, beam=None):
+    made = random_model(
+        parsed({"branches": {"own": {"kind": "generative"}}}),
+        small_catalogue() if features is None else features,
+    )
+    made.branch_list()[0].beam_width = beam
+    return made
 
 
 def scores(made):
     return CatalogueScorer(made).score(HISTORIES, ROWS)
 
 
-@pytest.mark.parametrize("beam", [None, 12])
-def test_contract(beam):
-    check_branch({"kind": "generative", "beam": beam})
+@pytest.mark.parametrize("exact", [100_000, 5])
+def test_contract(exact, monkeypatch):
+    monkeypatch.setattr(generative, "EXACT_UP_TO", exact)
+    check_branch("generative")
 
 
 def test_contract_where_masked_items_are_predicted():
@@ -43,7 +49,7 @@ def test_a_wide_beam_scores_as_all_items_do():
     exact = scores(model())
     torch.testing.assert_close(scores(model(beam=24)), exact)
     narrow = scores(model(beam=3))
-    assert ((narrow > 0).sum(1) == 3).all()
+    assert ((narrow > 0).sum(1) == 3).all()  # padding, and all that the beam lost, score nothing
     torch.testing.assert_close(narrow[narrow > 0], exact[narrow > 0])
 
 
@@ -88,7 +94,6 @@ def test_a_code_depends_on_the_user_and_the_codes_before_it_together():
     recent = torch.tensor([[5], [6]])
     with torch.no_grad():
         probs = branch.decoder.log_probs(branch._states_of(recent)).exp()
-    print(probs)
     assert probs[0, [1, 4]].sum() > 0.95
     assert probs[1, [2, 3]].sum() > 0.95
     assert probs[0, 1] == pytest.approx(0.5, abs=0.15)

@@ -1,6 +1,8 @@
 """The tree of the codes that exist: its leaves are the items, and a path to one is its codes and then itself."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -24,6 +26,24 @@ class Beams:
     """Paths that survived at each depth, int64 `[L + 1, n]`, the items' own last."""
     expanded: torch.Tensor
     """Paths that they were chosen from, int64 `[L + 1, n]`: the survivors where the beam was wide enough."""
+
+
+class Step(Protocol):
+    """One depth of a beam search."""
+
+    def __call__(
+        self,
+        depth: int,
+        rows: torch.Tensor,
+        nodes: torch.Tensor,
+        places: torch.Tensor,
+        children: torch.Tensor,
+    ) -> torch.Tensor:
+        """Log-probabilities `[c]` of children, each given its parent.
+
+        Paths `[z]` belong to users `rows`, ascending, and end at `nodes`; of the children `[c]` each extends the path
+        in its place, `places` `[c]` ascending.
+        """
 
 
 class CodeTree(nn.Module):
@@ -104,36 +124,27 @@ class CodeTree(nn.Module):
         scores[:, 1:] = above.index_select(0, self.leaf[1:] - self.starts[-2]).T
         return scores
 
-    def beam(
-        self, users: list[torch.Tensor], vectors: torch.Tensor, biases: torch.Tensor, width: int
-    ) -> Beams:
+    def beam(self, count: int, step: Step, width: int) -> Beams:
         """Search the items of most probable paths; only paths that exist are ever looked at.
 
         Equal paths at the edge of the beam survive in the order of the nodes.
 
         Parameters
         ----------
-        users
-            User vectors at each depth, `[n, d]`.
-        vectors, biases
-            Of the choices, `[C, d]` and `[C]`: a choice's logit is ``<user, vector> + bias``.
+        count
+            Users, n.
+        step
+            What decodes one depth.
         width
             Most paths of a user that survive a depth.
         """
-        count = len(users[0])
-        rows = torch.arange(count, device=vectors.device)
-        nodes, log_probs = torch.zeros_like(rows), biases.new_zeros(count)
+        rows = torch.arange(count, device=self.parent.device)
+        nodes, log_probs = torch.zeros_like(rows), torch.zeros(count, device=rows.device)
         survivors, expanded = [], []
-        for side in users:
-            places, nodes = ragged(self.offsets, nodes)
-            rows, log_probs = rows[places], log_probs[places]
-            at = self.rows[nodes]
-            chosen = (at >= 0).nonzero().squeeze(1)
-            if len(chosen):
-                own = at[chosen]
-                logits = (side[rows[chosen]] * vectors[own]).sum(-1) + biases[own]
-                shares = log_shares(logits[:, None], places[chosen])
-                log_probs = log_probs.index_add(0, chosen, shares.squeeze(1))
+        for depth in range(self.depths):
+            places, children = ragged(self.offsets, nodes)
+            log_probs = log_probs[places] + step(depth, rows, nodes, places, children)
+            rows, nodes = rows[places], children
             expanded.append(torch.bincount(rows, minlength=count))
             kept = _best(rows, log_probs, expanded[-1], width)
             rows, nodes, log_probs = rows[kept], nodes[kept], log_probs[kept]
@@ -141,6 +152,17 @@ class CodeTree(nn.Module):
         items = self.value[nodes]
         order = (rows * len(self.leaf) + items).argsort()
         return Beams(rows, items[order], log_probs[order], torch.stack(survivors), torch.stack(expanded))
+
+
+def joined(parts: Sequence[Beams], users: int) -> Beams:
+    """Beams of all users from those of some of them, so many at a time."""
+    return Beams(
+        torch.cat([part.rows + place * users for place, part in enumerate(parts)]),
+        torch.cat([part.items for part in parts]),
+        torch.cat([part.log_probs for part in parts]),
+        torch.cat([part.survivors for part in parts], dim=1),
+        torch.cat([part.expanded for part in parts], dim=1),
+    )
 
 
 def log_shares(logits: torch.Tensor, group: torch.Tensor) -> torch.Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from h2rec.models.code_table import CodeTable
-from h2rec.models.code_tree import Beams, CodeTree, log_shares
+from h2rec.models.code_tree import Beams, CodeTree, Step, joined, log_shares
 from h2rec.models.item_table import ItemTable
 from h2rec.models.score import Score
 from h2rec.models.sparse_scores import ragged
@@ -93,18 +93,32 @@ class PathDecoder(nn.Module):
 
     def beam(self, states: torch.Tensor, width: int) -> Beams:
         """The items of the most probable paths for user states `[n, d]`, at most `width` a user."""
-        nodes, most = self.nodes(), int(self.tree.offsets.diff().max())
+        most = int(self.tree.offsets.diff().max())
         few = max(1, PAIRS_AT_ONCE // (states.shape[1] * most * width))
-        parts = [
-            self.tree.beam(self.users(some), nodes.vectors, nodes.biases, width) for some in states.split(few)
-        ]
-        return Beams(
-            torch.cat([part.rows + place * few for place, part in enumerate(parts)]),
-            torch.cat([part.items for part in parts]),
-            torch.cat([part.log_probs for part in parts]),
-            torch.cat([part.survivors for part in parts], dim=1),
-            torch.cat([part.expanded for part in parts], dim=1),
-        )
+        parts = [self.tree.beam(len(some), self._step(self.users(some)), width) for some in states.split(few)]
+        return joined(parts, few)
+
+    def _step(self, users: list[torch.Tensor]) -> Step:
+        known = self.nodes()
+
+        def step(
+            depth: int,
+            rows: torch.Tensor,
+            nodes: torch.Tensor,
+            places: torch.Tensor,
+            children: torch.Tensor,
+        ) -> torch.Tensor:
+            at = self.tree.rows[children]
+            chosen = (at >= 0).nonzero().squeeze(1)
+            log_probs = known.biases.new_zeros(len(children))
+            if len(chosen):
+                own = at[chosen]
+                side = users[depth][rows[places[chosen]]]
+                logits = (side * known.vectors[own]).sum(-1) + known.biases[own]
+                log_probs[chosen] = log_shares(logits[:, None], places[chosen]).squeeze(1)
+            return log_probs
+
+        return step
 
     def nodes(self) -> Nodes:
         """Vectors of all choices; kept until the weights may change."""

@@ -1,11 +1,10 @@
 """A generative branch: an item's semantic ID is decoded code by code, and its hash ID tells it from its likes."""
 
 from collections.abc import Sequence
-from typing import ClassVar, Self
+from typing import Self
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch.nn import functional as F
 
 from h2rec.batching.sequences import Batch
@@ -29,14 +28,10 @@ from h2rec.semantic_ids.codes import SemanticIds
 
 SCALE = 1000.0
 """s of ``log(1 + s * N * p)``: an item that chance alone would give scores ``log(1 + s)``."""
-
-
-class GenerativeSettings(BranchSettings):
-    """How the tree of codes is searched."""
-
-    beam: int | None = Field(None, ge=1)
-    """Paths of a user that survive each level, and with them the items that have a score; null scores all items
-    exactly."""
+EXACT_UP_TO = 100_000
+"""Items of a catalogue that are all scored exactly; in a larger one, those whose paths survive a beam search."""
+BEAM = 500
+"""Paths of a user that survive each level of a beam search."""
 
 
 class GenerativeBranch(Branch):
@@ -46,15 +41,13 @@ class GenerativeBranch(Branch):
     among all items, no inner product: user and item vectors have no columns.
     """
 
-    settings_class: ClassVar[type[BranchSettings]] = GenerativeSettings
     reads_codes = True
     ranked = False
 
     def __init__(self, settings: BranchSettings, model: BranchModelSettings, ids: SemanticIds) -> None:
         super().__init__()
-        assert isinstance(settings, GenerativeSettings)
         self.settings = settings
-        self.beam_width = settings.beam
+        self.beam_width = None if len(ids) <= EXACT_UP_TO else BEAM
         self.weight = model.score_of(settings).weight
         self.table = CodeTable(ids.padded(), ids.codebook_sizes, model.dim)
         self.ids = IdTable(len(ids), model.dim)
