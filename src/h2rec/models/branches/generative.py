@@ -1,5 +1,6 @@
 """A generative branch: an item's semantic ID is decoded code by code, and its hash ID tells it from its likes."""
 
+import math
 from collections.abc import Sequence
 from typing import Self
 
@@ -105,10 +106,7 @@ class GenerativeBranch(Branch):
         return reasons_by_codes(self._codes, items, history)
 
     def _states_of(self, recent: torch.Tensor) -> torch.Tensor:
-        known = recent[:, : self.recent_items]
-        lengths = (known > 0).sum(1)
-        places = lengths[:, None] - 1 - torch.arange(known.shape[1], device=known.device)
-        items = torch.where(places >= 0, known.gather(1, places.clamp(min=0)), 0)
+        items, lengths = turned(recent[:, : self.recent_items])
         if self.mask_item is not None:
             items = F.pad(items, (0, 1)).scatter(1, lengths[:, None], self.mask_item)
             lengths = lengths + 1
@@ -122,7 +120,7 @@ class GenerativeBranch(Branch):
         return read(self.encoder(entry, sequences.lengths), sequences.at)
 
     def _score(self, log_probs: torch.Tensor) -> torch.Tensor:
-        return self.weight * F.softplus(log_probs + float(np.log(SCALE * (len(self.table.item_rows) - 2))))
+        return self.weight * likelihood_scores(log_probs, len(self.table.item_rows) - 2)
 
 
 class Decoding:
@@ -141,3 +139,15 @@ class Decoding:
         value, by_depth = self._decoder.loss(states.encoded[self._branch], targets)
         figures = {f"loss/{self.name}/{name}": float(part.detach()) for name, part in by_depth.items()}
         return LossTerm(value, 1.0, figures)
+
+
+def likelihood_scores(log_probs: torch.Tensor, item_count: int) -> torch.Tensor:
+    """``log(1 + s N p)``, never negative, from log-probabilities among N items."""
+    return F.softplus(log_probs + math.log(SCALE * item_count))
+
+
+def turned(recent: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Histories `[n, m]` in order, padded on the right, and their lengths `[n]`, from their latest items first."""
+    lengths = (recent > 0).sum(1)
+    places = lengths[:, None] - 1 - torch.arange(recent.shape[1], device=recent.device)
+    return torch.where(places >= 0, recent.gather(1, places.clamp(min=0)), 0), lengths

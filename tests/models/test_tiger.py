@@ -1,0 +1,102 @@
+"""TIGER: contracts, what is decoded, and that a beam never leaves the tree."""
+
+import numpy as np
+import pytest
+import torch
+
+from h2rec.batching.sequences import Batch
+from h2rec.data.histories import Histories
+from h2rec.models.baselines import tiger
+from h2rec.models.baselines.tiger import NextTokens, buckets
+from h2rec.models.features import ItemFeatures
+from h2rec.models.scorer import CatalogueScorer, counted
+from h2rec.semantic_ids.codes import SemanticIds
+from h2rec.testing import check_model
+from h2rec.testing.catalogue import parsed, random_model, small_catalogue
+
+RECENT = torch.tensor([[4, 9, 7, 3], [1, 0, 0, 0], [2, 8, 8, 0]])
+
+
+def model(features=None):
+    return random_model(parsed({"name": "tiger"}), small_catalogue() if features is None else features)
+
+
+def batch(targets):
+    lengths = (RECENT > 0).sum(1)
+    items = torch.stack(
+        [torch.cat([row[:n].flip(0), row[n:]]) for row, n in zip(RECENT, lengths, strict=True)]
+    )
+    aims = torch.zeros_like(items)
+    aims[torch.arange(3), lengths - 1] = targets
+    return Batch(items, lengths, aims)
+
+
+def test_contract():
+    check_model("tiger")
+
+
+@torch.no_grad()
+def test_the_beams_score_is_the_loss_of_its_item():
+    """Both read the whole catalogue by other ways: teacher forcing, and a search down the tree."""
+    made = model()
+    found = made.beams(RECENT, 24)
+    assert found.items.view(3, 24).tolist() == [list(range(1, 25))] * 3
+    own = made.train()
+    for part in own.modules():
+        if isinstance(part, torch.nn.Dropout):
+            part.p = 0.0
+    for item in (1, 9, 24):
+        seen = batch(torch.full((3,), item))
+        states = own(seen.items, seen.lengths, seen.targets > 0)
+        term = NextTokens(own)(seen, states, np.random.default_rng(0))
+        torch.testing.assert_close(term.value, -found.log_probs.view(3, 24)[:, item - 1].mean())
+
+
+@torch.no_grad()
+def test_a_narrow_beam_keeps_existing_items_with_their_scores():
+    made = model()
+    wide, narrow = made.beams(RECENT, 24), made.beams(RECENT, 4)
+    assert narrow.survivors[-1].tolist() == [4, 4, 4]
+    assert (narrow.items >= 1).all()
+    expected = wide.log_probs.view(3, 24)[narrow.rows, narrow.items - 1]
+    torch.testing.assert_close(narrow.log_probs, expected)
+
+
+@torch.no_grad()
+def test_items_that_share_all_codes_share_the_probability():
+    codes = np.array([[0, 1], [0, 1], [1, 0], [0, 1]], np.int32)
+    found = model(ItemFeatures(4, SemanticIds(codes, (2, 2)))).beams(torch.tensor([[3, 1]]), 10)
+    assert found.log_probs[[0, 1, 3]].unique().numel() == 1
+    assert found.log_probs.exp().sum() < 1
+
+
+@torch.no_grad()
+def test_users_are_searched_in_parts(monkeypatch):
+    made = model()
+    whole = made.beams(RECENT, 5)
+    monkeypatch.setattr(tiger, "USERS_AT_ONCE", 2)
+    parts = made.beams(RECENT, 5)
+    assert parts.rows.tolist() == whole.rows.tolist()
+    assert parts.items.tolist() == whole.items.tolist()
+
+
+@pytest.mark.parametrize("values", [{"name": "tiger"}, {"branches": {"own": {"kind": "generative"}}}])
+@pytest.mark.parametrize("lists", [[[], [3]], [[]]])
+def test_an_empty_history_is_scored(values, lists):
+    made = random_model(parsed(values), small_catalogue())
+    found = counted(made, Histories.from_lists(lists))
+    scores = next(iter(found.values())).add_to(torch.zeros(len(lists), 25))
+    assert scores.isfinite().all()
+    assert (scores[:, 1:] > 0).any(1).all()
+
+
+def test_scores_have_no_vectors():
+    made = model()
+    scorer = CatalogueScorer(made)
+    assert scorer.item_matrix.shape == (25, 0)
+
+
+def test_distances_have_the_buckets_of_t5():
+    away = torch.tensor([-200, -128, -20, -16, -15, -1, 0, 1, 7, 8, 200])
+    assert buckets(away, causal=True).tolist() == [31, 31, 17, 16, 15, 1, 0, 0, 0, 0, 0]
+    assert buckets(away, causal=False).tolist() == [15, 15, 10, 10, 9, 1, 0, 17, 23, 24, 31]
