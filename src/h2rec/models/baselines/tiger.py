@@ -1,7 +1,8 @@
 """TIGER: the tokens of a history's semantic IDs in, those of the next item out, by an encoder-decoder.
 
 Rajput et al., "Recommender Systems with Generative Retrieval", NeurIPS 2023 (arXiv 2305.05065): a T5 of four
-encoder and four decoder layers, 6 heads of 64, width 128, inner width 1024, dropout 0.1, trained on every prefix of a history.
+encoder and four decoder layers, 6 heads of 64, width 128, inner width 1024, dropout 0.1, trained on every prefix of
+a history.
 
 Differences: no token for the user; codes of a level are told apart from those of that level alone, in the loss and in
 the search (the paper's softmax is over all levels' tokens, and its beams may end in tuples that do not exist); one bias
