@@ -7,7 +7,8 @@ import torch
 from h2rec.batching.sequences import Batch
 from h2rec.data.histories import Histories
 from h2rec.models.baselines import tiger
-from h2rec.models.baselines.tiger import NextTokens, buckets
+from h2rec.models.baselines.t5 import buckets
+from h2rec.models.baselines.tiger import NextTokens
 from h2rec.models.features import ItemFeatures
 from h2rec.models.scorer import CatalogueScorer, counted
 from h2rec.semantic_ids.codes import SemanticIds
