@@ -5,6 +5,7 @@ KINDS = {
     "ids": {},
     "codes": {},
     "prefixes": {},
+    "generative": {},
     "transitions": {},
     "code_transitions": {},
     "popularity": {"window": 0.5},
