@@ -63,12 +63,15 @@ class CodeTree(nn.Module):
         ordered = codes[order]
         place = np.zeros(count, np.int64)  # the node of each item, in order, at the depth before
         parents, values, self.starts = [np.zeros(1, np.int64)], [np.zeros(1, np.int64)], [0, 1]
+        only = [np.zeros(1, np.int64)]
         for depth in range(1, levels + 2):
             column = order + 1 if depth > levels else ordered[:, depth - 1].astype(np.int64)
             fresh = np.ones(count, np.bool_)
             fresh[1:] = (place[1:] != place[:-1]) | (column[1:] != column[:-1])
             parents.append(place[fresh])
             values.append(column[fresh])
+            first = np.flatnonzero(fresh)
+            only.append(np.where(np.diff(first, append=count) == 1, order[first] + 1, 0))
             place = self.starts[-1] + np.cumsum(fresh) - 1
             self.starts.append(self.starts[-1] + int(fresh.sum()))
         parent, value = np.concatenate(parents), np.concatenate(values)
@@ -78,7 +81,8 @@ class CodeTree(nn.Module):
         rows = np.full(len(parent), -1)
         rows[choices] = np.arange(len(choices))
         for name, array in (
-            ("parent", parent), ("value", value), ("offsets", offsets), ("choices", choices), ("rows", rows)
+            ("parent", parent), ("value", value), ("offsets", offsets), ("choices", choices), ("rows", rows),
+            ("only", np.concatenate(only)),
         ):  # fmt: skip
             self.register_buffer(name, torch.from_numpy(array.astype(np.int64)), persistent=False)
         leaf = np.concatenate([[0], self.starts[-2] + np.argsort(order)])
@@ -95,6 +99,8 @@ class CodeTree(nn.Module):
     """Nodes that have siblings, int64 `[C]`."""
     rows: torch.Tensor
     """Place of each node among the choices, int64 `[G]`; -1 for a node without siblings."""
+    only: torch.Tensor
+    """The item of each node that has one alone below it, int64 `[G]`; 0 for all other nodes."""
     leaf: torch.Tensor
     """The node of each item, int64 `[N + 1]`, the root for padding."""
 

@@ -32,7 +32,8 @@ class PathDecoder(nn.Module):
     ``q_l = A_l u * (1 + g(c_<l)) + b(c_<l)``, and the logit of a code is ``<q_l, e>``. Gate and shift belong to the
     path, so that ``<A_l u, (1 + g) * e> + <b, e>`` is one inner product with a static vector of the node: the whole
     tree is scored exactly by matrix products, without a step of a decoder for each path. The items of a tuple are
-    told apart by their hash IDs in place of codes.
+    told apart by their hash IDs in place of codes, and where a code leaves one item alone, its hash ID is added to the
+    code's vector: the more a path says, the more of it is identity.
 
     Symbols: `L` levels, `d` hidden size, `n` users or positions, `C` choices of the tree.
     """
@@ -73,10 +74,9 @@ class PathDecoder(nn.Module):
             at = (self.tree.rows[nodes[:, depth + 1]] >= 0).nonzero().squeeze(1)
             gate, shift = self._gates(prefix[at], depth)
             query = side[at] * (1 + gate) + shift
-            losses = self._of_codes if depth < codes.levels else self._of_items
-            by_depth[f"depth_{depth + 1}"] = losses(query, above[at], nodes[at, depth + 1], depth) / len(
-                states
-            )
+            by_depth[f"depth_{depth + 1}"] = self._surprise(
+                query, above[at], nodes[at, depth + 1], depth
+            ) / len(states)
             if depth < codes.levels:
                 prefix = prefix + codes.vectors[rows[:, depth]]
         return torch.stack(list(by_depth.values())).sum(), by_depth
@@ -132,7 +132,7 @@ class PathDecoder(nn.Module):
             first, last = starts[depth + 1 : depth + 3]
             chosen = tree.choices[first:last]
             gate, shift = self._gates(sums[-1][tree.parent[chosen] - tree.starts[depth]], depth)
-            own = self._ends(tree.value[chosen], depth)
+            own = self._ends(chosen, depth)
             vectors.append((1 + gate) * own)
             biases.append((shift * own).sum(-1))
             if depth < codes.levels:
@@ -149,30 +149,25 @@ class PathDecoder(nn.Module):
         gate, shift = self.path(prefix + self.depth[depth]).chunk(2, dim=-1)
         return gate, shift / (self.score.temperature or 1.0)
 
-    def _ends(self, values: torch.Tensor, depth: int) -> torch.Tensor:
-        """Vectors of codes, or of items, as scores use them."""
+    def _ends(self, nodes: torch.Tensor, depth: int) -> torch.Tensor:
+        """Vectors of nodes of one depth as scores use them: their codes', and the hash ID of an only item."""
         codes, ids = self._tables
-        if depth == codes.levels:
-            return self.score.item_side(ids(values))
-        return self.score.item_side(codes.by_level(codes.vectors)[depth][values])
+        ends = ids(self.tree.only[nodes])
+        if depth < codes.levels:
+            ends = ends + codes.vectors[self.tree.value[nodes] + codes.starts[depth]]
+        return self.score.item_side(ends)
 
-    def _of_codes(
+    def _surprise(
         self, query: torch.Tensor, above: torch.Tensor, own: torch.Tensor, depth: int
     ) -> torch.Tensor:
-        codes, tree = self._tables[0], self.tree
-        logits = query @ self._ends(torch.arange(codes.codebook_sizes[depth], device=query.device), depth).T
-        missing = torch.ones_like(logits, dtype=torch.bool)
-        places, children = ragged(tree.offsets, above)
-        missing[places, tree.value[children]] = False
-        logits = logits.masked_fill(missing, -torch.inf)
-        return nn.functional.cross_entropy(logits, tree.value[own], reduction="sum")
-
-    def _of_items(
-        self, query: torch.Tensor, above: torch.Tensor, own: torch.Tensor, depth: int
-    ) -> torch.Tensor:
+        """Sum of ``-log p(own | above)`` for queries `[n, d]`."""
+        offsets = self.tree.offsets
+        if depth == 0:  # all choose among the children of the root
+            ends = self._ends(torch.arange(1, int(offsets[1]), device=query.device), depth)
+            return nn.functional.cross_entropy(query @ ends.T, own - 1, reduction="sum")
         if not len(query):
             return query.sum()
-        places, children = ragged(self.tree.offsets, above)
-        logits = (query[places] * self._ends(self.tree.value[children], depth)).sum(-1)
+        places, children = ragged(offsets, above)
+        logits = (query[places] * self._ends(children, depth)).sum(-1)
         shares = log_shares(logits[:, None], places).squeeze(1)
         return -shares[children == own[places]].sum()
