@@ -1,11 +1,11 @@
 """Every user's list: how long the nightly job takes, and how much memory, by the number of users.
 
-The command runs as a process of its own on a folder of Parquet parts, for each size; the largest also as one file, and
+The command runs as a process of its own on a folder of Parquet parts, for each size; the first also as one file, and
 once more killed by the system after its first part. The bundle has random weights: its answers take as long as a
 trained one's.
 
     python benchmarks/freshness/nightly.py --users 10000 20000 40000
-    python benchmarks/freshness/nightly.py --users 100000 300000 1000000 --keep
+    python benchmarks/freshness/nightly.py --users 500000 10000000 --dim 32 --items 2000 --name nightly_ten_million --keep
 """
 
 import argparse
@@ -55,11 +55,12 @@ def main() -> None:
                 {"users": users, "input": "parts", **timed(folder, source, f"lists-{users}", asked.k)}
             )
             print(runs[-1], flush=True)
-        one = one_file(source)
+        users = asked.users[0]
+        first = folder / f"histories-{users}"
+        one = one_file(first)
         runs.append({"users": users, "input": "one file", **timed(folder, one, "lists.parquet", asked.k)})
         print(runs[-1], flush=True)
-        smallest = folder / f"histories-{asked.users[0]}"
-        figures: dict[str, Any] = {**vars(asked), "runs": runs, "killed": killed(folder, smallest, asked)}
+        figures: dict[str, Any] = {**vars(asked), "runs": runs, "killed": killed(folder, first, asked)}
     # A line through the sizes: what a user costs, beside what starting costs.
     sizes = [run["users"] for run in runs if run["input"] == "parts"]
     spent = [run["cpu_seconds"] for run in runs if run["input"] == "parts"]

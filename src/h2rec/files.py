@@ -38,9 +38,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
             path.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
             _open_to_others(temporary)
-            _flush_to_disk(temporary)
+            flush_to_disk(temporary)
             temporary.replace(path)
-            _flush_to_disk(path.parent)
+            flush_to_disk(path.parent)
     finally:
         with suppress(OSError):
             temporary.unlink()
@@ -63,13 +63,13 @@ def atomic_folder(path: Path, ours: Ours = lambda _: False) -> Iterator[Path]:
             yield temporary
             for file in temporary.rglob("*"):
                 _open_to_others(file)
-                _flush_to_disk(file)
+                flush_to_disk(file)
             replaced = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.replaced")
             claim_folder(path, ours)  # whatever may have come meanwhile
             if path.exists():
                 path.replace(replaced)
             temporary.replace(path)
-            _flush_to_disk(path.parent)
+            flush_to_disk(path.parent)
             shutil.rmtree(replaced, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -130,7 +130,8 @@ def _umask() -> int:
     return mask
 
 
-def _flush_to_disk(path: Path) -> None:
+def flush_to_disk(path: Path) -> None:
+    """Wait until the disk has a file, or the names in a folder."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

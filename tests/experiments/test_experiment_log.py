@@ -56,6 +56,21 @@ BASE = [
 ]
 
 
+@pytest.mark.parametrize(("later", "days"), [(3, 3), (9, 1)])
+def test_what_is_clicked_later_makes_no_day_over(tmp_path, later, days):
+    """Within attribution it is counted; beyond, such as with a wrong clock, it does not even move the end."""
+    rows = [*BASE, click(1, "u1", "b", time=START + later * DAY - 60)]
+    window, counted, _, _ = studied(write_rows(tmp_path / "a.jsonl", rows))
+    assert (window.days, window.days_over) == (min(days, later), 0)
+    assert list(counted) == (["late: too long after its impression"] if later == 9 else [])
+
+
+def test_an_arm_of_the_plan_that_the_log_lacks_is_named(tmp_path):
+    path = write_rows(tmp_path / "a.jsonl", BASE)
+    with pytest.raises(ConfigError, match="shares: h2rec is no arm of the log, which has control, new"):
+        studied(path, shares={"control": 50, "h2rec": 50})
+
+
 def test_rows_become_sums_of_users(tmp_path):
     rows = [*BASE, click(2, "u2", "b", spend=0.5), click(1, "u1", event="dwell", seconds=7)]
     _, counted, users, _ = studied(write_rows(tmp_path / "a.jsonl", rows))

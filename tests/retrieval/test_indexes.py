@@ -1,6 +1,8 @@
 """Every index lists what the exact scan lists: alone, under filters, beside counts, with items that are new."""
 
 import logging
+import subprocess
+import sys
 
 import numpy as np
 import polars as pl
@@ -73,6 +75,22 @@ def test_an_index_lists_what_the_scan_lists(folder, kind, uri):
         assert listed(other, values) == listed(exact, values), values
         balanced = listed(exact, values, tail_share=0.9)
         assert listed(other, values, tail_share=0.9) == balanced, values
+
+
+def test_a_collection_is_found_by_the_next_start(folder, uri):
+    settings = settings_of("milvus", uri)
+    script = (
+        "import sys; from pathlib import Path; from h2rec.retrieval.index import IndexSettings; "
+        "from h2rec.retrieval.recommender import Recommender; "
+        "settings = IndexSettings.model_validate_json(sys.argv[2]); "
+        "print(len(Recommender.load(Path(sys.argv[1]), settings).recommend(['i3'], 5).items))"
+    )
+    for _ in range(2):  # Milvus Lite ends with its process
+        command = [sys.executable, "-c", script, str(folder), settings.model_dump_json()]
+        ended = subprocess.run(command, check=False, capture_output=True, text=True)
+        assert (ended.returncode, ended.stdout) == (0, "5\n"), ended.stderr[-2000:]
+    exact = Recommender.load(folder)
+    assert listed(Recommender.load(folder, settings), {}) == listed(exact, {})
 
 
 @pytest.mark.parametrize("kind", ["flat", "hnsw", "ivf", "milvus"])

@@ -23,6 +23,8 @@ class Window:
     start: float
     end: float
     """Seconds since 1970; the end does not belong to it."""
+    shown: float
+    """The last impression: what happens to be clicked later makes no day over."""
     days: int
     """Days of 24 hours that have begun."""
     answers: pl.DataFrame
@@ -53,7 +55,7 @@ class Window:
     @property
     def days_over(self) -> int:
         """Days of 24 hours that are over."""
-        return _days_over(self.start, self.end)
+        return _days_over(self.start, min(self.end, self.shown))
 
 
 def select(log: Log, plan: Plan) -> Window:
@@ -69,7 +71,8 @@ def select(log: Log, plan: Plan) -> Window:
     explored = own.filter(pl.col("propensities").is_not_null())["arm"].unique().to_list()
     arms = _arms(own, plan, interleaved, explored, notes)
     start = plan.start.timestamp() if plan.start is not None else float(own["time"].min())  # type: ignore[arg-type]
-    end, after = _end(log, plan, start, notes)
+    shown = float(own["time"].max())  # type: ignore[arg-type]
+    end, after = _end(log.events, shown, plan, start, notes)
     if plan.days is None:
         notes.append(
             "no plan was given (days): the intervals hold for one look, so they do not if somebody looks every day"
@@ -119,7 +122,7 @@ def select(log: Log, plan: Plan) -> Window:
     of_one = pl.col("arm").is_in(arms)
     answers, events = parts["answers", False], parts["events", False]
     return Window(
-        name, arms, start, end, days, answers.filter(of_one), events.filter(of_one),
+        name, arms, start, end, shown, days, answers.filter(of_one), events.filter(of_one),
         parts["answers", True], parts["events", True], firsts.select("user_id", "arm"), len(crossed),
         interleaved, answers.filter(~of_one), events.filter(~of_one), rows, notes,
     )  # fmt: skip
@@ -166,10 +169,14 @@ def _arms(
                 f"arm {arms[0]} alone shows lists of one model, so there is nothing to compare it with"
             )
         return []
+    if plan.shares is not None and (unknown := sorted(set(plan.shares) - set(logged) - set(interleaved))):
+        raise ConfigError(
+            f"shares: {', '.join(unknown)} is no arm of the log, which has {', '.join(logged) or 'none'}"
+        )
     if len(arms) < 2:
         raise DataError(
             f"a comparison needs two arms, and the log has {', '.join(arms) or 'none'}",
-            "give the logs of all arms; names of arms in the plan are those of the log",
+            "give the logs of all arms",
         )
     control = plan.control or ("control" if "control" in arms else arms[0])
     if control not in arms:
@@ -181,16 +188,17 @@ def _arms(
     return [control, *(arm for arm in arms if arm != control)]
 
 
-def _end(log: Log, plan: Plan, start: float, notes: list[str]) -> tuple[float, str]:
-    """End of what is used, and the fate of what comes later."""
-    times = [float(frame["time"].max()) for frame in (log.answers, log.events) if frame.height]  # type: ignore[arg-type]
-    last = max(times) + 1e-3  # what came last belongs to it
+def _end(events: pl.DataFrame, shown: float, plan: Plan, start: float, notes: list[str]) -> tuple[float, str]:
+    """End of what is used, and the fate of what comes later; `shown`: the experiment's last impression."""
+    in_time = pl.col("fate").is_null() & (pl.col("time") <= pl.col("shown") + plan.attribution_hours * 3600)
+    times = events.filter(in_time)["time"]
+    last = max(shown, float(times.max() or shown)) + 1e-3  # type: ignore[arg-type]  # what came last belongs to it
     end = last if plan.end is None else min(plan.end.timestamp(), max(last, start + 1e-3))
     if plan.days is None:
         return end, "outside: after the end"
     if plan.end is not None and last >= plan.end.timestamp() - _NEARLY:
         end = plan.end.timestamp()
-    over = _days_over(start, end)
+    over = _days_over(start, min(end, shown))
     if over == 0:
         return end, "outside: after the end"
     if over > plan.days:
@@ -238,10 +246,10 @@ def _fates_of_events(
         .then("answer_fate")
         .when(pl.col("before") & (time >= start))
         .then(pl.lit("outside: of an impression before the start"))
-        .when(time >= end)
-        .then(pl.lit(after))
         .when(time > pl.col("shown") + attribution)
         .then(pl.lit("late: too long after its impression"))
+        .when(time >= end)
+        .then(pl.lit(after))
         .alias("fate"),
         pl.col("before").fill_null(value=False),
     )

@@ -96,7 +96,9 @@ class MilvusIndex(VectorIndex):
         counts = [int(match[1]) for match in found if int(match[1]) <= len(items)]
         fitting = [count for count in counts if self._named(items, count) in [match[0] for match in found]]
         self.collection = self._named(items, max(fitting, default=len(items)))
-        if not fitting:
+        if fitting:
+            self.client.load_collection(self.collection)  # one that an ended Milvus Lite held is not
+        else:
             self._create(items.vectors.shape[1])
         # Rows are written in order, so those that are there are the first ones.
         (told,) = self.client.query(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from h2rec.errors import StorageError
+from h2rec.files import flush_to_disk
 from h2rec.serving.experiment.settings import LogSettings
 
 _MEGABYTE = 1 << 20
@@ -105,7 +106,7 @@ class DurableLog:
                 self._descriptor = os.open(self._path, flags, 0o666)
                 self._size = 0
                 if self._settings.fsync:
-                    _sync(folder)
+                    flush_to_disk(folder)
                 return self._descriptor
 
     def _rotate_if_due(self) -> None:
@@ -119,12 +120,3 @@ class DurableLog:
         descriptor, self._descriptor = self._descriptor, None
         os.close(descriptor)
         self._path.rename(self._path.with_suffix(""))  # without the .part
-
-
-def _sync(folder: Path) -> None:
-    """Wait until the disk has the names in a folder."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -51,6 +51,7 @@ function draw(id, traces, extra, height) {
     whole.legend = { ...whole.legend, x: 0, font: { size: 10 }, entrywidthmode: "fraction", entrywidth: 0.99 / columns };
     whole.height += 19 * Math.ceil(named.length / columns);
   }
+  document.getElementById(id).style.minHeight = `${whole.height}px`;
   Plotly.react(id, traces, whole, config);
 }
 
