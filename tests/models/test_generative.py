@@ -99,8 +99,11 @@ def test_a_code_depends_on_the_user_and_the_codes_before_it_together():
     assert probs[0, 1] == pytest.approx(0.5, abs=0.15)
 
 
-def objective(features, values, **loss):
-    settings = parsed({"branches": values})
+NO_TIES = {"alignment": {"beta": 0}, "masking": {"gamma": 0}}
+
+
+def objective(features, values, ties=NO_TIES, **loss):
+    settings = parsed({"branches": values, "ties": ties})
     made = build_model(settings, features, seed=1).train()
     return TrainingObjective(LossSettings.parse({"negatives": {"count": 8}, **loss}), made, features), made
 

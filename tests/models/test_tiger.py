@@ -37,20 +37,47 @@ def test_contract():
 
 
 @torch.no_grad()
-def test_the_beams_score_is_the_loss_of_its_item():
-    """Both read the whole catalogue by other ways: teacher forcing, and a search down the tree."""
+def test_a_wide_beam_scores_as_teacher_forcing_does():
+    """Step by step and with what is kept of each path, or all codes of every item at once."""
     made = model()
+    tree, tokens = made.tree, made.tokens
     found = made.beams(RECENT, 24)
     assert found.items.view(3, 24).tolist() == [list(range(1, 25))] * 3
-    own = made.train()
-    for part in own.modules():
+    histories = batch(torch.ones(3, dtype=torch.int64))
+    memory = made.memory(made.encode(histories.items), histories.lengths[:, None])
+    expected = torch.zeros(3, 24)
+    rows, places = torch.arange(3).repeat_interleave(24), torch.arange(24).repeat(3)
+    codes = tokens.rows(torch.arange(1, 25)).repeat(3, 1)
+    entry = torch.cat([made.begin.expand(72, 1, -1), tokens.vectors[codes[:, :-1]]], dim=1)
+    states, _ = made.decoder(entry, memory, rows, places, 24)
+    path = tree.path(torch.arange(1, 25))
+    for level in range(tokens.levels):
+        logits = made.level_logits(states[:, level], level).view(3, 24, -1)
+        for item in range(24):
+            node = int(path[item, level])
+            siblings = tree.value[int(tree.offsets[node]) : int(tree.offsets[node + 1])]
+            own = siblings.tolist().index(int(tree.value[path[item, level + 1]]))
+            expected[:, item] += logits[:, item, siblings].log_softmax(-1)[:, own]
+    likes = tree.offsets.diff()[path[:, -2]]
+    torch.testing.assert_close(found.log_probs.view(3, 24), expected - likes.log())
+
+
+def test_every_target_sees_the_items_up_to_its_place():
+    """One pass over a history has the losses of all its beginnings."""
+    made = model().train()
+    for part in made.modules():
         if isinstance(part, torch.nn.Dropout):
             part.p = 0.0
-    for item in (1, 9, 24):
-        seen = batch(torch.full((3,), item))
-        states = own(seen.items, seen.lengths, seen.targets > 0)
-        term = NextTokens(own)(seen, states, np.random.default_rng(0))
-        torch.testing.assert_close(term.value, -found.log_probs.view(3, 24)[:, item - 1].mean())
+    items = torch.tensor([[3, 7, 9, 4]])
+    loss = NextTokens(made)
+
+    def value(items, targets):
+        whole = Batch(items, torch.tensor([items.shape[1]]), targets)
+        return loss(whole, made(items, whole.lengths, targets > 0), np.random.default_rng(0)).value
+
+    together = value(items, torch.tensor([[7, 9, 0, 8]]))
+    ends = [value(items[:, :n], torch.tensor([[0] * (n - 1) + [t]])) for n, t in ((1, 7), (2, 9), (4, 8))]
+    torch.testing.assert_close(together, torch.stack(ends).mean())
 
 
 @torch.no_grad()
@@ -68,7 +95,7 @@ def test_items_that_share_all_codes_share_the_probability():
     codes = np.array([[0, 1], [0, 1], [1, 0], [0, 1]], np.int32)
     found = model(ItemFeatures(4, SemanticIds(codes, (2, 2)))).beams(torch.tensor([[3, 1]]), 10)
     assert found.log_probs[[0, 1, 3]].unique().numel() == 1
-    assert found.log_probs.exp().sum() < 1
+    assert found.log_probs.exp().sum() == pytest.approx(1)
 
 
 @torch.no_grad()

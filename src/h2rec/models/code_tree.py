@@ -63,15 +63,14 @@ class CodeTree(nn.Module):
         ordered = codes[order]
         place = np.zeros(count, np.int64)  # the node of each item, in order, at the depth before
         parents, values, self.starts = [np.zeros(1, np.int64)], [np.zeros(1, np.int64)], [0, 1]
-        only = [np.zeros(1, np.int64)]
+        below = [np.full(1, count, np.int64)]
         for depth in range(1, levels + 2):
             column = order + 1 if depth > levels else ordered[:, depth - 1].astype(np.int64)
             fresh = np.ones(count, np.bool_)
             fresh[1:] = (place[1:] != place[:-1]) | (column[1:] != column[:-1])
             parents.append(place[fresh])
             values.append(column[fresh])
-            first = np.flatnonzero(fresh)
-            only.append(np.where(np.diff(first, append=count) == 1, order[first] + 1, 0))
+            below.append(np.diff(np.flatnonzero(fresh), append=count))
             place = self.starts[-1] + np.cumsum(fresh) - 1
             self.starts.append(self.starts[-1] + int(fresh.sum()))
         parent, value = np.concatenate(parents), np.concatenate(values)
@@ -82,7 +81,7 @@ class CodeTree(nn.Module):
         rows[choices] = np.arange(len(choices))
         for name, array in (
             ("parent", parent), ("value", value), ("offsets", offsets), ("choices", choices), ("rows", rows),
-            ("only", np.concatenate(only)),
+            ("below", np.concatenate(below)),
         ):  # fmt: skip
             self.register_buffer(name, torch.from_numpy(array.astype(np.int64)), persistent=False)
         leaf = np.concatenate([[0], self.starts[-2] + np.argsort(order)])
@@ -99,8 +98,8 @@ class CodeTree(nn.Module):
     """Nodes that have siblings, int64 `[C]`."""
     rows: torch.Tensor
     """Place of each node among the choices, int64 `[G]`; -1 for a node without siblings."""
-    only: torch.Tensor
-    """The item of each node that has one alone below it, int64 `[G]`; 0 for all other nodes."""
+    below: torch.Tensor
+    """How many items are below each node, int64 `[G]`; 1 for an item itself."""
     leaf: torch.Tensor
     """The node of each item, int64 `[N + 1]`, the root for padding."""
 
@@ -110,6 +109,16 @@ class CodeTree(nn.Module):
         for _ in range(self.depths):
             nodes.append(self.parent[nodes[-1]])
         return torch.stack(nodes[::-1], dim=1)
+
+    def means(self, leaves: torch.Tensor) -> torch.Tensor:
+        """Mean over the items below each node, `[G, d]`, of their vectors `[N, d]` in the order of the leaves."""
+        by_depth = [leaves]
+        for depth in range(self.depths, 0, -1):
+            start, stop = self.starts[depth : depth + 2]
+            above = leaves.new_zeros(start - self.starts[depth - 1], leaves.shape[1])
+            parents = self.parent[start:stop] - self.starts[depth - 1]
+            by_depth.append(above.index_add(0, parents, by_depth[-1]))
+        return torch.cat(by_depth[::-1]) / self.below[:, None]
 
     def log_probs(self, logits: list[torch.Tensor]) -> torch.Tensor:
         """Log-probabilities of all items, `[n, N + 1]`, minus infinity for padding.

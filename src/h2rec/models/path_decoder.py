@@ -11,6 +11,9 @@ from h2rec.models.item_table import ItemTable
 from h2rec.models.score import Score
 from h2rec.models.sparse_scores import ragged
 
+import os
+
+MODE = int(os.environ.get('MODE', '1'))
 PAIRS_AT_ONCE = 2**24
 """Numbers of a beam's vectors that are looked at at once: 64 megabytes."""
 
@@ -68,6 +71,7 @@ class PathDecoder(nn.Module):
         rows = codes.rows(targets)
         by_depth = {}
         prefix = torch.zeros_like(states)
+        means = self._means()
         for depth, side in enumerate(users):
             above = nodes[:, depth]
             # Where a path has no choice it is sure.
@@ -75,7 +79,7 @@ class PathDecoder(nn.Module):
             gate, shift = self._gates(prefix[at], depth)
             query = side[at] * (1 + gate) + shift
             by_depth[f"depth_{depth + 1}"] = self._surprise(
-                query, above[at], nodes[at, depth + 1], depth
+                query, above[at], nodes[at, depth + 1], depth, means
             ) / len(states)
             if depth < codes.levels:
                 prefix = prefix + codes.vectors[rows[:, depth]]
@@ -83,13 +87,31 @@ class PathDecoder(nn.Module):
 
     def log_probs(self, states: torch.Tensor) -> torch.Tensor:
         """Exact log-probabilities of all items, `[n, N + 1]`, for user states `[n, d]`."""
-        nodes = self.nodes()
-        starts = self.tree.choice_starts
-        logits = [
+        return self.tree.log_probs(self._logits(states))
+
+    def _logits(self, states: torch.Tensor) -> list[torch.Tensor]:
+        """Logits of the choices of each depth, one tensor `[C_l, n]` a depth."""
+        nodes, starts = self.nodes(), self.tree.choice_starts
+        return [
             torch.addmm(nodes.biases[first:last, None], nodes.vectors[first:last], side.T)
             for first, last, side in zip(starts[1:], starts[2:], self.users(states), strict=False)
         ]
-        return self.tree.log_probs(logits)
+
+    def path_log_probs(self, states: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
+        """Log-probabilities of the steps to items `[M]`, `[n, M, L + 1]`, for user states `[n, d]`.
+
+        A step without a choice is sure.
+        """
+        nodes, steps = self.tree.path(items), []
+        for depth, logits in enumerate(self._logits(states)):
+            step = logits.new_zeros(len(items), len(states))
+            if len(logits):
+                first, last = self.tree.choice_starts[depth + 1 : depth + 3]
+                shares = log_shares(logits, self.tree.parent[self.tree.choices[first:last]])
+                at = self.tree.rows[nodes[:, depth + 1]]
+                step[at >= 0] = shares[at[at >= 0] - first]
+            steps.append(step)
+        return torch.stack(steps, dim=-1).transpose(0, 1)
 
     def beam(self, states: torch.Tensor, width: int) -> Beams:
         """The items of the most probable paths for user states `[n, d]`, at most `width` a user."""
@@ -128,13 +150,14 @@ class PathDecoder(nn.Module):
         tree, starts = self.tree, self.tree.choice_starts
         sums = [codes.vectors.new_zeros(1, codes.vectors.shape[1])]  # of the nodes at the depth before
         vectors, biases = [], []
+        means = self._means()
         for depth in range(tree.depths):
             first, last = starts[depth + 1 : depth + 3]
             chosen = tree.choices[first:last]
             gate, shift = self._gates(sums[-1][tree.parent[chosen] - tree.starts[depth]], depth)
-            own = self._ends(chosen, depth)
+            own = self._ends(chosen, depth, means)
             vectors.append((1 + gate) * own)
-            biases.append((shift * own).sum(-1))
+            biases.append((shift * own).sum(-1) + self._prior(chosen))
             if depth < codes.levels:
                 start, stop = tree.starts[depth + 1 : depth + 3]
                 of_code = codes.by_level(codes.vectors)[depth][tree.value[start:stop]]
@@ -149,25 +172,43 @@ class PathDecoder(nn.Module):
         gate, shift = self.path(prefix + self.depth[depth]).chunk(2, dim=-1)
         return gate, shift / (self.score.temperature or 1.0)
 
-    def _ends(self, nodes: torch.Tensor, depth: int) -> torch.Tensor:
-        """Vectors of nodes of one depth as scores use them: their codes', and the hash ID of an only item."""
-        codes, ids = self._tables
-        ends = ids(self.tree.only[nodes])
+    def _means(self) -> torch.Tensor:
+        leaves = self._tables[1](self.tree.value[self.tree.starts[-2] :])
+        if MODE in (2, 3, 4):
+            leaves = self.score.item_side(leaves)
+        return self.tree.means(leaves)
+
+    def _prior(self, nodes: torch.Tensor) -> torch.Tensor:
+        return self.tree.below[nodes].log() if MODE < 10 else torch.zeros(len(nodes))
+
+    def _ends(self, nodes: torch.Tensor, depth: int, means: torch.Tensor) -> torch.Tensor:
+        """Vectors of nodes of one depth as scores use them: their codes', and the mean of the hash IDs below them."""
+        codes, _ = self._tables
+        ends = means[nodes]
         if depth < codes.levels:
-            ends = ends + codes.vectors[self.tree.value[nodes] + codes.starts[depth]]
-        return self.score.item_side(ends)
+            own = codes.vectors[self.tree.value[nodes] + codes.starts[depth]]
+            if MODE in (1, 11):
+                return self.score.item_side(ends + own)
+            if MODE == 2:
+                return ends + own
+            if MODE == 3:
+                return ends
+            if MODE == 4:
+                return ends + self.score.item_side(own)
+        return ends if MODE in (2, 3, 4) else self.score.item_side(ends)
 
     def _surprise(
-        self, query: torch.Tensor, above: torch.Tensor, own: torch.Tensor, depth: int
+        self, query: torch.Tensor, above: torch.Tensor, own: torch.Tensor, depth: int, means: torch.Tensor
     ) -> torch.Tensor:
         """Sum of ``-log p(own | above)`` for queries `[n, d]`."""
         offsets = self.tree.offsets
         if depth == 0:  # all choose among the children of the root
-            ends = self._ends(torch.arange(1, int(offsets[1]), device=query.device), depth)
-            return nn.functional.cross_entropy(query @ ends.T, own - 1, reduction="sum")
+            at = torch.arange(1, int(offsets[1]), device=query.device)
+            ends = self._ends(at, depth, means)
+            return nn.functional.cross_entropy(query @ ends.T + self._prior(at), own - 1, reduction="sum")
         if not len(query):
             return query.sum()
         places, children = ragged(offsets, above)
-        logits = (query[places] * self._ends(children, depth)).sum(-1)
+        logits = (query[places] * self._ends(children, depth, means)).sum(-1) + self._prior(children)
         shares = log_shares(logits[:, None], places).squeeze(1)
         return -shares[children == own[places]].sum()

@@ -4,10 +4,14 @@ Rajput et al., "Recommender Systems with Generative Retrieval", NeurIPS 2023 (ar
 encoder and four decoder layers, 6 heads of 64, width 128, inner width 1024, dropout 0.1, trained on every prefix of
 a history.
 
-Differences: no token for the user; codes of a level are told apart from those of that level alone, in the loss and in
-the search (the paper's softmax is over all levels' tokens, and its beams may end in tuples that do not exist); one bias
-for distances of tokens in each stack as in T5, but attention is scaled and embeddings start small; items that share all
-codes, if they were not given a suffix, share a path's probability evenly.
+Differences. The encoder is causal: an item's tokens see each other and all items before, so that one pass reads a
+history for all targets in it, and a target costs about as many tokens as an item has, not as a history has; how far a
+token is from the end, which its code then can't tell, has a bias in the attention of the decoder. No token
+for the user. Codes of a level are told apart from those of that level alone (the paper's softmax is over all levels'
+tokens), in the search from those that exist behind the path (the paper's beams may end in tuples that do not exist); a
+step without a choice is sure and is not computed. One bias for distances of tokens in each stack as in T5, but attention
+is scaled and embeddings start small. Items that share all codes, if they were not given a suffix, share a path's
+probability evenly.
 """
 
 from collections.abc import Sequence
@@ -20,11 +24,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from h2rec.batching.sequences import Batch
-from h2rec.models.baselines.t5 import Stack
+from h2rec.models.baselines.t5 import Decoder, Encoder, KeyValue, Memory
 from h2rec.models.branches.codes import reasons_by_codes
 from h2rec.models.branches.generative import likelihood_scores, turned
 from h2rec.models.code_table import CodeTable
-from h2rec.models.code_tree import Beams, CodeTree, Step, joined
+from h2rec.models.code_tree import Beams, CodeTree, joined, log_shares
 from h2rec.models.features import ItemFeatures, NewItems
 from h2rec.models.protocol import BranchVectors, LossTerm, OwnLoss, SequenceModel, UserStates
 from h2rec.models.reasons import Reason
@@ -71,7 +75,7 @@ class Tiger(SequenceModel):
     settings_class = TigerSettings
     branch_names = ("tiger",)
     branch_weights = (1.0,)
-    objective = "last"
+    objective = "next"
 
     def __init__(self, settings: TigerSettings, ids: SemanticIds) -> None:
         super().__init__()
@@ -83,9 +87,19 @@ class Tiger(SequenceModel):
         self.begin = nn.Parameter(torch.empty(dim))
         nn.init.normal_(self.begin, std=0.02)
         sizes = dim, settings.layers, settings.heads, settings.dropout
-        self.encoder, self.decoder = Stack(*sizes, causal=False), Stack(*sizes, causal=True)
+        self.encoder, self.decoder = Encoder(*sizes), Decoder(*sizes)
         self.tree = CodeTree(ids.codes)
         self._codes = ids.codes
+        forks = torch.zeros(len(self.tree.parent), dtype=torch.bool)
+        for depth in range(self.tokens.levels - 1, -1, -1):
+            nodes = torch.arange(*self.tree.starts[depth : depth + 2])
+            below = torch.arange(*self.tree.starts[depth + 1 : depth + 3])
+            forks[nodes] = self.tree.offsets.diff()[nodes] > 1
+            forks[self.tree.parent[below[forks[below]]]] = True
+        self.register_buffer("forks", forks, persistent=False)
+
+    forks: torch.Tensor
+    """Behind which nodes a code is still open, bool `[G]`."""
 
     @classmethod
     def build(cls, settings: ModelSettings, features: ItemFeatures) -> Self:
@@ -101,12 +115,12 @@ class Tiger(SequenceModel):
         return self.max_length
 
     def forward(self, items: torch.Tensor, lengths: torch.Tensor, reads: torch.Tensor) -> UserStates:
-        """No columns; in training also the encoded tokens, `[B, S, d]`. The last position of each history is read."""
+        """No columns; in training also the encoded tokens, `[B, S, d]`."""
         count = len(reads) if reads.dtype == torch.int64 else reads.sum()
         nothing = torch.zeros(int(count), 0, device=items.device)
         if not self.training:
             return UserStates((nothing,))  # `counted` reads the histories itself
-        return UserStates((nothing,), {"tiger": self.encode(items, lengths)})
+        return UserStates((nothing,), {"tiger": self.encode(items)})
 
     def item_vectors(self, items: torch.Tensor) -> BranchVectors:
         """No columns."""
@@ -130,28 +144,14 @@ class Tiger(SequenceModel):
     def reasons(self, items: Sequence[int], history: Sequence[int]) -> list[list[Reason]]:
         return reasons_by_codes(self._codes, items, history)
 
-    def encode(self, items: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    def encode(self, items: torch.Tensor) -> torch.Tensor:
         """Tokens of histories `[B, T]`, encoded, `[B, S, d]`."""
         tokens = self.tokens.vectors[self.tokens.rows(items)].flatten(1, 2)
-        return self.encoder(tokens, self.seen(items, lengths))  # type: ignore[no-any-return]
+        return self.encoder(tokens, self.tokens.levels)  # type: ignore[no-any-return]
 
-    def seen(self, items: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """Which tokens of histories are no padding, bool `[B, S]`."""
-        levels = self.tokens.levels
-        places = torch.arange(items.shape[1] * levels, device=items.device)
-        return places < lengths.clamp(min=1)[:, None] * levels  # of an empty history one item of padding
-
-    def decode(self, prefix: torch.Tensor, memory: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
-        """Decoder states `[B, W, l + 1, d]` behind each of `l` codes and before the first.
-
-        `prefix`: rows of the codes so far, int64 `[B, W, l]`, of `W` paths over the same history each.
-        """
-        batch, paths, length = prefix.shape
-        codes = self.tokens.vectors[prefix]
-        begin = self.begin.expand(batch, paths, 1, -1)
-        entry = torch.cat([begin, codes], dim=2).flatten(0, 1)
-        states = self.decoder(entry, None, memory, seen)
-        return states.view(batch, paths, length + 1, -1)  # type: ignore[no-any-return]
+    def memory(self, encoded: torch.Tensor, items: torch.Tensor) -> Memory:
+        """Encoded histories `[B, S, d]` for a decoder whose `W` places of each see its first `items`, `[B, W]`."""
+        return self.decoder.remember(encoded, items * self.tokens.levels)  # type: ignore[no-any-return]
 
     def level_logits(self, states: torch.Tensor, level: int) -> torch.Tensor:
         """Logits of a level's codes, `[.., K_l]`, for decoder states `[.., d]`; tied to the tokens."""
@@ -161,37 +161,61 @@ class Tiger(SequenceModel):
     def beams(self, recent: torch.Tensor, width: int) -> Beams:
         """Items of the most probable paths for the latest items `[n, m]` of histories, the latest first."""
         items, lengths = turned(recent[:, : self.max_length])
-        parts = [
-            self.tree.beam(len(some), self._step(self.encode(some, of), self.seen(some, of)), width)
-            for some, of in zip(items.split(USERS_AT_ONCE), lengths.split(USERS_AT_ONCE), strict=True)
-        ]
+        parts = []
+        for some, of in zip(items.split(USERS_AT_ONCE), lengths.split(USERS_AT_ONCE), strict=True):
+            # Of an empty history one item of padding is seen.
+            memory = self.memory(self.encode(some), of.clamp(min=1)[:, None])
+            parts.append(self.tree.beam(len(some), Search(self, memory), width))
         return joined(parts, USERS_AT_ONCE)
 
-    def _step(self, memory: torch.Tensor, seen: torch.Tensor) -> Step:
-        tree, tokens = self.tree, self.tokens
 
-        def step(
-            depth: int,
-            rows: torch.Tensor,
-            nodes: torch.Tensor,
-            places: torch.Tensor,
-            children: torch.Tensor,
-        ) -> torch.Tensor:
-            if depth == tokens.levels:
-                return -(tree.offsets.diff()[nodes].float().log())[places]
-            counts = torch.bincount(rows, minlength=len(memory))
-            rank = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
-            # Paths of one user side by side, so that all read one memory; short lists are filled up with the root.
-            path = nodes.new_zeros(len(memory), int(counts.max()), depth)
-            above = nodes
-            for level in reversed(range(depth)):
-                path[rows, rank, level] = tree.value[above] + tokens.starts[level]
-                above = tree.parent[above]
-            states = self.decode(path, memory, seen)[rows, rank, -1]
-            log_probs = self.level_logits(states, depth).log_softmax(-1)
-            return log_probs[places, tree.value[children]]
+class Search:
+    """Decodes one depth after the other (`Step`); what the decoder read of a path is kept for those that go on."""
 
-        return step
+    def __init__(self, model: Tiger, memory: Memory) -> None:
+        self._model = model
+        self._memory = memory
+        self._paths = torch.empty(0)  # user and node of each in one number, ascending
+        self._past: list[KeyValue] | None = None
+
+    def __call__(
+        self,
+        depth: int,
+        rows: torch.Tensor,
+        nodes: torch.Tensor,
+        places: torch.Tensor,
+        children: torch.Tensor,
+    ) -> torch.Tensor:
+        model, tree = self._model, self._model.tree
+        if depth == model.tokens.levels:
+            return -(tree.offsets.diff()[nodes].float().log())[places]
+        log_probs = self._memory.told[0][0].new_zeros(len(children))
+        going = model.forks[nodes]
+        if not bool(going.any()):
+            return log_probs
+        logits = self._logits(depth, rows[going], nodes[going])
+        asked = going[places].nonzero().squeeze(1)
+        of = (going.cumsum(0) - 1)[places[asked]]
+        some = logits[of, tree.value[children[asked]]]
+        log_probs[asked] = log_shares(some[:, None], of).squeeze(1)
+        return log_probs
+
+    def _logits(self, depth: int, rows: torch.Tensor, nodes: torch.Tensor) -> torch.Tensor:
+        """Logits of a level's codes behind paths `[z]`, `[z, K]`."""
+        model, tree, tokens = self._model, self._model.tree, self._model.tokens
+        size = len(tree.parent)
+        if self._past is None:
+            entry = model.begin.expand(len(rows), -1)
+        else:
+            before = torch.searchsorted(self._paths, rows * size + tree.parent[nodes])
+            self._past = [(key[before], value[before]) for key, value in self._past]
+            entry = tokens.vectors[tree.value[nodes] + tokens.starts[depth - 1]]
+        self._paths = rows * size + nodes
+        counts = torch.bincount(rows, minlength=len(self._memory.mask))
+        rank = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
+        at = rows, rank, int(counts.max())
+        states, self._past = model.decoder(entry[:, None], self._memory, *at, self._past)
+        return model.level_logits(states[:, -1], depth)
 
 
 class NextTokens:
@@ -206,14 +230,19 @@ class NextTokens:
         return True
 
     def __call__(self, batch: Batch, states: UserStates, random: np.random.Generator) -> LossTerm:
-        model = self._model
-        rows = model.tokens.rows(batch.targets[batch.targets > 0])
-        seen = model.seen(batch.items, batch.lengths)
-        decoded = model.decode(rows[:, None, :-1], states.encoded["tiger"], seen)[:, 0]
-        codes = rows - model.tokens.starts
+        model, tokens = self._model, self._model.tokens
+        rows, places = batch.targets.nonzero(as_tuple=True)
+        codes = tokens.rows(batch.targets[rows, places])
+        entry = torch.cat([model.begin.expand(len(codes), 1, -1), tokens.vectors[codes[:, :-1]]], dim=1)
+        # A target sees the items up to its place.
+        width = batch.items.shape[1]
+        seen = torch.arange(1, width + 1, device=rows.device)
+        memory = model.memory(states.encoded["tiger"], seen[None])
+        decoded, _ = model.decoder(entry, memory, rows, places, width)
+        codes = codes - tokens.starts
         losses = [
             F.cross_entropy(model.level_logits(decoded[:, level], level), codes[:, level])
-            for level in range(model.tokens.levels)
+            for level in range(tokens.levels)
         ]
         figures = {f"loss/level_{level + 1}": float(loss.detach()) for level, loss in enumerate(losses)}
         return LossTerm(torch.stack(losses).sum(), 1.0, figures)

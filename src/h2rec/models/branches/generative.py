@@ -9,18 +9,16 @@ import torch
 from torch.nn import functional as F
 
 from h2rec.batching.sequences import Batch
-from h2rec.models.backbones import Backbone, make_backbone
 from h2rec.models.branch_items import DenseItems
-from h2rec.models.branches.codes import reasons_by_codes
+from h2rec.models.branches.codes import CodesBranch
 from h2rec.models.branches.protocol import Branch, BranchRead, Sequences
 from h2rec.models.branches.settings import BranchSettings
-from h2rec.models.code_table import CodeTable, weighted_sum
+from h2rec.models.code_table import weighted_sum
 from h2rec.models.code_tree import Beams, CodeTree
-from h2rec.models.features import ItemFeatures, NewItems
-from h2rec.models.item_table import IdTable
+from h2rec.models.features import NewItems
+from h2rec.models.item_table import IdTable, ItemTable
 from h2rec.models.path_decoder import PathDecoder
 from h2rec.models.protocol import Intent, LossTerm, OwnLoss, UserStates, read
-from h2rec.models.reasons import Reason
 from h2rec.models.score import Score
 from h2rec.models.settings import BranchModelSettings
 from h2rec.models.sparse_scores import CountedScores, Groups, GroupScores, ItemScores
@@ -35,45 +33,49 @@ BEAM = 500
 """Paths of a user that survive each level of a beam search."""
 
 
-class GenerativeBranch(Branch):
+class GenerativeBranch(CodesBranch):
     """``log(1 + s N p(v | u))``, `p` decoded by `PathDecoder` from a backbone over hash IDs plus code vectors.
 
     A score is never negative, and grows as ``log p`` does for all that is not far below chance. It is a probability
     among all items, no inner product: user and item vectors have no columns.
     """
 
-    reads_codes = True
     ranked = False
 
     def __init__(self, settings: BranchSettings, model: BranchModelSettings, ids: SemanticIds) -> None:
-        super().__init__()
-        self.settings = settings
+        super().__init__(settings, model, ids)
         self.beam_width = None if len(ids) <= EXACT_UP_TO else BEAM
-        self.weight = model.score_of(settings).weight
-        self.table = CodeTable(ids.padded(), ids.codebook_sizes, model.dim)
         self.ids = IdTable(len(ids), model.dim)
-        self.encoder: Backbone = make_backbone(model, settings.layers)
         self.tree = CodeTree(ids.codes)
         self.decoder = PathDecoder(self.tree, self.table, self.ids, model.dim, Score(model.temperature))
         self.mask_item = len(ids) + 1 if model.objective == "cloze" else None
         self.recent_items = model.max_length - (self.mask_item is not None)
-        self._codes = ids.codes
 
-    @classmethod
-    def build(cls, settings: BranchSettings, model: BranchModelSettings, features: ItemFeatures) -> Self:
-        """See `Branch.build`."""
-        return cls(settings, model, features.require_codes("a generative branch"))
+    @property
+    def identities(self) -> ItemTable:
+        return self.ids
 
     def forward(self, sequences: Sequences, intent: Intent | None) -> BranchRead:
-        """No columns; the user states are for the branch's own loss."""
+        """No columns; the user states are for the branch's own losses."""
+        assert intent is not None
         nothing = torch.zeros(len(sequences.at), 0, device=sequences.at.device)
         if not self.training:
             return BranchRead(nothing)  # `counted` reads the histories itself
-        return BranchRead(nothing, self._states(sequences))
+        return BranchRead(nothing, self.states(sequences, intent.rows, intent.alpha))
+
+    def states(self, sequences: Sequences, rows: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
+        entry = self.ids(sequences.items) + weighted_sum(rows, alpha, self.table.vectors)
+        return read(self.encoder(entry, sequences.lengths), sequences.at)
 
     def items(self, items: torch.Tensor) -> DenseItems:
         """No columns."""
         return DenseItems(torch.zeros(len(items), 0, device=items.device))
+
+    def scores(
+        self, read: BranchRead, intent: torch.Tensor | None, targets: torch.Tensor, items: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """No loss asks for them."""
+        return Branch.scores(self, read, intent, targets, items)
 
     def own_losses(self, name: str) -> Sequence[OwnLoss]:
         """See `Branch.own_losses`."""
@@ -92,18 +94,19 @@ class GenerativeBranch(Branch):
         """Items of the most probable paths for the latest items `[n, m]` of histories, the latest first."""
         return self.decoder.beam(self._states_of(recent), width)
 
+    def path(self, items: Sequence[int], recent: torch.Tensor) -> list[list[float]]:
+        """See `Branch.path`."""
+        return self.decoder.path_log_probs(self._states_of(recent), torch.tensor(items)).tolist()
+
     def start(self, text: TextStart) -> None:
-        self.table.start(text)
+        super().start(text)
         self.ids.start(text)
 
     def grow(self, smaller: Self, new: NewItems) -> None:
         """New items are leaves of the tree by their codes: they can be decoded at once."""
+        super().grow(smaller, new)
         self.ids.grow(smaller.ids, new)
-        for part in ("table", "encoder", "decoder"):
-            self.get_submodule(part).load_state_dict(smaller.get_submodule(part).state_dict())
-
-    def reasons(self, items: Sequence[int], history: Sequence[int]) -> list[list[Reason]]:
-        return reasons_by_codes(self._codes, items, history)
+        self.decoder.load_state_dict(smaller.decoder.state_dict())
 
     def _states_of(self, recent: torch.Tensor) -> torch.Tensor:
         items, lengths = turned(recent[:, : self.recent_items])
@@ -111,16 +114,11 @@ class GenerativeBranch(Branch):
             items = F.pad(items, (0, 1)).scatter(1, lengths[:, None], self.mask_item)
             lengths = lengths + 1
         at = torch.arange(len(items), device=items.device) * items.shape[1] + (lengths - 1).clamp(min=0)
-        return self._states(Sequences(items, lengths.clamp(min=1), at))
-
-    def _states(self, sequences: Sequences) -> torch.Tensor:
-        entry = self.ids(sequences.items) + weighted_sum(
-            self.table.rows(sequences.items), None, self.table.vectors
-        )
-        return read(self.encoder(entry, sequences.lengths), sequences.at)
+        intent = self.intent(items, lengths.clamp(min=1), at)
+        return self.states(Sequences(items, lengths.clamp(min=1), at), intent.rows, intent.alpha)
 
     def _score(self, log_probs: torch.Tensor) -> torch.Tensor:
-        return self.weight * likelihood_scores(log_probs, len(self.table.item_rows) - 2)
+        return self.score.weight * likelihood_scores(log_probs, len(self.table.item_rows) - 2)
 
 
 class Decoding:
