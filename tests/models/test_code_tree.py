@@ -131,11 +131,12 @@ def test_equal_paths_at_the_edge_survive_in_the_order_of_codes():
     with torch.no_grad():
         made.path[-1].weight.zero_()
         made.path[-1].bias.zero_()
-    # 0, 1 and 2 are equal: 0 and 1 survive. The one item of 1 has a third, each of three items of 0 a ninth.
+    torch.testing.assert_close(made.log_probs(users)[:, 1:].exp(), torch.full((2, 8), 1 / 8))
+    # At the end five equal items are left, three of 0, 3, 1 and two of 2, 1, 0: the first two survive.
     found = made.beam(users, 2)
-    assert found.items.view(2, 2).tolist() == [[2, 5]] * 2
-    torch.testing.assert_close(found.log_probs.exp().view(2, 2), torch.tensor([[1 / 9, 1 / 3]] * 2))
-    assert found.expanded.tolist() == [[3, 3], [2, 2], [2, 2], [4, 4]]
+    assert found.items.view(2, 2).tolist() == [[2, 4]] * 2
+    torch.testing.assert_close(found.log_probs.exp().view(2, 2), torch.full((2, 2), 1 / 8))
+    assert found.expanded.tolist() == [[3, 3], [3, 3], [3, 3], [5, 5]]
 
 
 def test_items_of_one_tuple_that_are_the_same_in_all_are_equal():
@@ -173,3 +174,23 @@ def test_log_shares_hold_for_large_logits():
     )
     shares[1].backward()
     assert logits.grad.squeeze(1).tolist() == [-1.0, 1.0, 0.0, 0.0]
+
+
+def test_means_are_over_all_items_below():
+    tree, vectors = CodeTree(CODES), torch.randn(9, DIM)
+    means = tree.means(vectors[tree.items])
+    paths = tree.path(torch.arange(1, 9))
+    for node in range(len(means)):
+        below = (paths == node).any(1).nonzero().squeeze(1) + 1
+        assert int(tree.below[node]) == len(below)
+        torch.testing.assert_close(means[node], vectors[below].mean(0))
+
+
+def test_the_steps_of_a_path_add_up_to_its_item():
+    made, users = decoder(), states()
+    items = torch.tensor([4, 8, 5])
+    steps = made.path_log_probs(users, items)
+    assert steps.shape == (5, 3, 4)
+    torch.testing.assert_close(steps.sum(-1), made.log_probs(users)[:, items])
+    assert (steps[:, 2, 1:] == 0).all()  # its first code leaves one item
+    assert (steps[:, :2, 0] < 0).all()

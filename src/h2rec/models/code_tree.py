@@ -85,6 +85,7 @@ class CodeTree(nn.Module):
         ):  # fmt: skip
             self.register_buffer(name, torch.from_numpy(array.astype(np.int64)), persistent=False)
         leaf = np.concatenate([[0], self.starts[-2] + np.argsort(order)])
+        self.register_buffer("items", torch.from_numpy(order + 1), persistent=False)
         self.register_buffer("leaf", torch.from_numpy(leaf), persistent=False)
         self.choice_starts = np.searchsorted(choices, self.starts).tolist()
 
@@ -100,6 +101,8 @@ class CodeTree(nn.Module):
     """Place of each node among the choices, int64 `[G]`; -1 for a node without siblings."""
     below: torch.Tensor
     """How many items are below each node, int64 `[G]`; 1 for an item itself."""
+    items: torch.Tensor
+    """The items in the order of their nodes, int64 `[N]`."""
     leaf: torch.Tensor
     """The node of each item, int64 `[N + 1]`, the root for padding."""
 
@@ -111,7 +114,7 @@ class CodeTree(nn.Module):
         return torch.stack(nodes[::-1], dim=1)
 
     def means(self, leaves: torch.Tensor) -> torch.Tensor:
-        """Mean over the items below each node, `[G, d]`, of their vectors `[N, d]` in the order of the leaves."""
+        """Mean over the items below each node, `[G, d]`, of their vectors `[N, d]`, in the order of `items`."""
         by_depth = [leaves]
         for depth in range(self.depths, 0, -1):
             start, stop = self.starts[depth : depth + 2]

@@ -11,9 +11,6 @@ from h2rec.models.item_table import ItemTable
 from h2rec.models.score import Score
 from h2rec.models.sparse_scores import ragged
 
-import os
-
-MODE = int(os.environ.get('MODE', '1'))
 PAIRS_AT_ONCE = 2**24
 """Numbers of a beam's vectors that are looked at at once: 64 megabytes."""
 
@@ -32,11 +29,11 @@ class PathDecoder(nn.Module):
     """``p(v | u) = prod_l p(c_l | u, c_<l) * p(v | u, c)``, each a softmax among the children that exist.
 
     The path so far gates and shifts the user state (FiLM, arXiv 1709.07871):
-    ``q_l = A_l u * (1 + g(c_<l)) + b(c_<l)``, and the logit of a code is ``<q_l, e>``. Gate and shift belong to the
-    path, so that ``<A_l u, (1 + g) * e> + <b, e>`` is one inner product with a static vector of the node: the whole
-    tree is scored exactly by matrix products, without a step of a decoder for each path. The items of a tuple are
-    told apart by their hash IDs in place of codes, and where a code leaves one item alone, its hash ID is added to the
-    code's vector: the more a path says, the more of it is identity.
+    ``q_l = A_l u * (1 + g(c_<l)) + b(c_<l)``, with `g` and `b` of the sum of its code vectors, and the logit of a node is
+    ``<q_l, e> + log n``: `e` is the mean of the hash IDs of the `n` items below it, to first order the logarithm of what
+    a softmax over all items would give them together. So codes say where to look, and identities what is there. Gate
+    and shift belong to the path, so that ``<A_l u, (1 + g) * e> + <b, e>`` is one inner product with a static vector of
+    the node: the whole tree is scored exactly by matrix products, without a step of a decoder for each path.
 
     Symbols: `L` levels, `d` hidden size, `n` users or positions, `C` choices of the tree.
     """
@@ -51,6 +48,11 @@ class PathDecoder(nn.Module):
         self.depth = nn.Parameter(torch.empty(tree.depths, dim))
         self.path = nn.Sequential(nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, 2 * dim))
         nn.init.normal_(self.depth, std=0.02)
+        # Starts as what a softmax over all items sees: a user's state as it is, whatever the path.
+        with torch.no_grad():
+            self.reads.weight.copy_(torch.eye(dim).repeat(tree.depths, 1))
+            self.path[-1].weight.zero_()
+            self.path[-1].bias.zero_()
         self._nodes: Nodes | None = None
 
     def train(self, mode: bool = True) -> "PathDecoder":
@@ -71,7 +73,7 @@ class PathDecoder(nn.Module):
         rows = codes.rows(targets)
         by_depth = {}
         prefix = torch.zeros_like(states)
-        means = self._means()
+        ends = self._ends()
         for depth, side in enumerate(users):
             above = nodes[:, depth]
             # Where a path has no choice it is sure.
@@ -79,7 +81,7 @@ class PathDecoder(nn.Module):
             gate, shift = self._gates(prefix[at], depth)
             query = side[at] * (1 + gate) + shift
             by_depth[f"depth_{depth + 1}"] = self._surprise(
-                query, above[at], nodes[at, depth + 1], depth, means
+                query, above[at], nodes[at, depth + 1], ends
             ) / len(states)
             if depth < codes.levels:
                 prefix = prefix + codes.vectors[rows[:, depth]]
@@ -150,14 +152,14 @@ class PathDecoder(nn.Module):
         tree, starts = self.tree, self.tree.choice_starts
         sums = [codes.vectors.new_zeros(1, codes.vectors.shape[1])]  # of the nodes at the depth before
         vectors, biases = [], []
-        means = self._means()
+        ends = self._ends()
         for depth in range(tree.depths):
             first, last = starts[depth + 1 : depth + 3]
             chosen = tree.choices[first:last]
             gate, shift = self._gates(sums[-1][tree.parent[chosen] - tree.starts[depth]], depth)
-            own = self._ends(chosen, depth, means)
+            own = ends[chosen]
             vectors.append((1 + gate) * own)
-            biases.append((shift * own).sum(-1) + self._prior(chosen))
+            biases.append((shift * own).sum(-1) + self.tree.below[chosen].log())
             if depth < codes.levels:
                 start, stop = tree.starts[depth + 1 : depth + 3]
                 of_code = codes.by_level(codes.vectors)[depth][tree.value[start:stop]]
@@ -172,43 +174,22 @@ class PathDecoder(nn.Module):
         gate, shift = self.path(prefix + self.depth[depth]).chunk(2, dim=-1)
         return gate, shift / (self.score.temperature or 1.0)
 
-    def _means(self) -> torch.Tensor:
-        leaves = self._tables[1](self.tree.value[self.tree.starts[-2] :])
-        if MODE in (2, 3, 4):
-            leaves = self.score.item_side(leaves)
-        return self.tree.means(leaves)
-
-    def _prior(self, nodes: torch.Tensor) -> torch.Tensor:
-        return self.tree.below[nodes].log() if MODE < 10 else torch.zeros(len(nodes))
-
-    def _ends(self, nodes: torch.Tensor, depth: int, means: torch.Tensor) -> torch.Tensor:
-        """Vectors of nodes of one depth as scores use them: their codes', and the mean of the hash IDs below them."""
-        codes, _ = self._tables
-        ends = means[nodes]
-        if depth < codes.levels:
-            own = codes.vectors[self.tree.value[nodes] + codes.starts[depth]]
-            if MODE in (1, 11):
-                return self.score.item_side(ends + own)
-            if MODE == 2:
-                return ends + own
-            if MODE == 3:
-                return ends
-            if MODE == 4:
-                return ends + self.score.item_side(own)
-        return ends if MODE in (2, 3, 4) else self.score.item_side(ends)
+    def _ends(self) -> torch.Tensor:
+        """Vectors of all nodes as scores use them: the mean of the hash IDs below each, `[G, d]`."""
+        return self.tree.means(self.score.item_side(self._tables[1](self.tree.items)))
 
     def _surprise(
-        self, query: torch.Tensor, above: torch.Tensor, own: torch.Tensor, depth: int, means: torch.Tensor
+        self, query: torch.Tensor, above: torch.Tensor, own: torch.Tensor, ends: torch.Tensor
     ) -> torch.Tensor:
         """Sum of ``-log p(own | above)`` for queries `[n, d]`."""
-        offsets = self.tree.offsets
-        if depth == 0:  # all choose among the children of the root
-            at = torch.arange(1, int(offsets[1]), device=query.device)
-            ends = self._ends(at, depth, means)
-            return nn.functional.cross_entropy(query @ ends.T + self._prior(at), own - 1, reduction="sum")
+        tree = self.tree
         if not len(query):
             return query.sum()
-        places, children = ragged(offsets, above)
-        logits = (query[places] * self._ends(children, depth, means)).sum(-1) + self._prior(children)
+        if not above.any():  # all choose among the children of the root
+            prior = tree.below[1 : int(tree.offsets[1])].log()
+            logits = query @ ends[1 : int(tree.offsets[1])].T + prior
+            return nn.functional.cross_entropy(logits, own - 1, reduction="sum")
+        places, children = ragged(tree.offsets, above)
+        logits = (query[places] * ends[children]).sum(-1) + tree.below[children].log()
         shares = log_shares(logits[:, None], places).squeeze(1)
         return -shares[children == own[places]].sum()
