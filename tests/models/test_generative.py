@@ -22,6 +22,9 @@ HISTORIES = Histories.from_lists([[3, 7, 9, 4], [1], [8, 8, 2], list(range(1, 20
 ROWS = np.arange(len(HISTORIES))
 
 
+NO_TIES = {"alignment": {"beta": 0}, "masking": {"gamma": 0}}
+
+
 def model(features=None, beam=None):
     made = random_model(
         parsed({"branches": {"own": {"kind": "generative"}}}),
@@ -86,7 +89,9 @@ def checkerboard(seed=0):
 def test_a_code_depends_on_the_user_and_the_codes_before_it_together():
     features = checkerboard()
     made = build_model(
-        parsed({"branches": {"own": {"kind": "generative"}}, "warm_start": False}), features, seed=1
+        parsed({"branches": {"own": {"kind": "generative"}}, "warm_start": False, "ties": NO_TIES}),
+        features,
+        seed=1,
     )
     train = TrainSettings(epochs=80, learning_rate=0.01, schedule="constant", batch_tokens=64)
     Trainer(made, features, LossSettings(), train).fit()
@@ -97,9 +102,6 @@ def test_a_code_depends_on_the_user_and_the_codes_before_it_together():
     assert probs[0, [1, 4]].sum() > 0.95
     assert probs[1, [2, 3]].sum() > 0.95
     assert probs[0, 1] == pytest.approx(0.5, abs=0.15)
-
-
-NO_TIES = {"alignment": {"beta": 0}, "masking": {"gamma": 0}}
 
 
 def objective(features, values, ties=NO_TIES, **loss):
