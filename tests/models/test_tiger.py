@@ -49,7 +49,7 @@ def test_a_wide_beam_scores_as_teacher_forcing_does():
     rows, places = torch.arange(3).repeat_interleave(24), torch.arange(24).repeat(3)
     codes = tokens.rows(torch.arange(1, 25)).repeat(3, 1)
     entry = torch.cat([made.begin.expand(72, 1, -1), tokens.vectors[codes[:, :-1]]], dim=1)
-    states, _ = made.decoder(entry, memory, rows, places, 24)
+    states, _ = made.decoder(entry, memory, (rows, places, 24))
     path = tree.path(torch.arange(1, 25))
     for level in range(tokens.levels):
         logits = made.level_logits(states[:, level], level).view(3, 24, -1)

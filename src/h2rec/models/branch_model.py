@@ -154,6 +154,13 @@ class BranchModel(SequenceModel):
             losses.append(Masking(self._codes[0], name, ties))
         return losses
 
+    def paths(self, items: Sequence[int], history: Sequence[int]) -> dict[str, list[list[float]]]:
+        recent = torch.tensor([list(history[::-1])], dtype=torch.int64, device=self.device)
+        found = {
+            name: b.path(items, recent) for name, b in zip(self.branch_names, self.branch_list(), strict=True)
+        }
+        return {name: path for name, path in found.items() if path is not None}
+
     @property
     def refuses_new_items(self) -> str | None:
         return next((b.refuses_new_items for b in self.branch_list() if b.refuses_new_items), None)

@@ -29,11 +29,11 @@ class PathDecoder(nn.Module):
     """``p(v | u) = prod_l p(c_l | u, c_<l) * p(v | u, c)``, each a softmax among the children that exist.
 
     The path so far gates and shifts the user state (FiLM, arXiv 1709.07871):
-    ``q_l = A_l u * (1 + g(c_<l)) + b(c_<l)``, with `g` and `b` of the sum of its code vectors, and the logit of a node is
-    ``<q_l, e> + log n``: `e` is the mean of the hash IDs of the `n` items below it, to first order the logarithm of what
-    a softmax over all items would give them together. So codes say where to look, and identities what is there. Gate
-    and shift belong to the path, so that ``<A_l u, (1 + g) * e> + <b, e>`` is one inner product with a static vector of
-    the node: the whole tree is scored exactly by matrix products, without a step of a decoder for each path.
+    ``q_l = A_l u * (1 + g(c_<l)) + b(c_<l)``, with `g` and `b` of the sum of its code vectors. The logit of a node is
+    ``<q_l, e> + log n``, where `e` is the mean of the hash IDs of the `n` items below it: to first order the logarithm
+    of what a softmax over all items would give them together. So codes say where to look, and identities what is there.
+    Gate and shift belong to the path, so that ``<A_l u, (1 + g) * e> + <b, e>`` is one inner product with a static
+    vector of the node: the whole tree is scored exactly by matrix products, without a step of a decoder for each path.
 
     Symbols: `L` levels, `d` hidden size, `n` users or positions, `C` choices of the tree.
     """
@@ -46,13 +46,14 @@ class PathDecoder(nn.Module):
         self.score = score
         self.reads = nn.Linear(dim, tree.depths * dim, bias=False)
         self.depth = nn.Parameter(torch.empty(tree.depths, dim))
-        self.path = nn.Sequential(nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, 2 * dim))
+        gates = nn.Linear(dim, 2 * dim)
+        self.path = nn.Sequential(nn.Linear(dim, dim), nn.GELU(), gates)
         nn.init.normal_(self.depth, std=0.02)
         # Starts as what a softmax over all items sees: a user's state as it is, whatever the path.
+        nn.init.zeros_(gates.weight)
+        nn.init.zeros_(gates.bias)
         with torch.no_grad():
             self.reads.weight.copy_(torch.eye(dim).repeat(tree.depths, 1))
-            self.path[-1].weight.zero_()
-            self.path[-1].bias.zero_()
         self._nodes: Nodes | None = None
 
     def train(self, mode: bool = True) -> "PathDecoder":

@@ -183,6 +183,13 @@ class SequenceModel(nn.Module, ABC):
         """Reasons in a history for each of some items, by index; the strongest first."""
         return [[] for _ in items]
 
+    def paths(self, items: Sequence[int], history: Sequence[int]) -> dict[str, list[list[float]]]:
+        """Of branches that decode items, log-probabilities of the steps to each of some items, by name of the branch.
+
+        Steps are the codes, coarse to fine, and the item among those that share all codes.
+        """
+        return {}
+
     @property
     def device(self) -> torch.device:
         """Where the weights are."""

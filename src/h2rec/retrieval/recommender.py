@@ -260,16 +260,22 @@ class Recommender:
                 dict(zip(model.branch_names, scores, strict=True))
                 for scores in torch.cat(branch_scores).T.tolist()
             ]
+            listed = items.tolist()
+            paths = model.paths(listed, history)
             explanations = [
-                Explanation(branches, [self._because(item, reason) for reason in reasons])
-                for item, branches, reasons in zip(
-                    items.tolist(), given, model.reasons(items.tolist(), history), strict=True
+                Explanation(
+                    branches,
+                    [self._because(item, reason) for reason in reasons],
+                    {name: steps[place] for name, steps in paths.items()},
+                )
+                for place, (item, branches, reasons) in enumerate(
+                    zip(listed, given, model.reasons(listed, history), strict=True)
                 )
             ]
             alpha = None if users.alpha is None else users.alpha[row].tolist()
         unknown = [self.given(item) for item in query.item_ids if item not in self.catalogue.index]
-        listed = self._items(items, values, explanations, bare=query.bare)
-        return Recommendation(listed, unknown, not history, alpha)
+        shown = self._items(items, values, explanations, bare=query.bare)
+        return Recommendation(shown, unknown, not history, alpha)
 
     def _because(self, item: int, reason: Reason) -> Because:
         # What training never saw has the counts of its neighbours in text.

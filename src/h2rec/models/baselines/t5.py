@@ -53,7 +53,7 @@ class Encoder(Layers):
         later = places // block > places[:, None] // block
         mask = self.biases(places - places[:, None], causal=False).masked_fill(later, -torch.inf)
         state = self.dropout(entry)
-        for own, inner in zip(self.own, self.inner, strict=True):
+        for own, inner in zip(attentions(self.own), self.inner, strict=True):
             asked = own.norm(state)
             state = state + self.dropout(own.read(own.asked(asked), own.told(asked), mask))
             state = state + self.dropout(inner(state))
@@ -88,22 +88,21 @@ class Decoder(Layers):
         distance = torch.arange(encoded.shape[1], device=encoded.device) - ends[..., None]
         mask = self.from_end(buckets(distance, causal=True)).permute(0, 3, 1, 2)
         mask = mask.masked_fill(distance[:, None] >= 0, -torch.inf)
-        return Memory([layer.told(encoded) for layer in self.memory], mask)
+        return Memory([layer.told(encoded) for layer in attentions(self.memory)], mask)
 
     def forward(
         self,
         entry: torch.Tensor,
         memory: Memory,
-        rows: torch.Tensor,
-        places: torch.Tensor,
-        width: int,
+        at: tuple[torch.Tensor, torch.Tensor, int],
         past: list[KeyValue] | None = None,
     ) -> tuple[torch.Tensor, list[KeyValue]]:
         """States of the next `l` tokens of `Z` lists, `[Z, l, d]`, and keys and values of all tokens up to them.
 
-        `entry`: the tokens, `[Z, l, d]`. `rows`, `places`: the history that each list reads, and a place of its own
-        there, int64 `[Z]`, below `width`, W. `past`: keys and values of the tokens before, for each layer.
+        `entry`: the tokens, `[Z, l, d]`. `at`: the history that each list reads, and a place of its own there, int64
+        `[Z]` both; W, how many places there are. `past`: keys and values of the tokens before, for each layer.
         """
+        rows, places, width = at
         known = 0 if past is None else past[0][0].shape[-2]
         count, length = entry.shape[:2]
         keys = torch.arange(known + length, device=entry.device)
@@ -112,11 +111,15 @@ class Decoder(Layers):
         # Lists of one history side by side: their tokens are the queries of one attention.
         far = memory.mask if memory.mask.shape[2] == 1 else memory.mask.repeat_interleave(length, dim=2)
         state, now = self.dropout(entry), []
-        for layer, (own, other, inner) in enumerate(zip(self.own, self.memory, self.inner, strict=True)):
+        layers = zip(attentions(self.own), attentions(self.memory), self.inner, strict=True)
+        for layer, (own, other, inner) in enumerate(layers):
             asked = own.norm(state)
             told = own.told(asked)
             if past is not None:
-                told = tuple(torch.cat(pair, dim=-2) for pair in zip(past[layer], told, strict=True))
+                told = (
+                    torch.cat([past[layer][0], told[0]], dim=-2),
+                    torch.cat([past[layer][1], told[1]], dim=-2),
+                )
             now.append(told)
             state = state + self.dropout(own.read(own.asked(asked), told, mask))
             asked = other.asked(other.norm(state))  # [Z, heads, l, HEAD]
@@ -154,6 +157,11 @@ class Attention(nn.Module):
         """What queries read of keys and values, `[B, l, d]`; `mask` is added to the logits, or says what is read."""
         read = F.scaled_dot_product_attention(query, *told, attn_mask=mask)
         return self.out(read.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+
+
+def attentions(layers: nn.ModuleList) -> list[Attention]:
+    """The layers, typed."""
+    return [layer for layer in layers if isinstance(layer, Attention)]
 
 
 def buckets(distance: torch.Tensor, *, causal: bool) -> torch.Tensor:

@@ -9,9 +9,9 @@ history for all targets in it, and a target costs about as many tokens as an ite
 token is from the end, which its code then can't tell, has a bias in the attention of the decoder. No token
 for the user. Codes of a level are told apart from those of that level alone (the paper's softmax is over all levels'
 tokens), in the search from those that exist behind the path (the paper's beams may end in tuples that do not exist); a
-step without a choice is sure and is not computed. One bias for distances of tokens in each stack as in T5, but attention
-is scaled and embeddings start small. Items that share all codes, if they were not given a suffix, share a path's
-probability evenly.
+step without a choice is sure and is not computed. One bias for distances of tokens in each stack as in T5, but
+attention is scaled and embeddings start small. Items that share all codes, if they were not given a suffix, share a
+path's probability evenly.
 """
 
 from collections.abc import Sequence
@@ -151,7 +151,7 @@ class Tiger(SequenceModel):
 
     def memory(self, encoded: torch.Tensor, items: torch.Tensor) -> Memory:
         """Encoded histories `[B, S, d]` for a decoder whose `W` places of each see its first `items`, `[B, W]`."""
-        return self.decoder.remember(encoded, items * self.tokens.levels)  # type: ignore[no-any-return]
+        return self.decoder.remember(encoded, items * self.tokens.levels)
 
     def level_logits(self, states: torch.Tensor, level: int) -> torch.Tensor:
         """Logits of a level's codes, `[.., K_l]`, for decoder states `[.., d]`; tied to the tokens."""
@@ -214,7 +214,7 @@ class Search:
         counts = torch.bincount(rows, minlength=len(self._memory.mask))
         rank = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
         at = rows, rank, int(counts.max())
-        states, self._past = model.decoder(entry[:, None], self._memory, *at, self._past)
+        states, self._past = model.decoder(entry[:, None], self._memory, at, self._past)
         return model.level_logits(states[:, -1], depth)
 
 
@@ -238,7 +238,7 @@ class NextTokens:
         width = batch.items.shape[1]
         seen = torch.arange(1, width + 1, device=rows.device)
         memory = model.memory(states.encoded["tiger"], seen[None])
-        decoded, _ = model.decoder(entry, memory, rows, places, width)
+        decoded, _ = model.decoder(entry, memory, (rows, places, width))
         codes = codes - tokens.starts
         losses = [
             F.cross_entropy(model.level_logits(decoded[:, level], level), codes[:, level])

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from h2rec.models.backbones import Backbone, make_backbone
-from h2rec.models.branch_items import CodedItems
+from h2rec.models.branch_items import BranchItems, CodedItems
 from h2rec.models.branches.protocol import Branch, BranchRead, Sequences
 from h2rec.models.branches.settings import BranchSettings
 from h2rec.models.code_scores import code_scores
@@ -65,7 +65,9 @@ class CodesBranch(Branch):
 
     def states(self, sequences: Sequences, rows: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
         """User states ``u^S`` `[n, d]` from code rows and weights of the levels, `[B, T, L]` both."""
-        return read(self.encoder(weighted_sum(rows, alpha, self.table.vectors), sequences.lengths), sequences.at)
+        return read(
+            self.encoder(weighted_sum(rows, alpha, self.table.vectors), sequences.lengths), sequences.at
+        )
 
     def masked(self, sequences: Sequences, alpha: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         """User states ``u~^S`` `[B, d]` with one `level` `[B]` of each sequence masked (masked sequence granularity).
@@ -80,7 +82,7 @@ class CodesBranch(Branch):
         """Sum of the code vectors of items `[M]`, `[M, d]`: the SID side of the alignment."""
         return weighted_sum(self.table.rows(items), None, self.table.vectors)
 
-    def items(self, items: torch.Tensor) -> CodedItems:
+    def items(self, items: torch.Tensor) -> BranchItems:
         """Items `[M]` as their codes."""
         sizes = [size + 1 for size in self.table.codebook_sizes]
         # A copy: the scored catalogue must not change while training goes on.

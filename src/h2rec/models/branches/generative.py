@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from h2rec.batching.sequences import Batch
+from h2rec.errors import ConfigError
 from h2rec.models.branch_items import DenseItems
 from h2rec.models.branches.codes import CodesBranch
 from h2rec.models.branches.protocol import Branch, BranchRead, Sequences
@@ -96,7 +97,15 @@ class GenerativeBranch(CodesBranch):
 
     def path(self, items: Sequence[int], recent: torch.Tensor) -> list[list[float]]:
         """See `Branch.path`."""
-        return self.decoder.path_log_probs(self._states_of(recent), torch.tensor(items)).tolist()
+        with torch.inference_mode():
+            at = torch.tensor(items, dtype=torch.int64, device=recent.device)
+            return self.decoder.path_log_probs(self._states_of(recent), at)[0].tolist()
+
+    def spread(self) -> None:
+        """Refuse: a step looks at the hash IDs of all items."""
+        raise ConfigError(
+            "the tables of a generative branch can't be spread over workers", "leave the branch out"
+        )
 
     def start(self, text: TextStart) -> None:
         super().start(text)

@@ -100,6 +100,13 @@ class Branch(nn.Module, ABC):
         """
         return None
 
+    def path(self, items: Sequence[int], recent: torch.Tensor) -> list[list[float]] | None:
+        """Log-probabilities of the steps to items for the latest items `[1, m]`, where a branch decodes items.
+
+        See `SequenceModel.paths`; None for any other branch.
+        """
+        return None
+
     def transitions(self) -> CountTable | None:
         """What `counted` looks up, as a table for other systems; None where it is no such table."""
         return None
