@@ -178,7 +178,7 @@ def test_log_shares_hold_for_large_logits():
 
 def test_means_are_over_all_items_below():
     tree, vectors = CodeTree(CODES), torch.randn(9, DIM)
-    means = tree.means(vectors[tree.items])
+    means = torch.cat(tree.means(vectors[tree.items]))
     paths = tree.path(torch.arange(1, 9))
     for node in range(len(means)):
         below = (paths == node).any(1).nonzero().squeeze(1) + 1

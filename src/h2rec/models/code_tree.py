@@ -113,15 +113,19 @@ class CodeTree(nn.Module):
             nodes.append(self.parent[nodes[-1]])
         return torch.stack(nodes[::-1], dim=1)
 
-    def means(self, leaves: torch.Tensor) -> torch.Tensor:
-        """Mean over the items below each node, `[G, d]`, of their vectors `[N, d]`, in the order of `items`."""
-        by_depth = [leaves]
+    def means(self, leaves: torch.Tensor) -> list[torch.Tensor]:
+        """Mean over the items below each node of their vectors `[N, d]`, which are in the order of `items`.
+
+        One tensor a depth, the root's first.
+        """
+        sums = [leaves]
         for depth in range(self.depths, 0, -1):
             start, stop = self.starts[depth : depth + 2]
             above = leaves.new_zeros(start - self.starts[depth - 1], leaves.shape[1])
             parents = self.parent[start:stop] - self.starts[depth - 1]
-            by_depth.append(above.index_add(0, parents, by_depth[-1]))
-        return torch.cat(by_depth[::-1]) / self.below[:, None]
+            sums.append(above.index_add(0, parents, sums[-1]))
+        below = self.below[:, None].split(np.diff(self.starts).tolist())
+        return [total / count for total, count in zip(sums[::-1], below, strict=True)]
 
     def log_probs(self, logits: list[torch.Tensor]) -> torch.Tensor:
         """Log-probabilities of all items, `[n, N + 1]`, minus infinity for padding.

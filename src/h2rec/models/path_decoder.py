@@ -82,7 +82,7 @@ class PathDecoder(nn.Module):
             gate, shift = self._gates(prefix[at], depth)
             query = side[at] * (1 + gate) + shift
             by_depth[f"depth_{depth + 1}"] = self._surprise(
-                query, above[at], nodes[at, depth + 1], ends
+                query, above[at], nodes[at, depth + 1], depth, ends[depth + 1]
             ) / len(states)
             if depth < codes.levels:
                 prefix = prefix + codes.vectors[rows[:, depth]]
@@ -158,7 +158,7 @@ class PathDecoder(nn.Module):
             first, last = starts[depth + 1 : depth + 3]
             chosen = tree.choices[first:last]
             gate, shift = self._gates(sums[-1][tree.parent[chosen] - tree.starts[depth]], depth)
-            own = ends[chosen]
+            own = ends[depth + 1][chosen - tree.starts[depth + 1]]
             vectors.append((1 + gate) * own)
             biases.append((shift * own).sum(-1) + self.tree.below[chosen].log())
             if depth < codes.levels:
@@ -175,22 +175,21 @@ class PathDecoder(nn.Module):
         gate, shift = self.path(prefix + self.depth[depth]).chunk(2, dim=-1)
         return gate, shift / (self.score.temperature or 1.0)
 
-    def _ends(self) -> torch.Tensor:
-        """Vectors of all nodes as scores use them: the mean of the hash IDs below each, `[G, d]`."""
+    def _ends(self) -> list[torch.Tensor]:
+        """Vectors of all nodes as scores use them: the mean of the hash IDs below each, one tensor a depth."""
         return self.tree.means(self.score.item_side(self._tables[1](self.tree.items)))
 
     def _surprise(
-        self, query: torch.Tensor, above: torch.Tensor, own: torch.Tensor, ends: torch.Tensor
+        self, query: torch.Tensor, above: torch.Tensor, own: torch.Tensor, depth: int, ends: torch.Tensor
     ) -> torch.Tensor:
-        """Sum of ``-log p(own | above)`` for queries `[n, d]`."""
-        tree = self.tree
+        """Sum of ``-log p(own | above)`` for queries `[n, d]`; `ends` are the vectors of the depth below."""
+        tree, first = self.tree, self.tree.starts[depth + 1]
+        if depth == 0:  # all choose among the children of the root
+            logits = query @ ends.T + tree.below[first : first + len(ends)].log()
+            return nn.functional.cross_entropy(logits, own - first, reduction="sum")
         if not len(query):
             return query.sum()
-        if not above.any():  # all choose among the children of the root
-            prior = tree.below[1 : int(tree.offsets[1])].log()
-            logits = query @ ends[1 : int(tree.offsets[1])].T + prior
-            return nn.functional.cross_entropy(logits, own - 1, reduction="sum")
         places, children = ragged(tree.offsets, above)
-        logits = (query[places] * ends[children]).sum(-1) + tree.below[children].log()
+        logits = (query[places] * ends[children - first]).sum(-1) + tree.below[children].log()
         shares = log_shares(logits[:, None], places).squeeze(1)
         return -shares[children == own[places]].sum()
