@@ -56,10 +56,11 @@ def test_a_wide_beam_scores_as_all_items_do():
     torch.testing.assert_close(narrow[narrow > 0], exact[narrow > 0])
 
 
-def test_it_reads_histories_as_its_encoder_does():
+@pytest.mark.parametrize("others", [{}, {"codes": {"kind": "codes"}}])
+def test_it_reads_histories_as_its_encoder_does(others):
     """`counted` turns the latest items round; the loss reads the sequences of a batch."""
-    made = model()
-    branch = made.branch_list()[0]
+    made = random_model(parsed({"branches": others | {"own": {"kind": "generative"}}}), small_catalogue())
+    branch = made.branch_list()[-1]
     found = counted(made, HISTORIES)["own"].add_to(torch.zeros(len(ROWS), 25))
     items, lengths = HISTORIES.padded(ROWS, made.max_length)
     items, lengths = torch.from_numpy(items).long(), torch.from_numpy(lengths).long()

@@ -57,12 +57,15 @@ class GenerativeBranch(CodesBranch):
         return self.ids
 
     def forward(self, sequences: Sequences, intent: Intent | None) -> BranchRead:
-        """No columns; the user states are for the branch's own losses."""
-        assert intent is not None
+        """No columns; the user states are for the branch's own losses.
+
+        The weights of the levels are its own, also beside another branch of codes: `counted` knows no other.
+        """
         nothing = torch.zeros(len(sequences.at), 0, device=sequences.at.device)
         if not self.training:
             return BranchRead(nothing)  # `counted` reads the histories itself
-        return BranchRead(nothing, self.states(sequences, intent.rows, intent.alpha))
+        own = self.intent(sequences.items, sequences.lengths, sequences.at)
+        return BranchRead(nothing, self.states(sequences, own.rows, own.alpha))
 
     def states(self, sequences: Sequences, rows: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
         entry = self.ids(sequences.items) + weighted_sum(rows, alpha, self.table.vectors)
