@@ -9,11 +9,12 @@ from h2rec.data.histories import Histories
 from h2rec.models.baselines import tiger
 from h2rec.models.baselines.t5 import buckets
 from h2rec.models.baselines.tiger import NextTokens
+from h2rec.models.build import grown_model
 from h2rec.models.features import ItemFeatures
 from h2rec.models.scorer import CatalogueScorer, counted
 from h2rec.semantic_ids.codes import SemanticIds
 from h2rec.testing import check_model
-from h2rec.testing.catalogue import parsed, random_model, small_catalogue
+from h2rec.testing.catalogue import new_items, parsed, random_model, small_catalogue
 
 RECENT = torch.tensor([[4, 9, 7, 3], [1, 0, 0, 0], [2, 8, 8, 0]])
 
@@ -116,6 +117,17 @@ def test_an_empty_history_is_scored(values, lists):
     scores = next(iter(found.values())).add_to(torch.zeros(len(lists), 25))
     assert scores.isfinite().all()
     assert (scores[:, 1:] > 0).any(1).all()
+
+
+@torch.no_grad()
+def test_new_items_can_be_decoded_at_once():
+    features = small_catalogue()
+    made = model(features)
+    ids, new = new_items(features)
+    grown = grown_model(made, parsed({"name": "tiger"}), ids, new).eval()
+    found = grown.beams(RECENT, len(ids))
+    assert found.items.view(3, -1).tolist() == [list(range(1, len(ids) + 1))] * 3
+    assert found.log_probs.exp().view(3, -1).sum(1).tolist() == pytest.approx([1.0] * 3, abs=1e-4)
 
 
 def test_scores_have_no_vectors():
