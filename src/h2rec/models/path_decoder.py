@@ -38,15 +38,7 @@ class PathDecoder(nn.Module):
     Symbols: `L` levels, `d` hidden size, `n` users or positions, `C` choices of the tree.
     """
 
-    def __init__(
-        self,
-        tree: CodeTree,
-        codes: CodeTable,
-        ids: ItemTable,
-        dim: int,
-        score: Score,
-        dropout: float = 0.0,
-    ) -> None:
+    def __init__(self, tree: CodeTree, codes: CodeTable, ids: ItemTable, dim: int, score: Score) -> None:
         super().__init__()
         self.tree = tree
         # In a tuple, so that torch does not register the modules a second time.
@@ -55,8 +47,7 @@ class PathDecoder(nn.Module):
         self.reads = nn.Linear(dim, tree.depths * dim, bias=False)
         self.depth = nn.Parameter(torch.empty(tree.depths, dim))
         gates = nn.Linear(dim, 2 * dim)
-        self.path = nn.Sequential(nn.Linear(dim, dim), nn.GELU(), nn.Dropout(dropout), gates)
-        self.dropout = nn.Dropout(dropout)
+        self.path = nn.Sequential(nn.Linear(dim, dim), nn.GELU(), gates)
         nn.init.normal_(self.depth, std=0.02)
         # Starts as what a softmax over all items sees: a user's state as it is, whatever the path.
         nn.init.zeros_(gates.weight)
@@ -79,7 +70,7 @@ class PathDecoder(nn.Module):
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Mean of ``-log p(target | u)``, and what each depth gives of it; states `[n, d]`, targets int64 `[n]`."""
         codes, _ = self._tables
-        nodes, users = self.tree.path(targets), self.users(self.dropout(states))
+        nodes, users = self.tree.path(targets), self.users(states)
         rows = codes.rows(targets)
         by_depth = {}
         prefix = torch.zeros_like(states)

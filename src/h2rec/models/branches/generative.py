@@ -48,8 +48,7 @@ class GenerativeBranch(CodesBranch):
         self.beam_width = None if len(ids) <= EXACT_UP_TO else BEAM
         self.ids = IdTable(len(ids), model.dim)
         self.tree = CodeTree(ids.codes)
-        score = Score(model.temperature)
-        self.decoder = PathDecoder(self.tree, self.table, self.ids, model.dim, score, model.dropout)
+        self.decoder = PathDecoder(self.tree, self.table, self.ids, model.dim, Score(model.temperature))
         self.mask_item = len(ids) + 1 if model.objective == "cloze" else None
         self.recent_items = model.max_length - (self.mask_item is not None)
 
