@@ -63,7 +63,7 @@ class PathDecoder(nn.Module):
     def users(self, states: torch.Tensor) -> list[torch.Tensor]:
         """Sides of user states `[n, d]` at each depth, one tensor `[n, d]` a depth."""
         sides = self.reads(states).view(len(states), self.tree.depths, -1)
-        return [squared(self.score.user_side(side)) for side in sides.unbind(1)]
+        return [self.score.user_side(side) for side in sides.unbind(1)]
 
     def loss(
         self, states: torch.Tensor, targets: torch.Tensor
@@ -80,7 +80,7 @@ class PathDecoder(nn.Module):
             # Where a path has no choice it is sure.
             at = (self.tree.rows[nodes[:, depth + 1]] >= 0).nonzero().squeeze(1)
             gate, shift = self._gates(prefix[at], depth)
-            query = squared(side[at].chunk(2, dim=-1)[0] * (1 + gate) + shift)
+            query = side[at] * (1 + gate) + shift
             by_depth[f"depth_{depth + 1}"] = self._surprise(
                 query, above[at], nodes[at, depth + 1], depth, ends[depth + 1]
             ) / len(states)
@@ -158,11 +158,9 @@ class PathDecoder(nn.Module):
             first, last = starts[depth + 1 : depth + 3]
             chosen = tree.choices[first:last]
             gate, shift = self._gates(sums[-1][tree.parent[chosen] - tree.starts[depth]], depth)
-            mean, spread = ends[depth + 1][chosen - tree.starts[depth + 1]].chunk(2, dim=-1)
-            scale = 1 + gate
-            vectors.append(torch.cat([scale * (mean + 2 * spread * shift), scale**2 * spread], dim=-1))
-            constant = squared(shift) * torch.cat([mean, spread], dim=-1)
-            biases.append(constant.sum(-1) + self.tree.below[chosen].log())
+            own = ends[depth + 1][chosen - tree.starts[depth + 1]]
+            vectors.append((1 + gate) * own)
+            biases.append((shift * own).sum(-1) + self.tree.below[chosen].log())
             if depth < codes.levels:
                 start, stop = tree.starts[depth + 1 : depth + 3]
                 of_code = codes.by_level(codes.vectors)[depth][tree.value[start:stop]]
@@ -179,9 +177,7 @@ class PathDecoder(nn.Module):
 
     def _ends(self) -> list[torch.Tensor]:
         """Vectors of all nodes as scores use them: the mean of the hash IDs below each, one tensor a depth."""
-        both = self.tree.means(squared(self.score.item_side(self._tables[1](self.tree.items))))
-        halves = [of.chunk(2, dim=-1) for of in both]
-        return [torch.cat([mean, (squares - mean**2) / 2], dim=-1) for mean, squares in halves]
+        return self.tree.means(self.score.item_side(self._tables[1](self.tree.items)))
 
     def _surprise(
         self, query: torch.Tensor, above: torch.Tensor, own: torch.Tensor, depth: int, ends: torch.Tensor
@@ -197,8 +193,3 @@ class PathDecoder(nn.Module):
         logits = (query[places] * ends[children - first]).sum(-1) + tree.below[children].log()
         shares = log_shares(logits[:, None], places).squeeze(1)
         return -shares[children == own[places]].sum()
-
-
-def squared(vectors: torch.Tensor) -> torch.Tensor:
-    """Vectors `[.., d]` and their squares side by side, `[.., 2 d]`."""
-    return torch.cat([vectors, vectors**2], dim=-1)
