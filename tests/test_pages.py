@@ -220,8 +220,9 @@ def test_the_configuration_of_the_data_page_reads_such_files(tmp_path):
     assert dataset.weights is not None
 
 
-def test_the_settings_of_the_page_on_codes_are_settings():
-    for block in blocks("semantic_ids.md", "yaml"):
+@pytest.mark.parametrize("page", ["semantic_ids.md", "generative.md"])
+def test_the_settings_of_the_pages_on_codes_are_settings(page):
+    for block in blocks(page, "yaml"):
         RunConfig.parse({"data": {"interactions": "i.csv"}, **yaml.safe_load(block)})
 
 
@@ -383,6 +384,7 @@ def test_every_block_of_code_is_one_that_a_test_takes():
         ("data.md", "yaml"),
         ("extending.md", "python"),
         ("semantic_ids.md", "yaml"),
+        ("generative.md", "yaml"),
         ("semantic_ids.md", "python"),
         ("semantic_ids.md", "console"),
         ("python.md", "python"),

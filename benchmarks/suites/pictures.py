@@ -1,4 +1,4 @@
-"""The pictures of docs/results.md, from the results files that `keep` left; without results one stays as it is."""
+"""Pictures of docs/results.md and docs/generative.md, from the files that `keep` left; without results one stays."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -33,6 +33,7 @@ def draw(all_results: Sequence[Results]) -> None:
         ("head_tail", head_tail, main),
         ("popularity", popularity, main),
         ("parts", without_parts, parts),
+        ("generative", cost, [results for results in all_results if results["suite"] == "generative"]),
     ):
         panels = [(data, results) for results in found for data in results["data"]]
         if panels:

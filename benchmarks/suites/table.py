@@ -1,9 +1,10 @@
-"""Write docs/results_tables.md, and tables and pictures of docs/results.md, from the results files that `keep` left.
+"""Write docs/results_tables.md, and tables and pictures of docs/results.md and docs/generative.md, from results files.
 
 Run:  python -m benchmarks.suites.table [--check]
 """
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -13,14 +14,18 @@ from benchmarks.pages import bold, markdown, placed, update
 from benchmarks.suites.pictures import draw
 from benchmarks.suites.sections import section
 
+from h2rec.files import read_json
 from h2rec.research.suite.results import read_results
 from h2rec.research.suite.tables import COST_NAMES, column_of, figure, gain, number
 
 RESULTS = Path(__file__).parent / "results"
-ORDER = ("main", "main_instruments", "sizes", "parts", "ablation", "quantizers")
+DECODING = Path(__file__).parents[1] / "serving" / "results" / "decoding.json"
+ORDER = ("main", "main_instruments", "generative", "sizes", "parts", "ablation", "quantizers")
 """Suites that are read first."""
 HEADLINE = ("main", "main_instruments")
 """Suites of the tables on the page of results."""
+GENERATIVE = ("generative",)
+"""That of the page of generative retrieval."""
 COLUMNS = (
     ("overall", "hit@10"),
     ("overall", "ndcg@10"),
@@ -46,14 +51,14 @@ def kept_results() -> list[dict[str, Any]]:
     return all_results
 
 
-def headline() -> list[tuple[str, dict[str, Any]]]:
-    """Data sets of the main table, and the results that hold them."""
-    found = [results for results in kept_results() if results["suite"] in HEADLINE]
+def data_sets(suites: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
+    """Data sets of some suites, and the results that hold them."""
+    found = [results for results in kept_results() if results["suite"] in suites]
     return [(data, results) for results in found for data in results["data"]]
 
 
-def absolute() -> str:
-    """All rows on all data sets: a line a row and data set."""
+def absolute(suites: Sequence[str] = HEADLINE) -> str:
+    """All rows on all data sets of some suites: a line a row and data set."""
     lines = [
         [
             row,
@@ -62,7 +67,7 @@ def absolute() -> str:
             *(placed(figure(column.get(row))) for column in columns),
             *cost,
         ]
-        for data, results in headline()
+        for data, results in data_sets(suites)
         for columns, costs in [(columns_of(results, data), costs_of(results, data))]
         for row, cost in costs.items()
     ]
@@ -74,7 +79,7 @@ def gains() -> str:
     """What the tested row gains over every other one, bold where both paired tests find it."""
     lines = [
         [row, data, *(bold(gain(column.get(row))) for column in columns)]
-        for data, results in headline()
+        for data, results in data_sets(HEADLINE)
         for columns in [columns_of(results, data)]
         for row in columns[0]
         if row != results["tested"]
@@ -99,14 +104,10 @@ def costs_of(results: dict[str, Any], data: str) -> dict[str, list[str]]:
     }
 
 
-def sources() -> str:
-    """Where the figures of the main table come from."""
-    return "".join(f"- {', '.join(results['data'])}: {origin(results)}\n" for results in distinct())
-
-
-def distinct() -> Sequence[dict[str, Any]]:
-    """Results files of the main table."""
-    return [results for results in kept_results() if results["suite"] in HEADLINE]
+def sources(suites: Sequence[str] = HEADLINE) -> str:
+    """Where the figures of some suites come from."""
+    found = [results for results in kept_results() if results["suite"] in suites]
+    return "".join(f"- {', '.join(results['data'])}: {origin(results)}\n" for results in found)
 
 
 def origin(results: dict[str, Any]) -> str:
@@ -116,10 +117,31 @@ def origin(results: dict[str, Any]) -> str:
     return f"commits {commits}; {str(found['first'])[:10]} to {str(found['last'])[:10]}"
 
 
+def decoding() -> str:
+    """What a list costs by decoding and by looking up."""
+    result = read_json(DECODING)
+    cases = list(dict.fromkeys((m["items"], m["users_at_once"]) for m in result["measured"]))
+    by_way: dict[str, dict[tuple[int, int], float]] = {}
+    for m in result["measured"]:
+        by_way.setdefault(m["way"], {})[m["items"], m["users_at_once"]] = m["cpu_ms_per_user"]
+    heads = [f"{items:,} items, {users} at once" for items, users in cases]
+    rows = [[way, *(f"{of[case]:.2f}" for case in cases)] for way, of in by_way.items()]
+    commit = result["commit"][:12]
+    return (
+        markdown(["way", *heads], rows)
+        + f"\nCPU milliseconds a user; `{result['command']}`, commit {commit}.\n"
+    )
+
+
 if __name__ == "__main__":
     update(
         {
             "results.md": {"absolute": absolute, "gains": gains, "sources": sources},
+            "generative.md": {
+                "decoded": partial(absolute, GENERATIVE),
+                "decoded sources": partial(sources, GENERATIVE),
+                "decoding": decoding,
+            },
             "results_tables.md": {"suites": suites},
         }
     )

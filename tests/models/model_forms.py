@@ -9,6 +9,7 @@ KINDS = {
     "code_transitions": {},
     "popularity": {"window": 0.5},
     "similar_text": {},
+    "generative": {},
     "ids_and_codes": {"join": "concat"},
     "ids_and_text": {},
     "code_sum": {},

@@ -17,7 +17,7 @@ from h2rec.testing.training import check_gradients
 def test_no_part_of_ours_is_left_out():
     assert ALL_BACKBONES.names() == BACKBONES
     assert BRANCHES.names() == list(KINDS)
-    assert MODELS.names() == ["branches", "llm_esr"]
+    assert MODELS.names() == ["branches", "llm_esr", "tiger"]
     assert RANKING_LOSSES.names() == ["sampled_softmax", "softmax", "bpr", "bce", "gbce"]
 
 

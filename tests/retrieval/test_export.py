@@ -366,3 +366,12 @@ def test_a_model_that_counts_alone_has_no_vectors(tmp_path):
 def test_a_user_of_whom_nothing_is_known_has_no_vector(counting):
     with pytest.raises(DataError, match="history 1: none of its items is known"):
         user_vectors(counting, [["i3"], ["nobody"]])
+
+
+def test_what_is_decoded_is_in_no_export(tmp_path, capsys):
+    decoded = make_bundle(tmp_path / "alone", preset="generative", branches={"ids": None})
+    with pytest.raises(DataError, match="or decodes"):
+        export_vectors(Recommender.load(decoded), str(tmp_path / "items.parquet"))
+    both = make_bundle(tmp_path / "both", preset="generative")
+    _, err = told(capsys, "export", both, "--vectors", tmp_path / "items.npy")
+    assert "no other system has the scores of codes" in err

@@ -5,6 +5,8 @@ import torch
 from h2rec.data.histories import Histories
 from h2rec.errors import DataError
 from h2rec.models.scorer import CatalogueScorer
+from h2rec.retrieval.recommender import Recommender
+from made_bundles import make_bundle
 
 COUNTED = ("followers", "predecessors", "kinds", "close_kinds")
 
@@ -100,3 +102,13 @@ def test_k_below_one_is_refused(recommender, k):
 
 def test_nearest_ids_help_with_a_slip(recommender):
     assert "i33" in recommender.nearest_ids("i333")
+
+
+def test_an_explanation_has_the_steps_of_decoded_items(tmp_path):
+    both = Recommender.load(make_bundle(tmp_path / "bundle", preset="generative"))
+    for item in both.recommend(["i3", "i17"], k=5, explain=True).items:
+        assert item.explanation is not None
+        (steps,) = item.explanation.paths.values()
+        assert len(steps) == 4
+        score = both.bundle.model.branch_weights[0] * np.log1p(1000 * 60 * np.exp(sum(steps)))
+        assert item.explanation.branches["codes"] == pytest.approx(score, rel=1e-3)

@@ -285,7 +285,7 @@ def test_items_without_text_share_codes_with_nobody_that_were_made_of_their_text
     alike = SemanticIds(np.zeros((ITEMS, 3), np.int32), (3, 3, 3))
     known = features(codes=alike, has_text=np.arange(ITEMS) >= 2, coded_by_text=coded_by_text)
     model, _ = make(known=known, ties={"alignment": {"window": 0}})
-    loss = Alignment(model.branches["codes"], model.branches["ids"], model.settings.ties, known)
+    loss = Alignment(model.branches["codes"], model.branches["ids"].table, model.settings.ties, known)
     found = loss.positives(np.array([1, 2, 3, 4])).int().tolist()
     apart = [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1]]
     assert found == (apart if coded_by_text else [[1] * 4] * 4)
@@ -308,7 +308,7 @@ def test_the_positive_set_does_not_grow_with_the_catalogue(monkeypatch):
     codes = SemanticIds(np.zeros((many, 3), np.int32), (3, 3, 3))
     known = features(HISTORIES, codes)
     model, _ = make()
-    loss = Alignment(model.branches["codes"], model.branches["ids"], model.settings.ties, known)
+    loss = Alignment(model.branches["codes"], model.branches["ids"].table, model.settings.ties, known)
     assert loss._neighbours.nnz <= 2 * len(HISTORIES.items)
     largest = 0
     original = torch.Tensor.__or__

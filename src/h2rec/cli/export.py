@@ -54,7 +54,12 @@ def export(
         )
         done = export_vectors(recommender, vectors, attributes=names, replace=replace)
         typer.echo(f"{done.items:,} item vectors, {done.recall:.1%} of the best found again: {done.place}")
-        counted = recommender.bundle.model.transitions()
+        model = recommender.bundle.model
+        decoding = [name for name, ranked in zip(model.branch_names, model.ranked, strict=True) if not ranked]
+        if decoding:
+            told = f"no other system has the scores of {', '.join(decoding)}: they are decoded, not looked up"
+            Console(stderr=True).print(told, markup=False)
+        counted = model.transitions()
         if counted and transitions is None:
             told = f"the counts of {', '.join(counted)} have no vectors: --transitions exports them"
             Console(stderr=True).print(told, markup=False)

@@ -10,7 +10,11 @@ if TYPE_CHECKING:
 MODELS: Registry[type["SequenceModel"]] = Registry(
     "model",
     "h2rec.models",
-    {"branches": "h2rec.models.branch_model:BranchModel", "llm_esr": "h2rec.models.baselines.llm_esr:LlmEsr"},
+    {
+        "branches": "h2rec.models.branch_model:BranchModel",
+        "llm_esr": "h2rec.models.baselines.llm_esr:LlmEsr",
+        "tiger": "h2rec.models.baselines.tiger:Tiger",
+    },
     base="h2rec.models.protocol:SequenceModel",
 )
 """Models by name; `model.name` names one."""

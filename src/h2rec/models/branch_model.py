@@ -12,6 +12,7 @@ from h2rec.models.branches.codes import CodesBranch
 from h2rec.models.branches.ids import IdsBranch
 from h2rec.models.branches.protocol import Branch, BranchRead, Sequences
 from h2rec.models.features import ItemFeatures, NewItems
+from h2rec.models.item_table import ItemTable
 from h2rec.models.protocol import BranchVectors, OwnLoss, SequenceModel, UserStates, positions_read
 from h2rec.models.reasons import Reason, in_turns
 from h2rec.models.settings import BranchModelSettings, ModelSettings
@@ -39,13 +40,16 @@ class BranchModel(SequenceModel):
         self.branches = nn.ModuleDict(branches)
         ids = next((b for b in branches.values() if isinstance(b, IdsBranch)), None)
         codes = next((b for b in branches.values() if isinstance(b, CodesBranch)), None)
-        # In tuples, so that torch does not register the modules a second time. A tie needs both.
+        # In tuples, so that torch does not register the modules a second time. A tie needs both identities.
         self._codes = None if codes is None else (codes,)
-        self._tied = None if ids is None or codes is None else (codes, ids)
-        if self._tied is not None and settings.ties.cross_attention != "none":
-            codes, ids = self._tied
+        self._aligned: tuple[CodesBranch, ItemTable] | None = None
+        self._attention: tuple[CrossAttentionTie] | None = None
+        if codes is not None and (table := codes.identities or (ids and ids.table)):
+            self._aligned = codes, table
+        if codes is not None and ids is not None and settings.ties.cross_attention != "none":
             residual = settings.ties.cross_attention == "residual"
             ids.cross_attention = CrossAttentionTie(settings.dim, codes.table, keeps_identity=residual)
+            self._attention = (ids.cross_attention,)
         self.branch_weights = tuple(
             settings.score_of(branch.settings).weight if branch.is_trained else branch.settings.weight
             for branch in branches.values()
@@ -111,12 +115,17 @@ class BranchModel(SequenceModel):
         return tuple(own for own, _ in pairs), tuple(shared for _, shared in pairs)
 
     @property
+    def ranked(self) -> tuple[bool, ...]:
+        return tuple(branch.ranked for branch in self.branch_list())
+
+    @property
     def recent_items(self) -> int:
-        return max(type(branch).recent_items for branch in self.branch_list())
+        return max(branch.recent_items for branch in self.branch_list())
 
     def counted(self, recent: torch.Tensor) -> dict[str, CountedScores]:
         scores = {
-            name: b.counted(recent) for name, b in zip(self.branch_names, self.branch_list(), strict=True)
+            name: b.counted(recent[:, : b.recent_items])
+            for name, b in zip(self.branch_names, self.branch_list(), strict=True)
         }
         return {name: sparse for name, sparse in scores.items() if sparse is not None}
 
@@ -135,14 +144,22 @@ class BranchModel(SequenceModel):
             branch.start(text)
 
     def own_losses(self, features: ItemFeatures) -> Sequence[OwnLoss]:
-        losses: list[OwnLoss] = []
+        branches = zip(self.branch_names, self.branch_list(), strict=True)
+        losses = [loss for name, branch in branches for loss in branch.own_losses(name)]
         ties = self.settings.ties
-        if self._tied is not None and ties.alignment.beta:
-            losses.append(Alignment(*self._tied, ties, features))
+        if self._aligned is not None and ties.alignment.beta:
+            losses.append(Alignment(*self._aligned, ties, features))
         if self._codes is not None and ties.masking.gamma:
             name = next(name for name in self.branch_names if self.branches[name] is self._codes[0])
             losses.append(Masking(self._codes[0], name, ties))
         return losses
+
+    def paths(self, items: Sequence[int], history: Sequence[int]) -> dict[str, list[list[float]]]:
+        recent = torch.tensor([list(history[::-1])], dtype=torch.int64, device=self.device)
+        found = {
+            name: b.path(items, recent) for name, b in zip(self.branch_names, self.branch_list(), strict=True)
+        }
+        return {name: path for name, path in found.items() if path is not None}
 
     @property
     def refuses_new_items(self) -> str | None:
@@ -161,6 +178,4 @@ class BranchModel(SequenceModel):
         return [in_turns(reasons) for reasons in zip(*by_branch, strict=True)]
 
     def _norms(self) -> tuple[torch.Tensor, torch.Tensor] | None:
-        if self._tied is None or self._tied[1].cross_attention is None:
-            return None
-        return self._tied[1].cross_attention.norms
+        return None if self._attention is None else self._attention[0].norms

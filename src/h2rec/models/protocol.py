@@ -136,6 +136,11 @@ class SequenceModel(nn.Module, ABC):
         return own, branch_scores(states.vectors, self.item_vectors(items))
 
     @property
+    def ranked(self) -> tuple[bool, ...]:
+        """Whether the ranking loss trains each branch; else `own_losses` do."""
+        return (True,) * len(self.branch_names)
+
+    @property
     def recent_items(self) -> int:
         """Latest items of a history that `counted` looks at; 0 where every score is an inner product."""
         return 0
@@ -177,6 +182,13 @@ class SequenceModel(nn.Module, ABC):
     def reasons(self, items: Sequence[int], history: Sequence[int]) -> list[list[Reason]]:
         """Reasons in a history for each of some items, by index; the strongest first."""
         return [[] for _ in items]
+
+    def paths(self, items: Sequence[int], history: Sequence[int]) -> dict[str, list[list[float]]]:
+        """Of branches that decode items, log-probabilities of the steps to each of some items, by name of the branch.
+
+        Steps are the codes, coarse to fine, and the item among those that share all codes.
+        """
+        return {}
 
     @property
     def device(self) -> torch.device:

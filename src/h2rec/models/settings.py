@@ -23,7 +23,7 @@ class ModelSettings(Settings):
     """Settings of the section `model` that every model has."""
 
     name: str
-    """branches (a sum of branches, as all presets but one are), llm_esr, or a model of another package."""
+    """branches (a sum of branches, as nearly all presets are), llm_esr, tiger, or a model of another package."""
 
     @property
     def reads_codes(self) -> bool:

@@ -1,6 +1,6 @@
 """Why an item was recommended: each branch's part of its score, and the items of the history that speak for it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from h2rec.models.reasons import ReasonKind
 
@@ -45,6 +45,9 @@ class Explanation:
     """What each branch adds to the score, by its name; the parts add up to the score."""
     reasons: list[Because]
     """At most three: the strongest of each kind in turn, an item of the history once."""
+    paths: dict[str, list[float]] = field(default_factory=dict)
+    """For each branch that decodes items, log-probabilities of the steps to this one: of its codes, coarse to fine, and
+    of the item among those that share them all."""
 
     def sentence(self) -> str:
         """All reasons, as words that go on after the recommended item; empty where there are none."""

@@ -256,20 +256,19 @@ class Recommender:
             branch_scores = self._scorer.branches(users.vectors[row : row + 1], items[None])
             for name, sparse in users.counted.items():
                 branch_scores[model.branch_names.index(name)] = sparse.at(torch.tensor([[row]]), items[None])
-            given = [
-                dict(zip(model.branch_names, scores, strict=True))
-                for scores in torch.cat(branch_scores).T.tolist()
-            ]
-            explanations = [
-                Explanation(branches, [self._because(item, reason) for reason in reasons])
-                for item, branches, reasons in zip(
-                    items.tolist(), given, model.reasons(items.tolist(), history), strict=True
-                )
-            ]
+            by_item = torch.cat(branch_scores).T.tolist()
+            given = [dict(zip(model.branch_names, scores, strict=True)) for scores in by_item]
+            listed = items.tolist()
+            reasons, paths = model.reasons(listed, history), model.paths(listed, history)
+            explanations = []
+            for place, item in enumerate(listed):
+                because = [self._because(item, reason) for reason in reasons[place]]
+                steps = {name: of[place] for name, of in paths.items()}
+                explanations.append(Explanation(given[place], because, steps))
             alpha = None if users.alpha is None else users.alpha[row].tolist()
         unknown = [self.given(item) for item in query.item_ids if item not in self.catalogue.index]
-        listed = self._items(items, values, explanations, bare=query.bare)
-        return Recommendation(listed, unknown, not history, alpha)
+        shown = self._items(items, values, explanations, bare=query.bare)
+        return Recommendation(shown, unknown, not history, alpha)
 
     def _because(self, item: int, reason: Reason) -> Because:
         # What training never saw has the counts of its neighbours in text.

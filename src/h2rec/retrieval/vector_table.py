@@ -29,7 +29,8 @@ def vector_table(
     """
     vectors = item_vectors[1:]
     if not vectors.shape[1]:
-        raise DataError("the model counts alone: it has no item vectors", "export its transitions")
+        hint = "export its transitions, or serve the bundle"
+        raise DataError("the model counts alone, or decodes: it has no item vectors", hint)
     fields = catalogue.fields
     chosen = fields.columns if attributes is None else list(dict.fromkeys(attributes))
     if unknown := set(chosen) - set(fields.columns):

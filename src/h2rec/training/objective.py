@@ -1,6 +1,6 @@
 """The weighted sum of the loss terms of one batch."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 
@@ -48,9 +48,8 @@ class TrainingObjective:
         self.item_count = features.item_count
         self.loss = RANKING_LOSSES.get(settings.ranking.name)(settings.ranking)
         self.own_losses = model.own_losses(features)
-        self.joint = 1.0 if len(model.branch_names) == 1 else settings.joint
-        weights = zip(model.branch_names, model.branch_weights, strict=True)
-        self.ranking_branches = [name for name, weight in weights if weight]
+        self.ranked = [place for place, ranked in enumerate(model.ranked) if ranked]
+        self.joint = 1.0 if len(self.ranked) == 1 else settings.joint
 
     def __call__(
         self, batch: Batch, random: np.random.Generator, *, step: int = 0, margins: bool = False
@@ -64,7 +63,10 @@ class TrainingObjective:
         """
         reads = batch.targets > 0
         states = self.model(batch.items, batch.lengths, reads)
-        values, branch_margins = self._ranking(batch, states, batch.targets[reads], random, margins)
+        values: dict[str, torch.Tensor] = {}
+        branch_margins = None
+        if self.ranked:
+            values, branch_margins = self._ranking(batch, states, batch.targets[reads], random, margins)
         weights = dict.fromkeys(values, 1 - self.joint) | {"ranking": self.joint}
         figures: dict[str, float] = {}
         added_up: set[str] = set()
@@ -118,20 +120,21 @@ class TrainingObjective:
         return positive, _scores_of_own_negatives(model, states, negatives), hit, log_count
 
     def _names(self) -> list[str]:
-        own = [f"ranking_{name}" for name in self.ranking_branches] if self.joint < 1 else []
+        names, weights = self.model.branch_names, self.model.branch_weights
+        own = [f"ranking_{names[place]}" for place in self.ranked if weights[place] and self.joint < 1]
         return ["ranking", *own] if self.joint else own
 
     def _ranked(self, scores: BranchVectors) -> list[torch.Tensor]:
         """Scores that have a loss: the branches' sum, and each branch's own, unless its share of the loss is 0."""
-        joint = [joint_score(scores)] if self.joint else []
+        joint = [joint_score([scores[place] for place in self.ranked])] if self.joint else []
         if self.joint == 1:
             return joint
         # Without its weight in the sum, which would act as a temperature.
         weights = self.model.branch_weights
-        return joint + [score / weight for score, weight in zip(scores, weights, strict=True) if weight]
+        return joint + [scores[place] / weights[place] for place in self.ranked if weights[place]]
 
 
-def joint_score(scores: BranchVectors) -> torch.Tensor:
+def joint_score(scores: Sequence[torch.Tensor]) -> torch.Tensor:
     """Add the branches' scores up, tensors of one shape."""
     return reduce(torch.add, scores)
 

@@ -18,6 +18,7 @@ BRANCHES: Registry[type["Branch"]] = Registry(
         "code_transitions": "h2rec.models.branches.transitions:CodeTransitionsBranch",
         "popularity": "h2rec.models.branches.popularity:PopularityBranch",
         "similar_text": "h2rec.models.branches.similar_text:SimilarTextBranch",
+        "generative": "h2rec.models.branches.generative:GenerativeBranch",
         "ids_and_codes": "h2rec.models.baselines.ids_and_codes:IdsAndCodesBranch",
         "ids_and_text": "h2rec.models.baselines.ids_and_text:IdsAndTextBranch",
         "code_sum": "h2rec.models.baselines.code_sum:CodeSumBranch",

@@ -8,12 +8,13 @@ import torch
 
 from h2rec.batching.sequences import read
 from h2rec.models.backbones import Backbone, make_backbone
-from h2rec.models.branch_items import CodedItems
+from h2rec.models.branch_items import BranchItems, CodedItems
 from h2rec.models.branches.protocol import Branch, BranchRead, Sequences
 from h2rec.models.branches.settings import BranchSettings
 from h2rec.models.code_scores import code_scores
 from h2rec.models.code_table import CodeTable, weighted_sum
 from h2rec.models.features import ItemFeatures, NewItems
+from h2rec.models.item_table import ItemTable
 from h2rec.models.protocol import Intent
 from h2rec.models.reasons import MOST_REASONS, Reason
 from h2rec.models.score import Score
@@ -42,7 +43,12 @@ class CodesBranch(Branch):
 
     @classmethod
     def build(cls, settings: BranchSettings, model: BranchModelSettings, features: ItemFeatures) -> Self:
-        return cls(settings, model, features.require_codes("a branch of codes"))
+        return cls(settings, model, features.require_codes(f"a branch of kind {settings.kind}"))
+
+    @property
+    def identities(self) -> ItemTable | None:
+        """Hash IDs that the branch has beside its codes: alignment ties both. None: those of another branch."""
+        return None
 
     def intent(self, items: torch.Tensor, lengths: torch.Tensor, at: torch.Tensor) -> Intent:
         """Weights of the levels at every position, and at those read."""
@@ -54,10 +60,14 @@ class CodesBranch(Branch):
     def forward(self, sequences: Sequences, intent: Intent | None) -> BranchRead:
         """``u^S = Encoder_S(x_1^S .. x_n^S)``, and the user's side ``[alpha_1 u; ..; alpha_L u]``."""
         assert intent is not None
-        fused = weighted_sum(intent.rows, intent.alpha, self.table.vectors)
-        state = self.encoder.read(fused, sequences.lengths, sequences.at)
+        state = self.states(sequences, intent.rows, intent.alpha)
         user = self.score.user_side(state)
         return BranchRead((intent.read_alpha[..., None] * user[:, None]).flatten(1), state)
+
+    def states(self, sequences: Sequences, rows: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
+        """User states ``u^S`` `[n, d]` from code rows and weights of the levels, `[B, T, L]` both."""
+        fused = weighted_sum(rows, alpha, self.table.vectors)
+        return self.encoder.read(fused, sequences.lengths, sequences.at)
 
     def masked(self, sequences: Sequences, alpha: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         """User states ``u~^S`` `[B, d]` with one `level` `[B]` of each sequence masked (masked sequence granularity).
@@ -66,14 +76,13 @@ class CodesBranch(Branch):
         """
         hidden = torch.arange(self.table.levels, device=level.device) == level[:, None]  # [B, L]
         rows = torch.where(hidden[:, None], self.table.mask_rows, self.table.rows(sequences.items))
-        fused = weighted_sum(rows, alpha, self.table.vectors)
-        return self.encoder.read(fused, sequences.lengths, sequences.at)
+        return self.states(sequences, rows, alpha)
 
     def sums(self, items: torch.Tensor) -> torch.Tensor:
         """Sum of the code vectors of items `[M]`, `[M, d]`: the SID side of the alignment."""
         return weighted_sum(self.table.rows(items), None, self.table.vectors)
 
-    def items(self, items: torch.Tensor) -> CodedItems:
+    def items(self, items: torch.Tensor) -> BranchItems:
         """Items `[M]` as their codes."""
         sizes = [size + 1 for size in self.table.codebook_sizes]
         # A copy: the scored catalogue must not change while training goes on.

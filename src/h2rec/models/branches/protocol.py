@@ -11,7 +11,7 @@ from torch import nn
 from h2rec.models.branch_items import BranchItems
 from h2rec.models.branches.settings import BranchSettings
 from h2rec.models.features import ItemFeatures, NewItems
-from h2rec.models.protocol import Intent
+from h2rec.models.protocol import Intent, OwnLoss
 from h2rec.models.reasons import Reason
 from h2rec.models.settings import BranchModelSettings
 from h2rec.models.sparse_scores import CountedScores, CountTable
@@ -54,7 +54,9 @@ class Branch(nn.Module, ABC):
     """Whether it needs the items' text."""
     is_trained: ClassVar[bool] = True
     """Whether it has weights to learn; without any it takes no part in training."""
-    recent_items: ClassVar[int] = 0
+    ranked: ClassVar[bool] = True
+    """Whether the ranking loss trains it; else `own_losses` do."""
+    recent_items: int = 0
     """Latest items of a history that `counted` looks at; 0 for a branch whose scores are all inner products."""
     refuses_new_items: ClassVar[str | None] = None
     """Why new items can't be placed, or None where they can."""
@@ -87,10 +89,21 @@ class Branch(nn.Module, ABC):
         own = (read.user * self.items(targets).vectors()).sum(-1)
         return own, read.user @ self.items(items).vectors().T
 
+    def own_losses(self, name: str) -> Sequence[OwnLoss]:
+        """Losses of the branch beside ranking; `name` is that of its states in `UserStates.encoded`."""
+        return ()
+
     def counted(self, recent: torch.Tensor) -> CountedScores | None:
         """Weighted scores of a branch that has no vectors, by the latest items `[n, m]`, the latest first, 0 for none.
 
         None for any other branch. No score is negative.
+        """
+        return None
+
+    def path(self, items: Sequence[int], recent: torch.Tensor) -> list[list[float]] | None:
+        """Log-probabilities of the steps to items for the latest items `[1, m]`, where a branch decodes items.
+
+        See `SequenceModel.paths`; None for any other branch.
         """
         return None
 

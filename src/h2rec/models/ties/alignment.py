@@ -9,8 +9,8 @@ from h2rec.batching.sequences import Batch
 from h2rec.losses.contrastive import multi_positive_info_nce
 from h2rec.losses.positives import share_levels
 from h2rec.models.branches.codes import CodesBranch
-from h2rec.models.branches.ids import IdsBranch
 from h2rec.models.features import ItemFeatures
+from h2rec.models.item_table import ItemTable
 from h2rec.models.protocol import LossTerm, UserStates
 from h2rec.models.ties.settings import TieSettings
 
@@ -30,7 +30,7 @@ class Alignment:
     name = "alignment"
 
     def __init__(
-        self, codes: CodesBranch, ids: IdsBranch, settings: TieSettings, features: ItemFeatures
+        self, codes: CodesBranch, ids: ItemTable, settings: TieSettings, features: ItemFeatures
     ) -> None:
         self._codes, self._ids = codes, ids
         self._settings = settings
@@ -53,7 +53,7 @@ class Alignment:
             items = np.sort(random.choice(items, MOST_ITEMS, replace=False))
         positives = self.positives(items).to(batch.targets.device)
         rows = torch.from_numpy(items).to(batch.targets.device)
-        sides = self._codes.sums(rows), self._ids.table(rows)
+        sides = self._codes.sums(rows), self._ids(rows)
         # The items' vectors are every worker's: each computes the whole term and counts its share of it.
         value = multi_positive_info_nce(*sides, positives, self._settings.temperature) / distributed.size()
         figures = {"positives_per_item": float(positives.sum()) / len(items), "items_compared": len(items)}
