@@ -1,4 +1,4 @@
-"""The cost model holds what its page says: every point that it was not fitted on within 25%."""
+"""The cost model holds what its page says: points that it was not fitted on within 25%, but for two that are named."""
 
 import subprocess
 import sys
@@ -8,11 +8,13 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
-from benchmarks.scaling.model import RESULTS, STAGES, checked, fit  # noqa: E402
+from benchmarks.scaling.model import BLIND, RESULTS, STAGES, checked, fit  # noqa: E402
 
 from h2rec.files import read_json  # noqa: E402
 
-MEASURED = read_json(RESULTS)["measured"]
+MEASURED, UNSEEN = (read_json(path)["measured"] for path in (RESULTS, BLIND))
+OUT = {("bundle load", 30_000, 128), ("exact scan, alone", 70_000, 64)}
+"""What docs/scaling.md says is further off."""
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -21,7 +23,12 @@ def test_what_was_not_fitted_on_is_predicted_within_a_quarter(name):
     others = [row for row in points if not row["fitted"]]
     assert len(others) >= 3
     assert len(points) - len(others) == len(STAGES[name].fitted)
-    assert {(r["items"], r["width"]): r["error"] for r in others if abs(r["error"]) > 0.25} == {}
+    unseen = [row for row in checked(MEASURED, UNSEEN) if row["stage"] == name]
+    assert len(unseen) >= 2
+    seen = {(row["items"], row["width"]) for row in points}
+    assert not seen & {(row["items"], row["width"]) for row in unseen}
+    far = {(name, row["items"], row["width"]) for row in [*others, *unseen] if abs(row["error"]) > 0.25}
+    assert far == {point for point in OUT if point[0] == name}
 
 
 @pytest.mark.parametrize("name", STAGES)

@@ -5,7 +5,7 @@ once more killed by the system after its first part. The bundle has random weigh
 trained one's.
 
     python benchmarks/freshness/nightly.py --users 10000 20000 40000
-    python benchmarks/freshness/nightly.py --users 500000 10000000 --dim 32 --items 2000 --name nightly_ten_million --keep
+    python benchmarks/freshness/nightly.py --users 500000 10000000 --dim 32 --items 2000 --keep
 """
 
 import argparse

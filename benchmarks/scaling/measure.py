@@ -4,6 +4,7 @@ One thread; the least of several tries, as what disturbs a timing only adds to i
 
     python -m benchmarks.scaling.measure
     python -m benchmarks.scaling.measure --only scan ivf    # once more, at another hour
+    python -m benchmarks.scaling.measure --blind            # sizes that the model has never seen, to judge it by
 """
 
 import argparse
@@ -45,6 +46,9 @@ SIZES = [(count, width) for count in (10_000, 30_000, 100_000, 300_000) for widt
 SMALL = [size for size in SIZES if size[0] <= 100_000]
 GRAPHS = [(count, width) for count in (3_000, 10_000, 30_000) for width in (64, 128)]
 LARGEST = (1_000_000, 64)
+UNSEEN = [(18_000, 128), (70_000, 64), (220_000, 96)]
+"""Sizes that no term of the model was made for."""
+UNSEEN_GRAPHS = [(18_000, 64), (40_000, 128)]
 STEPS, USERS = 12, 32
 
 
@@ -183,17 +187,21 @@ def bundles(items: int, width: int, folder: Path) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--only", nargs="+", help="groups to measure once more; the lesser values are kept")
-    only = parser.parse_args().only
+    parser.add_argument("--blind", action="store_true", help="measure other sizes, which check the model")
+    asked = parser.parse_args()
+    only, results = asked.only, model.BLIND if asked.blind else model.RESULTS
+    small, sizes_of_all = (UNSEEN[:2], UNSEEN) if asked.blind else (SMALL, SIZES)
+    largest, graphs = ([], UNSEEN_GRAPHS) if asked.blind else ([LARGEST], GRAPHS)
     set_threads(1)
-    known = old_rows() if only else {}
+    known = old_rows(results) if only else {}
     with tempfile.TemporaryDirectory() as scratch:
         stages: dict[str, tuple[list[tuple[int, int]], Callable[[int, int], dict[str, float]]]] = {
-            "scan": ([*SIZES, LARGEST], scans),
-            "bundle": (SMALL, lambda items, width: bundles(items, width, Path(scratch))),
-            "ranking": ([*SIZES, LARGEST], ranked),
-            "training": (SIZES, training),
-            "ivf": (SIZES, lambda items, width: approximate("ivf", items, width)),
-            "hnsw": (GRAPHS, lambda items, width: approximate("hnsw", items, width)),
+            "scan": ([*sizes_of_all, *largest], scans),
+            "bundle": (small, lambda items, width: bundles(items, width, Path(scratch))),
+            "ranking": ([*sizes_of_all, *largest], ranked),
+            "training": (sizes_of_all, training),
+            "ivf": (sizes_of_all, lambda items, width: approximate("ivf", items, width)),
+            "hnsw": (graphs, lambda items, width: approximate("hnsw", items, width)),
         }
         for group, (sizes, work) in stages.items():
             for items, width in sizes if not only or group in only else []:
@@ -205,12 +213,12 @@ def main() -> None:
                 {"stage": stage, "items": items, "width": width, "value": value}
                 for (stage, items, width), value in known.items()
             ]
-            write_json(model.RESULTS, {"origin": origin(), "measured": rows})
+            write_json(results, {"origin": origin(), "measured": rows})
 
 
-def old_rows() -> dict[tuple[str, int, int], float]:
+def old_rows(results: Path) -> dict[tuple[str, int, int], float]:
     """What was measured before."""
-    rows = json.loads(model.RESULTS.read_text(encoding="utf-8"))["measured"]
+    rows = json.loads(results.read_text(encoding="utf-8"))["measured"]
     return {(row["stage"], row["items"], row["width"]): row["value"] for row in rows}
 
 

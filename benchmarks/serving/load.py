@@ -7,6 +7,7 @@ popularity.
 
     h2rec run shop.yaml --out runs/shop                  # or: python benchmarks/serving/made_bundle.py made
     python benchmarks/serving/load.py runs/shop/bundle --wrk PATH/TO/wrk2
+    python benchmarks/serving/load.py runs/shop/bundle --wrk PATH/TO/wrk2 --steady 400 --workers 2
 """
 
 import argparse
@@ -30,6 +31,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import psutil
 from provenance import load_average, write_results
 
 CALIBRATION = 10
@@ -41,19 +43,19 @@ UNITS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0}
 class Server:
     """`h2rec serve` as a process of its own."""
 
-    def __init__(self, bundle: Path) -> None:
+    def __init__(self, bundle: Path, workers: int) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.address = f"http://127.0.0.1:{self.port}"
-        self._bundle = bundle
+        self._words = [str(bundle), "--port", str(self.port), "--workers", str(workers)]
         self.start()
 
     def start(self) -> None:
         """Start it; seconds from the command to the first answer are kept in `seconds_to_ready`."""
         command = [sys.executable, "-c", "from h2rec.cli.main import main; main()"]
         started = time.perf_counter()
-        self.process = subprocess.Popen([*command, "serve", str(self._bundle), "--port", str(self.port)])
+        self.process = subprocess.Popen([*command, "serve", *self._words])
         while True:
             try:
                 self.get("/readyz")
@@ -82,9 +84,9 @@ class Server:
         return {code: int(float(count)) for code, count in line.findall(self.get("/metrics").decode())}
 
     def memory_mb(self) -> int:
-        """Resident memory."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(re.search(r"VmRSS:\s+(\d+)", status).group(1)) // 1024
+        """Resident memory of all its processes; what they share counts once for each."""
+        whole = psutil.Process(self.process.pid)
+        return sum(one.memory_info().rss for one in [whole, *whole.children()]) // 2**20
 
 
 class Probe(threading.Thread):
@@ -164,6 +166,13 @@ def main() -> None:
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--wrk", required=True, help="the program built from wrk2")
     parser.add_argument("--rate", type=int, default=200)
+    parser.add_argument(
+        "--steady",
+        type=int,
+        nargs="+",
+        help="rates of a steady load, one after the other, instead of all phases",
+    )
+    parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--short", type=int, default=15, help="seconds of the other phases")
     parser.add_argument("--seed", type=int, default=0)
@@ -174,11 +183,12 @@ def main() -> None:
         bundle = Path(shutil.copytree(arguments.bundle, Path(scratch) / "bundle"))
         bodies = Path(scratch) / "bodies.txt"
         bodies.write_text("\n".join(asked))
-        server = Server(bundle)
+        server = Server(bundle, arguments.workers)
         atexit.register(server.process.kill)
         state = json.loads(server.get("/healthz"))
         results: dict[str, Any] = {
             "items": state["items"],
+            "workers": arguments.workers,
             "packages": {name: version(name) for name in ("uvicorn", "uvloop", "httptools", "fastapi")},
             "seconds_to_ready": server.seconds_to_ready,
             "phases": [],
@@ -186,7 +196,7 @@ def main() -> None:
 
         def phase(
             name: str,
-            times: int,
+            rate: int,
             seconds: int,
             *,
             threads: int = 1,
@@ -204,7 +214,7 @@ def main() -> None:
                 arguments.wrk,
                 server.address,
                 bodies,
-                rate=rate * times,
+                rate=rate,
                 seconds=seconds,
                 connections=connections,
                 threads=threads,
@@ -214,7 +224,7 @@ def main() -> None:
             results["phases"].append(
                 {
                     "phase": name,
-                    "asked_a_second": rate * times,
+                    "asked_a_second": rate,
                     "seconds": seconds,
                     "connections": connections,
                     **measured,
@@ -236,17 +246,26 @@ def main() -> None:
                 seconds.append(time.perf_counter() - started)
             return {"reloads": len(seconds), "slowest_reload_s": max(seconds)}
 
-        phase("steady", 1, arguments.seconds)
-        phase("in bursts", 1, arguments.short, threads=2)
+        short = arguments.short
         # A connection asks one thing at a time: 100 of them can't overrun the queue, 400 can.
-        phase("overload, 100 connections", OVERLOAD, arguments.short, connections=100)
-        phase("overload, 400 connections", OVERLOAD, arguments.short, connections=400)
-        phase("after the overload", 1, arguments.short)
-        phase("four reloads", 1, arguments.short, meanwhile=reloads)
-        results["killed"] = killed(server, asked[:50])
+        phases: list[tuple[str, int, int, dict[str, Any]]] = [
+            ("steady", rate, arguments.seconds, {}),
+            ("in bursts", rate, short, {"threads": 2}),
+            ("overload, 100 connections", OVERLOAD * rate, short, {"connections": 100}),
+            ("overload, 400 connections", OVERLOAD * rate, short, {"connections": 400}),
+            ("after the overload", rate, short, {}),
+            ("four reloads", rate, short, {"meanwhile": reloads}),
+        ]
+        if arguments.steady:
+            phases = [("steady", steady, arguments.seconds, {}) for steady in arguments.steady]
+        for name, of_phase, seconds, how in phases:
+            phase(name, of_phase, seconds, **how)
+        if not arguments.steady:
+            results["killed"] = killed(server, asked[:50])
         server.process.send_signal(signal.SIGTERM)
         results["exit_after_sigterm"] = server.process.wait(30)
-    write_results("load", arguments.seed, results)
+    name = f"load_steady_{arguments.workers}" if arguments.steady else "load"
+    write_results(name, arguments.seed, results)
 
 
 def killed(server: Server, asked: list[str]) -> dict[str, Any]:

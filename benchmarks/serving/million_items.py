@@ -158,7 +158,7 @@ def main() -> None:
         }
 
     for kind in arguments.kinds:
-        results[kind] = sweep(kind, recommender._sample_users, SWEEP[kind][1])
+        results[kind] = sweep(kind, recommender.sample_users, SWEEP[kind][1])
     if not counting:
         results["ivf_without_users"] = sweep("ivf", None, (SWEEP["ivf"][1][0],))
     results["peak_memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024

@@ -8,6 +8,7 @@ import shutil
 import stat
 import uuid
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from safetensors import SafetensorError
 from h2rec.claims import Ours, absolute, claim_folder, files_in
 from h2rec.errors import ConfigError, DataError, StorageError
 
+_FLUSHED_AT_ONCE = 8
 _LEFT_OVER = re.compile(r"\.[0-9a-f]{8}\.(partial|replaced)")
 
 
@@ -61,9 +63,11 @@ def atomic_folder(path: Path, ours: Ours = lambda _: False) -> Iterator[Path]:
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary.mkdir()
             yield temporary
-            for file in temporary.rglob("*"):
+            files = list(temporary.rglob("*"))
+            for file in files:
                 _open_to_others(file)
-                flush_to_disk(file)
+            with ThreadPoolExecutor(_FLUSHED_AT_ONCE) as flushing:  # a disk has them together as soon as one
+                list(flushing.map(flush_to_disk, files))
             replaced = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.replaced")
             claim_folder(path, ours)  # whatever may have come meanwhile
             if path.exists():

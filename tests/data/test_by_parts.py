@@ -154,3 +154,15 @@ def test_large_parquet_goes_part_by_part_and_its_fingerprint_is_of_all_files(tmp
     assert data.histories.items.tolist() == at_once.histories.items.tolist()
     (shards / "day=1" / "2.parquet").unlink()  # it has no rows, but is one of the files
     assert input_fingerprint(settings) != first
+
+
+@pytest.mark.parametrize("rows_in_memory", [10, 1000])
+def test_a_file_that_is_damaged_inside_is_named(rows_in_memory, tmp_path, monkeypatch):
+    monkeypatch.setattr(preparing, "ROWS_IN_MEMORY", rows_in_memory)
+    shards = in_shards(made_events(), tmp_path / "events")
+    damaged = sorted(shards.rglob("*.parquet"))[-1]
+    content = bytearray(damaged.read_bytes())
+    content[10:60] = bytes(50)  # its beginning and its end are as they were
+    damaged.write_bytes(content)
+    with pytest.raises(DataError, match=rf"{damaged.name}: (not a whole|can.t be read)"):
+        prepare(DataSettings(interactions=shards))

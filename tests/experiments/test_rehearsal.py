@@ -1,6 +1,7 @@
 """Made users: what they do on average is what is told as the truth."""
 
 import json
+from datetime import UTC, datetime
 
 import numpy as np
 import polars as pl
@@ -10,8 +11,8 @@ from h2rec.cli.main import main
 from h2rec.data.dataset import Dataset
 from h2rec.errors import DataError
 from h2rec.experiments.rehearsal.market import ADVERTISERS, Market, daily_spend
-from h2rec.experiments.rehearsal.play import Visitors
-from h2rec.experiments.rehearsal.rehearse import beside
+from h2rec.experiments.rehearsal.play import Played, Visitors
+from h2rec.experiments.rehearsal.rehearse import _stretch, beside
 from h2rec.experiments.rehearsal.truth import Lists, budgets, true_cost, true_values
 from h2rec.experiments.rehearsal.world import World
 from made_bundles import made_items, make_bundle
@@ -190,3 +191,24 @@ def test_one_command_from_two_bundles_to_a_report(tmp_path, monkeypatch, capsys)
     assert "intervals hold the truth" in capsys.readouterr().out
     assert not list((tmp_path / "out" / "served").glob("*.part"))
     assert json.loads((tmp_path / "out" / "rehearsal.json").read_text())["rehearsal"]["users"] == 400
+
+
+def test_the_last_day_is_over_however_long_the_play_took_to_end(tmp_path):
+    """A stall after the last list is not a day on which nobody came any more."""
+    source, target = tmp_path / "served", tmp_path / "log"
+    source.mkdir()
+    began = 1_700_000_000.0
+    rows = [("impressions", 0.5), ("impressions", 1.0), ("impressions", 1.25), ("click", 1.5)]
+    lines = [
+        json.dumps({"event": event, "time": datetime.fromtimestamp(began + at, UTC).isoformat()})
+        for event, at in rows
+    ]
+    (source / "a.jsonl").write_text("\n".join(lines) + "\n")
+    (source / "empty.jsonl").write_text("")
+    _stretch(source, target, Played([began, began + 1, began + 9], answers=3, events=1, seconds=9.0))
+    times = [json.loads(line)["time"] for line in (target / "a.jsonl").read_text().splitlines()]
+    hours = [
+        (datetime.fromisoformat(at) - datetime(2026, 1, 5, tzinfo=UTC)).total_seconds() / 3600 for at in times
+    ]
+    assert hours[:3] == pytest.approx([12, 24, 47.5])
+    assert 47.5 < hours[3] < 48

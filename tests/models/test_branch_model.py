@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 import torch
 from model_forms import BACKBONES, THREE, TWO, branches
+from torch import nn
 
 from h2rec.data.histories import Histories
 from h2rec.models.backbones.dropout import Dropout
 from h2rec.models.branches import codes as codes_branch
 from h2rec.models.branches.codes import reasons_by_codes
 from h2rec.models.branches.protocol import Sequences
+from h2rec.models.build import _Unfilled
 from h2rec.models.protocol import branch_scores
 from h2rec.models.reasons import Reason
 from h2rec.models.scorer import CatalogueScorer
@@ -356,3 +358,14 @@ def test_what_two_branches_say_is_said_once(make_model, features):
         assert make_model(**form).reasons([1], history) == [expected]
     for form in (branches("ids"), branches("popularity"), {"name": "llm_esr"}):
         assert make_model(**form).reasons([1], history) == [[]]
+
+
+def test_what_stored_weights_replace_is_not_filled_at_random():
+    """Of a large catalogue random starts take as long as all else in loading."""
+    before = torch.get_rng_state()
+    with _Unfilled():
+        nn.init.normal_(nn.Embedding(5, 3).weight, std=0.02)
+        nn.Linear(3, 3)
+    assert torch.equal(torch.get_rng_state(), before)
+    nn.Linear(3, 3)
+    assert not torch.equal(torch.get_rng_state(), before)

@@ -147,6 +147,7 @@ def test_text_neighbours_and_popularity_by_hand():
 
 def test_the_command_ranks_withheld_items_by_every_way(shop, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(blend, "WEIGHTS", (0.0,))
+    monkeypatch.setattr(blend, "LARGER", ())
     words = [
         "cold-start",
         str(shop / "shop.yaml"),

@@ -63,9 +63,18 @@ def settings_of(kind, uri):
     return IndexSettings(kind={"name": kind, **own}, exact_up_to=10)
 
 
+class Near(float):
+    """A score: what a product of another shape rounds otherwise is the same."""
+
+    __hash__ = None
+
+    def __eq__(self, other):
+        return abs(self - other) < 1e-4
+
+
 def listed(recommender, values, **more):
     answers = recommender.recommend_batch(HISTORIES, 12, filter=ItemFilter.make(**values), **more)
-    return [[(item.item_id, round(item.score, 4)) for item in answer.items] for answer in answers]
+    return [[(item.item_id, Near(item.score)) for item in answer.items] for answer in answers]
 
 
 @pytest.mark.parametrize("kind", ["flat", "milvus"])

@@ -48,6 +48,7 @@ SELECTS = ["full.overall.ndcg@10", "sampled20.tail.hit@10", "full.head.mrr"]
 @pytest.fixture(autouse=True)
 def few_weights(monkeypatch):
     monkeypatch.setattr(blend, "WEIGHTS", WEIGHTS)
+    monkeypatch.setattr(blend, "LARGER", ())
 
 
 def configured(preset="h2rec_two_branches", **branches):
@@ -119,6 +120,47 @@ def test_the_search_starts_from_the_trained_branches_alone_too(monkeypatch):
     as_configured = measured(made(settings), "full.overall.mrr")
     assert trained > as_configured
     assert fitted(settings)["value"] == pytest.approx(trained, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("best", "chosen", "highest"),
+    [(0.3, 0.4, 2.0), (2.0, 2.0, 4.0), (7.0, 8.0, 16.0), (1000.0, 16.0, 16.0)],
+)
+def test_larger_weights_are_tried_while_the_largest_is_the_best(best, chosen, highest, monkeypatch):
+    monkeypatch.setattr(blend, "LARGER", (4.0, 8.0, 16.0))
+    ladders = {"a": list(WEIGHTS), "b": list(WEIGHTS)}
+    seen = []
+
+    def measured(tried):
+        seen.extend(one["a"] for one in tried)
+        return [-abs(one["a"] - best) - abs(one["b"] - 0.4) for one in tried]
+
+    found = blend._best_of({"a": 0.0, "b": 0.0, "c": 1.0}, ladders, measured)
+    assert found == {"a": chosen, "b": 0.4, "c": 1.0}
+    assert max(seen) == highest
+    assert ladders["b"] == WEIGHTS
+    assert blend._best_of(found, ladders, measured) == found
+
+
+def test_counts_outweigh_an_encoder_that_learned_nothing(monkeypatch):
+    """What follows is certain here, and the weights of the encoder are as they were drawn."""
+    lists = [[1 + (start + 7 * step) % ITEMS for step in range(4)] for start in range(ITEMS)]
+    train = Histories.from_lists(lists)
+    cases = Holdout(
+        np.arange(ITEMS),
+        Histories.from_lists([one[:3] for one in lists]),
+        np.array([one[3] for one in lists], np.int32),
+    )
+    settings = configured(followers={"kind": "transitions", "weight": 0.001})
+    model = build_model(settings, ItemFeatures(ITEMS, CODES, train_counts=COUNTS, train=train), seed=0).eval()
+    values = {}
+    monkeypatch.setattr(blend, "WEIGHTS", (0.0, 0.001))
+    for larger in ((), (0.1, 1.0, 10.0)):
+        monkeypatch.setattr(blend, "LARGER", larger)
+        values[larger] = fit_weights(
+            model, settings, cases, select="full.overall.mrr", head=HEAD, repeats="excluded"
+        )["value"]
+    assert values[()] < 0.9 < values[0.1, 1.0, 10.0]
 
 
 @pytest.mark.parametrize("repeats", RULES)

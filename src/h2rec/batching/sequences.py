@@ -241,3 +241,8 @@ def history_batch(
     items = np.concatenate([items, np.zeros((len(rows), 1), np.int64)], axis=1)
     items[np.arange(len(rows)), lengths] = mask_item
     return torch.from_numpy(items), torch.from_numpy(lengths + 1)
+
+
+def read(states: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+    """Rows of `[B, T, d]` at flat positions `[n]`, `[n, d]`; its gradient is cheaper than a boolean mask's."""
+    return states.flatten(0, 1).index_select(0, at)

@@ -3,14 +3,19 @@
 import logging
 import os
 import pickle  # between the processes of one cluster, never in a file
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
+from urllib.parse import urlsplit
 
 import torch
 
 from h2rec.engines import Part, Result
 from h2rec.errors import ConfigError, H2RecError, MissingExtraError
+
+_PATIENCE = 5.0
+"""Seconds to wait for the head of a cluster."""
 
 
 class RayEngine:
@@ -28,14 +33,12 @@ class RayEngine:
         except ImportError:
             raise MissingExtraError("the engine 'ray'", "ray") from None
         if not ray.is_initialized():
+            _ask_for(os.environ.get("RAY_ADDRESS", ""))
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers
             try:
                 ray.init(logging_level=logging.WARNING, log_to_driver=False)
             except (ConnectionError, RuntimeError, ValueError) as error:
-                reason = str(error).partition("\n")[0]
-                raise ConfigError(
-                    f"the Ray cluster can't be reached ({reason})", "RAY_ADDRESS names it"
-                ) from None
+                raise _unreachable(str(error).partition("\n")[0]) from None
 
     def map(self, function: Callable[[Part], Result], parts: Sequence[Part]) -> Iterator[Result]:
         from ray import cloudpickle, data
@@ -55,6 +58,25 @@ class RayEngine:
             if error is not None:
                 raise error
             yield result
+
+
+def _ask_for(address: str) -> None:
+    """Raise `ConfigError` where nobody listens at an address: Ray itself would wait a minute or two and not say why."""
+    place = urlsplit(address if "://" in address else f"//{address}")
+    try:
+        host, port = place.hostname, place.port
+    except ValueError as error:
+        raise _unreachable(str(error)) from None
+    if host is None or port is None:  # `auto`, `local`: no address
+        return
+    try:
+        socket.create_connection((host, port), timeout=_PATIENCE).close()
+    except OSError as error:
+        raise _unreachable(f"{address}: {error}") from None
+
+
+def _unreachable(reason: str) -> ConfigError:
+    return ConfigError(f"the Ray cluster can't be reached ({reason})", "RAY_ADDRESS names it")
 
 
 class _Work:

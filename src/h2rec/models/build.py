@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from h2rec.models import MODELS
@@ -52,6 +53,11 @@ def model_for_weights(
     return model.eval()
 
 
+_STARTS = {torch.Tensor.normal_, torch.Tensor.uniform_}
+_STARTS |= {start for name, start in vars(nn.init).items() if name.endswith("_") and name[0] != "_"}
+"""What fills weights at random, by itself or, where torch is asked through `nn.init`, by name."""
+
+
 class _Unfilled(TorchFunctionMode):
     """Leaves out random starts: of a large catalogue they take as long as all else, and weights replace them."""
 
@@ -59,8 +65,8 @@ class _Unfilled(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         del types
-        if func in (torch.Tensor.normal_, torch.Tensor.uniform_):
-            return args[0]
+        if func in _STARTS:
+            return args[0] if args else kwargs["tensor"]
         return func(*args, **(kwargs or {}))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from h2rec.batching.sequences import Batch, Objective
+from h2rec.batching.sequences import Batch, Objective, read  # noqa: F401  # models of others read with it
 from h2rec.errors import ConfigError
 from h2rec.models.branch_items import BranchItems, DenseItems
 from h2rec.models.features import ItemFeatures, NewItems
@@ -204,11 +204,6 @@ def positions_read(reads: torch.Tensor) -> torch.Tensor:
     if reads.dtype == torch.int64:
         return reads
     return reads.flatten().nonzero().squeeze(1)
-
-
-def read(states: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
-    """Rows of `[B, T, d]` at flat positions `[n]`, `[n, d]`; its gradient is cheaper than a boolean mask's."""
-    return states.flatten(0, 1).index_select(0, at)
 
 
 def branch_scores(users: BranchVectors, items: BranchVectors) -> BranchVectors:

@@ -24,7 +24,7 @@ __all__ = ["IndexSettings", "ItemIndex", "TopItems"]
 
 logger = logging.getLogger(__name__)
 
-_AUTO, _EXACT = "auto", "exact"
+_AUTO, _EXACT, _LARGE = "auto", "exact", "ivf"
 
 
 def _settings_of(name: str) -> type[IndexKind]:
@@ -37,14 +37,12 @@ class IndexSettings(Settings):
     kind: Annotated[
         SerializeAsAny[IndexKind], by_name(IndexKind, _settings_of, what="index", source="index.kind")
     ] = IndexKind(name=_AUTO)
-    """exact: score every item; hnsw, ivf: approximate (extra `faiss`); auto: one of these by the catalogue's size;
+    """exact: score every item; ivf, hnsw: approximate (extra `faiss`); auto: exact or, of large catalogues, ivf;
     flat: faiss' own scan; milvus: a collection of Milvus (extra `milvus`); or one of another package. A name, or a
     mapping of its name and its own settings."""
     exact_up_to: int = Field(200_000, ge=1)
-    """auto: scan catalogues of up to this many items exactly. A filter that leaves no more than a tenth
+    """auto: scan catalogues of up to this many items exactly; larger ones get inverted lists (ivf). A filter that leaves no more than a tenth
     of that is scanned exactly whatever the index."""
-    hnsw_up_to: int = Field(500_000, ge=1)
-    """auto: a graph (hnsw) up to this many items, inverted lists (ivf) beyond."""
 
     def kind_for(self, item_count: int) -> IndexKind:
         """Which index a catalogue of this size gets."""
@@ -52,8 +50,7 @@ class IndexSettings(Settings):
             return self.kind
         if item_count <= self.exact_up_to:
             return IndexKind(name=_EXACT)
-        name = "hnsw" if item_count <= self.hnsw_up_to else "ivf"
-        return INDEXES.get(name).settings_class(name=name)
+        return INDEXES.get(_LARGE).settings_class(name=_LARGE)
 
 
 class ItemIndex:

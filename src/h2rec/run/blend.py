@@ -3,7 +3,7 @@
 With losses of their own the branches do not depend on their weights, so any weights can be tried on one trained model.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations, product
 from typing import Any
 
@@ -28,6 +28,9 @@ Weights = dict[str, float]
 
 WEIGHTS = (0.0, 0.15, 0.3, 0.5, 0.8, 1.2)
 """Weights to try for every branch but the measure of all others, beside those that are configured."""
+LARGER = (2.0, 3.0, 5.0, 8.0, 12.0, 20.0)
+"""Weights to try, one after the other, for a branch that is best with the largest so far: beside an encoder that
+learned little, counts weigh much more than 1."""
 TOGETHER = 2
 """Branches whose weights are tried in all combinations; all combinations of all branches would be too many."""
 ROUNDS = 3
@@ -76,8 +79,8 @@ def fit_weights(
     """Rank validation cases with many combinations of weights; return the best.
 
     Two branches at a time in all combinations, the others as they are, every pair in turn until nothing changes; once
-    from the configured weights and once from the trained branches alone, and the better end wins. Of equal values the
-    weights so far win, then the smaller ones.
+    from the configured weights and once from the trained branches alone, and the better end wins. A branch that is best
+    with the largest weight gets larger ones to try. Of equal values the weights so far win, then the smaller ones.
 
     Parameters
     ----------
@@ -124,6 +127,7 @@ def fit_weights(
     first = configured.weights | ({_measure(configured): 1.0} if configured.is_trained else {})
     alone = first | {name: 0.0 for name in names if name in configured.counted_branches}
     known: dict[tuple[float, ...], float] = {}
+    ladders = {name: list(WEIGHTS) for name in names}
 
     def measured(tried: Sequence[Weights]) -> list[float]:
         new = {tuple(one.values()): one for one in tried if tuple(one.values()) not in known}
@@ -138,8 +142,7 @@ def fit_weights(
         for _ in range(ROUNDS):
             before = found
             for pair in pairs:
-                tried = [found, *_combinations(found, pair)]
-                found = tried[int(np.argmax(measured(tried)))]
+                found = _best_of(found, {name: ladders[name] for name in pair}, measured)
             if found == before:
                 break
         if measured([found])[0] > value:
@@ -165,10 +168,23 @@ def _measure(settings: ModelSettings) -> str:
     return trained[-1] if trained else settings.counted_branches[0]
 
 
-def _combinations(weights: Weights, names: Sequence[str]) -> Iterator[Weights]:
-    """All combinations of weights of some branches, beside the given ones of the others."""
-    for chosen in product(WEIGHTS, repeat=len(names)):
-        yield weights | dict(zip(names, chosen, strict=True))
+def _best_of(
+    weights: Weights, ladders: dict[str, list[float]], measured: Callable[[Sequence[Weights]], list[float]]
+) -> Weights:
+    """The best of all combinations of weights of some branches, beside the given ones of the others.
+
+    `ladders`: the weights to try by branch, ascending; they grow while the largest is the best.
+    """
+    while True:
+        tried = [weights]
+        tried += [weights | dict(zip(ladders, chosen, strict=True)) for chosen in product(*ladders.values())]
+        weights = tried[int(np.argmax(measured(tried)))]
+        topped = [name for name, ladder in ladders.items() if weights[name] == ladder[-1]]
+        growing = [name for name in topped if len(ladders[name]) < len(WEIGHTS) + len(LARGER)]
+        if not growing:
+            return weights
+        for name in growing:
+            ladders[name].append(LARGER[len(ladders[name]) - len(WEIGHTS)])
 
 
 class _Candidates:

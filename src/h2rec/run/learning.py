@@ -21,7 +21,7 @@ from h2rec.models.protocol import SequenceModel
 from h2rec.models.scorer import CatalogueScorer
 from h2rec.models.settings import ModelSettings
 from h2rec.models.weights import load_weights, weights_of
-from h2rec.run.blend import WEIGHTS, cases_for_weights, fit_weights, has_choice
+from h2rec.run.blend import LARGER, WEIGHTS, cases_for_weights, fit_weights, has_choice
 from h2rec.run.config import RunConfig
 from h2rec.run.held_out import check_held_out, undrawable
 from h2rec.run.stages import Stage
@@ -196,7 +196,7 @@ class Learning(Tokenization):
             return None
         count = cases_for_weights(self.dataset.item_count)
         depends = self._scored_by(config.model) | {
-            "blend": config.blend.model_dump(mode="json") | {"cases": count, "weights": list(WEIGHTS)},
+            "blend": config.blend.model_dump(mode="json") | {"cases": count, "weights": [*WEIGHTS, *LARGER]},
             "head": config.data.head_share,
             "repeats": self.repeats.rule,
         }

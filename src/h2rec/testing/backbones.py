@@ -23,13 +23,19 @@ def check_backbone(values: Mapping[str, Any] | str) -> None:
     require(kind.causal or kind.objective == "cloze", message)
     torch.manual_seed(0)
     backbone = kind(SIZES, settings).eval()
+    with torch.no_grad():
+        for weights in backbone.parameters():  # some start at zero
+            weights.add_(0.1 * torch.randn_like(weights))
     check_encoding(backbone)
     check_precision(backbone)
     check_model({"name": "branches", "backbone": plain, "branches": {"ids": {"kind": "ids"}}})
 
 
 def check_encoding(backbone: Backbone) -> None:
-    """Shapes; padding changes nothing; a batch equals its rows; a causal backbone sees nothing later."""
+    """Shapes; padding changes nothing; a batch equals its rows, positions read alone those read with all others.
+
+    A causal backbone sees nothing later.
+    """
     vectors, lengths = torch.randn(3, 6, 8), torch.tensor([6, 1, 3])
     real = torch.arange(6) < lengths[:, None]
     with torch.no_grad():
@@ -44,6 +50,10 @@ def check_encoding(backbone: Backbone) -> None:
             require_close(
                 encoded[row, :length], alone, "a sequence is encoded otherwise in a batch than alone"
             )
+        for places in ([5, 6, 14], [0, 4, 13], [12], [0, 1, 2, 3, 6, 12]):
+            at = torch.tensor(places)
+            message = "positions are read otherwise than all are encoded"
+            require_close(backbone.read(vectors, lengths, at), encoded.flatten(0, 1)[at], message)
         if backbone.causal:
             later = vectors.clone()
             later[:, 3:] += 1

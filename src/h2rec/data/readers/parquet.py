@@ -1,6 +1,6 @@
 """Parquet: one file, or a folder of them, as other engines write tables."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -9,9 +9,10 @@ from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from h2rec.claims import files_in
-from h2rec.data.readers.table import Table
+from h2rec.data.readers.table import Record, Table
 from h2rec.data.readers.typed import typed_table
 from h2rec.errors import DataError
 from h2rec.frames import parquet_rows, scan_parquet
@@ -51,7 +52,17 @@ def _open(path: Path, files: Sequence[Path]) -> Table:
     with _whole(path):
         table = typed_table(path, partial(scan_parquet, *files))
         starts = accumulate(map(parquet_rows, files), initial=0)
-        return replace(table, files=tuple(files), starts=tuple(starts))
+        records = partial(_records, files, table.records)
+        return replace(table, files=tuple(files), starts=tuple(starts), records=records)
+
+
+def _records(files: Sequence[Path], records: Callable[[], Iterator[Record]]) -> Iterator[Record]:
+    """The records; before them, `DataError` names a file that is damaged inside."""
+    for file in files:
+        with _whole(file), pq.ParquetFile(file) as opened:
+            for _ in opened.iter_batches():
+                pass
+    yield from records()
 
 
 @contextmanager

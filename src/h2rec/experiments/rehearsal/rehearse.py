@@ -24,6 +24,7 @@ LOG = "log"
 _SERVED = "served"
 _EPOCH = datetime(2026, 1, 5, tzinfo=UTC)
 """When the made time begins, a Monday."""
+_HALF_AN_HOUR = 1800.0
 
 
 def is_rehearsal(folder: Path) -> bool:
@@ -121,14 +122,32 @@ def beside(truth: Mapping[str, Mapping[str, float]], found: Mapping[str, Any]) -
 
 
 def _stretch(source: Path, target: Path, played: Played) -> None:
-    """Copy a log, its times stretched: what was played in seconds has the times of the made days."""
+    """Copy a log, its times stretched: what was played in seconds has the times of the made days.
+
+    The last list is shown half an hour before the last day is over, however long the machine took for what came after
+    it: the log tells no other end of that day.
+    """
     target.mkdir()
+    logs = {
+        path.name: [json.loads(line) for line in path.read_text(encoding="ascii").splitlines()]
+        for path in sorted(source.iterdir())
+    }
+    played_at = {
+        name: [datetime.fromisoformat(row["time"]).timestamp() for row in logs[name]] for name in logs
+    }
     made = [_EPOCH.timestamp() + 86_400.0 * day for day in range(len(played.began))]
-    for path in sorted(source.iterdir()):
-        lines = []
-        for line in path.read_text(encoding="ascii").splitlines():
-            row = json.loads(line)
-            at = datetime.fromisoformat(row["time"]).timestamp()
-            moment = datetime.fromtimestamp(float(np.interp(at, played.began, made)), UTC)
-            lines.append(json.dumps(row | {"time": moment.isoformat(timespec="milliseconds")}))
-        write_text(target / path.name, "\n".join(lines) + "\n")
+    shown = max(
+        at
+        for name, rows in logs.items()
+        for row, at in zip(rows, played_at[name], strict=True)
+        if row["event"] == "impressions"
+    )
+    began = [*played.began[:-1], max(shown, played.began[-2]), played.began[-1]]
+    made.insert(-1, made[-1] - _HALF_AN_HOUR)
+    for name, rows in logs.items():
+        times = np.interp(played_at[name], began, made)
+        moments = [
+            datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds") for at in times.tolist()
+        ]
+        lines = [json.dumps(row | {"time": at}) for row, at in zip(rows, moments, strict=True)]
+        write_text(target / name, "".join(f"{line}\n" for line in lines))

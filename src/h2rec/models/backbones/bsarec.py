@@ -13,6 +13,7 @@ import math
 import torch
 from torch import nn
 
+from h2rec.batching.sequences import read
 from h2rec.models.backbones.protocol import Sizes
 from h2rec.models.backbones.registry import BackboneSettings
 from h2rec.models.backbones.transformer import TransformerBackbone, WideBlock
@@ -33,13 +34,15 @@ class FrequencyBlock(WideBlock):
         super().__init__(dim, heads, dropout)
         self.high = nn.Parameter(torch.randn(dim))
 
-    def mix(self, x: torch.Tensor, visible: torch.Tensor | None, causal: bool) -> torch.Tensor:
+    def mix(self, x: torch.Tensor, visible: torch.Tensor | None, at: torch.Tensor | None) -> torch.Tensor:
         steps = torch.arange(x.shape[1], device=x.device)
         distance = steps[:, None] - steps
         low_pass = torch.where(distance >= 0, self.response[distance.clamp(min=0)], 0.0)
-        low = low_pass.to(x.dtype) @ x
-        filtered = low + self.high.square() * (x - low)
-        return FILTER_SHARE * filtered + (1 - FILTER_SHARE) * super().mix(x, visible, causal)
+        low, own = low_pass.to(x.dtype) @ x, x
+        if at is not None:
+            low, own = read(low, at), read(x, at)
+        filtered = low + self.high.square() * (own - low)
+        return FILTER_SHARE * filtered + (1 - FILTER_SHARE) * super().mix(x, visible, at)
 
 
 class BSARecBackbone(TransformerBackbone):

@@ -23,12 +23,17 @@ class ConvolutionBlock(Block):
         self.kernel = nn.Parameter(torch.zeros(WIDTH, dim))
         self.bias = nn.Parameter(torch.zeros(dim))
 
-    def mix(self, x: torch.Tensor, visible: torch.Tensor | None, causal: bool) -> torch.Tensor:
+    def mix(self, x: torch.Tensor, visible: torch.Tensor | None, at: torch.Tensor | None) -> torch.Tensor:
+        if at is not None:
+            lags = torch.arange(WIDTH, device=x.device)
+            behind = (at[:, None] - lags).clamp(min=0)
+            before = x.flatten(0, 1)[behind] * (at[:, None] % x.shape[1] >= lags)[..., None]
+            return super().mix(x, visible, at) + (before * self.kernel).sum(1) + self.bias
         local = x * self.kernel[0] + self.bias
         # Sums of shifted inputs: on a CPU several times faster than `conv1d`, which wants steps last.
         for lag in range(1, WIDTH):
             local = local + F.pad(x * self.kernel[lag], (0, 0, lag, 0))[:, : x.shape[1]]
-        return super().mix(x, visible, causal) + local
+        return super().mix(x, visible, at) + local
 
 
 class ConvolutionBackbone(TransformerBackbone):

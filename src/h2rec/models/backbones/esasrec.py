@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from h2rec.batching.sequences import read
 from h2rec.models.backbones.transformer import Block, TransformerBackbone
 
 
@@ -36,9 +37,12 @@ class GatedBlock(Block):
     def make_feed_forward(cls, dim: int) -> nn.Module:
         return SwiGLU(dim)
 
-    def forward(self, x: torch.Tensor, visible: torch.Tensor | None, causal: bool) -> torch.Tensor:
-        read = self.mix(self.attention_norm(x), visible, causal)
-        x = x + self.dropout(read * torch.sigmoid(self.attention_gate(x)))
+    def forward(
+        self, x: torch.Tensor, visible: torch.Tensor | None, at: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        found = self.mix(self.attention_norm(x), visible, at)
+        x = x if at is None else read(x, at)
+        x = x + self.dropout(found * torch.sigmoid(self.attention_gate(x)))
         fed = self.feed_forward(self.feed_forward_norm(x))
         return x + self.dropout(fed * torch.sigmoid(self.feed_forward_gate(x)))  # type: ignore[no-any-return]
 

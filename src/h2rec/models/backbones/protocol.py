@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from h2rec.batching.sequences import Objective
+from h2rec.batching.sequences import Objective, read
 from h2rec.models.backbones.registry import BackboneSettings
 
 
@@ -44,3 +44,7 @@ class Backbone(nn.Module, ABC):
 
         Padding changes no output at a real position.
         """
+
+    def read(self, vectors: torch.Tensor, lengths: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+        """The same at some flat positions `[n]` of `[B, T]` alone, `[n, d]`; a backbone may leave out the others."""
+        return read(self(vectors, lengths), at)

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from h2rec.batching.sequences import read
 from h2rec.models.backbones.dropout import Dropout
 from h2rec.models.backbones.precision import mixed_precision
 from h2rec.models.backbones.protocol import Backbone, Sizes
@@ -43,19 +44,35 @@ class Block(nn.Module):
         inner = cls.expansion * dim
         return nn.Sequential(nn.Linear(dim, inner), nn.GELU(), nn.Linear(inner, dim))
 
-    def forward(self, x: torch.Tensor, visible: torch.Tensor | None, causal: bool) -> torch.Tensor:
-        """Map `[B, T, d]` to `[B, T, d]`; `visible` is the mask of attention where it is not causal."""
-        x = x + self.dropout(self.mix(self.attention_norm(x), visible, causal))
-        return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))  # type: ignore[no-any-return]
+    def forward(
+        self, x: torch.Tensor, visible: torch.Tensor | None, at: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Map `[B, T, d]` to `[B, T, d]`, or to `[n, d]` at some flat positions `[n]` alone.
 
-    def mix(self, x: torch.Tensor, visible: torch.Tensor | None, causal: bool) -> torch.Tensor:
+        `visible`: what positions see of each other, bool `[B or n, 1, T or 1, T]`; None: what is not later.
+        """
+        own = x if at is None else read(x, at)
+        own = own + self.dropout(self.mix(self.attention_norm(x), visible, at))
+        return own + self.dropout(self.feed_forward(self.feed_forward_norm(own)))  # type: ignore[no-any-return]
+
+    def mix(self, x: torch.Tensor, visible: torch.Tensor | None, at: torch.Tensor | None) -> torch.Tensor:
         """What positions read of each other: attention."""
         batch, steps, dim = x.shape
+        if at is not None:
+            weight, bias = self.query_key_value.weight, self.query_key_value.bias
+            query = F.linear(read(x, at), weight[:dim], bias[:dim]).view(at.shape[0], 1, self.heads, -1)
+            seen = F.linear(x, weight[dim:], bias[dim:]).view(batch, steps, 2, self.heads, -1)
+            key, value = seen[at // steps].permute(2, 0, 3, 1, 4)
+            # [n, heads, 1, d / heads]
+            found = F.scaled_dot_product_attention(query.transpose(1, 2), key, value, attn_mask=visible)
+            return self.attention_out(found.flatten(1))  # type: ignore[no-any-return]
         # [B, T, 3d] -> 3 x [B, heads, T, d / heads]
         split = self.query_key_value(x).view(batch, steps, 3, self.heads, dim // self.heads)
         query, key, value = split.permute(2, 0, 3, 1, 4)
-        read = F.scaled_dot_product_attention(query, key, value, attn_mask=visible, is_causal=causal)
-        return self.attention_out(read.transpose(1, 2).reshape(batch, steps, dim))  # type: ignore[no-any-return]
+        found = F.scaled_dot_product_attention(
+            query, key, value, attn_mask=visible, is_causal=visible is None
+        )
+        return self.attention_out(found.transpose(1, 2).reshape(batch, steps, dim))  # type: ignore[no-any-return]
 
 
 class TransformerBackbone(Backbone):
@@ -77,14 +94,31 @@ class TransformerBackbone(Backbone):
 
     def forward(self, vectors: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Encode `[B, T, d]` padded on the right to `[B, T, d]`."""
+        return self._encode(vectors, lengths, None)
+
+    def read(self, vectors: torch.Tensor, lengths: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+        """See `Backbone.read`. Of few positions, the last block computes no others."""
+        # Sizes by `shape`: a trace or an export takes what `len` says for a constant.
+        if at.shape[0] > lengths.shape[0]:
+            return super().read(vectors, lengths, at)
+        return self._encode(vectors, lengths, at)
+
+    def _encode(self, vectors: torch.Tensor, lengths: torch.Tensor, at: torch.Tensor | None) -> torch.Tensor:
         steps = torch.arange(vectors.shape[1], device=vectors.device)
         positions = self.positions(places_from_end(lengths, steps, self.positions.num_embeddings))
         x = self.dropout(self.entry_norm(vectors + positions))
         # Right padding comes after every real position: the causal mask alone hides it.
         visible = None if self.causal else (steps < lengths[:, None])[:, None, None, :]
+        *first, last = self.blocks
         with mixed_precision(self, x.device):
-            for block in self.blocks:
-                x = block(x, visible, self.causal)
+            for block in first:
+                x = block(x, visible)
+            if at is None:
+                x = last(x, visible)
+            else:
+                places = (at % steps.shape[0])[:, None]
+                seen = steps <= places if visible is None else visible[at // steps.shape[0]].flatten(1)
+                x = last(x, seen[:, None, None, :], at)
         return self.exit_norm(x.float())  # type: ignore[no-any-return]
 
 

@@ -40,7 +40,6 @@ from h2rec.models.protocol import (
     SequenceModel,
     UserStates,
     positions_read,
-    read,
 )
 from h2rec.models.score import Score
 from h2rec.models.settings import EncoderSettings, ModelSettings
@@ -147,7 +146,7 @@ class LlmEsr(SequenceModel):
         """Both views at the positions read, before they are scaled, `[n, 2d]`."""
         hid, text = self._cross(self.ids(items), self.adapter(self.text[items]), lengths)
         at = positions_read(reads)
-        views = read(self.encoder(hid, lengths), at), read(self.encoder(text, lengths), at)
+        views = self.encoder.read(hid, lengths, at), self.encoder.read(text, lengths, at)
         return torch.cat(views, dim=-1)
 
     def _cross(

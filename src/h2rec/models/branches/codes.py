@@ -6,6 +6,7 @@ from typing import Self
 import numpy as np
 import torch
 
+from h2rec.batching.sequences import read
 from h2rec.models.backbones import Backbone, make_backbone
 from h2rec.models.branch_items import BranchItems, CodedItems
 from h2rec.models.branches.protocol import Branch, BranchRead, Sequences
@@ -14,7 +15,7 @@ from h2rec.models.code_scores import code_scores
 from h2rec.models.code_table import CodeTable, weighted_sum
 from h2rec.models.features import ItemFeatures, NewItems
 from h2rec.models.item_table import ItemTable
-from h2rec.models.protocol import Intent, read
+from h2rec.models.protocol import Intent
 from h2rec.models.reasons import MOST_REASONS, Reason
 from h2rec.models.score import Score
 from h2rec.models.settings import BranchModelSettings

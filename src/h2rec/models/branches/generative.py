@@ -19,7 +19,7 @@ from h2rec.models.code_tree import Beams, CodeTree
 from h2rec.models.features import NewItems
 from h2rec.models.item_table import IdTable, ItemTable
 from h2rec.models.path_decoder import PathDecoder
-from h2rec.models.protocol import Intent, LossTerm, OwnLoss, UserStates, read
+from h2rec.models.protocol import Intent, LossTerm, OwnLoss, UserStates
 from h2rec.models.score import Score
 from h2rec.models.settings import BranchModelSettings
 from h2rec.models.sparse_scores import CountedScores, Groups, GroupScores, ItemScores
@@ -69,7 +69,7 @@ class GenerativeBranch(CodesBranch):
 
     def states(self, sequences: Sequences, rows: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
         entry = self.ids(sequences.items) + weighted_sum(rows, alpha, self.table.vectors)
-        return read(self.encoder(entry, sequences.lengths), sequences.at)
+        return self.encoder.read(entry, sequences.lengths, sequences.at)
 
     def items(self, items: torch.Tensor) -> DenseItems:
         """No columns."""

@@ -13,7 +13,7 @@ from h2rec.models.branches.protocol import Branch, BranchRead, Sequences
 from h2rec.models.branches.settings import BranchSettings
 from h2rec.models.features import NewItems
 from h2rec.models.item_table import ItemTable
-from h2rec.models.protocol import Intent, read
+from h2rec.models.protocol import Intent
 from h2rec.models.score import Score
 from h2rec.models.settings import BranchModelSettings
 from h2rec.models.ties.cross_attention import CrossAttentionTie
@@ -35,7 +35,7 @@ class TableBranch(Branch):
         entry = self.table(sequences.items)
         if self.cross_attention is not None and intent is not None:
             entry = self.cross_attention(entry, intent)
-        state = read(self.encoder(entry, sequences.lengths), sequences.at)
+        state = self.encoder.read(entry, sequences.lengths, sequences.at)
         return BranchRead(self.score.user_side(state), state)
 
     def items(self, items: torch.Tensor) -> DenseItems:
