@@ -125,9 +125,9 @@ def test_the_page_of_results_has_all_rows_what_they_cost_and_what_is_gained_over
     monkeypatch.setattr(table, "RESULTS", tmp_path)
     monkeypatch.setattr(table, "HEADLINE", "tiny")
     monkeypatch.setattr(table, "COLUMNS", (("overall", "ndcg@10"), ("tail", "ndcg@10")))
-    assert table.absolute().count("\n") == table.gains().count("\n") == 2
+    assert table.absolute(("tiny",)).count("\n") == table.gains().count("\n") == 2
     write_results(tmp_path / "tiny.parquet", found)
-    rows = [line.strip("| ").split(" | ") for line in table.absolute().splitlines()[2:]]
+    rows = [line.strip("| ").split(" | ") for line in table.absolute(("tiny",)).splitlines()[2:]]
     assert [row[0] for row in rows] == list(found["rows"])
     for name, data, seeds, *cells in rows:
         for cell, part in zip(cells, ("overall", "tail"), strict=False):
