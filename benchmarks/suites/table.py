@@ -127,7 +127,10 @@ def decoding() -> str:
     heads = [f"{items:,} items, {users} at once" for items, users in cases]
     rows = [[way, *(f"{of[case]:.2f}" for case in cases)] for way, of in by_way.items()]
     commit = result["commit"][:12]
-    return markdown(["way", *heads], rows) + f"\nCPU milliseconds a user; `{result['command']}`, commit {commit}.\n"
+    return (
+        markdown(["way", *heads], rows)
+        + f"\nCPU milliseconds a user; `{result['command']}`, commit {commit}.\n"
+    )
 
 
 if __name__ == "__main__":
