@@ -41,8 +41,8 @@ class IndexSettings(Settings):
     flat: faiss' own scan; milvus: a collection of Milvus (extra `milvus`); or one of another package. A name, or a
     mapping of its name and its own settings."""
     exact_up_to: int = Field(200_000, ge=1)
-    """auto: scan catalogues of up to this many items exactly; larger ones get inverted lists (ivf). A filter that leaves no more than a tenth
-    of that is scanned exactly whatever the index."""
+    """auto: scan catalogues of up to this many items exactly; larger ones get inverted lists (ivf). A filter that
+    leaves no more than a tenth of that is scanned exactly whatever the index."""
 
     def kind_for(self, item_count: int) -> IndexKind:
         """Which index a catalogue of this size gets."""
