@@ -62,27 +62,6 @@ def load() -> str:
     )
 
 
-def steady() -> str:
-    """A steady load, by the number of workers."""
-    heads = ["workers", "asked/s", "answered/s", "refused", "p50", "p99", "p99.9", "memory"]
-    rows, sources = [], []
-    for path in sorted(RESULTS.glob("load_steady_*.json")):
-        result = read_json(path)
-        rows += [
-            [
-                str(result["workers"]),
-                str(phase["asked_a_second"]),
-                f"{phase['answers_a_second']:.0f}",
-                str(phase["refused"]),
-                *(f"{phase[name]:.1f} ms" for name in ("p50_ms", "p99_ms", "p99.9_ms")),
-                f"{phase['server_memory_mb']} MB",
-            ]
-            for phase in result["phases"]
-        ]
-        sources.append(source(result))
-    return markdown(heads, rows) + f"\n{result['items']:,} items.\n\n" + "\n".join(sources)
-
-
 def million(file: str = "million_items") -> str:
     result = read_json(RESULTS / f"{file}.json")
     k, exact = result["k"], result["exact"]
@@ -156,5 +135,5 @@ def transitions() -> str:
 
 
 if __name__ == "__main__":
-    tables = {"load": load, "steady": steady, "million items": million, "third": third}
+    tables = {"load": load, "million items": million, "third": third}
     update({"serving_tables.md": tables | {"transitions": transitions}})
