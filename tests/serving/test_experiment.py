@@ -242,7 +242,7 @@ def test_orders_drawn_at_random_have_the_propensities_that_are_logged(start, mad
     for at in range(3):
         shown = Counter(row["items"][at] for row in rows)
         expected = [0.6 * (item == own[at]) + 0.4 / 3 for item in own]
-        assert chisquare([shown[item] for item in own], np.array(expected) * times).pvalue > 0.001
+        assert chisquare([shown[item] for item in own], np.array(expected) * times).pvalue > 1e-7
         for row in rows:
             assert row["propensities"][at] == pytest.approx(expected[own.index(row["items"][at])])
 
