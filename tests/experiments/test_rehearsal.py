@@ -212,3 +212,11 @@ def test_the_last_day_is_over_however_long_the_play_took_to_end(tmp_path):
     ]
     assert hours[:3] == pytest.approx([12, 24, 47.5])
     assert 47.5 < hours[3] < 48
+
+
+def test_a_play_to_which_nobody_came_has_an_empty_log(tmp_path):
+    source, target = tmp_path / "served", tmp_path / "log"
+    source.mkdir()
+    (source / "empty.jsonl").write_text("")
+    _stretch(source, target, Played([0.0, 1.0, 2.0], answers=0, events=0, seconds=2.0))
+    assert (target / "empty.jsonl").read_text() == ""

@@ -136,13 +136,14 @@ def _stretch(source: Path, target: Path, played: Played) -> None:
         name: [datetime.fromisoformat(row["time"]).timestamp() for row in logs[name]] for name in logs
     }
     made = [_EPOCH.timestamp() + 86_400.0 * day for day in range(len(played.began))]
-    shown = max(
+    lists = [
         at
         for name, rows in logs.items()
         for row, at in zip(rows, played_at[name], strict=True)
         if row["event"] == "impressions"
-    )
-    began = [*played.began[:-1], max(shown, played.began[-2]), played.began[-1]]
+    ]
+    # Perhaps nobody came on the last day.
+    began = [*played.began[:-1], max([played.began[-2], *lists]), played.began[-1]]
     made.insert(-1, made[-1] - _HALF_AN_HOUR)
     for name, rows in logs.items():
         times = np.interp(played_at[name], began, made)
