@@ -16,11 +16,14 @@ export function element(tag, attributes = {}, ...children) {
 
 const TAGS = "a|abbr|b|br|center|div|em|font|h[1-6]|hr|i|iframe|img|li|object|ol|p|script|small|span|strong|style|sub|sup|svg|table|td|th|tr|u|ul|video";
 const MARKUP = new RegExp(`<(?!/?(?:${TAGS})\\b|!--)`, "gi");
+/* A tag and its attributes, whose values may hold anything. */
+const TAG = /<(\/?[a-z][a-z\d]*)(?:"[^"]*"|'[^']*'|[^"'<>])*>/gi;
 
-/* Shops have HTML in their titles. It is read in a document of its own, where nothing runs or loads; `<M>` and `a < b` stay. */
+/* Shops have HTML in their titles. It is read in a document of its own, where nothing runs or loads, without
+   attributes, as the browser would report each handler that it stops; `<M>` and `a < b` stay. */
 export function plain(text) {
   if (!/[<&]/.test(text)) return text;
-  const spaced = text.replace(MARKUP, "&lt;").replace(/<\/?(?:br|div|h[1-6]|hr|li|p|td|tr)\b/gi, " $&");
+  const spaced = text.replace(MARKUP, "&lt;").replace(TAG, "<$1>").replace(/<\/?(?:br|div|h[1-6]|hr|li|p|td|tr)\b/gi, " $&");
   const read = new DOMParser().parseFromString(spaced, "text/html");
   read.querySelectorAll("script, style").forEach((part) => part.remove());
   return read.body.textContent.replace(/\s+/g, " ").trim();
