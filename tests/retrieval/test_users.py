@@ -60,6 +60,31 @@ def test_users_are_read_at_their_last_position_by_a_model_and_by_its_trace(tmp_p
         assert expected.alpha is None or torch.equal(found.alpha, expected.alpha)
 
 
+def tensors(scores):
+    return [value for value in vars(scores).values() if isinstance(value, torch.Tensor)]
+
+
+def test_a_trace_counts_as_the_model_does(tmp_path):
+    network = Bundle.load(make_bundle(tmp_path / "bundle", preset="h2rec")).model
+    plain, frozen = UserEncoder(network), UserEncoder(network, frozen=True)
+    assert frozen._counted != network.counted
+    for seed in range(3):
+        for histories in (made_histories(seed), Histories.from_lists([[]]), Histories.from_lists([[7] * 9])):
+            expected, found = plain.encode(histories).counted, frozen.encode(histories).counted
+            assert list(found) == list(expected)
+            for name, scores in expected.items():
+                assert type(found[name]) is type(scores)
+                pairs = zip(tensors(found[name]), tensors(scores), strict=True)
+                assert all(torch.equal(one, other) for one, other in pairs)
+
+
+def test_counts_whose_trace_would_lie_are_not_traced(tmp_path):
+    network = Bundle.load(make_bundle(tmp_path / "bundle", preset="h2rec")).model
+    plain = network.counted
+    network.counted = lambda recent: plain(recent if len(recent) == 2 else recent.clamp(max=1))
+    assert UserEncoder(network, frozen=True)._counted == network.counted
+
+
 def test_a_model_whose_trace_would_lie_is_not_traced(tmp_path):
     network = Bundle.load(make_bundle(tmp_path / "bundle")).model
     plain = network.forward
@@ -80,11 +105,14 @@ def test_a_model_whose_trace_would_lie_is_not_traced(tmp_path):
 class Large(torch.nn.Module):
     """Reads nothing but rows of a table of 16 MB."""
 
-    item_count, max_length, mask_item = 1000, 4, None
+    item_count, max_length, mask_item, recent_items = 1000, 4, None, 0
 
     def __init__(self):
         super().__init__()
         self.table = torch.nn.Embedding(1001, 4000)
+
+    def counted(self, recent):
+        return {}
 
     def forward(self, items, lengths, reads):
         return SimpleNamespace(vectors=[self.table(items).flatten(0, 1)[reads]], read_alpha=None)

@@ -1,5 +1,6 @@
 import asyncio
 import threading
+import time
 
 import pytest
 
@@ -207,5 +208,65 @@ def test_a_heavy_batch_whose_client_left_is_dropped():
         assert batcher.waiting == 0
         await asyncio.sleep(0.01)
         assert not batcher.overloaded(100)
+
+    asyncio.run(scene())
+
+
+class Named:
+    """Notes in which thread it answers."""
+
+    def __init__(self, seconds=0.0):
+        self.seconds = seconds
+        self.threads = []
+
+    def __call__(self, queries):
+        self.threads.append(threading.current_thread())
+        time.sleep(self.seconds)
+        return [Recommendation([]) for _ in queries]
+
+
+@pytest.mark.parametrize(
+    ("how", "seconds", "questions", "in_loop"),
+    [
+        ({"quick": lambda: True}, 0.0, 1, [False, True, True]),
+        ({"quick": lambda: True}, 0.0, 17, [False, False, False]),
+        ({"quick": lambda: True}, 0.02, 1, [False, False, False]),
+        ({"quick": lambda: False}, 0.0, 1, [False, False, False]),
+        ({}, 0.0, 1, [False, False, False]),
+    ],
+)
+def test_small_quick_batches_are_answered_in_the_loop(how, seconds, questions, in_loop):
+    async def scene():
+        answer = Named(seconds)
+        batcher = make(answer, size=100, **how)
+        for _ in range(3):
+            await batcher.ask([Query(["a"])] * questions)
+        assert [thread is threading.current_thread() for thread in answer.threads] == in_loop
+
+    asyncio.run(scene())
+
+
+def test_what_came_while_the_loop_answered_is_answered_together():
+    async def scene():
+        sizes = []
+        batcher = make(Named(), quick=lambda: True, size=100, observe=sizes.append)
+        await batcher.ask([Query(["a"])])
+        await asyncio.gather(*(batcher.ask([Query([str(n)])]) for n in range(5)))
+        assert sizes == [1, 5]
+
+    asyncio.run(scene())
+
+
+def test_an_error_in_the_loop_is_that_of_its_question_alone():
+    async def scene():
+        slow = Slow()
+        slow.go.set()
+        batcher = make(slow, quick=lambda: True)
+        await batcher.ask([Query(["a"])])
+        told = await asyncio.gather(
+            *(batcher.ask([Query([name])]) for name in ("a", "bad", "b")), return_exceptions=True
+        )
+        assert isinstance(told[1], DataError)
+        assert [answer[0].unknown for answer in (told[0], told[2])] == [["a"], ["b"]]
 
     asyncio.run(scene())

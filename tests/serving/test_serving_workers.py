@@ -18,8 +18,10 @@ from made_bundles import make_bundle
 @pytest.fixture
 def workers():
     context = get_context("spawn")
-    changes = context.Value("q", 0)
-    return [Worker(None, changes, context.Event(), 30, os.getppid()) for _ in range(3)]
+    changes, connections = context.Value("q", 0), context.Array("q", 3)
+    return [
+        Worker(None, place, connections, changes, context.Event(), 30, os.getppid()) for place in range(3)
+    ]
 
 
 def test_each_follows_what_others_change_once(workers):

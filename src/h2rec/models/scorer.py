@@ -71,9 +71,15 @@ class CatalogueScorer:
 
 def counted(model: SequenceModel, histories: Histories) -> dict[str, CountedScores]:
     """What the branches without vectors score for the latest items of histories, by name."""
-    items, lengths = histories.padded(np.arange(len(histories)), model.recent_items)
+    with torch.inference_mode():
+        return model.counted(latest_items(histories, model.recent_items).to(model.device))
+
+
+def latest_items(histories: Histories, count: int) -> torch.Tensor:
+    """The latest items of each history, int64 `[n, m]`, the latest first, filled up with 0; `m` is at most `count`."""
+    items, lengths = histories.padded(np.arange(len(histories)), count)
     # Padded on the right, the latest item last; they are asked for the other way round.
     places = lengths[:, None] - 1 - np.arange(items.shape[1])
-    recent = np.where(places >= 0, np.take_along_axis(items, np.maximum(places, 0), axis=1), 0)
-    with torch.inference_mode():
-        return model.counted(torch.from_numpy(recent).to(model.device))
+    return torch.from_numpy(
+        np.where(places >= 0, np.take_along_axis(items, np.maximum(places, 0), axis=1), 0)
+    )

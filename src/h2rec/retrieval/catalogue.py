@@ -20,6 +20,8 @@ from h2rec.retrieval.item_table import OWN_COLUMNS
 _TITLES = ("title", "name")
 _LONGEST_VALUE = 200
 _LISTED = 100
+_ROWS_KEPT = 20_000
+"""Rows of fields that are kept as dictionaries: the same items are asked for again and again."""
 _COMPARED = 50_000
 """Most ids that an unknown one is compared with: a second's work."""
 
@@ -67,6 +69,7 @@ class Catalogue:
         self.train_counts: npt.NDArray[np.int64] = np.concatenate([[0], table["train_count"].to_numpy()])
         self.head: npt.NDArray[np.bool_] = np.concatenate([[False], table["head"].to_numpy()])
         self._lowered = self._searchable()
+        self._read: dict[int, dict[str, str | None]] = {}
 
     def __len__(self) -> int:
         return len(self.item_ids)
@@ -123,9 +126,17 @@ class Catalogue:
 
     def field_rows(self, items: Sequence[int]) -> list[dict[str, str | None]]:
         """Text fields of items by index."""
-        places = pa.array([item - 1 for item in items], pa.int64())
-        rows: list[dict[str, str | None]] = self._few_rows.take(places).to_pylist()
-        return rows or [{} for _ in items]  # a table without fields has no rows
+        if len(self._read) > _ROWS_KEPT:
+            self._read = {}
+        read = self._read  # another thread may put an empty one in its place
+        new = [item for item in items if item not in read]
+        if new:
+            places = pa.array([item - 1 for item in new], pa.int64())
+            rows: list[dict[str, str | None]] = self._few_rows.take(places).to_pylist()
+            read.update(
+                zip(new, rows or [{} for _ in new], strict=True)
+            )  # a table without fields has no rows
+        return [read[item].copy() for item in items]
 
     def codes(self, item: int) -> list[int] | None:
         """Codes of an item by index, or None for a bundle without."""

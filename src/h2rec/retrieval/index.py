@@ -131,6 +131,11 @@ class ItemIndex:
             batches.append(self._how.search(some, k, excluded, allowed, more))
         return torch.cat([items for items, _ in batches]), torch.cat([values for _, values in batches])
 
+    @property
+    def in_process(self) -> bool:
+        """Whether a search waits for nothing outside of this process."""
+        return self.vector_index is None or self.vector_index.in_process
+
     def _continues(self, before: "ItemIndex") -> bool:
         """Whether this catalogue is the other, or begins with it."""
         ours, theirs = self.scorer.vectors, before.scorer.vectors

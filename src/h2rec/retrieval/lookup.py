@@ -66,8 +66,9 @@ class LookUp:
         """Scores of candidates `[n, c]`, minus infinity for what may not be listed, and scores by vector alone."""
         by_vector = self.scorer.chosen(users, items)
         sums = by_vector
-        for branch in counted:
-            sums = sums + branch.at(torch.arange(len(users))[:, None], items)
+        if counted:
+            rows = torch.arange(len(users))[:, None]
+            sums = sums + sum(branch.at(rows, items) for branch in counted)
         sums = sums.masked_fill(items == 0, -torch.inf)
         if exclude is not None:
             for row, history in enumerate(exclude):

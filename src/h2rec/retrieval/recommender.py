@@ -230,7 +230,8 @@ class Recommender:
         """What is known of each history, that as vectors, and the best items, by number."""
         known = Histories.from_lists([self.catalogue.known(query.item_ids) for query in queries])
         users = self.encoder.encode(known)
-        if not bool(users.usable[torch.from_numpy(known.lengths > 0)].all()):
+        usable = users.usable
+        if not bool(usable.all()) and not bool(usable[torch.from_numpy(known.lengths > 0)].all()):
             raise BundleError(
                 f"{self.bundle.folder}: its model makes NaN, infinity or numbers out of all range of a history"
             )

@@ -1,4 +1,8 @@
-"""The exact scan: every item is scored, counts and all."""
+"""The exact scan: every item is scored, counts and all.
+
+It looks at all vectors in 8 bits a number first. The best of these are scored again exactly; where the bound on the
+errors leaves room for another item among them, everything is scored exactly.
+"""
 
 from collections.abc import Sequence
 
@@ -15,11 +19,18 @@ USERS_AT_ONCE = 64
 TopItems = tuple[torch.Tensor, torch.Tensor]
 
 
+_SPARE = 108
+_WIDER = 4
+_TRIED, _HELD = 32, 0.5
+"""After so many searches, those whose bound held less often than this are the last ones."""
+
+
 class Scan:
     """Scores all items of a scorer."""
 
     def __init__(self, scorer: ItemScorer) -> None:
         self.scorer = scorer
+        self._searches = self._held = 0
 
     def search(
         self,
@@ -30,15 +41,25 @@ class Scan:
         counted: Sequence[CountedScores],
     ) -> TopItems:
         """List the best items of up to `USERS_AT_ONCE` users; see `ItemIndex.search`."""
+        if self._searches < _TRIED or self._held >= _HELD * self._searches:
+            found = self._by_first_look(users, k, exclude, allowed, counted)
+            self._searches += 1
+            self._held += found is not None
+            if found is not None:
+                return found
         closed = None if allowed is None else torch.from_numpy(~allowed.marks)
         banned = None if exclude is None else row_item_pairs(exclude)
         best = []
         for first, scores in self.scorer.score_chunks(users):
             real, stop = scores[:, 1:], first + scores.shape[1] - 1
+            if counted:
+                # Summed before they are added, as elsewhere: an item has one score, to the bit.
+                counts = torch.zeros_like(real)
+                for branch in counted:
+                    branch.add_to(counts, first)
+                real += counts
             if first == 0:
                 real[:, 0] = -torch.inf  # the padding item
-            for branch in counted:
-                branch.add_to(real, first)
             if closed is not None:
                 real.masked_fill_(closed[first:stop], -torch.inf)
             if banned is not None:
@@ -54,6 +75,45 @@ class Scan:
             torch.cat([values for _, values in best], dim=1),
             k,
         )
+
+    def _by_first_look(
+        self,
+        users: torch.Tensor,
+        k: int,
+        exclude: Histories | None,
+        allowed: Allowed | None,
+        counted: Sequence[CountedScores],
+    ) -> TopItems | None:
+        """The same lists by compressed vectors; None where it is not sure that they are."""
+        compressed = self.scorer.eight_bits
+        if compressed is None:
+            return None
+        scores, error = compressed.scores(users)
+        counts = torch.zeros_like(scores) if counted else None
+        if counts is not None:
+            for branch in counted:
+                branch.add_to(counts)
+            scores += counts
+        scores[:, 0] = -torch.inf  # the padding item
+        if allowed is not None:
+            scores.masked_fill_(torch.from_numpy(~allowed.marks), -torch.inf)
+        if exclude is not None:
+            scores[row_item_pairs(exclude)] = -torch.inf
+        for wanted in (2 * k + _SPARE, _WIDER * (2 * k + _SPARE)):
+            if wanted >= scores.shape[1] // _WIDER:
+                return None
+            looks, items = scores.topk(wanted, dim=1)
+            last = looks[:, -1]
+            # By index, so that equal scores are.
+            items = items.masked_fill_(looks == -torch.inf, 0).sort(dim=1).values
+            sums = self.scorer.chosen(users, items)
+            if counts is not None:
+                sums += counts.gather(1, items)
+            sums, places = sums.masked_fill_(items == 0, -torch.inf).sort(dim=1, descending=True, stable=True)
+            # Nothing else can reach the last of the list; what is left out is minus infinity.
+            if ((sums[:, k - 1] > last + error) | (last == -torch.inf)).all():
+                return items.gather(1, places[:, :k]), sums[:, :k]
+        return None
 
 
 def best_of(items: torch.Tensor, sums: torch.Tensor, k: int) -> TopItems:

@@ -1,10 +1,13 @@
 """Scores of users against the static item vectors, the branches' sum as evaluation defines it."""
 
 from collections.abc import Iterator
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 import torch
+
+from h2rec.retrieval.eight_bits import EightBits
 
 _BLOCK = 4096
 _BLOCKS_AT_ONCE = 16
@@ -69,6 +72,11 @@ class ItemScorer:
                 torch.einsum("nd,ncd->nc", users[:, start:stop], vectors[..., start:stop])
                 for start, stop in self.columns()
             ]
+
+    @cached_property
+    def eight_bits(self) -> EightBits | None:
+        """The vectors compressed, for a first look at all of them; None where that can't be had."""
+        return EightBits.of(self.vectors)
 
     def columns(self) -> list[tuple[int, int]]:
         """First column of each branch, and the one behind its last."""

@@ -2,9 +2,9 @@
 
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,11 @@ from torch import nn
 from h2rec.batching.sequences import history_batch
 from h2rec.data.histories import Histories
 from h2rec.models.protocol import SequenceModel
-from h2rec.models.scorer import counted
+from h2rec.models.scorer import latest_items
 from h2rec.models.sparse_scores import CountedScores
 
-Run = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, ...]]
+Run = Callable[..., tuple[torch.Tensor, ...]]
+Count = Callable[[torch.Tensor], dict[str, CountedScores]]
 
 LARGEST_NUMBER = 1e15
 """Squares and sums of smaller numbers stay finite in float32."""
@@ -71,9 +72,9 @@ class UserEncoder:
     model
         The model; its weights must not change any more.
     frozen
-        Trace the model once and run the trace: it takes half the time for a few users, most of which is
-        otherwise Python between small operations, and it does not hold the interpreter's lock, which a server
-        needs for its requests. A trace that does not give the model's own numbers to the bit is not used.
+        Trace the model and its counts once and run the traces: they take half the time for a few users, most of
+        which is otherwise Python between small operations, and they do not hold the interpreter's lock, which a
+        server needs for its requests. A trace that does not give the model's own numbers to the bit is not used.
         The model's weights ask for no gradients afterwards.
     """
 
@@ -81,6 +82,7 @@ class UserEncoder:
         self._model = model
         plain = LastState(model).eval()
         self._run: Run = (_frozen(plain) if frozen else None) or plain
+        self._counted: Count = (_frozen_counts(model) if frozen else None) or model.counted
 
     def encode(self, histories: Histories) -> EncodedUsers:
         """Encode histories, each at least one row; an empty one is encoded as padding alone."""
@@ -94,7 +96,8 @@ class UserEncoder:
             ]
             place = torch.from_numpy(np.argsort(order))
             outputs = tuple(torch.cat(part)[place] for part in zip(*parts, strict=True))
-        sparse = counted(model, histories) if model.recent_items else {}
+            recent = latest_items(histories, model.recent_items)
+            sparse = self._counted(recent) if model.recent_items else {}
         return EncodedUsers(outputs[0], outputs[1] if len(outputs) > 1 else None, sparse)
 
 
@@ -116,13 +119,51 @@ def _frozen(plain: LastState) -> Run | None:
         outputs: tuple[torch.Tensor, ...] = plain(items, lengths)
         return outputs
 
+    return _traced(run, inputs)
+
+
+def _frozen_counts(model: SequenceModel) -> Count | None:
+    """Trace what branches without vectors score; None where that can't be done."""
+    if not model.recent_items:
+        return None
+    with torch.inference_mode():
+        forms = model.counted(torch.zeros(1, 1, dtype=torch.int64))
+    if not all(is_dataclass(form) for form in forms.values()):
+        return None
+    names = {
+        name: [key for key, value in vars(form).items() if isinstance(value, torch.Tensor)]
+        for name, form in forms.items()
+    }
+
+    def run(recent: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        found = model.counted(recent)
+        return tuple(getattr(found[name], key) for name, keys in names.items() for key in keys)
+
+    random = np.random.default_rng(0)
+    shapes = [(2, model.recent_items), (1, 1), (5, model.recent_items), (3, 2)]
+    traced = _traced(run, [(torch.from_numpy(random.integers(0, model.item_count + 1, s)),) for s in shapes])
+    if traced is None:
+        return None
+
+    def counted(recent: torch.Tensor) -> dict[str, CountedScores]:
+        values = iter(traced(recent))
+        return {
+            name: replace(form, **{key: next(values) for key in names[name]})  # type: ignore[type-var]
+            for name, form in forms.items()
+        }
+
+    return counted
+
+
+def _traced(run: Run, inputs: Sequence[tuple[torch.Tensor, ...]]) -> Run | None:
+    """Trace with the first inputs; None where that can't be done, or where it gives other numbers for any of them."""
     try:
         with warnings.catch_warnings(), torch.no_grad(), _own_compilation_unit():
             # torch would have its compiler used, which needs a C++ compiler where the server runs.
             warnings.simplefilter("ignore")
             traced: Run = torch.jit.trace(run, inputs[0], check_trace=False)
             for example in inputs:
-                pairs = zip(traced(*example), plain(*example), strict=True)
+                pairs = zip(traced(*example), run(*example), strict=True)
                 if not all(torch.equal(output, expected) for output, expected in pairs):
                     return None
     except Exception:  # what a model can't do in a trace is raised as anything

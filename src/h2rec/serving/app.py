@@ -17,6 +17,7 @@ from h2rec.serving.batcher import OverloadedError
 from h2rec.serving.gate import OVERLOADED, Gate
 from h2rec.serving.routes import plain, router
 from h2rec.serving.service import Service
+from h2rec.serving.shortcut import Shortcut
 
 EXPLORER = Path(__file__).parent / "explorer"
 
@@ -49,6 +50,7 @@ def create_app(service: Service) -> FastAPI:
     app.add_exception_handler(OverloadedError, _overloaded)
     app.add_exception_handler(RequestValidationError, _not_understood)
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_middleware(Shortcut, service=service)
     app.add_middleware(
         Gate, settings=service.settings, metrics=service.metrics, overloaded=service.batcher.overloaded
     )

@@ -16,6 +16,9 @@ AnyQuery = TypeVar("AnyQuery", bound=Query)
 _MEMORY = 0.1
 _FORGET = 1.0
 """Seconds without work after which half of what a batch took is forgotten."""
+_QUICK = 0.01
+_FEW = 16.0
+"""A batch of at most this price that is expected to take less than `_QUICK` seconds is answered in the loop itself."""
 
 
 class OverloadedError(Exception):
@@ -43,11 +46,14 @@ class _Request(Generic[AnyQuery]):
 
 
 class MicroBatcher(Generic[AnyQuery]):
-    """One worker thread, one queue.
+    """One worker, one queue.
 
     While the worker computes, questions queue up; they become its next batch. So a lone question waits for
     nothing, and under load batches grow by themselves. A request that is worth more than one batch is
     answered a piece at a time, and goes to the end of the queue after each: others get their turn between.
+
+    Batches are answered in a thread, small quick ones in the loop itself: passing them on, and two threads that want
+    the interpreter, take a third of the time again, and more of the slowest ones.
 
     Parameters
     ----------
@@ -59,6 +65,8 @@ class MicroBatcher(Generic[AnyQuery]):
         Most questions in the queue. Requests with several may fill half of it.
     patience
         Longest expected wait in seconds that is accepted.
+    quick
+        Tells whether answering waits for nothing but the processor, so that the loop may do it.
     observe
         Called after each batch with its number of questions.
     clock
@@ -72,6 +80,7 @@ class MicroBatcher(Generic[AnyQuery]):
         size: int,
         max_waiting: int,
         patience: float,
+        quick: Callable[[], bool] = lambda: False,
         observe: Callable[[int], object] = lambda _: None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
@@ -79,6 +88,7 @@ class MicroBatcher(Generic[AnyQuery]):
         self._size = size
         self._max_waiting = max_waiting
         self._patience = patience
+        self._quick = quick
         self._observe = observe
         self._clock = clock
         self._requests: deque[_Request[AnyQuery]] = deque()
@@ -134,12 +144,14 @@ class MicroBatcher(Generic[AnyQuery]):
         while self._requests:
             batch, worth = self._next_batch()
             pieces = [(request, request.queries[start : start + count]) for request, start, count in batch]
+            asked = [queries for _, queries in pieces]
             try:
                 if pieces:
                     started = self._clock()
-                    outcomes = await loop.run_in_executor(
-                        self._executor, self._outcomes, [queries for _, queries in pieces]
-                    )
+                    if self._is_quick(worth):
+                        outcomes = self._outcomes(asked)
+                    else:
+                        outcomes = await loop.run_in_executor(self._executor, self._outcomes, asked)
                     self._learn((self._clock() - started) / max(1.0, worth / self._size))
                     self._observe(sum(len(queries) for _, queries in pieces))
                     for (request, _), outcome in zip(pieces, outcomes, strict=True):
@@ -186,6 +198,10 @@ class MicroBatcher(Generic[AnyQuery]):
                 return [error]
             # One of them is at fault: the others are answered without it.
             return [outcome for queries in pieces for outcome in self._outcomes([queries])]
+
+    def _is_quick(self, worth: float) -> bool:
+        # Until one was answered nobody knows.
+        return worth <= _FEW and 0 < self._seconds_a_batch < _QUICK and self._quick()
 
     def _expected_seconds(self) -> float:
         """What a batch takes; the longer ago the last one was, the less that says."""

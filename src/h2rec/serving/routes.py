@@ -45,7 +45,11 @@ def _json(values: Any) -> str:
 )
 async def recommend(body: schemas.RecommendBody, request: Request) -> Response:
     """Items to follow a history, nothing of the history among them."""
-    service = service_of(request)
+    return await recommended(service_of(request), body)
+
+
+async def recommended(service: Service, body: schemas.RecommendBody) -> Response:
+    """Answer one question."""
     _check(body, service.settings)
     question = service.question(body.query(), body.user_id)
     (answer,) = await service.batcher.ask([question])

@@ -8,12 +8,14 @@ import os
 import sys
 from functools import partial
 from pathlib import Path
+from socket import socket
 from types import FrameType
 from typing import Any
 
 import uvicorn
 
 from h2rec.runtime import set_threads
+from h2rec.serving.accepting import FairAccepter
 from h2rec.serving.app import create_app
 from h2rec.serving.connections import BoundedConnection, close_late
 from h2rec.serving.service import Service
@@ -31,16 +33,39 @@ class _Server(uvicorn.Server):
 
     service: Service
     worker: Worker | None
+    accepter: FairAccepter | None = None
     following: "asyncio.Task[None] | None" = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self.service.stopping = True
         super().handle_exit(sig, frame)
 
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        if self.worker is None:
+            await super().startup(sockets)
+            return
+        await super().startup([])
+        protocol: Any = self.config.http_protocol_class
+        make = partial(
+            protocol, config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        worker, connections = self.worker, self.server_state.connections
+        self.accepter = FairAccepter(
+            worker.listening, worker.open, worker.place, lambda: len(connections), make
+        )
+        await self.accepter.start()
+
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        if self.accepter is not None:
+            self.accepter.close()
+        await super().shutdown(sockets)
+
     async def on_tick(self, counter: int) -> bool:
         close_late(self.server_state.connections)
         if self.worker is not None:
             self._tick(self.worker)
+        if self.accepter is not None:
+            self.accepter.publish()
         return await super().on_tick(counter)
 
     def _tick(self, worker: Worker) -> None:

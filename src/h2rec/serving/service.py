@@ -64,6 +64,7 @@ class Service:
             size=settings.batch_size,
             max_waiting=settings.max_waiting,
             patience=settings.patience,
+            quick=lambda: self.experiment is None and self.recommender.index.in_process,
             observe=self.metrics.batch_size.observe,
         )
         self.metrics.waiting.set_function(lambda: self.batcher.waiting)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
-from multiprocessing.sharedctypes import Synchronized
+from multiprocessing.sharedctypes import Synchronized, SynchronizedArray
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from socket import socket
@@ -20,6 +20,7 @@ import uvicorn
 from prometheus_client.multiprocess import mark_process_dead
 
 from h2rec.errors import H2RecError
+from h2rec.serving.accepting import NOBODY
 from h2rec.serving.experiment.settings import ExperimentSettings
 from h2rec.serving.metrics import SHARED
 from h2rec.serving.settings import ServeSettings
@@ -36,6 +37,9 @@ class Worker:
     """What one process shares with the others."""
 
     listening: socket
+    place: int
+    open: "SynchronizedArray[int]"
+    """How many connections each of them has."""
     changes: "Synchronized[int]"
     """How often any of them has changed what is served."""
     ready: Event
@@ -86,7 +90,7 @@ def serve_in_workers(work: Work, folder: Path, settings: ServeSettings) -> None:
             if arm.bundle is not None:
                 BundleStore(arm.bundle).load()
     context = get_context("spawn")  # threads do not survive a fork
-    changes = context.Value("q", 0)
+    changes, connections = context.Value("q", 0), context.Array("q", settings.workers)
     config = uvicorn.Config("", host=settings.host, port=settings.port, log_level="error")
     stopped_by: list[int] = []
     with TemporaryDirectory(prefix="h2rec-metrics-") as shared, closing(config.bind_socket()) as listening:
@@ -94,14 +98,15 @@ def serve_in_workers(work: Work, folder: Path, settings: ServeSettings) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda number, _: stopped_by.append(number))
 
-        def start() -> tuple[BaseProcess, Worker]:
+        def start(place: int) -> tuple[BaseProcess, Worker]:
             level = logging.getLogger("h2rec").getEffectiveLevel()
-            worker = Worker(listening, changes, context.Event(), level, os.getpid())
+            connections[place] = NOBODY
+            worker = Worker(listening, place, connections, changes, context.Event(), level, os.getpid())
             process = context.Process(target=run_worker, args=(work, folder, settings, worker))
             process.start()
             return process, worker
 
-        running = [start() for _ in range(settings.workers)]
+        running = [start(place) for place in range(settings.workers)]
         try:
             while not stopped_by:
                 wait([process.sentinel for process, _ in running], _AGAIN)
@@ -115,7 +120,7 @@ def serve_in_workers(work: Work, folder: Path, settings: ServeSettings) -> None:
                         "worker %s ended (%s), another takes its place", process.pid, process.exitcode
                     )
                     mark_process_dead(process.pid)  # type: ignore[no-untyped-call]
-                    running[place] = start()
+                    running[place] = start(place)
         finally:
             for process, _ in running:
                 process.terminate()

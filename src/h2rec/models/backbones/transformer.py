@@ -59,13 +59,7 @@ class Block(nn.Module):
         """What positions read of each other: attention."""
         batch, steps, dim = x.shape
         if at is not None:
-            weight, bias = self.query_key_value.weight, self.query_key_value.bias
-            query = F.linear(read(x, at), weight[:dim], bias[:dim]).view(at.shape[0], 1, self.heads, -1)
-            seen = F.linear(x, weight[dim:], bias[dim:]).view(batch, steps, 2, self.heads, -1)
-            key, value = seen[at // steps].permute(2, 0, 3, 1, 4)
-            # [n, heads, 1, d / heads]
-            found = F.scaled_dot_product_attention(query.transpose(1, 2), key, value, attn_mask=visible)
-            return self.attention_out(found.flatten(1))  # type: ignore[no-any-return]
+            return self._mix_at(x, visible, at)
         # [B, T, 3d] -> 3 x [B, heads, T, d / heads]
         split = self.query_key_value(x).view(batch, steps, 3, self.heads, dim // self.heads)
         query, key, value = split.permute(2, 0, 3, 1, 4)
@@ -73,6 +67,23 @@ class Block(nn.Module):
             query, key, value, attn_mask=visible, is_causal=visible is None
         )
         return self.attention_out(found.transpose(1, 2).reshape(batch, steps, dim))  # type: ignore[no-any-return]
+
+    def _mix_at(self, x: torch.Tensor, visible: torch.Tensor | None, at: torch.Tensor) -> torch.Tensor:
+        """The same at some positions, without keys and values of all the others.
+
+        ``q . K x = K' q . x``, and a weighted sum of ``V x`` is `V` of the weighted sum: so the few queries are
+        multiplied, and not every position. A key's bias changes no softmax, a value's is added once.
+        """
+        count, steps, dim = at.shape[0], x.shape[1], x.shape[2]
+        (of_query, of_key, of_value), bias = self.query_key_value.weight.split(dim), self.query_key_value.bias
+        query = F.linear(read(x, at), of_query, bias[:dim]).view(count, self.heads, -1)
+        asked = torch.einsum("nhe,hed->nhd", query, of_key.view(self.heads, -1, dim))
+        seen = x[at // steps][:, None].expand(-1, self.heads, -1, -1)
+        scale = (dim // self.heads) ** -0.5
+        # [n, heads, 1, d]
+        found = F.scaled_dot_product_attention(asked[:, :, None], seen, seen, attn_mask=visible, scale=scale)
+        value = torch.einsum("nhd,hed->nhe", found[:, :, 0], of_value.view(self.heads, -1, dim))
+        return self.attention_out(value.flatten(1) + bias[2 * dim :])  # type: ignore[no-any-return]
 
 
 class TransformerBackbone(Backbone):

@@ -83,12 +83,11 @@ class SimilarTextBranch(Branch):
 
     def forward(self, sequences: Sequences, intent: Intent | None) -> BranchRead:
         """Directions of the latest texts at the positions read, by weight and scale."""
-        flat, place = sequences.items.flatten(), sequences.at % sequences.items.shape[1]
-        total = self.vectors[flat[sequences.at]]
-        for back in range(1, RECENT_ITEMS):
-            # Before the first item there is padding, whose vector is zero.
-            items = torch.where(place >= back, flat[(sequences.at - back).clamp(min=0)], 0)
-            total = total + RECENT_DECAY**back * self.vectors[items]
+        at, back = sequences.at[:, None], torch.arange(RECENT_ITEMS, device=sequences.at.device)
+        # Before the first item there is padding, whose vector is zero.
+        known = at % sequences.items.shape[1] >= back
+        items = sequences.items.flatten()[(at - back).clamp(min=0)] * known
+        total = RECENT_DECAY**back @ self.vectors[items]
         return BranchRead(self.settings.weight * SCALE * F.normalize(total, dim=1))
 
     def items(self, items: torch.Tensor) -> DenseItems:

@@ -116,7 +116,7 @@ class TransitionsBranch(Branch):
 
     def counted(self, recent: torch.Tensor) -> CountedScores:
         """See `Branch.counted`."""
-        found = summed(*self._followers(recent))
+        found = summed(*self._followers(recent), len(self.offsets))
         return ItemScores(found.rows, found.items, self._score(found.values))
 
     def transitions(self) -> CountTable:
@@ -133,7 +133,7 @@ class TransitionsBranch(Branch):
         if not items or not latest or not self.settings.weight:
             return [[] for _ in items]
         # Each of the latest items as a user of one item.
-        sums = summed(*self._followers(torch.tensor(latest)[:, None]))
+        sums = summed(*self._followers(torch.tensor(latest)[:, None]), len(self.offsets))
         counts = sums.at(torch.arange(len(latest))[:, None], self.groups(torch.tensor(items))).numpy()
         distinct = list(dict.fromkeys(latest))
         parts = np.zeros((len(distinct), len(items)))
@@ -213,7 +213,7 @@ class CodeTransitionsBranch(TransitionsBranch):
 
     def counted(self, recent: torch.Tensor) -> CountedScores:
         """See `Branch.counted`."""
-        shape = len(recent), len(self.offsets) - 1
+        shape = recent.shape[0], len(self.offsets) - 1
         sums = summed_densely(*self._followers(recent), shape)
         return GroupScores(self._score(sums), Groups(self.nodes, self.members, self.member_offsets))
 

@@ -57,6 +57,8 @@ class Approximate(VectorIndex):
     largest inner product (Bachrach et al., RecSys 2014).
     """
 
+    in_process = True
+
     def __init__(self, settings: Any, width: int, users: Vectors | None) -> None:
         self.settings = settings
         self._item_projection, self._user_projection = _projections(width, users)
@@ -170,6 +172,7 @@ class Flat(VectorIndex):
     """The vectors, scanned."""
 
     settings_class: ClassVar[type[IndexKind]] = FlatSettings
+    in_process = True
 
     def __init__(self, index: Any) -> None:
         self.index = index

@@ -41,6 +41,8 @@ class VectorIndex(ABC):
     """Proposes the items of the highest inner products; the caller scores them again exactly."""
 
     settings_class: ClassVar[type[IndexKind]]
+    in_process: ClassVar[bool] = False
+    """Whether a search waits for nothing outside of this process: neither a network nor a disk."""
 
     @classmethod
     @abstractmethod

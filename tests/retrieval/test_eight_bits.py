@@ -1,0 +1,132 @@
+"""The first look at vectors of 8 bits: its bound holds, and lists are those of the whole scan."""
+
+import numpy as np
+import pytest
+import torch
+
+from h2rec.data.histories import Histories
+from h2rec.models.sparse_scores import Groups, GroupScores, ItemScores
+from h2rec.retrieval.eight_bits import EightBits
+from h2rec.retrieval.filters import Allowed
+from h2rec.retrieval.scan import Scan
+from h2rec.retrieval.scoring import ItemScorer
+
+ITEMS, SIZE, USERS = 5000, 40, 8
+
+
+def made(kind, seed=0):
+    """Item vectors, padding first, and users."""
+    random = np.random.default_rng(seed)
+    items, users = random.normal(size=(ITEMS + 1, SIZE)), random.normal(size=(USERS, SIZE))
+    if kind == "uneven":
+        items *= random.lognormal(0, 2, size=(ITEMS + 1, 1))
+        users *= random.lognormal(0, 3, size=(1, SIZE))
+    if kind == "sparse":
+        items *= random.random(items.shape) < 0.05
+        users[0] = 0
+    if kind == "twins":
+        items[1:] = items[1 + np.arange(ITEMS) % 3]
+    if kind == "tiny":
+        items, users = items * 1e-12, users * 1e-3
+    items[0] = 0
+    return items.astype(np.float32), torch.from_numpy(users.astype(np.float32))
+
+
+@pytest.fixture(autouse=True)
+def _as_an_index_calls_it():
+    with torch.inference_mode():
+        yield
+
+
+KINDS = ["even", "uneven", "sparse", "twins", "tiny"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_score_is_further_off_than_it_says(kind):
+    items, users = made(kind)
+    scores, error = EightBits.of(torch.from_numpy(items)).scores(users)
+    off = np.abs(scores.numpy() - users.double().numpy() @ items.T.astype(np.float64)).max(axis=1)
+    assert (off <= error.numpy()).all()
+    lengths = np.linalg.norm(users, axis=1) * np.linalg.norm(items, axis=1).max()
+    assert (error.numpy() <= 0.04 * lengths + 1e-18).all()  # it says something
+
+
+def counts(random):
+    rows, chosen = (torch.from_numpy(random.integers(0, n, 400)) for n in (USERS, ITEMS))
+    keys = torch.unique(rows * (ITEMS + 1) + chosen + 1)
+    values = torch.from_numpy(random.exponential(2, len(keys)).astype(np.float32))
+    single = ItemScores(keys // (ITEMS + 1), keys % (ITEMS + 1), values)
+    of_item = torch.from_numpy(np.concatenate([[0], random.integers(1, 50, ITEMS)]))
+    order = of_item[1:].argsort() + 1
+    offsets = torch.searchsorted(of_item[order], torch.arange(51))
+    table = torch.from_numpy(random.exponential(1, (USERS, 50)).astype(np.float32))
+    table[:, 0] = 0
+    return [single, GroupScores(table, Groups(of_item, order, offsets))]
+
+
+class Plain(Scan):
+    """A scan of everything."""
+
+    def _by_first_look(self, *_):
+        return None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("k", [1, 10, 100])
+def test_lists_are_those_of_the_whole_scan(kind, k):
+    items, users = made(kind, seed=k)
+    random = np.random.default_rng(k)
+    scorer = ItemScorer(items, (SIZE,))
+    seen = Histories.from_lists([random.integers(1, ITEMS + 1, n).tolist() for n in range(USERS)])
+    marks = random.random(ITEMS + 1) < 0.7
+    marks[0] = False
+    looks, held = Scan(scorer), 0
+    for exclude in (None, seen):
+        for allowed in (None, Allowed(marks)):
+            for counted in ([], counts(random)):
+                asked = (users, k, exclude, allowed, counted)
+                expected, values = Plain(scorer).search(*asked)
+                found, theirs = looks.search(*asked)
+                held += looks._by_first_look(*asked) is not None
+                np.testing.assert_allclose(theirs.numpy(), values.numpy(), rtol=1e-5, atol=1e-18)
+                # Where scores are the same but for their last digits, either may come first.
+                differ = (found != expected).numpy()
+                gaps = np.abs(np.diff(values.double().numpy(), axis=1, prepend=np.inf, append=-np.inf))
+                near = np.minimum(gaps[:, :-1], gaps[:, 1:]) <= 1e-5 * np.abs(values.numpy())
+                assert not (differ & ~near).any()
+                assert kind != "twins" or not differ.any()
+    assert held == 8 if kind == "even" and k < 100 else held >= 0
+
+
+def test_equal_scores_come_by_index_and_are_not_missed():
+    items, users = made("twins")
+    found, _ = Scan(ItemScorer(items, (SIZE,))).search(users, 10, None, None, [])
+    # A third of all items scores the same: the first ten of them, whatever was looked at.
+    assert all(row.tolist() == list(range(int(row[0]), 31, 3))[:10] for row in found)
+
+
+def test_where_the_bound_never_helps_it_is_not_asked_for_ever():
+    items, users = made("twins")
+    scan = Scan(ItemScorer(items, (SIZE,)))
+    for _ in range(40):
+        scan.search(users, 10, None, None, [])
+    assert (scan._searches, scan._held) == (32, 0)
+
+
+def test_there_is_none_without_columns_or_where_sums_overflow(monkeypatch):
+    assert EightBits.of(torch.zeros(5, 0)) is None
+    items = torch.from_numpy(made("even")[0])
+    plain = EightBits._products
+    # As of processors that add pairs of products in 16 bits.
+    monkeypatch.setattr(EightBits, "_products", lambda self, rows: plain(self, rows).clamp(max=400))
+    assert EightBits.of(items) is None
+    monkeypatch.undo()
+
+    def missing(*_):
+        raise RuntimeError("could not create a primitive")
+
+    monkeypatch.setattr(torch.ops.onednn, "qlinear_prepack", missing)
+    assert EightBits.of(items) is None
+    users = made("even")[1]
+    found, _ = Scan(ItemScorer(items.numpy(), (SIZE,))).search(users, 5, None, None, [])
+    assert found.shape == (USERS, 5)
