@@ -1,5 +1,7 @@
 """A bundle of a given size with random weights, for load tests: what is served takes as long as a trained one.
 
+Histories to count from, codes and text vectors are random, too: five interactions an item, ten a user.
+
 python benchmarks/serving/made_bundle.py OUT --items 20000
 """
 
@@ -9,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from h2rec.data.histories import Histories
 from h2rec.models.build import build_model
 from h2rec.models.features import ItemFeatures
 from h2rec.models.settings import parse_model
@@ -21,14 +24,24 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("out", type=Path)
     parser.add_argument("--items", type=int, default=20_000)
-    parser.add_argument("--preset", default="h2rec_two_branches")
+    parser.add_argument("--preset", default="h2rec")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     count, random = arguments.items, np.random.default_rng(arguments.seed)
     ids = SemanticIds(random.integers(0, 128, (count, 4)).astype(np.int32), (128,) * 4)
     settings = parse_model(preset_values(arguments.preset)["model"], default="branches")
-    counts = np.sort(random.zipf(1.5, count + 1).clip(max=10_000))[::-1]
+    length, users = 10, 5 * count // 10
+    drawn = (random.random(users * length) ** 3 * count).astype(np.int64) + 1
+    train = Histories(np.arange(0, users * length + 1, length), drawn.astype(np.int32))
+    counts = train.counts(count)
     head = np.arange(count + 1) <= count // 5
+    features = ItemFeatures(
+        count,
+        ids,
+        text=random.normal(size=(count, 64)).astype(np.float32),
+        train_counts=counts,
+        train=train,
+    )
     items = pl.DataFrame(
         {
             "item_id": [f"i{row}" for row in range(count)],
@@ -39,7 +52,7 @@ def main() -> None:
     write_bundle(
         arguments.out,
         BundleParts(
-            model=build_model(settings, ItemFeatures(count, ids), seed=arguments.seed),
+            model=build_model(settings, features, seed=arguments.seed),
             settings=settings,
             items=items,
             train_counts=counts,
