@@ -59,3 +59,22 @@ def test_what_a_model_needs_is_loaded(read):
     )
     # Other backbones and models than the one that is read are not.
     assert not {"h2rec.models.backbones.gru", "h2rec.models.baselines.llm_esr"} & set(read["modules"])
+
+
+COMMANDS = """
+import sys
+from h2rec.cli.main import COMMANDS, make_app
+for name in sys.argv[1:]:
+    make_app([name])
+print(*sorted(sys.modules))
+"""
+
+
+def test_a_command_starts_without_what_it_may_never_use():
+    asked = ["run", "train", "evaluate", "bundle", "compare", "recommend", "update", "export", "serve"]
+    words = [sys.executable, "-c", COMMANDS, *asked]
+    loaded = subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()
+    assert {"h2rec.run.pipeline", "h2rec.research.suite.report", "torch"} <= set(loaded)
+    # Seconds each, and only some stages want them.
+    slow = {"sklearn", "scipy.stats", "pandas", "matplotlib", "fastapi", "faiss", "ray", "transformers"}
+    assert slow & set(loaded) == set()

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from h2rec.evaluation.metrics import Floats
 from h2rec.runtime import random_stream
@@ -33,6 +32,8 @@ def paired_tests(
 
     A bootstrap p-value is at least ``2 / (resamples + 1)``.
     """
+    from scipy import stats  # imported late: a second, and a training needs it at its end
+
     # The last bits of a mean over seeds depend on their order, and are no effect.
     differences = np.round(differences, 12)
     count = len(differences)

@@ -5,10 +5,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import csr_array
-from sklearn.cluster import AgglomerativeClustering
-from sklearn.feature_extraction.text import CountVectorizer
-from sklearn.utils.extmath import randomized_svd
 
 from h2rec.semantic_ids.audit.shared import shortened
 from h2rec.semantic_ids.codes import SemanticIds
@@ -60,6 +56,10 @@ class _Words:
     """Which words each of `N` texts has; no words where none occurs twice."""
 
     def __init__(self, texts: Sequence[str]) -> None:
+        # Imported late: two seconds, which a command that makes no codes need not wait.
+        from scipy.sparse import csr_array
+        from sklearn.feature_extraction.text import CountVectorizer
+
         counter = CountVectorizer(
             stop_words="english",
             binary=True,
@@ -91,6 +91,9 @@ class _Words:
         """Group sets of rows by their words; a number for each."""
         if len(self.words) == 0 or len(members) <= THEMES:
             return np.zeros(len(members), dtype=np.int64)
+        from sklearn.cluster import AgglomerativeClustering
+        from sklearn.utils.extmath import randomized_svd
+
         weighted = np.sqrt(np.stack([self.shares(rows) for rows in members]))
         weighted -= weighted.mean(axis=0)
         left, values, _ = randomized_svd(weighted, n_components=min(30, len(members) - 1), random_state=0)

@@ -9,8 +9,6 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
-from sklearn.decomposition import TruncatedSVD
-from sklearn.feature_extraction.text import TfidfVectorizer
 
 from h2rec.errors import DataError
 from h2rec.files import array_hash, content_key, read_json, write_json
@@ -114,10 +112,14 @@ def _main_directions(weights: Any, dim: int) -> npt.NDArray[np.float32]:
     """Directions of the largest variance, `[up to dim, words]`."""
     if weights.shape[1] == 1:
         return np.ones((1, 1), np.float32)  # scikit-learn wants two words or more
+    from sklearn.decomposition import TruncatedSVD
+
     decomposition = TruncatedSVD(min(dim, *weights.shape), random_state=_SEED).fit(weights)
     # safetensors writes bytes in memory order, whatever the order of the axes.
     return np.ascontiguousarray(decomposition.components_, dtype=np.float32)
 
 
 def _vectorizer(words: list[str] | None = None) -> Any:
+    from sklearn.feature_extraction.text import TfidfVectorizer  # imported late: two seconds
+
     return TfidfVectorizer(sublinear_tf=True, analyzer=words_of, vocabulary=words, dtype=np.float32)
