@@ -62,6 +62,24 @@ def load() -> str:
     )
 
 
+def steady() -> str:
+    result = read_json(RESULTS / "load_steady_2.json")
+    heads = ["asked/s", "answered/s", "p50", "p90", "p99", "p99.9", "beside it: p99", "refused"]
+    rows = [
+        [
+            str(phase["asked_a_second"]),
+            f"{phase['answers_a_second']:.0f}",
+            *(f"{phase[name]:.1f} ms" for name in ("p50_ms", "p90_ms", "p99_ms", "p99.9_ms")),
+            f"{phase['beside_it']['200']['p99_ms']:.1f} ms",
+            str(phase["refused"]),
+        ]
+        for phase in result["phases"]
+    ]
+    connections = result["phases"][0]["connections"]
+    told = f"\n{result['items']:,} items, {result['workers']} workers, {connections} connections.\n\n"
+    return markdown(heads, rows) + told + source(result)
+
+
 def million(file: str = "million_items") -> str:
     result = read_json(RESULTS / f"{file}.json")
     k, exact = result["k"], result["exact"]
@@ -135,5 +153,5 @@ def transitions() -> str:
 
 
 if __name__ == "__main__":
-    tables = {"load": load, "million items": million, "third": third}
+    tables = {"load": load, "steady": steady, "million items": million, "third": third}
     update({"serving_tables.md": tables | {"transitions": transitions}})
