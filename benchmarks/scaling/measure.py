@@ -44,11 +44,9 @@ from h2rec.training.trainer import Trainer
 
 SIZES = [(count, width) for count in (10_000, 30_000, 100_000, 300_000) for width in (64, 128)]
 SMALL = [size for size in SIZES if size[0] <= 100_000]
-GRAPHS = [(count, width) for count in (3_000, 10_000, 30_000) for width in (64, 128)]
 LARGEST = (1_000_000, 64)
 UNSEEN = [(18_000, 128), (70_000, 64), (220_000, 96)]
 """Sizes that no term of the model was made for."""
-UNSEEN_GRAPHS = [(18_000, 64), (40_000, 128)]
 STEPS, USERS = 12, 32
 
 
@@ -129,19 +127,19 @@ def ranked(items: int, width: int) -> dict[str, float]:
     return {"full ranking": least(lambda: rank(scorer, holdout, settings), 3) / model.CASES}
 
 
-def approximate(kind: str, items: int, width: int) -> dict[str, float]:
-    """An index built, and asked by 32 users at once."""
+def inverted_lists(items: int, width: int) -> dict[str, float]:
+    """Inverted lists built, and asked by 32 users at once."""
     table, users = vectors(items, width)
     scorer, indexes = ItemScorer(table, (width,)), []
     # An index is built for where users lie, and its columns are then a multiple of sixteen.
     sample = torch.from_numpy(table[1:4097])
-    settings = IndexSettings(kind=kind)
+    settings = IndexSettings(kind="ivf")
     seconds = least(lambda: indexes.append(ItemIndex(scorer, settings, lambda: sample)), 1)
     index = indexes[0].vector_index
     wanted = model.LISTED
     return {
-        f"{kind} build": seconds,
-        f"{kind} search": least(lambda: index.search(users.numpy(), wanted), 8) / USERS,
+        "ivf build": seconds,
+        "ivf search": least(lambda: index.search(users.numpy(), wanted), 8) / USERS,
     }
 
 
@@ -191,7 +189,7 @@ def main() -> None:
     asked = parser.parse_args()
     only, results = asked.only, model.BLIND if asked.blind else model.RESULTS
     small, sizes_of_all = (UNSEEN[:2], UNSEEN) if asked.blind else (SMALL, SIZES)
-    largest, graphs = ([], UNSEEN_GRAPHS) if asked.blind else ([LARGEST], GRAPHS)
+    largest = [] if asked.blind else [LARGEST]
     set_threads(1)
     known = old_rows(results) if only else {}
     with tempfile.TemporaryDirectory() as scratch:
@@ -200,8 +198,7 @@ def main() -> None:
             "bundle": (small, lambda items, width: bundles(items, width, Path(scratch))),
             "ranking": ([*sizes_of_all, *largest], ranked),
             "training": (sizes_of_all, training),
-            "ivf": (sizes_of_all, lambda items, width: approximate("ivf", items, width)),
-            "hnsw": (graphs, lambda items, width: approximate("hnsw", items, width)),
+            "ivf": (sizes_of_all, inverted_lists),
         }
         for group, (sizes, work) in stages.items():
             for items, width in sizes if not only or group in only else []:

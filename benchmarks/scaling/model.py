@@ -1,4 +1,4 @@
-"""What every stage costs, from sizes alone: work in FLOPs, bytes and visits, and what a unit of each costs here.
+"""What every stage costs, from sizes alone: work in FLOPs, bytes and rows, and what a unit of each costs here.
 
 A stage is a sum of terms. The amount of a term follows from the number of items N, the width d and the stage's
 settings; what a unit of it takes (the inverse of FLOP/s, bytes/s) is fitted on the points of `FITTED`, by non-negative
@@ -22,11 +22,8 @@ FITTED = {(10_000, 64), (30_000, 128), (100_000, 64), (300_000, 128)}
 """Sizes and widths that constants are fitted on."""
 FITTED_SMALL = {(10_000, 64), (30_000, 64), (100_000, 128)}
 """The same for stages that are measured up to 100,000 items."""
-FITTED_GRAPHS = {(3_000, 64), (10_000, 64), (10_000, 128)}
-"""The same for graphs, which take long to build."""
 
 TOKENS, NEGATIVES, LAYERS, LAZY = 2048, 2048, 2, 50_000
-LINKS, SEARCH_WIDTH, BUILD_WIDTH = 32, 256, 100
 PROBES, SAMPLE, ROUNDS, POINTS = 48, 131_072, 10, 256
 CASES = 256
 CACHE = 20e6
@@ -81,24 +78,6 @@ def scan_alone(items: int, width: int) -> Terms:
 def lists_count(items: int) -> int:
     """Inverted lists of a catalogue."""
     return max(1, min(round(2 * math.sqrt(items)), items // 64))
-
-
-def distinct(items: int, width: int) -> float:
-    """Items that a walk compares: those that the links of so many candidates lead to, each once, and the way down."""
-    followed = 2.0 * LINKS * width
-    return items * (1 - math.exp(-followed / items)) + LINKS * math.log(items, LINKS)
-
-
-def hnsw_search(items: int, width: int) -> Terms:
-    """A walk: each item met is compared once, and the candidates that are kept are read, 8 bits a number."""
-    met = distinct(items, SEARCH_WIDTH)
-    return {"compared items": met, "bytes of candidates": 1.0 * SEARCH_WIDTH * width}
-
-
-def hnsw_build(items: int, width: int) -> Terms:
-    """A walk for every item."""
-    met = items * distinct(items, BUILD_WIDTH)
-    return {"linked items": met, "linked bytes": met * width}
 
 
 def ivf_search(items: int, width: int) -> Terms:
@@ -156,8 +135,6 @@ STAGES = {
     "full ranking": _stage("CPU seconds a case", ranking),
     "exact scan, 32 at once": _stage("CPU seconds a user", scores),
     "exact scan, alone": _stage("CPU seconds a user", scan_alone),
-    "hnsw search": _stage("CPU seconds a user", hnsw_search, FITTED_GRAPHS),
-    "hnsw build": _stage("CPU seconds", hnsw_build, FITTED_GRAPHS),
     "ivf search": _stage("CPU seconds a user", ivf_search),
     "ivf build": _stage("CPU seconds", ivf_build),
     "bundle size": _stage("bytes", bundle_bytes, FITTED_SMALL),

@@ -3,8 +3,8 @@
 Items lie around 2,000 centres, their lengths differ, and a user is the mean of three items with noise. One thread.
 CPU seconds stand beside the wall's: on a shared machine they are what compares.
 
-    python benchmarks/serving/indexes.py --items 1000000 --kinds flat ivf hnsw
-    python benchmarks/serving/indexes.py --items 100000 --kinds flat ivf hnsw milvus --name indexes_100k
+    python benchmarks/serving/indexes.py --items 1000000 --kinds flat ivf
+    python benchmarks/serving/indexes.py --items 100000 --kinds flat ivf milvus --name indexes_100k
 """
 
 import argparse
@@ -26,7 +26,6 @@ MILVUS = {"index_type": "HNSW", "build": {"M": 32, "efConstruction": 100}, "time
 SWEEP = {
     "flat": [{}],
     "ivf": [{"probes": probes} for probes in (4, 8, 16, 32, 64)],
-    "hnsw": [{"search_width": width} for width in (64, 128, 256, 512)],
     "milvus": [{"search": {"ef": width}} for width in (160, 320)],
 }
 CENTRES, NOISE = 2000, 0.6
@@ -65,7 +64,7 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=256)
     parser.add_argument("--k", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--kinds", nargs="+", choices=[*SWEEP], default=["flat", "ivf", "hnsw"])
+    parser.add_argument("--kinds", nargs="+", choices=[*SWEEP], default=["flat", "ivf"])
     parser.add_argument("--name", default="indexes")
     arguments = parser.parse_args()
     set_threads(1)

@@ -34,7 +34,7 @@ from h2rec.retrieval.users import UserEncoder
 from h2rec.run.presets import preset_values
 from h2rec.runtime import set_threads
 
-SWEEP = {"ivf": ("probes", (32, 48, 64, 96)), "hnsw": ("search_width", (128, 256, 512))}
+PROBES = (32, 48, 64, 96)
 SINGLE = 64
 
 
@@ -81,7 +81,6 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=512)
     parser.add_argument("--k", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--kinds", nargs="+", default=["ivf"])
     parser.add_argument(
         "--transitions", type=int, default=0, metavar="TIMES", help="count each real history this often"
     )
@@ -129,19 +128,19 @@ def main() -> None:
         "faiss_flat": {"users_a_second_in_32s": flat_rate},
     }
 
-    def sweep(kind: str, sample, values: tuple[int, ...]) -> dict:
+    def sweep(sample, values: tuple[int, ...]) -> dict:
         started = time.perf_counter()
-        index = ItemIndex(scorer, IndexSettings(kind=kind), sample)
+        index = ItemIndex(scorer, IndexSettings(kind="ivf"), sample)
         built = time.perf_counter() - started
         approximate, measured = index.vector_index, []
-        for value in values:
-            approximate.settings = approximate.settings.model_copy(update={SWEEP[kind][0]: value})
+        for probes in values:
+            approximate.settings = approximate.settings.model_copy(update={"probes": probes})
             answers, rate = timed(searching(index), everyone, 32)
             _, alone = timed(searching(index), everyone[:SINGLE], 1)
             recalls = [len(set(a) & set(b)) / k for a, b in zip(answers, truth, strict=False)]
             measured.append(
                 {
-                    SWEEP[kind][0]: value,
+                    "probes": probes,
                     f"recall@{k}": float(np.mean(recalls)),
                     "users_a_second_in_32s": rate,
                     "times_the_exact_scan": rate / max(exact_rate, flat_rate),
@@ -149,7 +148,7 @@ def main() -> None:
                     "times_the_exact_scan_one_by_one": alone / exact_alone,
                 }
             )
-            print(kind, measured[-1], flush=True)
+            print(measured[-1], flush=True)
         return {
             "columns": approximate.columns,
             "seconds_to_build": built,
@@ -157,10 +156,9 @@ def main() -> None:
             "measured": measured,
         }
 
-    for kind in arguments.kinds:
-        results[kind] = sweep(kind, recommender.sample_users, SWEEP[kind][1])
+    results["ivf"] = sweep(recommender.sample_users, PROBES)
     if not counting:
-        results["ivf_without_users"] = sweep("ivf", None, (SWEEP["ivf"][1][0],))
+        results["ivf_without_users"] = sweep(None, PROBES[:1])
     results["peak_memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     results["load_average_after"] = load_average()
     write_results(arguments.name, arguments.seed, results)

@@ -119,7 +119,7 @@ def million(file: str = "million_items") -> str:
     ]
     names = {
         "ivf": "inverted lists",
-        "hnsw": "graph",
+        "hnsw": "graph",  # gone since it was measured
         "ivf_without_users": "inverted lists, users not looked at",
     }
     for kind, name in names.items():

@@ -44,8 +44,8 @@ def test_added_items_are_served_at_once_and_after_a_restart(client, bundle_folde
 
 def test_added_items_go_into_the_index_that_is_there(make_client, monkeypatch):
     pytest.importorskip("faiss", reason="the extra 'faiss' is not installed")
-    client = make_client(index={"kind": "hnsw", "exact_up_to": 10})
-    monkeypatch.setattr(INDEXES.get("hnsw"), "build", None)
+    client = make_client(index={"kind": "ivf", "exact_up_to": 10})
+    monkeypatch.setattr(INDEXES.get("ivf"), "build", None)
     assert client.post("/items", json=NEW).status_code == 200
     asked = {"history": ["i3"], "k": 61, "fields": ["item_id"]}
     assert "new1" in client.post("/recommend", json=asked).json()["item_id"]

@@ -33,7 +33,7 @@ def serve(
         str,
         typer.Option(
             "--index",
-            help="How items are searched: auto, exact, ivf, hnsw, flat, or milvus://HOST:19530/NAME.",
+            help="How items are searched: auto, exact, ivf, flat, or milvus://HOST:19530/NAME.",
         ),
     ] = "auto",
     histories: Annotated[

@@ -37,7 +37,7 @@ class IndexSettings(Settings):
     kind: Annotated[
         SerializeAsAny[IndexKind], by_name(IndexKind, _settings_of, what="index", source="index.kind")
     ] = IndexKind(name=_AUTO)
-    """exact: score every item; ivf, hnsw: approximate (extra `faiss`); auto: exact or, of large catalogues, ivf;
+    """exact: score every item; ivf: approximate (extra `faiss`); auto: exact or, of large catalogues, ivf;
     flat: faiss' own scan; milvus: a collection of Milvus (extra `milvus`); or one of another package. A name, or a
     mapping of its name and its own settings."""
     exact_up_to: int = Field(200_000, ge=1)

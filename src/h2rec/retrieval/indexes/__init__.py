@@ -11,7 +11,6 @@ INDEXES: Registry[type["VectorIndex"]] = Registry(
     "index",
     "h2rec.indexes",
     {
-        "hnsw": "h2rec.retrieval.indexes.in_process:Hnsw",
         "ivf": "h2rec.retrieval.indexes.in_process:Ivf",
         "flat": "h2rec.retrieval.indexes.in_process:Flat",
         "milvus": "h2rec.retrieval.indexes.milvus:MilvusIndex",

@@ -1,7 +1,6 @@
-"""Indexes of faiss, in this process: a graph or inverted lists over projected, compressed vectors, or the vectors."""
+"""Indexes of faiss, in this process: inverted lists over projected, compressed vectors, or the vectors."""
 
 import math
-from abc import abstractmethod
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -19,18 +18,6 @@ _OVERSAMPLE = 1.5
 _USERS_HELD = 0.999
 
 
-class HnswSettings(IndexKind):
-    """A navigable small-world graph (Malkov and Yashunin, 2018)."""
-
-    name: Literal["hnsw"] = "hnsw"
-    links: int = Field(32, ge=4)
-    """Links of a node; twice as many at the bottom."""
-    build_width: int = Field(100, ge=8)
-    """Candidates kept while a node is linked."""
-    search_width: int = Field(256, ge=8)
-    """Candidates kept in a search, and at least twice the items asked for: higher is slower and recalls more."""
-
-
 class IvfSettings(IndexKind):
     """Inverted lists (Jégou et al., 2011)."""
 
@@ -43,8 +30,8 @@ class IvfSettings(IndexKind):
     """Items that the lists and the compression are learnt from, drawn with a fixed seed."""
 
 
-class Approximate(VectorIndex):
-    """A faiss index for maximum inner products, over vectors of 8 bits a number.
+class Ivf(VectorIndex):
+    """Inverted lists for maximum inner products, over vectors of 8 bits a number.
 
     Before anything is indexed, item vectors are projected on the few directions that users' vectors lie in,
     each weighted by how much of the users it holds: an error is then as large as it is in the score. With
@@ -52,14 +39,15 @@ class Approximate(VectorIndex):
     ``q U / sqrt(w)``, which leaves inner products as they are. Item vectors of codes and identity side by side
     are many columns that users weigh unlike, and mostly not at all.
 
-    Faiss' graphs and lists are built on distances. One more column, ``sqrt(max|x|^2 - |x|^2)``, brings
+    Faiss' lists are built on distances. One more column, ``sqrt(max|x|^2 - |x|^2)``, brings
     all items to one length; for a user vector with 0 there, the nearest item is then the one of the
     largest inner product (Bachrach et al., RecSys 2014).
     """
 
+    settings_class: ClassVar[type[IndexKind]] = IvfSettings
     in_process = True
 
-    def __init__(self, settings: Any, width: int, users: Vectors | None) -> None:
+    def __init__(self, settings: IvfSettings, width: int, users: Vectors | None) -> None:
         self.settings = settings
         self._item_projection, self._user_projection = _projections(width, users)
         self._longest = 0.0
@@ -77,8 +65,9 @@ class Approximate(VectorIndex):
         for start in range(1, count + 1, _AT_ONCE):
             projected = vectors[start : start + _AT_ONCE] @ built._item_projection
             built._longest = max(built._longest, float(_squares(projected).max()))
-        built.index = built._empty(faiss, count)
-        most, sample = built._most_to_train(), np.arange(1, count + 1)
+        lists = settings.lists or max(1, min(round(2 * math.sqrt(count)), count // _POINTS_A_LIST))
+        built.index = faiss.index_factory(built.columns + 1, f"IVF{lists},SQ8")
+        most, sample = settings.training_sample, np.arange(1, count + 1)
         if count > most:
             sample = np.sort(random_stream(0, "index").choice(sample, most, replace=False))
         built.index.train(built._lift(vectors[sample]))
@@ -93,8 +82,10 @@ class Approximate(VectorIndex):
         queries[:, :-1] = projected * (math.sqrt(self._longest) / np.maximum(lengths, 1e-12))
         # The best of what is left lies further out, so that more has to be looked at.
         thinned = 1.0 if allowed is None else self.index.ntotal / max(1, allowed.count)
-        parameters = self._parameters(_faiss(), count, thinned)
-        parameters.sel = None if allowed is None else _selector(allowed)
+        parameters = _faiss().SearchParametersIVF(
+            nprobe=math.ceil(self.settings.probes * thinned),
+            sel=None if allowed is None else _selector(allowed),
+        )
         wanted = min(math.ceil(count * _OVERSAMPLE), self.index.ntotal)
         _, rows = self.index.search(queries, wanted, params=parameters)
         return np.asarray(rows, dtype=np.int64) + 1  # faiss' -1 for none becomes the padding item
@@ -106,18 +97,6 @@ class Approximate(VectorIndex):
         grown._add(items.vectors, first)
         return grown
 
-    @abstractmethod
-    def _empty(self, faiss: Any, count: int) -> Any:
-        """An index without items."""
-
-    @abstractmethod
-    def _parameters(self, faiss: Any, count: int, thinned: float) -> Any:
-        """How a search goes that asks for so many, and is let to one item in `thinned`."""
-
-    def _most_to_train(self) -> int:
-        """Items that compression is learnt from."""
-        return _AT_ONCE
-
     def _add(self, vectors: Vectors, first: int) -> None:
         for start in range(first, len(vectors), _AT_ONCE):
             self.index.add(self._lift(vectors[start : start + _AT_ONCE]))
@@ -127,39 +106,6 @@ class Approximate(VectorIndex):
         lifted[:, :-1] = vectors @ self._item_projection
         lifted[:, -1] = np.sqrt(np.maximum(self._longest - _squares(lifted[:, :-1]), 0))
         return lifted
-
-
-class Hnsw(Approximate):
-    """A graph."""
-
-    settings_class: ClassVar[type[IndexKind]] = HnswSettings
-
-    def _empty(self, faiss: Any, count: int) -> Any:
-        index = faiss.index_factory(self.columns + 1, f"HNSW{self.settings.links},SQ8")
-        index.hnsw.efConstruction = self.settings.build_width
-        return index
-
-    def _parameters(self, faiss: Any, count: int, thinned: float) -> Any:
-        width = math.ceil(max(self.settings.search_width, 2 * count) * thinned)
-        return faiss.SearchParametersHNSW(efSearch=width)
-
-
-class Ivf(Approximate):
-    """Inverted lists."""
-
-    settings_class: ClassVar[type[IndexKind]] = IvfSettings
-
-    def _empty(self, faiss: Any, count: int) -> Any:
-        most = min(round(2 * math.sqrt(count)), count // _POINTS_A_LIST)
-        lists = self.settings.lists or max(1, most)
-        return faiss.index_factory(self.columns + 1, f"IVF{lists},SQ8")
-
-    def _parameters(self, faiss: Any, count: int, thinned: float) -> Any:
-        return faiss.SearchParametersIVF(nprobe=math.ceil(self.settings.probes * thinned))
-
-    def _most_to_train(self) -> int:
-        most: int = self.settings.training_sample
-        return most
 
 
 class FlatSettings(IndexKind):

@@ -21,7 +21,7 @@ class IndexKind(Settings):
     """An index by its name; one with settings of its own has a subclass."""
 
     name: str
-    """auto, exact, ivf, hnsw, flat, milvus, or one of another package."""
+    """auto, exact, ivf, flat, milvus, or one of another package."""
 
 
 @dataclass(frozen=True, eq=False)
