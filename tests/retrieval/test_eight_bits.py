@@ -8,7 +8,7 @@ from h2rec.data.histories import Histories
 from h2rec.models.sparse_scores import Groups, GroupScores, ItemScores
 from h2rec.retrieval.eight_bits import EightBits
 from h2rec.retrieval.filters import Allowed
-from h2rec.retrieval.scan import Scan
+from h2rec.retrieval.scan import Scan, largest
 from h2rec.retrieval.scoring import ItemScorer
 
 ITEMS, SIZE, USERS = 5000, 40, 8
@@ -130,3 +130,16 @@ def test_there_is_none_without_columns_or_where_sums_overflow(monkeypatch):
     users = made("even")[1]
     found, _ = Scan(ItemScorer(items.numpy(), (SIZE,))).search(users, 5, None, None, [])
     assert found.shape == (USERS, 5)
+
+
+@pytest.mark.parametrize("columns", [3000, 3200, 3231, 100])
+@pytest.mark.parametrize("rows", [1, 5])
+def test_the_largest_of_long_rows_are_found_by_blocks(columns, rows):
+    random = np.random.default_rng(columns)
+    scores = torch.from_numpy(random.normal(size=(rows, columns)).astype(np.float32))
+    scores[:, -5:] += 3  # behind the last whole block
+    scores[0, random.permutation(columns)[: columns // 2]] = -torch.inf
+    for count in (1, 7, 20):
+        values, places = largest(scores, count)
+        assert torch.equal(values, scores.topk(count, dim=1).values)
+        assert torch.equal(scores.gather(1, places), values)
