@@ -6,7 +6,7 @@ import torch
 
 from h2rec.data.histories import Histories
 from h2rec.models.sparse_scores import Groups, GroupScores, ItemScores
-from h2rec.retrieval.eight_bits import EightBits
+from h2rec.retrieval.eight_bits import EightBits, _Part
 from h2rec.retrieval.filters import Allowed
 from h2rec.retrieval.scan import Scan, largest
 from h2rec.retrieval.scoring import ItemScorer
@@ -44,7 +44,11 @@ KINDS = ["even", "uneven", "sparse", "twins", "tiny"]
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_score_is_further_off_than_it_says(kind):
     items, users = made(kind)
-    scores, error = EightBits.of(torch.from_numpy(items)).scores(users)
+    made_small = EightBits.of(torch.from_numpy(items))
+    scores, error = (
+        torch.cat([of for _, of in made_small.score_chunks(users)], dim=1),
+        made_small.error(users),
+    )
     off = np.abs(scores.numpy() - users.double().numpy() @ items.T.astype(np.float64)).max(axis=1)
     assert (off <= error.numpy()).all()
     lengths = np.linalg.norm(users, axis=1) * np.linalg.norm(items, axis=1).max()
@@ -72,8 +76,9 @@ class Plain(Scan):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("k", [1, 10, 100])
-def test_lists_are_those_of_the_whole_scan(kind, k):
+@pytest.mark.parametrize(("k", "rows"), [(1, 65_536), (10, 1000), (100, 1700)])
+def test_lists_are_those_of_the_whole_scan(kind, k, rows, monkeypatch):
+    monkeypatch.setattr("h2rec.retrieval.eight_bits._ROWS", rows)
     items, users = made(kind, seed=k)
     random = np.random.default_rng(k)
     scorer = ItemScorer(items, (SIZE,))
@@ -116,9 +121,9 @@ def test_where_the_bound_never_helps_it_is_not_asked_for_ever():
 def test_there_is_none_without_columns_or_where_sums_overflow(monkeypatch):
     assert EightBits.of(torch.zeros(5, 0)) is None
     items = torch.from_numpy(made("even")[0])
-    plain = EightBits._products
+    plain = _Part.products
     # As of processors that add pairs of products in 16 bits.
-    monkeypatch.setattr(EightBits, "_products", lambda self, rows: plain(self, rows).clamp(max=400))
+    monkeypatch.setattr(_Part, "products", lambda self, rows: plain(self, rows).clamp(max=400))
     assert EightBits.of(items) is None
     monkeypatch.undo()
 

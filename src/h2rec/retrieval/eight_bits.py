@@ -1,6 +1,8 @@
 """Scores from vectors of 8 bits a number, a quarter of the memory to read, with a bound on how wrong they are."""
 
 import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Self
 
 import torch
@@ -11,6 +13,8 @@ _MOST = 127
 _ZERO = 128
 """User vectors are unsigned, as processors multiply them with signed ones."""
 _PROBES = 32
+_ROWS = 131_072
+"""Items whose scores are looked at together: those of many users stay in the processor's cache."""
 _ROUNDING = 1e-5
 """What sums of floats may lose, of the largest score that there can be."""
 
@@ -22,12 +26,10 @@ class EightBits:
     ``|u'| max |v - v'| + |u - u'| max |v|``, by Cauchy and Schwarz.
     """
 
-    def __init__(self, packed: torch.Tensor, scales: torch.Tensor, error: float, longest: float) -> None:
-        self._packed = packed
-        self._scales = scales
+    def __init__(self, parts: "list[_Part]", error: float, longest: float) -> None:
+        self._parts = parts
         self._error = error
         self._longest = longest
-        self._zeros = torch.zeros(len(scales), dtype=torch.int32)
 
     @classmethod
     def of(cls, vectors: torch.Tensor) -> Self | None:
@@ -36,39 +38,75 @@ class EightBits:
             return None
         try:
             with torch.inference_mode():
-                scales = (vectors.abs().amax(dim=1) / _MOST).clamp(min=torch.finfo(torch.float32).tiny)
-                small = (vectors / scales[:, None]).round_().to(torch.int8)
-                error = torch.tensor(0.0)
-                # Some at a time: all of them as floats are as many numbers as the vectors are.
-                for exact, part, scale in zip(
-                    vectors.split(4096), small.split(4096), scales.split(4096), strict=True
-                ):
-                    error = torch.maximum(error, (exact - part * scale[:, None]).norm(dim=1).amax())
-                packed = torch.ops.onednn.qlinear_prepack(small, None)
-                made = cls(packed, scales, float(error), float(vectors.norm(dim=1).amax()))
-                return made if made._is_right(small) else None
-        except (AttributeError, RuntimeError) as reason:
+                parts = [_Part.of(some) for some in vectors.split(_ROWS)]
+                longest = max(part.longest for part in parts)
+                return cls(parts, max(part.error for part in parts), longest)
+        except (AttributeError, RuntimeError, _FaultyError) as reason:
             logger.debug("vectors are scanned as they are: %s", reason)
             return None
 
-    def scores(self, users: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Scores of users `[n, D]`, `[n, N]`, and how far they may be from the exact ones, `[n]`."""
-        unit = (users.abs().amax(dim=1, keepdim=True) / _MOST).clamp(min=torch.finfo(torch.float32).tiny)
-        rows = (users / unit).round_()
+    def score_chunks(self, users: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
+        """Scores of all items, some at a time: index of the first one, and `[n, M]` for users `[n, D]`."""
+        unit, rows = _rounded(users)
+        whole, first = (rows + _ZERO).to(torch.uint8), 0
+        for part in self._parts:
+            scores = part.products(whole).mul_(unit)
+            yield first, scores
+            first += scores.shape[1]
+
+    def error(self, users: torch.Tensor) -> torch.Tensor:
+        """How far scores of users may be from the exact ones, `[n]`."""
+        unit, rows = _rounded(users)
         lost = torch.linalg.vector_norm(users - rows * unit, dim=1)
         length = torch.linalg.vector_norm(users, dim=1) + lost
-        error = length * (self._error + _ROUNDING * self._longest) + lost * self._longest
-        return self._products(rows).mul_(unit), error
+        error: torch.Tensor = length * (self._error + _ROUNDING * self._longest) + lost * self._longest
+        return error
 
-    def _products(self, rows: torch.Tensor) -> torch.Tensor:
-        """Inner products of rows of whole numbers up to 127 with the compressed vectors."""
+
+class _FaultyError(Exception):
+    """Products are wrong on this processor."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """Some of the vectors."""
+
+    packed: torch.Tensor
+    scales: torch.Tensor
+    zeros: torch.Tensor
+    error: float
+    """The longest difference of a vector and what it is read as."""
+    longest: float
+    """The length of the longest vector."""
+
+    @classmethod
+    def of(cls, vectors: torch.Tensor) -> Self:
+        scales = (vectors.abs().amax(dim=1) / _MOST).clamp(min=torch.finfo(torch.float32).tiny)
+        small = (vectors / scales[:, None]).round_().to(torch.int8)
+        part = cls(
+            packed=torch.ops.onednn.qlinear_prepack(small, None),
+            scales=scales,
+            zeros=torch.zeros(len(scales), dtype=torch.int32),
+            error=float((vectors - small * scales[:, None]).norm(dim=1).amax()),
+            longest=float(vectors.norm(dim=1).amax()),
+        )
+        # Sums of processors without the instructions for it may overflow, without a word.
+        probes = small[:: max(1, len(small) // _PROBES)].sign().float() * _MOST
+        expected = probes @ (small * scales[:, None]).T
+        found = part.products((probes + _ZERO).to(torch.uint8))
+        if not torch.allclose(found, expected, rtol=1e-4, atol=1e-3 * part.longest):
+            raise _FaultyError("products overflow on this processor")
+        return part
+
+    def products(self, rows: torch.Tensor) -> torch.Tensor:
+        """Inner products of rows of whole numbers, from `_ZERO` on, with the compressed vectors."""
         products: torch.Tensor = torch.ops.onednn.qlinear_pointwise(
-            (rows + _ZERO).to(torch.uint8),
+            rows,
             1.0,
             _ZERO,
-            self._packed,
-            self._scales,
-            self._zeros,
+            self.packed,
+            self.scales,
+            self.zeros,
             None,
             1.0,
             0,
@@ -79,8 +117,8 @@ class EightBits:
         )
         return products
 
-    def _is_right(self, small: torch.Tensor) -> bool:
-        """Whether sums do not overflow: those of processors without the instructions for it may, without a word."""
-        probes = small[:: max(1, len(small) // _PROBES)].sign().float() * _MOST
-        expected = probes @ (small * self._scales[:, None]).T
-        return torch.allclose(self._products(probes), expected, rtol=1e-4, atol=1e-3 * self._longest)
+
+def _rounded(users: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """A scale for each user, `[n, 1]`, and whole numbers of up to 127 that they are multiplied with."""
+    unit = (users.abs().amax(dim=1, keepdim=True) / _MOST).clamp(min=torch.finfo(torch.float32).tiny)
+    return unit, (users / unit).round_()

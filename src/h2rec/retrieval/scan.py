@@ -48,25 +48,9 @@ class Scan:
             self._held += found is not None
             if found is not None:
                 return found
-        closed = None if allowed is None else torch.from_numpy(~allowed.marks)
-        banned = None if exclude is None else row_item_pairs(exclude)
         best = []
         for first, scores in self.scorer.score_chunks(users):
-            real, stop = scores[:, 1:], first + scores.shape[1] - 1
-            if counted:
-                # Summed before they are added, as elsewhere: an item has one score, to the bit.
-                counts = torch.zeros_like(real)
-                for branch in counted:
-                    branch.add_to(counts, first)
-                real += counts
-            if first == 0:
-                real[:, 0] = -torch.inf  # the padding item
-            if closed is not None:
-                real.masked_fill_(closed[first:stop], -torch.inf)
-            if banned is not None:
-                rows, items = banned
-                inside = (items >= first) & (items < stop)
-                real[rows[inside], items[inside] - first] = -torch.inf
+            _complete(scores[:, 1:], first, exclude, allowed, counted)
             places, values = top_items(scores, k)
             best.append(((places + (first - 1)).masked_fill(places == 0, 0), values))
         if len(best) == 1:
@@ -89,32 +73,61 @@ class Scan:
         compressed = self.scorer.eight_bits
         if compressed is None:
             return None
-        scores, error = compressed.scores(users)
-        counts = torch.zeros_like(scores) if counted else None
-        if counts is not None:
-            for branch in counted:
-                branch.add_to(counts)
-            scores += counts
-        scores[:, 0] = -torch.inf  # the padding item
-        if allowed is not None:
-            scores.masked_fill_(torch.from_numpy(~allowed.marks), -torch.inf)
-        if exclude is not None:
-            scores[row_item_pairs(exclude)] = -torch.inf
+        error = compressed.error(users)
         for wanted in (2 * k + _SPARE, _WIDER * (2 * k + _SPARE)):
-            if wanted >= scores.shape[1] // _WIDER:
+            if wanted >= self.scorer.item_count // _WIDER:
                 return None
-            looks, items = largest(scores, wanted)
+            parts = []
+            for first, scores in compressed.score_chunks(users):
+                counts = _complete(scores, first, exclude, allowed, counted)
+                looks, places = largest(scores, min(wanted, scores.shape[1]))
+                parts.append([looks, places + first, *([] if counts is None else [counts.gather(1, places)])])
+            of_all = parts[0]
+            if len(parts) > 1:
+                of_all = [torch.cat(columns, dim=1) for columns in zip(*parts, strict=True)]
+                chosen = of_all[0].topk(wanted, dim=1).indices
+                of_all = [columns.gather(1, chosen) for columns in of_all]
+            looks, items, *more = of_all
             last = looks[:, -1]
             # By index, so that equal scores are.
-            items = items.masked_fill_(looks == -torch.inf, 0).sort(dim=1).values
+            items, order = items.masked_fill_(looks == -torch.inf, 0).sort(dim=1)
             sums = self.scorer.chosen(users, items)
-            if counts is not None:
-                sums += counts.gather(1, items)
+            for counts in more:
+                sums += counts.gather(1, order)
             sums, places = sums.masked_fill_(items == 0, -torch.inf).sort(dim=1, descending=True, stable=True)
             # Nothing else can reach the last of the list; what is left out is minus infinity.
             if ((sums[:, k - 1] > last + error) | (last == -torch.inf)).all():
                 return items.gather(1, places[:, :k]), sums[:, :k]
         return None
+
+
+def _complete(
+    scores: torch.Tensor,
+    first: int,
+    exclude: Histories | None,
+    allowed: Allowed | None,
+    counted: Sequence[CountedScores],
+) -> torch.Tensor | None:
+    """Add what is counted to scores of items from `first` on, in place, and bar what may not be listed.
+
+    Returns what is counted, summed before it is added, as elsewhere: so an item has one score, to the bit.
+    """
+    counts = None
+    if counted:
+        counts = torch.zeros_like(scores)
+        for branch in counted:
+            branch.add_to(counts, first)
+        scores += counts
+    if first == 0:
+        scores[:, 0] = -torch.inf  # the padding item
+    stop = first + scores.shape[1]
+    if allowed is not None:
+        scores.masked_fill_(torch.from_numpy(~allowed.marks[first:stop]), -torch.inf)
+    if exclude is not None:
+        rows, items = row_item_pairs(exclude)
+        inside = (items >= first) & (items < stop)
+        scores[rows[inside], items[inside] - first] = -torch.inf
+    return counts
 
 
 def largest(scores: torch.Tensor, count: int) -> TopItems:
