@@ -46,6 +46,8 @@ SIZES = [(count, width) for count in (10_000, 30_000, 100_000, 300_000) for widt
 SMALL = [size for size in SIZES if size[0] <= 100_000]
 LARGEST = (1_000_000, 64)
 UNSEEN = [(18_000, 128), (70_000, 64), (220_000, 96)]
+UNSEEN_BY_SCANS = [(25_000, 96), (150_000, 64), (450_000, 128)]
+"""The others were seen when the terms of scans, and of lists made by scans, were made."""
 """Sizes that no term of the model was made for."""
 STEPS, USERS = 12, 32
 
@@ -188,13 +190,15 @@ def main() -> None:
     parser.add_argument("--blind", action="store_true", help="measure other sizes, which check the model")
     asked = parser.parse_args()
     only, results = asked.only, model.BLIND if asked.blind else model.RESULTS
-    small, sizes_of_all = (UNSEEN[:2], UNSEEN) if asked.blind else (SMALL, SIZES)
-    largest = [] if asked.blind else [LARGEST]
+    sizes_of_all, largest = (UNSEEN, []) if asked.blind else (SIZES, [LARGEST])
+    of_scans = UNSEEN_BY_SCANS if asked.blind else [*SIZES, LARGEST]
+    small = of_scans[:2] if asked.blind else SMALL
     set_threads(1)
     known = old_rows(results) if only else {}
+    origins = json.loads(results.read_text(encoding="utf-8"))["origins"] if only else []
     with tempfile.TemporaryDirectory() as scratch:
         stages: dict[str, tuple[list[tuple[int, int]], Callable[[int, int], dict[str, float]]]] = {
-            "scan": ([*sizes_of_all, *largest], scans),
+            "scan": (of_scans, scans),
             "bundle": (small, lambda items, width: bundles(items, width, Path(scratch))),
             "ranking": ([*sizes_of_all, *largest], ranked),
             "training": (sizes_of_all, training),
@@ -210,7 +214,7 @@ def main() -> None:
                 {"stage": stage, "items": items, "width": width, "value": value}
                 for (stage, items, width), value in known.items()
             ]
-            write_json(results, {"origin": origin(), "measured": rows})
+            write_json(results, {"origins": [*origins, origin()], "measured": rows})
 
 
 def old_rows(results: Path) -> dict[tuple[str, int, int], float]:

@@ -52,7 +52,7 @@ def check() -> str:
     ]
     sources = [
         f"`{of['command']}`, commit {of['commit']}, {cores(of['machine'])}, one thread."
-        for of in (record["origin"], blind["origin"])
+        for of in (*record["origins"], *blind["origins"])
     ]
     close = sum(abs(row["error"]) <= 0.25 for row in unseen)
     told = f"{close} of {len(unseen)} points that nobody had seen are within 25%."
