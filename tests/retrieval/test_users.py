@@ -78,6 +78,13 @@ def test_a_trace_counts_as_the_model_does(tmp_path):
                 assert all(torch.equal(one, other) for one, other in pairs)
 
 
+def test_counts_of_a_kind_that_nobody_knows_are_not_traced(tmp_path):
+    network = Bundle.load(make_bundle(tmp_path / "bundle", preset="h2rec")).model
+    plain = network.counted
+    network.counted = lambda recent: {n: SimpleNamespace(inner=s) for n, s in plain(recent).items()}
+    assert UserEncoder(network, frozen=True)._counted == network.counted
+
+
 def test_counts_whose_trace_would_lie_are_not_traced(tmp_path):
     network = Bundle.load(make_bundle(tmp_path / "bundle", preset="h2rec")).model
     plain = network.counted

@@ -4,7 +4,7 @@ import asyncio
 import socket
 from multiprocessing import get_context
 
-from h2rec.serving.accepting import NOBODY, FairAccepter
+from h2rec.serving.accepting import GONE, NOBODY, FairAccepter
 
 
 class Kept(asyncio.Protocol):
@@ -23,8 +23,7 @@ class Scene:
 
     def __init__(self, processes):
         self.listening = socket.create_server(("127.0.0.1", 0))
-        self.counts = get_context("spawn").Array("q", processes)
-        self.counts[:] = [NOBODY] * processes
+        self.counts = get_context("spawn").Array("q", [NOBODY] * processes, lock=False)
         self.kept = [[] for _ in range(processes)]
         self.clients = []
 
@@ -74,7 +73,7 @@ def test_the_first_waits_for_the_others_but_not_for_ever(monkeypatch):
         assert not first.done()
         await asyncio.gather(first, two.start())
         two.close()
-        assert made.counts[:] == [0, NOBODY]
+        assert made.counts[:] == [0, GONE]
         made.connect(4)
         assert await made.taken(4) == [4, 0]  # who has stopped is not waited for
         monkeypatch.setattr("h2rec.serving.accepting._TOGETHER", 0.1)
@@ -103,5 +102,32 @@ def test_no_room_for_another_connection_is_waited_out(monkeypatch):
         accepter._listening = Full()
         made.connect(2)
         assert await made.taken(2) == [2]
+
+    asyncio.run(scene())
+
+
+def test_one_that_is_stopped_while_it_waits_does_not_begin():
+    async def scene():
+        made = Scene(2)
+        async with asyncio.timeout(2):
+            await made.accepter(0).start(lambda: True)
+            made.connect(1)
+            await asyncio.sleep(0.1)
+        assert made.kept == [[], []]
+
+    asyncio.run(scene())
+
+
+def test_a_process_that_hangs_holds_nobody_up():
+    async def scene():
+        made = Scene(2)
+        made.counts[1] = 0
+        await made.accepter(0).start()
+        # Half of the test's sockets are the clients'.
+        for _ in range(4):
+            made.connect(50)
+        started = asyncio.get_running_loop().time()
+        await made.taken(200)
+        assert asyncio.get_running_loop().time() - started < 0.3  # 0.4 and more, if each one waited
 
     asyncio.run(scene())

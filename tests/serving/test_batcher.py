@@ -6,6 +6,7 @@ import pytest
 
 from h2rec.errors import DataError
 from h2rec.retrieval.answers import Query, Recommendation
+from h2rec.retrieval.filters import ItemFilter
 from h2rec.serving.batcher import MicroBatcher, OverloadedError
 
 
@@ -268,5 +269,43 @@ def test_an_error_in_the_loop_is_that_of_its_question_alone():
         )
         assert isinstance(told[1], DataError)
         assert [answer[0].unknown for answer in (told[0], told[2])] == [["a"], ["b"]]
+
+    asyncio.run(scene())
+
+
+def test_no_filter_is_answered_in_the_loop():
+    async def scene():
+        answer = Named()
+        batcher = make(answer, quick=lambda: True)
+        await batcher.ask([Query(["a"])])
+        await batcher.ask([Query(["a"], filter=ItemFilter.make(deny=["b"]))])
+        assert threading.current_thread() not in answer.threads
+
+    asyncio.run(scene())
+
+
+def test_after_a_slow_batch_the_loop_answers_none_for_a_while():
+    async def scene():
+        answer = Named()
+        batcher = make(answer, quick=lambda: True)
+        for seconds in (0, 0, 0.05, 0, 0):
+            answer.seconds = seconds
+            await batcher.ask([Query(["a"])])
+        in_loop = [thread is threading.current_thread() for thread in answer.threads]
+        assert in_loop == [False, True, True, False, False]
+
+    asyncio.run(scene())
+
+
+def test_others_get_their_turn_between_quick_pieces():
+    async def scene():
+        batcher = make(Named(), quick=lambda: True, size=1)
+        await batcher.ask([Query(["a"])])
+        many = asyncio.create_task(batcher.ask([Query(["a"])] * 50))
+        turns = 0
+        while not many.done():
+            await asyncio.sleep(0)
+            turns += 1
+        assert turns >= 50
 
     asyncio.run(scene())

@@ -18,7 +18,7 @@ from made_bundles import make_bundle
 @pytest.fixture
 def workers():
     context = get_context("spawn")
-    changes, connections = context.Value("q", 0), context.Array("q", 3)
+    changes, connections = context.Value("q", 0), context.Array("q", 3, lock=False)
     return [
         Worker(None, place, connections, changes, context.Event(), 30, os.getppid()) for place in range(3)
     ]

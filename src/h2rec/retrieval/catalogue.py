@@ -20,8 +20,8 @@ from h2rec.retrieval.item_table import OWN_COLUMNS
 _TITLES = ("title", "name")
 _LONGEST_VALUE = 200
 _LISTED = 100
-_ROWS_KEPT = 20_000
-"""Rows of fields that are kept as dictionaries: the same items are asked for again and again."""
+_CHARACTERS_KEPT = 20_000_000
+"""Characters of fields that are kept as dictionaries: the same items are asked for again and again."""
 _COMPARED = 50_000
 """Most ids that an unknown one is compared with: a second's work."""
 
@@ -70,6 +70,7 @@ class Catalogue:
         self.head: npt.NDArray[np.bool_] = np.concatenate([[False], table["head"].to_numpy()])
         self._lowered = self._searchable()
         self._read: dict[int, dict[str, str | None]] = {}
+        self._read_size = 0
 
     def __len__(self) -> int:
         return len(self.item_ids)
@@ -126,16 +127,16 @@ class Catalogue:
 
     def field_rows(self, items: Sequence[int]) -> list[dict[str, str | None]]:
         """Text fields of items by index."""
-        if len(self._read) > _ROWS_KEPT:
-            self._read = {}
+        if self._read_size > _CHARACTERS_KEPT:
+            self._read, self._read_size = {}, 0
         read = self._read  # another thread may put an empty one in its place
         new = [item for item in items if item not in read]
         if new:
             places = pa.array([item - 1 for item in new], pa.int64())
             rows: list[dict[str, str | None]] = self._few_rows.take(places).to_pylist()
-            read.update(
-                zip(new, rows or [{} for _ in new], strict=True)
-            )  # a table without fields has no rows
+            rows = rows or [{} for _ in new]  # a table without fields has no rows
+            read.update(zip(new, rows, strict=True))
+            self._read_size += sum(100 + len(text or "") for row in rows for text in row.values())
         return [read[item].copy() for item in items]
 
     def codes(self, item: int) -> list[int] | None:

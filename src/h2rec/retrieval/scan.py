@@ -22,8 +22,9 @@ TopItems = tuple[torch.Tensor, torch.Tensor]
 _BLOCK = 32
 _SPARE = 108
 _WIDER = 4
-_TRIED, _HELD = 32, 0.5
-"""After so many searches, those whose bound held less often than this are the last ones."""
+_HELD, _AGAIN = 0.5, 100
+"""Where the bound held less often of late, so many searches go without a first look."""
+_LATE = 0.05
 
 
 class Scan:
@@ -31,7 +32,8 @@ class Scan:
 
     def __init__(self, scorer: ItemScorer) -> None:
         self.scorer = scorer
-        self._searches = self._held = 0
+        self._held = 1.0
+        self._without = 0
 
     def search(
         self,
@@ -42,12 +44,15 @@ class Scan:
         counted: Sequence[CountedScores],
     ) -> TopItems:
         """List the best items of up to `USERS_AT_ONCE` users; see `ItemIndex.search`."""
-        if self._searches < _TRIED or self._held >= _HELD * self._searches:
-            found = self._by_first_look(users, k, exclude, allowed, counted)
-            self._searches += 1
-            self._held += found is not None
-            if found is not None:
-                return found
+        if 2 * k + _SPARE < self.scorer.item_count // _WIDER and self.scorer.eight_bits is not None:
+            if self._held >= _HELD or self._without >= _AGAIN:
+                self._without = 0
+                found = self._by_first_look(users, k, exclude, allowed, counted)
+                self._held += _LATE * ((found is not None) - self._held)
+                if found is not None:
+                    return found
+            else:
+                self._without += 1
         best = []
         for first, scores in self.scorer.score_chunks(users):
             _complete(scores[:, 1:], first, exclude, allowed, counted)
@@ -71,17 +76,20 @@ class Scan:
     ) -> TopItems | None:
         """The same lists by compressed vectors; None where it is not sure that they are."""
         compressed = self.scorer.eight_bits
-        if compressed is None:
-            return None
+        assert compressed is not None
         error = compressed.error(users)
         for wanted in (2 * k + _SPARE, _WIDER * (2 * k + _SPARE)):
             if wanted >= self.scorer.item_count // _WIDER:
                 return None
-            parts = []
+            parts, rounding = [], torch.zeros(())
             for first, scores in compressed.score_chunks(users):
                 counts = _complete(scores, first, exclude, allowed, counted)
                 looks, places = largest(scores, min(wanted, scores.shape[1]))
-                parts.append([looks, places + first, *([] if counts is None else [counts.gather(1, places)])])
+                parts.append([looks, places + first])
+                if counts is not None:
+                    parts[-1].append(counts.gather(1, places))
+                    # A sum is rounded by how large it is.
+                    rounding = torch.maximum(rounding, counts.amax(dim=1) * 2**-22)
             of_all = parts[0]
             if len(parts) > 1:
                 of_all = [torch.cat(columns, dim=1) for columns in zip(*parts, strict=True)]
@@ -94,10 +102,12 @@ class Scan:
             sums = self.scorer.chosen(users, items)
             for counts in more:
                 sums += counts.gather(1, order)
-            sums, places = sums.masked_fill_(items == 0, -torch.inf).sort(dim=1, descending=True, stable=True)
+            sums = sums.masked_fill_(items == 0, -torch.inf).nan_to_num_(-torch.inf, torch.inf, -torch.inf)
+            sums, places = sums.sort(dim=1, descending=True, stable=True)
             # Nothing else can reach the last of the list; what is left out is minus infinity.
-            if ((sums[:, k - 1] > last + error) | (last == -torch.inf)).all():
-                return items.gather(1, places[:, :k]), sums[:, :k]
+            if ((sums[:, k - 1] - last > error + rounding) | (last == -torch.inf)).all():
+                best = sums[:, :k]
+                return items.gather(1, places[:, :k]).masked_fill_(best == -torch.inf, 0), best
         return None
 
 

@@ -11,6 +11,7 @@ from h2rec.retrieval.eight_bits import EightBits
 
 _BLOCK = 4096
 _BLOCKS_AT_ONCE = 16
+_GROUP = 16
 
 
 class ItemScorer:
@@ -57,12 +58,14 @@ class ItemScorer:
     def chosen(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
         """Scores of each user's own items: users `[n, D]`, items int64 `[n, c]`, result `[n, c]`."""
         with torch.inference_mode():
-            # Some at a time: their vectors are copied side by side, and read again from the processor's cache.
+            # Some at a time: their vectors are copied side by side, and read again from the processor's cache. Whole
+            # groups of items: the last ones of others are rounded otherwise.
+            whole = torch.nn.functional.pad(items, (0, -items.shape[1] % _GROUP))
+            width = max(_GROUP, _BLOCK // max(1, len(items)) // _GROUP * _GROUP)
             parts = [
-                torch.bmm(self._rows(part), users[:, :, None])[:, :, 0]
-                for part in items.split(max(1, _BLOCK // max(1, len(items))), dim=1)
+                torch.bmm(self._rows(part), users[:, :, None])[:, :, 0] for part in whole.split(width, dim=1)
             ]
-            return torch.cat(parts, dim=1)
+            return torch.cat(parts, dim=1)[:, : items.shape[1]]
 
     def branches(self, users: torch.Tensor, items: torch.Tensor) -> list[torch.Tensor]:
         """What each branch adds to the scores of each user's own items, one tensor `[n, c]` a branch."""

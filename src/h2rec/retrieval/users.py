@@ -4,7 +4,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, is_dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from h2rec.batching.sequences import history_batch
 from h2rec.data.histories import Histories
 from h2rec.models.protocol import SequenceModel
 from h2rec.models.scorer import latest_items
-from h2rec.models.sparse_scores import CountedScores
+from h2rec.models.sparse_scores import CountedScores, GroupScores, ItemScores
 
 Run = Callable[..., tuple[torch.Tensor, ...]]
 Count = Callable[[torch.Tensor], dict[str, CountedScores]]
@@ -128,8 +128,14 @@ def _frozen_counts(model: SequenceModel) -> Count | None:
         return None
     with torch.inference_mode():
         forms = model.counted(torch.zeros(1, 1, dtype=torch.int64))
-    if not all(is_dataclass(form) for form in forms.values()):
-        return None
+        others = model.counted(torch.ones(1, 1, dtype=torch.int64))
+    for name, form in forms.items():
+        # Of other kinds nobody knows what else of them depends on the history.
+        if type(form) not in (ItemScores, GroupScores):
+            return None
+        groups = getattr(form, "groups", None)
+        if groups is not None and vars(others[name])["groups"].of_item is not groups.of_item:
+            return None
     names = {
         name: [key for key, value in vars(form).items() if isinstance(value, torch.Tensor)]
         for name, form in forms.items()
@@ -141,7 +147,8 @@ def _frozen_counts(model: SequenceModel) -> Count | None:
 
     random = np.random.default_rng(0)
     shapes = [(2, model.recent_items), (1, 1), (5, model.recent_items), (3, 2)]
-    traced = _traced(run, [(torch.from_numpy(random.integers(0, model.item_count + 1, s)),) for s in shapes])
+    inputs = [torch.from_numpy(random.integers(0, model.item_count + 1, s)) for s in shapes]
+    traced = _traced(run, [(recent,) for recent in (*inputs, torch.zeros_like(inputs[2]))])
     if traced is None:
         return None
 

@@ -1,13 +1,16 @@
 """Several processes behind one socket: each takes connections in its turn, so that none has most of them."""
 
 import asyncio
-from collections.abc import Callable
-from multiprocessing.sharedctypes import SynchronizedArray
+from collections.abc import Callable, MutableSequence
 from socket import socket
 
 NOBODY = 2**31 - 1
+"""The count of a process that will take some soon."""
+GONE = NOBODY - 1
 """The count of a process that takes none."""
 _PATIENCE = 0.002
+_WAITS, _TURNS = 3, 16
+"""After so many waits in which nobody else took one, so many connections are taken without waiting."""
 _TOGETHER = 60.0
 _WAITING = 2048
 """Connections that may wait to be taken."""
@@ -26,7 +29,7 @@ class FairAccepter:
     listening
         The socket that all listen on.
     counts
-        Open connections of every process, shared by all.
+        Open connections of every process, shared by all, without a lock: a process that is killed would keep it.
     place
         Which of them is this one's.
     count
@@ -38,7 +41,7 @@ class FairAccepter:
     def __init__(
         self,
         listening: socket,
-        counts: "SynchronizedArray[int]",
+        counts: MutableSequence[int],
         place: int,
         count: Callable[[], int],
         make: Callable[[], asyncio.BaseProtocol],
@@ -51,14 +54,21 @@ class FairAccepter:
         self._loop = asyncio.get_running_loop()
         self._coming: set[asyncio.Task[None]] = set()
         self._has_waited = False
+        self._turns = self._unmoved = 0
+        self._others = -1
         self._again: asyncio.TimerHandle | None = None
 
-    async def start(self) -> None:
-        """Begin, together with the others if these do not take too long: the first one would get all."""
+    async def start(self, stopped: Callable[[], bool] = lambda: False) -> None:
+        """Begin, together with the others if these do not take too long: the first one would get all.
+
+        `stopped`: whether there is nothing to begin any more.
+        """
         self.publish()
         until = self._loop.time() + _TOGETHER
-        while NOBODY in self._counts[:] and self._loop.time() < until:
+        while NOBODY in self._counts[:] and self._loop.time() < until and not stopped():
             await asyncio.sleep(0.05)
+        if stopped():
+            return
         self._listening.setblocking(False)
         self._listening.listen(_WAITING)
         self._listen()
@@ -73,7 +83,7 @@ class FairAccepter:
         if self._again is not None:
             self._again.cancel()
         self._loop.remove_reader(self._listening)
-        self._counts[self._place] = NOBODY
+        self._counts[self._place] = GONE
 
     def _listen(self) -> None:
         self._again = None
@@ -81,11 +91,19 @@ class FairAccepter:
         self._loop.add_reader(self._listening, self._take)
 
     def _take(self) -> None:
-        if self.publish() > min(self._counts[:]) and not self._has_waited:
-            self._has_waited = True  # whoever has fewer may be busy, or gone
-            self._pause(_PATIENCE)
-            return
+        own, counts = self.publish(), self._counts[:]
+        if own > min(counts) and not self._turns:
+            if not self._has_waited:
+                self._has_waited = True
+                self._pause(_PATIENCE)
+                return
+            # Others may just have waited, too; who took nothing in several waits is busy, or hangs.
+            others = sum(counts) - own
+            self._unmoved = self._unmoved + 1 if others == self._others else 0
+            self._others = others
+            self._turns = _TURNS if self._unmoved > _WAITS else 1
         self._has_waited = False
+        self._turns = max(0, self._turns - 1)
         try:
             connection, _ = self._listening.accept()
         except (BlockingIOError, InterruptedError, ConnectionError):

@@ -94,6 +94,7 @@ class MicroBatcher(Generic[AnyQuery]):
         self._requests: deque[_Request[AnyQuery]] = deque()
         self._seconds_a_batch = 0.0
         self._last_work = clock()
+        self._slow_until = clock()
         self._ahead = 0.0  # price of one turn of everything that waits or is being answered
         self._many = 0  # questions of requests with several
         self._worker: asyncio.Task[None] | None = None
@@ -148,8 +149,11 @@ class MicroBatcher(Generic[AnyQuery]):
             try:
                 if pieces:
                     started = self._clock()
-                    if self._is_quick(worth):
+                    if self._is_quick(worth, asked):
                         outcomes = self._outcomes(asked)
+                        if self._clock() - started > _QUICK:
+                            self._slow_until = self._clock() + _FORGET
+                        await asyncio.sleep(0)  # others get their turn
                     else:
                         outcomes = await loop.run_in_executor(self._executor, self._outcomes, asked)
                     self._learn((self._clock() - started) / max(1.0, worth / self._size))
@@ -199,9 +203,15 @@ class MicroBatcher(Generic[AnyQuery]):
             # One of them is at fault: the others are answered without it.
             return [outcome for queries in pieces for outcome in self._outcomes([queries])]
 
-    def _is_quick(self, worth: float) -> bool:
-        # Until one was answered nobody knows.
-        return worth <= _FEW and 0 < self._seconds_a_batch < _QUICK and self._quick()
+    def _is_quick(self, worth: float, asked: list[list[AnyQuery]]) -> bool:
+        # Until one was answered nobody knows; a filter may take long to be understood, above all a wrong one.
+        return (
+            worth <= _FEW
+            and 0 < self._seconds_a_batch < _QUICK
+            and self._clock() >= self._slow_until
+            and not any(query.filter.restricts for queries in asked for query in queries)
+            and self._quick()
+        )
 
     def _expected_seconds(self) -> float:
         """What a batch takes; the longer ago the last one was, the less that says."""

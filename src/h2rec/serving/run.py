@@ -53,7 +53,7 @@ class _Server(uvicorn.Server):
         self.accepter = FairAccepter(
             worker.listening, worker.open, worker.place, lambda: len(connections), make
         )
-        await self.accepter.start()
+        await self.accepter.start(lambda: self.should_exit or os.getppid() != worker.parent)
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         if self.accepter is not None:

@@ -4,23 +4,24 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, MutableSequence
 from contextlib import closing
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
-from multiprocessing.sharedctypes import Synchronized, SynchronizedArray
+from multiprocessing.sharedctypes import Synchronized
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from socket import socket
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import uvicorn
 from prometheus_client.multiprocess import mark_process_dead
 
 from h2rec.errors import H2RecError
-from h2rec.serving.accepting import NOBODY
+from h2rec.serving.accepting import GONE, NOBODY
 from h2rec.serving.experiment.settings import ExperimentSettings
 from h2rec.serving.metrics import SHARED
 from h2rec.serving.settings import ServeSettings
@@ -38,7 +39,7 @@ class Worker:
 
     listening: socket
     place: int
-    open: "SynchronizedArray[int]"
+    open: MutableSequence[int]
     """How many connections each of them has."""
     changes: "Synchronized[int]"
     """How often any of them has changed what is served."""
@@ -90,7 +91,8 @@ def serve_in_workers(work: Work, folder: Path, settings: ServeSettings) -> None:
             if arm.bundle is not None:
                 BundleStore(arm.bundle).load()
     context = get_context("spawn")  # threads do not survive a fork
-    changes, connections = context.Value("q", 0), context.Array("q", settings.workers)
+    changes = context.Value("q", 0)
+    connections: Any = context.Array("q", [NOBODY] * settings.workers, lock=False)
     config = uvicorn.Config("", host=settings.host, port=settings.port, log_level="error")
     stopped_by: list[int] = []
     with TemporaryDirectory(prefix="h2rec-metrics-") as shared, closing(config.bind_socket()) as listening:
@@ -100,7 +102,6 @@ def serve_in_workers(work: Work, folder: Path, settings: ServeSettings) -> None:
 
         def start(place: int) -> tuple[BaseProcess, Worker]:
             level = logging.getLogger("h2rec").getEffectiveLevel()
-            connections[place] = NOBODY
             worker = Worker(listening, place, connections, changes, context.Event(), level, os.getpid())
             process = context.Process(target=run_worker, args=(work, folder, settings, worker))
             process.start()
@@ -120,6 +121,7 @@ def serve_in_workers(work: Work, folder: Path, settings: ServeSettings) -> None:
                         "worker %s ended (%s), another takes its place", process.pid, process.exitcode
                     )
                     mark_process_dead(process.pid)  # type: ignore[no-untyped-call]
+                    connections[place] = GONE  # nobody waits for it
                     running[place] = start(place)
         finally:
             for process, _ in running:
