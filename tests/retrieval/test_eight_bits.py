@@ -117,10 +117,11 @@ def test_where_the_bound_never_helps_it_is_not_asked_for_ever():
     scan._by_first_look = lambda *asked: looked.append(1) or first_look(*asked)
     for _ in range(50):
         scan.search(users, 10, None, None, [])
-    assert 10 < len(looked) < 20
-    for _ in range(100):
+    before = len(looked)
+    assert 10 < before < 20
+    for _ in range(101):
         scan.search(users, 10, None, None, [])
-    assert len(looked) < 25  # once more, as things may have changed
+    assert before < len(looked) < before + 3  # once more, as things may have changed
 
 
 def test_lists_that_are_too_long_for_a_first_look_say_nothing_of_others():

@@ -53,6 +53,21 @@ def test_connections_that_come_at_once_are_shared_out():
     asyncio.run(scene())
 
 
+def test_who_has_more_lets_others_go_first(monkeypatch):
+    async def scene():
+        monkeypatch.setattr("h2rec.serving.accepting._PATIENCE", 0.3)
+        made = Scene(2)
+        made.counts[1] = 0
+        await made.accepter(0).start()
+        made.connect(2)
+        await asyncio.sleep(0.1)
+        assert made.kept[1] == []
+        assert len(made.kept[0]) == 1
+        assert await made.taken(2) == [2, 0]
+
+    asyncio.run(scene())
+
+
 def test_of_one_that_is_busy_the_others_do_the_work():
     async def scene():
         made = Scene(2)
