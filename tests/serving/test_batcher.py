@@ -288,7 +288,7 @@ def test_after_a_slow_batch_the_loop_answers_none_for_a_while():
     async def scene():
         answer = Named()
         batcher = make(answer, quick=lambda: True)
-        for seconds in (0, 0, 0.05, 0, 0):
+        for seconds in (0, 0, 0.08, 0, 0):
             answer.seconds = seconds
             await batcher.ask([Query(["a"])])
         in_loop = [thread is threading.current_thread() for thread in answer.threads]

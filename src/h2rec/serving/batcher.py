@@ -16,9 +16,10 @@ AnyQuery = TypeVar("AnyQuery", bound=Query)
 _MEMORY = 0.1
 _FORGET = 1.0
 """Seconds without work after which half of what a batch took is forgotten."""
-_QUICK = 0.01
+_QUICK, _SLOW = 0.01, 0.05
 _FEW = 16.0
-"""A batch of at most this price that is expected to take less than `_QUICK` seconds is answered in the loop itself."""
+"""A batch of at most this price that is expected to take less than `_QUICK` seconds is answered in the loop itself;
+for a while none is after one that took `_SLOW`."""
 
 
 class OverloadedError(Exception):
@@ -151,7 +152,7 @@ class MicroBatcher(Generic[AnyQuery]):
                     started = self._clock()
                     if self._is_quick(worth, asked):
                         outcomes = self._outcomes(asked)
-                        if self._clock() - started > _QUICK:
+                        if self._clock() - started > _SLOW:
                             self._slow_until = self._clock() + _FORGET
                         await asyncio.sleep(0)  # others get their turn
                     else:
