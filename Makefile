@@ -6,7 +6,7 @@ WORKERS ?= 2
 # One thread for each test process: two processes of one thread beat one of two.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-# Where nothing compiled is kept every process compiles all that it imports: ten seconds for each that tests start.
+# Where nothing compiled is kept every process compiles all that it imports, which takes longer than most tests.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test tests check format site clean

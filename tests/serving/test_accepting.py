@@ -4,7 +4,7 @@ import asyncio
 import socket
 from multiprocessing import get_context
 
-from h2rec.serving.accepting import GONE, NOBODY, FairAccepter
+from h2rec.serving.accepting import COMING, GONE, FairAccepter
 
 
 class Kept(asyncio.Protocol):
@@ -23,7 +23,7 @@ class Scene:
 
     def __init__(self, processes):
         self.listening = socket.create_server(("127.0.0.1", 0))
-        self.counts = get_context("spawn").Array("q", [NOBODY] * processes, lock=False)
+        self.counts = get_context("spawn").Array("q", [COMING] * processes, lock=False)
         self.kept = [[] for _ in range(processes)]
         self.clients = []
 

@@ -4,14 +4,16 @@ import asyncio
 from collections.abc import Callable, MutableSequence
 from socket import socket
 
-NOBODY = 2**31 - 1
+COMING = 2**31 - 1
 """The count of a process that will take some soon."""
-GONE = NOBODY - 1
+GONE = COMING - 1
 """The count of a process that takes none."""
 _PATIENCE = 0.002
+"""Seconds that others are given to take a connection first."""
 _WAITS, _TURNS = 3, 16
 """After so many waits in which nobody else took one, so many connections are taken without waiting."""
 _TOGETHER = 60.0
+"""Seconds that those who are loading are waited for."""
 _WAITING = 2048
 """Connections that may wait to be taken."""
 _BREATH = 1.0
@@ -65,7 +67,7 @@ class FairAccepter:
         """
         self.publish()
         until = self._loop.time() + _TOGETHER
-        while NOBODY in self._counts[:] and self._loop.time() < until and not stopped():
+        while COMING in self._counts[:] and self._loop.time() < until and not stopped():
             await asyncio.sleep(0.05)
         if stopped():
             return

@@ -54,7 +54,7 @@ class MicroBatcher(Generic[AnyQuery]):
     answered a piece at a time, and goes to the end of the queue after each: others get their turn between.
 
     Batches are answered in a thread, small quick ones in the loop itself: passing them on, and two threads that want
-    the interpreter, take a third of the time again, and more of the slowest ones.
+    the interpreter, would make answers slower, the slowest ones most.
 
     Parameters
     ----------

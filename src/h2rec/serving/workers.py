@@ -21,7 +21,7 @@ import uvicorn
 from prometheus_client.multiprocess import mark_process_dead
 
 from h2rec.errors import H2RecError
-from h2rec.serving.accepting import GONE, NOBODY
+from h2rec.serving.accepting import COMING, GONE
 from h2rec.serving.experiment.settings import ExperimentSettings
 from h2rec.serving.metrics import SHARED
 from h2rec.serving.settings import ServeSettings
@@ -92,7 +92,7 @@ def serve_in_workers(work: Work, folder: Path, settings: ServeSettings) -> None:
                 BundleStore(arm.bundle).load()
     context = get_context("spawn")  # threads do not survive a fork
     changes = context.Value("q", 0)
-    connections: Any = context.Array("q", [NOBODY] * settings.workers, lock=False)
+    connections: Any = context.Array("q", [COMING] * settings.workers, lock=False)
     config = uvicorn.Config("", host=settings.host, port=settings.port, log_level="error")
     stopped_by: list[int] = []
     with TemporaryDirectory(prefix="h2rec-metrics-") as shared, closing(config.bind_socket()) as listening:
