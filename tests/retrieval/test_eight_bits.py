@@ -8,7 +8,7 @@ from h2rec.data.histories import Histories
 from h2rec.models.sparse_scores import Groups, GroupScores, ItemScores
 from h2rec.retrieval.eight_bits import EightBits, _Part
 from h2rec.retrieval.filters import Allowed
-from h2rec.retrieval.scan import Scan, largest
+from h2rec.retrieval.scan import Scan, _Question, largest
 from h2rec.retrieval.scoring import ItemScorer
 
 ITEMS, SIZE, USERS = 5000, 40, 8
@@ -71,8 +71,8 @@ def counts(random):
 class Plain(Scan):
     """A scan of everything."""
 
-    def _by_first_look(self, *_):
-        return None
+    def _widths(self, k):
+        return []
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -92,7 +92,8 @@ def test_lists_are_those_of_the_whole_scan(kind, k, rows, monkeypatch):
                 asked = (users, k, exclude, allowed, counted)
                 expected, values = Plain(scorer).search(*asked)
                 found, theirs = looks.search(*asked)
-                held += 2 * k + 108 < ITEMS // 4 and looks._by_first_look(*asked) is not None
+                widths = looks._widths(k)
+                held += bool(widths) and bool(looks._by_first_look(_Question(*asked), widths[-1])[2].all())
                 np.testing.assert_allclose(theirs.numpy(), values.numpy(), rtol=1e-5, atol=1e-18)
                 # Where scores are the same but for their last digits, either may come first.
                 differ = (found != expected).numpy()
@@ -114,7 +115,13 @@ def test_where_the_bound_never_helps_it_is_not_asked_for_ever():
     items, users = made("twins")
     scan = Scan(ItemScorer(items, (SIZE,)))
     looked, first_look = [], scan._by_first_look
-    scan._by_first_look = lambda *asked: looked.append(1) or first_look(*asked)
+
+    def look(asked, width):
+        if width == scan._widths(10)[0]:
+            looked.append(width)
+        return first_look(asked, width)
+
+    scan._by_first_look = look
     for _ in range(50):
         scan.search(users, 10, None, None, [])
     before = len(looked)
@@ -129,9 +136,35 @@ def test_lists_that_are_too_long_for_a_first_look_say_nothing_of_others():
     scan = Scan(ItemScorer(items, (SIZE,)))
     for _ in range(40):
         scan.search(users, 1000, None, None, [])
-    marker = (torch.zeros(1), torch.zeros(1))
-    scan._by_first_look = lambda *_: marker
-    assert scan.search(users, 10, None, None, []) is marker
+    looked, first_look = [], scan._by_first_look
+    scan._by_first_look = lambda *asked: looked.append(1) or first_look(*asked)
+    scan.search(users, 10, None, None, [])
+    assert looked
+
+
+def test_users_whose_list_is_not_sure_are_looked_at_again_alone():
+    items, users = made("even")
+    items[1 : ITEMS // 2, :20] = items[
+        1, :20
+    ]  # half of the items are alike to users who know these columns alone
+    items[:, 20:] *= 0.01
+    items[ITEMS // 2 :, 20:] *= 100
+    users[[1, 6], 20:] = 0
+    users[[0, 2, 3, 4, 5, 7], :20] = 0
+    users[[1, 6], :20] = torch.from_numpy(items[1, :20])
+    random = np.random.default_rng(3)
+    seen = Histories.from_lists([random.integers(1, ITEMS + 1, 30).tolist() for _ in range(USERS)])
+    scan, looks, wholes = Scan(ItemScorer(items, (SIZE,))), [], []
+    first_look, by_all = scan._by_first_look, scan._by_all
+    scan._by_first_look = lambda asked, width: looks.append(len(asked.users)) or first_look(asked, width)
+    scan._by_all = lambda asked: wholes.append(len(asked.users)) or by_all(asked)
+    asked = (users, 100, seen, None, counts(random)[:1])
+    found, values = scan.search(*asked)
+    assert (looks, wholes) == ([USERS, 2], [2])
+    assert scan._held == pytest.approx(1 - 0.05 * 2 / USERS)
+    expected, theirs = Plain(scan.scorer).search(*asked)
+    assert torch.equal(found, expected)
+    torch.testing.assert_close(values, theirs)
 
 
 @pytest.mark.parametrize("k", [5, 21])
@@ -185,5 +218,12 @@ def test_the_largest_of_long_rows_are_found_by_blocks(columns, rows):
     scores[0, random.permutation(columns)[: columns // 2]] = -torch.inf
     for count in (1, 7, 20):
         values, places = largest(scores, count)
-        assert torch.equal(values, scores.topk(count, dim=1).values)
+        best = scores.topk(count, dim=1).values
+        assert torch.equal(values, best)
         assert torch.equal(scores.gather(1, places), values)
+        for bound in (best[:, -1:], best[:, :1], best[:, :1] + 1, best[:, :1] - torch.inf):
+            values, places = largest(scores, count, bound)
+            assert torch.equal(scores.gather(1, places), values)
+            for row, least in enumerate(bound):
+                assert torch.equal(values[row][values[row] > least], best[row][best[row] > least])
+                assert len(set(places[row].tolist())) == len(places[row])

@@ -13,8 +13,9 @@ _MOST = 127
 _ZERO = 128
 """User vectors are unsigned, as processors multiply them with signed ones."""
 _PROBES = 32
-_ROWS = 131_072
-"""Items whose scores are looked at together: those of many users stay in the processor's cache."""
+_ROWS = 122_880
+"""Items whose scores are looked at together. Those of 64 users stay below 32 MiB: each larger block of memory is taken
+from the system anew, which takes longer than the products."""
 _ROUNDING = 1e-5
 """What sums of floats may lose, of the largest score that there can be."""
 

@@ -1,10 +1,11 @@
 """The exact scan: every item is scored, counts and all.
 
-It looks at all vectors in 8 bits a number first. The best of these are scored again exactly; where the bound on the
-errors leaves room for another item among them, everything is scored exactly.
+It looks at all vectors in 8 bits a number first. The best of these are scored again exactly; for users for whom the
+bound on the errors leaves room for another item among them, everything is scored exactly.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
@@ -27,6 +28,23 @@ _HELD, _AGAIN = 0.5, 100
 _LATE = 0.05
 
 
+@dataclass(frozen=True, eq=False)
+class _Question:
+    """What some users are asked for; see `ItemIndex.search`."""
+
+    users: torch.Tensor
+    k: int
+    exclude: Histories | None
+    allowed: Allowed | None
+    counted: Sequence[CountedScores]
+
+    def of(self, rows: torch.Tensor) -> "_Question":
+        """The same for some of the users, int64 `[m]` ascending."""
+        exclude = None if self.exclude is None else self.exclude.select(rows.numpy())
+        counted = [branch.select(rows) for branch in self.counted]
+        return _Question(self.users[rows], self.k, exclude, self.allowed, counted)
+
+
 class Scan:
     """Scores all items of a scorer."""
 
@@ -44,117 +62,130 @@ class Scan:
         counted: Sequence[CountedScores],
     ) -> TopItems:
         """List the best items of up to `USERS_AT_ONCE` users; see `ItemIndex.search`."""
-        if 2 * k + _SPARE < self.scorer.item_count // _WIDER and self.scorer.eight_bits is not None:
-            if self._held >= _HELD or self._without >= _AGAIN:
-                self._without = 0
-                found = self._by_first_look(users, k, exclude, allowed, counted)
-                self._held += _LATE * ((found is not None) - self._held)
-                if found is not None:
-                    return found
-            else:
-                self._without += 1
+        asked = _Question(users, k, exclude, allowed, counted)
+        widths = self._widths(k)
+        if not widths or not len(users):
+            return self._by_all(asked)
+        if self._held < _HELD and self._without < _AGAIN:
+            self._without += 1
+            return self._by_all(asked)
+        self._without = 0
+        items, sums, sure = self._by_first_look(asked, widths[0])
+        for width in widths[1:]:
+            if not sure.all():
+                # Only for the users whose list is not sure.
+                rows = (~sure).nonzero().squeeze(1)
+                items[rows], sums[rows], sure[rows] = self._by_first_look(asked.of(rows), width)
+        self._held += _LATE * (float(sure.float().mean()) - self._held)
+        if not sure.all():
+            rows = (~sure).nonzero().squeeze(1)
+            items[rows], sums[rows] = self._by_all(asked.of(rows))
+        return items, sums
+
+    def _widths(self, k: int) -> list[int]:
+        """How many items a first look keeps, and a second; none if it isn't worth it."""
+        if self.scorer.eight_bits is None:
+            return []
+        least = 2 * k + _SPARE
+        return [width for width in (least, _WIDER * least) if width < self.scorer.item_count // _WIDER]
+
+    def _by_all(self, asked: _Question) -> TopItems:
         best = []
-        for first, scores in self.scorer.score_chunks(users):
-            _complete(scores[:, 1:], first, exclude, allowed, counted)
-            places, values = top_items(scores, k)
+        for first, scores in self.scorer.score_chunks(asked.users):
+            _complete(scores[:, 1:], first, asked)
+            places, values = top_items(scores, asked.k)
             best.append(((places + (first - 1)).masked_fill(places == 0, 0), values))
         if len(best) == 1:
             return best[0]
         return best_of(
             torch.cat([items for items, _ in best], dim=1),
             torch.cat([values for _, values in best], dim=1),
-            k,
+            asked.k,
         )
 
-    def _by_first_look(
-        self,
-        users: torch.Tensor,
-        k: int,
-        exclude: Histories | None,
-        allowed: Allowed | None,
-        counted: Sequence[CountedScores],
-    ) -> TopItems | None:
-        """The same lists by compressed vectors; None where it is not sure that they are."""
+    def _by_first_look(self, asked: _Question, width: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Lists by compressed vectors, and whether each is sure to be the same, bool `[n]`."""
+        users, k = asked.users, asked.k
         compressed = self.scorer.eight_bits
         assert compressed is not None
-        error = compressed.error(users)
-        for wanted in (2 * k + _SPARE, _WIDER * (2 * k + _SPARE)):
-            if wanted >= self.scorer.item_count // _WIDER:
-                return None
-            parts, rounding = [], torch.zeros(())
-            for first, scores in compressed.score_chunks(users):
-                counts = _complete(scores, first, exclude, allowed, counted)
-                looks, places = largest(scores, min(wanted, scores.shape[1]))
-                parts.append([looks, places + first])
-                if counts is not None:
-                    parts[-1].append(counts.gather(1, places))
-                    # A sum is rounded by how large it is.
-                    rounding = torch.maximum(rounding, counts.amax(dim=1) * 2**-22)
-            of_all = parts[0]
-            if len(parts) > 1:
-                of_all = [torch.cat(columns, dim=1) for columns in zip(*parts, strict=True)]
-                chosen = of_all[0].topk(wanted, dim=1).indices
-                of_all = [columns.gather(1, chosen) for columns in of_all]
-            looks, items, *more = of_all
-            last = looks[:, -1]
-            # By index, so that equal scores are.
-            items, order = items.masked_fill_(looks == -torch.inf, 0).sort(dim=1)
-            sums = self.scorer.chosen(users, items)
-            for counts in more:
-                sums += counts.gather(1, order)
-            sums = sums.masked_fill_(items == 0, -torch.inf).nan_to_num_(-torch.inf, torch.inf, -torch.inf)
-            sums, places = sums.sort(dim=1, descending=True, stable=True)
-            # Nothing else can reach the last of the list; what is left out is minus infinity.
-            if ((sums[:, k - 1] - last > error + rounding) | (last == -torch.inf)).all():
-                best = sums[:, :k]
-                return items.gather(1, places[:, :k]).masked_fill_(best == -torch.inf, 0), best
-        return None
+        best: list[torch.Tensor] = []
+        rounding = torch.zeros(())
+        for first, scores in compressed.score_chunks(users):
+            counts = _complete(scores, first, asked)
+            full = bool(best) and best[0].shape[1] == width
+            looks, places = largest(scores, width, best[0][:, -1:] if full else None)
+            found = [looks, places + first]
+            if counts is not None:
+                found.append(counts.gather(1, places))
+                # A sum is rounded by how large it is.
+                rounding = torch.maximum(rounding, counts.amax(dim=1) * 2**-22)
+            if best:
+                found = [torch.cat(columns, dim=1) for columns in zip(best, found, strict=True)]
+                chosen = found[0].topk(min(width, found[0].shape[1]), dim=1).indices
+                found = [columns.gather(1, chosen) for columns in found]
+            best = found
+        looks, items, *more = best
+        last = looks[:, -1]
+        # By index, so that equal scores are.
+        items, order = items.masked_fill_(looks == -torch.inf, 0).sort(dim=1)
+        sums = self.scorer.chosen(users, items)
+        for counts in more:
+            sums += counts.gather(1, order)
+        sums = sums.masked_fill_(items == 0, -torch.inf).nan_to_num_(-torch.inf, torch.inf, -torch.inf)
+        sums, places = sums.sort(dim=1, descending=True, stable=True)
+        # Nothing else can reach the last of the list; what is left out is minus infinity.
+        sure = (sums[:, k - 1] - last > compressed.error(users) + rounding) | (last == -torch.inf)
+        sums = sums[:, :k].clone()
+        return items.gather(1, places[:, :k]).masked_fill_(sums == -torch.inf, 0), sums, sure
 
 
 def _complete(
     scores: torch.Tensor,
     first: int,
-    exclude: Histories | None,
-    allowed: Allowed | None,
-    counted: Sequence[CountedScores],
+    asked: _Question,
 ) -> torch.Tensor | None:
     """Add what is counted to scores of items from `first` on, in place, and bar what may not be listed.
 
     Returns what is counted, summed before it is added, as elsewhere: so an item has one score, to the bit.
     """
     counts = None
-    if counted:
+    if asked.counted:
         counts = torch.zeros_like(scores)
-        for branch in counted:
+        for branch in asked.counted:
             branch.add_to(counts, first)
         scores += counts
     if first == 0:
         scores[:, 0] = -torch.inf  # the padding item
     stop = first + scores.shape[1]
-    if allowed is not None:
-        scores.masked_fill_(torch.from_numpy(~allowed.marks[first:stop]), -torch.inf)
-    if exclude is not None:
-        rows, items = row_item_pairs(exclude)
+    if asked.allowed is not None:
+        scores.masked_fill_(torch.from_numpy(~asked.allowed.marks[first:stop]), -torch.inf)
+    if asked.exclude is not None:
+        rows, items = row_item_pairs(asked.exclude)
         inside = (items >= first) & (items < stop)
         scores[rows[inside], items[inside] - first] = -torch.inf
     return counts
 
 
-def largest(scores: torch.Tensor, count: int) -> TopItems:
-    """The largest scores of each row `[n, N]` and their columns, largest first; of equal ones any.
+def largest(scores: torch.Tensor, count: int, above: torch.Tensor | None = None) -> TopItems:
+    """The largest scores of each row `[n, N]`, up to `count`, and their columns, largest first; of equal ones any.
 
     Of a long row `topk` takes longer than the products did. An item among the best is in one of the blocks with the
-    best maxima.
+    best maxima. `above`: scores that are no larger than this, `[n, 1]`, may be left out, which spares most blocks.
     """
-    blocks = scores.shape[1] // _BLOCK
-    if blocks < 4 * count:
-        return tuple(scores.topk(count, dim=1))  # type: ignore[return-value]
+    blocks, looked = scores.shape[1] // _BLOCK, count
     whole = blocks * _BLOCK
     cut = scores[:, :whole].unflatten(1, (blocks, _BLOCK))
-    chosen = cut.amax(dim=2).topk(count, dim=1).indices
+    if above is not None or blocks >= 4 * count:
+        maxima = cut.amax(dim=2)
+        if above is not None:
+            looked = min(count, max(1, int((maxima > above).sum(dim=1).amax())))
+    if blocks < 4 * looked:
+        return tuple(scores.topk(min(count, scores.shape[1]), dim=1))  # type: ignore[return-value]
+    chosen = maxima.topk(looked, dim=1).indices
     inside = cut.gather(1, chosen[:, :, None].expand(-1, -1, _BLOCK)).flatten(1)
-    values, places = torch.cat([inside, scores[:, whole:]], dim=1).topk(count, dim=1)
-    first = chosen.gather(1, (places // _BLOCK).clamp(max=count - 1)) * _BLOCK
+    inside_and_rest = torch.cat([inside, scores[:, whole:]], dim=1)
+    values, places = inside_and_rest.topk(min(count, inside_and_rest.shape[1]), dim=1)
+    first = chosen.gather(1, (places // _BLOCK).clamp(max=looked - 1)) * _BLOCK
     beyond = places - inside.shape[1]
     return values, torch.where(beyond < 0, first + places % _BLOCK, whole + beyond)
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import nn
 
 from h2rec.batching.sequences import Objective, read
+from h2rec.models.backbones.precision import Mixed
 from h2rec.models.backbones.registry import BackboneSettings
 
 
@@ -22,7 +22,7 @@ class Sizes:
     max_length: int
 
 
-class Backbone(nn.Module, ABC):
+class Backbone(Mixed, ABC):
     """Encodes sequences of item vectors; made from its sizes and its own settings."""
 
     settings_class: ClassVar[type[BackboneSettings]] = BackboneSettings
@@ -31,8 +31,6 @@ class Backbone(nn.Module, ABC):
     """What it is trained to predict: every next item, or masked items (cloze)."""
     causal: bool = True
     """Whether an output depends on nothing later than its position."""
-    mixed: bool = False
-    """Whether training computes in bfloat16 (automatic mixed precision); outputs are float32 all the same."""
 
     @abstractmethod
     def __init__(self, sizes: Sizes, settings: BackboneSettings) -> None:

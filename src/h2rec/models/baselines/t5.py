@@ -7,6 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from h2rec.models.backbones.precision import Mixed, mixed_precision
+
 HEAD = 64
 """Width of an attention head."""
 INNER = 8
@@ -18,7 +20,7 @@ KeyValue = tuple[torch.Tensor, torch.Tensor]
 """Keys and values of tokens, `[.., heads, l, HEAD]` each."""
 
 
-class Layers(nn.Module):
+class Layers(Mixed):
     """Self-attention and feed-forward layers, normalised before each, and what encoder and decoder share of them."""
 
     def __init__(self, dim: int, layers: int, heads: int, dropout: float) -> None:
@@ -53,10 +55,11 @@ class Encoder(Layers):
         later = places // block > places[:, None] // block
         mask = self.biases(places - places[:, None], causal=False).masked_fill(later, -torch.inf)
         state = self.dropout(entry)
-        for own, inner in zip(attentions(self.own), self.inner, strict=True):
-            asked = own.norm(state)
-            state = state + self.dropout(own.read(own.asked(asked), own.told(asked), mask))
-            state = state + self.dropout(inner(state))
+        with mixed_precision(self, entry.device):
+            for own, inner in zip(attentions(self.own), self.inner, strict=True):
+                asked = own.norm(state)
+                state = state + self.dropout(own.read(own.asked(asked), own.told(asked), mask))
+                state = state + self.dropout(inner(state))
         return self.dropout(self.norm(state))  # type: ignore[no-any-return]
 
 
@@ -88,7 +91,8 @@ class Decoder(Layers):
         distance = torch.arange(encoded.shape[1], device=encoded.device) - ends[..., None]
         mask = self.from_end(buckets(distance, causal=True)).permute(0, 3, 1, 2)
         mask = mask.masked_fill(distance[:, None] >= 0, -torch.inf)
-        return Memory([layer.told(encoded) for layer in attentions(self.memory)], mask)
+        with mixed_precision(self, encoded.device):
+            return Memory([layer.told(encoded) for layer in attentions(self.memory)], mask)
 
     def forward(
         self,
@@ -112,24 +116,25 @@ class Decoder(Layers):
         far = memory.mask if memory.mask.shape[2] == 1 else memory.mask.repeat_interleave(length, dim=2)
         state, now = self.dropout(entry), []
         layers = zip(attentions(self.own), attentions(self.memory), self.inner, strict=True)
-        for layer, (own, other, inner) in enumerate(layers):
-            asked = own.norm(state)
-            told = own.told(asked)
-            if past is not None:
-                told = (
-                    torch.cat([past[layer][0], told[0]], dim=-2),
-                    torch.cat([past[layer][1], told[1]], dim=-2),
-                )
-            now.append(told)
-            state = state + self.dropout(own.read(own.asked(asked), told, mask))
-            asked = other.asked(other.norm(state))  # [Z, heads, l, HEAD]
-            key, value = memory.told[layer]
-            query = asked.new_zeros(len(key), width, length, *asked.shape[1::2])
-            query[rows, places] = asked.transpose(1, 2)
-            heard = other.read(query.flatten(1, 2).transpose(1, 2), (key, value), far)
-            heard = heard.view(len(key), width, length, -1)[rows, places]
-            state = state + self.dropout(heard)
-            state = state + self.dropout(inner(state))
+        with mixed_precision(self, entry.device):
+            for layer, (own, other, inner) in enumerate(layers):
+                asked = own.norm(state)
+                told = own.told(asked)
+                if past is not None:
+                    told = (
+                        torch.cat([past[layer][0], told[0]], dim=-2),
+                        torch.cat([past[layer][1], told[1]], dim=-2),
+                    )
+                now.append(told)
+                state = state + self.dropout(own.read(own.asked(asked), told, mask))
+                asked = other.asked(other.norm(state))  # [Z, heads, l, HEAD]
+                key, value = memory.told[layer]
+                query = asked.new_zeros(len(key), width, length, *asked.shape[1::2])
+                query[rows, places] = asked.transpose(1, 2)
+                heard = other.read(query.flatten(1, 2).transpose(1, 2), (key, value), far)
+                heard = heard.view(len(key), width, length, -1)[rows, places]
+                state = state + self.dropout(heard)
+                state = state + self.dropout(inner(state))
         return self.dropout(self.norm(state)).view(count, length, -1), now
 
 
