@@ -14,8 +14,8 @@ _ZERO = 128
 """User vectors are unsigned, as processors multiply them with signed ones."""
 _PROBES = 32
 _ROWS = 122_880
-"""Items whose scores are looked at together. Those of 64 users stay below 32 MiB: each larger block of memory is taken
-from the system anew, which takes longer than the products."""
+"""Items whose scores are looked at together: those of 32 users are 15 MiB. Memory in larger blocks than 32 MiB is taken
+from the system anew each time, which takes longer than the products."""
 _ROUNDING = 1e-5
 """What sums of floats may lose, of the largest score that there can be."""
 

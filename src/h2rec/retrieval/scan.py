@@ -15,7 +15,8 @@ from h2rec.models.sparse_scores import CountedScores
 from h2rec.retrieval.filters import Allowed
 from h2rec.retrieval.scoring import ItemScorer
 
-USERS_AT_ONCE = 64
+USERS_AT_ONCE = 32
+"""More of them cost as much each, and the memory of their scores is taken from the system anew for each part."""
 
 TopItems = tuple[torch.Tensor, torch.Tensor]
 
