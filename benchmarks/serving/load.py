@@ -172,6 +172,7 @@ def main() -> None:
         nargs="+",
         help="rates of a steady load, one after the other, instead of all phases",
     )
+    parser.add_argument("--name", help="file of the results")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--short", type=int, default=15, help="seconds of the other phases")
@@ -264,8 +265,7 @@ def main() -> None:
             results["killed"] = killed(server, asked[:50])
         server.process.send_signal(signal.SIGTERM)
         results["exit_after_sigterm"] = server.process.wait(30)
-    name = f"load_steady_{arguments.workers}" if arguments.steady else "load"
-    write_results(name, arguments.seed, results)
+    write_results(arguments.name or ("load_steady" if arguments.steady else "load"), arguments.seed, results)
 
 
 def killed(server: Server, asked: list[str]) -> dict[str, Any]:

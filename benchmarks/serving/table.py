@@ -62,8 +62,8 @@ def load() -> str:
     )
 
 
-def steady() -> str:
-    result = read_json(RESULTS / "load_steady_2.json")
+def steady(file: str = "load_steady") -> str:
+    result = read_json(RESULTS / f"{file}.json")
     heads = ["asked/s", "answered/s", "p50", "p90", "p99", "p99.9", "beside it: p99", "refused"]
     rows = [
         [

@@ -6,6 +6,7 @@ import torch
 
 from h2rec.batching.sequences import Batch
 from h2rec.data.histories import Histories
+from h2rec.models.backbones.precision import set_precision
 from h2rec.models.baselines import tiger
 from h2rec.models.baselines.t5 import buckets
 from h2rec.models.baselines.tiger import NextTokens
@@ -61,6 +62,30 @@ def test_a_wide_beam_scores_as_teacher_forcing_does():
             expected[:, item] += logits[:, item, siblings].log_softmax(-1)[:, own]
     likes = tree.offsets.diff()[path[:, -2]]
     torch.testing.assert_close(found.log_probs.view(3, 24), expected - likes.log())
+
+
+def test_it_trains_in_bfloat16_where_asked_and_is_read_in_float32():
+    made = model().train()
+    for part in made.modules():
+        if isinstance(part, torch.nn.Dropout):
+            part.p = 0.0
+
+    def loss():
+        of = batch(torch.tensor([4, 12, 21]))
+        return NextTokens(made)(
+            of, made(of.items, of.lengths, of.targets > 0), np.random.default_rng(0)
+        ).value
+
+    with torch.no_grad():
+        exact, scores = loss(), made.eval().beams(RECENT, 24).log_probs
+        assert set_precision(made, "bfloat16", torch.device("cpu"))
+        assert torch.equal(made.beams(RECENT, 24).log_probs, scores)
+    rough = made.train() and loss()
+    assert rough.dtype == torch.float32
+    assert rough != exact
+    torch.testing.assert_close(rough, exact, rtol=0.02, atol=0.02)
+    rough.backward()
+    assert {p.grad.dtype for p in made.parameters() if p.grad is not None} == {torch.float32}
 
 
 def test_every_target_sees_the_items_up_to_its_place():

@@ -24,7 +24,7 @@ class TrainSettings(Settings):
     batch_tokens: int = Field(512, ge=1, json_schema_extra={"search": {"choices": [512, 2048]}})
     """Sequence positions in a batch; padding counts."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Precision of the backbones in training: auto is bfloat16 on a GPU that has it, float32 elsewhere. Weights, scores
+    """Precision of the encoders in training: auto is bfloat16 on a GPU that has it, float32 elsewhere. Weights, scores
     and losses are always float32."""
     evaluate_every: int = Field(2, ge=1)
     """Epochs between two validations."""
