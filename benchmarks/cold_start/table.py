@@ -1,4 +1,4 @@
-"""Write the cold-start tables of docs/results_tables.md from the results files that `keep` left.
+"""Write the cold-start tables of the pages from the results files that `keep` left.
 
 Run:  python -m benchmarks.cold_start.table [--check]
 """
@@ -6,7 +6,7 @@ Run:  python -m benchmarks.cold_start.table [--check]
 from pathlib import Path
 from typing import Any
 
-from benchmarks.pages import of_table, placed, update
+from benchmarks.pages import markdown, of_table, placed, update
 
 from h2rec.files import read_json
 from h2rec.research.cold_start.experiment import SCOPES
@@ -19,12 +19,41 @@ A share of the items is withheld from training wholly; the cases are the users w
 the known items before it. Every way of scoring such an item ranks the same cases, among all items and among the
 withheld ones alone.
 """
+DECODED = {
+    "Decoded + hash IDs": "generative",
+    "H2Rec": "h2rec-64",
+    "H2Rec + decoded": "h2rec-decoded",
+}
+"""Configurations whose models decode, and what they are compared with."""
+WAYS = {"H2Rec": "by codes, text and neighbours", "H2Rec, codes alone for all items": "by codes alone"}
 
 
 def cold_start() -> str:
     """All kept data sets."""
-    paths = sorted(RESULTS.glob("*.json"))
+    paths = [path for path in sorted(RESULTS.glob("*.json")) if path.stem not in DECODED.values()]
     return "".join([TEXT, *(section(path.stem, read_json(path)) for path in paths)]) if paths else ""
+
+
+def decoded() -> str:
+    """New items of models that decode, among all items."""
+    heads, rows, told = ["row", "new items"], [], []
+    for name, file in DECODED.items():
+        results = read_json(RESULTS / f"{file}.json")
+        means = {
+            (record["model"], record["metric"]): f"{record['mean']:.4f}"
+            for record in results["records"]
+            if record["protocol"] == SCOPES["all"]
+        }
+        for model, way in WAYS.items():
+            if (model, "hit@10") in means:
+                rows.append([name, way, *(means[model, metric] for metric in results["metrics"])])
+        origin = results["provenance"]
+        told.append(f"`{origin['command']}`, commit {origin['commit']}")
+    table = markdown([*heads, *results["metrics"]], rows, text_columns=2)
+    return (
+        f"{table}\n{results['withheld_items']} of {results['withheld_items'] + results['known_items']:,} items withheld, "
+        f"{results['cases']} cases, ranked among all items.\n" + "\n".join(f"{line}." for line in told) + "\n"
+    )
 
 
 def section(data: str, results: dict[str, Any]) -> str:
@@ -46,4 +75,4 @@ def section(data: str, results: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    update({"results_tables.md": {"cold start": cold_start}})
+    update({"results_tables.md": {"cold start": cold_start}, "generative.md": {"cold": decoded}})

@@ -1,4 +1,4 @@
-"""A bundle of any size with the shape of a trained one, for load tests: its catalogue is grown (`grown_catalogue.py`).
+"""A large bundle with the shape of a trained one, for load tests: its catalogue is grown (`grown_catalogue.py`).
 
 Hash IDs are those of the grown items, texts those of the real items that they were made of, and counts those of real
 histories that run through grown items. The encoder is the trained one.
@@ -15,6 +15,7 @@ import torch
 from grown_catalogue import GrownCatalogue, grown_catalogue
 from million_items import real_histories
 
+from h2rec.data.popularity import head_items
 from h2rec.models.build import build_model
 from h2rec.models.features import ItemFeatures
 from h2rec.models.protocol import SequenceModel
@@ -46,6 +47,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     bundle, count = Bundle.load(asked.run / "bundle"), asked.items
+    if count < 10 * len(bundle.items):
+        parser.error(f"--items: ten for each of the {len(bundle.items):,} real ones at least")
     grown = grown_catalogue(bundle, count, asked.seed)
     train = grown.histories(real_histories(asked.run), asked.times, asked.seed)
     counts = train.counts(count)
@@ -57,7 +60,7 @@ def main() -> None:
         settings=bundle.manifest.model,
         items=pl.DataFrame({"item_id": [f"i{row}" for row in range(count)], "title": titles}),
         train_counts=counts,
-        head=counts > np.quantile(counts[1:], 0.8),
+        head=head_items(counts),
         semantic_ids=grown.ids,
         collisions="keep",
         encoder=None,

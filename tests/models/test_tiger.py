@@ -80,7 +80,13 @@ def test_it_trains_in_bfloat16_where_asked_and_is_read_in_float32():
         exact, scores = loss(), made.eval().beams(RECENT, 24).log_probs
         assert set_precision(made, "bfloat16", torch.device("cpu"))
         assert torch.equal(made.beams(RECENT, 24).log_probs, scores)
+    read = []
+    made.encoder.inner[0][1].register_forward_hook(lambda *call: read.append(call[2].dtype))
+    made.decoder.inner[0][1].register_forward_hook(lambda *call: read.append(call[2].dtype))
     rough = made.train() and loss()
+    assert read == [torch.bfloat16] * 2
+    memory = made.memory(made.encode(RECENT), (RECENT > 0).sum(1)[:, None])
+    assert {part.dtype for pair in memory.told for part in pair} == {torch.bfloat16}
     assert rough.dtype == torch.float32
     assert rough != exact
     torch.testing.assert_close(rough, exact, rtol=0.02, atol=0.02)

@@ -28,6 +28,8 @@ def made(kind, seed=0):
         items[1:] = items[1 + np.arange(ITEMS) % 3]
     if kind == "tiny":
         items, users = items * 1e-12, users * 1e-3
+    if kind == "short":  # the squares of these are 0 in 32 bits
+        items, users = 1 + 0.002 * items, users * 1e-24
     items[0] = 0
     return items.astype(np.float32), torch.from_numpy(users.astype(np.float32))
 
@@ -38,7 +40,7 @@ def _as_an_index_calls_it():
         yield
 
 
-KINDS = ["even", "uneven", "sparse", "twins", "tiny"]
+KINDS = ["even", "uneven", "sparse", "twins", "tiny", "short"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -53,6 +55,27 @@ def test_no_score_is_further_off_than_it_says(kind):
     assert (off <= error.numpy()).all()
     lengths = np.linalg.norm(users, axis=1) * np.linalg.norm(items, axis=1).max()
     assert (error.numpy() <= 0.04 * lengths + 1e-18).all()  # it says something
+
+
+@pytest.mark.parametrize("broken", ["items", "users"])
+@pytest.mark.parametrize("largest_last", [False, True])
+def test_the_bound_is_reached_where_errors_lie_as_the_other_vector_does(broken, largest_last, monkeypatch):
+    """Beside 127, what is 5.4 is read as 5; vectors of the same direction feel the whole of it."""
+    monkeypatch.setattr("h2rec.retrieval.eight_bits._ROWS", 16)
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], (32, SIZE))
+    signs[:, 0] = 0
+    exact, off = 5 * signs, 5.4 * signs
+    off[:, 0] = 127
+    items, users = (off, exact) if broken == "items" else (exact, off)
+    items[slice(16) if largest_last else slice(16, 32)] = 0  # a part without lengths and errors
+    made_small = EightBits.of(torch.from_numpy(items.astype(np.float32)))
+    asked = torch.from_numpy(users.astype(np.float32))
+    scores = torch.cat([of for _, of in made_small.score_chunks(asked)], dim=1).double().numpy()
+    wrong = np.abs(scores - users @ items.T).max(axis=1)
+    error = made_small.error(asked).numpy()
+    assert (wrong > 0).any()
+    assert (wrong <= error).all()
+    assert (wrong[wrong > 0] > 0.2 * error[wrong > 0]).any()
 
 
 def counts(random):
@@ -76,7 +99,7 @@ class Plain(Scan):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("k", "rows"), [(1, 65_536), (10, 1000), (100, 1700)])
+@pytest.mark.parametrize(("k", "rows"), [(1, 65_536), (10, 1000), (10, 100), (100, 1700)])
 def test_lists_are_those_of_the_whole_scan(kind, k, rows, monkeypatch):
     monkeypatch.setattr("h2rec.retrieval.eight_bits._ROWS", rows)
     items, users = made(kind, seed=k)
@@ -188,6 +211,37 @@ def test_users_that_are_no_numbers_get_nothing():
     found, values = Scan(ItemScorer(items, (SIZE,))).search(users, 10, None, Allowed(marks), [])
     assert found[0].tolist() == [0] * 10
     assert values[0].tolist() == [-torch.inf] * 10
+
+
+def test_infinite_scores_are_not_taken_for_barred_items():
+    items, users = made("even")
+    users[1, 0] = torch.inf
+    marks = np.zeros(ITEMS + 1, dtype=bool)
+    marks[5:8] = True
+    asked = (users, 10, None, Allowed(marks), [])
+    scan = Scan(ItemScorer(items, (SIZE,)))
+    found, values = scan.search(*asked)
+    expected, theirs = Plain(scan.scorer).search(*asked)
+    assert torch.equal(found, expected)
+    assert torch.equal(values[1], theirs[1])
+    assert scan._held == pytest.approx(
+        1 - 0.05 / USERS
+    )  # the others had so few items that all were looked at
+
+
+@pytest.mark.parametrize("rows", [1000, 65_536])
+def test_sums_that_large_counts_round_are_those_of_the_whole_scan(rows, monkeypatch):
+    """With a count of 1e9 sums are multiples of 64: the same item may have one sum by 8 bits, another exactly."""
+    monkeypatch.setattr("h2rec.retrieval.eight_bits._ROWS", rows)
+    items, users = made("even")
+    users *= 15 / users.norm(dim=1, keepdim=True)
+    ones = Groups(
+        torch.ones(ITEMS + 1, dtype=torch.int64), torch.arange(1, ITEMS + 1), torch.tensor([0, 0, ITEMS])
+    )
+    large = GroupScores(torch.full((USERS, 2), 1e9), ones)
+    scan = Scan(ItemScorer(items, (SIZE,)))
+    found, _ = scan.search(users, 40, None, None, [large])
+    assert torch.equal(found, Plain(scan.scorer).search(users, 40, None, None, [large])[0])
 
 
 def test_there_is_none_without_columns_or_where_sums_overflow(monkeypatch):

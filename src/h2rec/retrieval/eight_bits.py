@@ -58,10 +58,11 @@ class EightBits:
     def error(self, users: torch.Tensor) -> torch.Tensor:
         """How far scores of users may be from the exact ones, `[n]`."""
         unit, rows = _rounded(users)
-        lost = torch.linalg.vector_norm(users - rows * unit, dim=1)
-        length = torch.linalg.vector_norm(users, dim=1) + lost
-        error: torch.Tensor = length * (self._error + _ROUNDING * self._longest) + lost * self._longest
-        return error
+        # Squares of short vectors are no longer numbers in 32 bits.
+        lost = torch.linalg.vector_norm(users - rows * unit, dim=1, dtype=torch.float64)
+        length = torch.linalg.vector_norm(users, dim=1, dtype=torch.float64) + lost
+        error = length * (self._error + _ROUNDING * self._longest) + lost * self._longest
+        return error.float().clamp(min=torch.finfo(torch.float32).tiny)
 
 
 class _FaultyError(Exception):
@@ -88,8 +89,8 @@ class _Part:
             packed=torch.ops.onednn.qlinear_prepack(small, None),
             scales=scales,
             zeros=torch.zeros(len(scales), dtype=torch.int32),
-            error=float((vectors - small * scales[:, None]).norm(dim=1).amax()),
-            longest=float(vectors.norm(dim=1).amax()),
+            error=_longest(vectors - small * scales[:, None]),
+            longest=_longest(vectors),
         )
         # Sums of processors without the instructions for it may overflow, without a word.
         probes = small[:: max(1, len(small) // _PROBES)].sign().float() * _MOST
@@ -117,6 +118,10 @@ class _Part:
             "",
         )
         return products
+
+
+def _longest(vectors: torch.Tensor) -> float:
+    return float(torch.linalg.vector_norm(vectors, dim=1, dtype=torch.float64).amax())
 
 
 def _rounded(users: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -134,8 +134,9 @@ class Scan:
             sums += counts.gather(1, order)
         sums = sums.masked_fill_(items == 0, -torch.inf).nan_to_num_(-torch.inf, torch.inf, -torch.inf)
         sums, places = sums.sort(dim=1, descending=True, stable=True)
-        # Nothing else can reach the last of the list; what is left out is minus infinity.
-        sure = (sums[:, k - 1] - last > compressed.error(users) + rounding) | (last == -torch.inf)
+        # Nothing else can reach the last of the list; or what is left out is minus infinity, and barred.
+        error = compressed.error(users)
+        sure = (sums[:, k - 1] - last > error + rounding) | ((last == -torch.inf) & error.isfinite())
         sums = sums[:, :k].clone()
         return items.gather(1, places[:, :k]).masked_fill_(sums == -torch.inf, 0), sums, sure
 
