@@ -50,9 +50,10 @@ def decoded() -> str:
         origin = results["provenance"]
         told.append(f"`{origin['command']}`, commit {origin['commit']}")
     table = markdown([*heads, *results["metrics"]], rows, text_columns=2)
+    withheld = results["withheld_items"]
     return (
-        f"{table}\n{results['withheld_items']} of {results['withheld_items'] + results['known_items']:,} items withheld, "
-        f"{results['cases']} cases, ranked among all items.\n" + "\n".join(f"{line}." for line in told) + "\n"
+        f"{table}\n{withheld} of {withheld + results['known_items']:,} items withheld, {results['cases']} cases, "
+        "ranked among all items.\n" + "\n".join(f"{line}." for line in told) + "\n"
     )
 
 

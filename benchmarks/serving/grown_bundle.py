@@ -9,7 +9,6 @@ python benchmarks/serving/grown_bundle.py runs/shop OUT --items 1000000
 import argparse
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 import torch
 from grown_catalogue import GrownCatalogue, grown_catalogue
