@@ -61,8 +61,8 @@ class EightBits:
         # Squares of short vectors are no longer numbers in 32 bits.
         lost = torch.linalg.vector_norm(users - rows * unit, dim=1, dtype=torch.float64)
         length = torch.linalg.vector_norm(users, dim=1, dtype=torch.float64) + lost
-        error: torch.Tensor = length * (self._error + _ROUNDING * self._longest) + lost * self._longest
-        error = error.float().clamp(min=torch.finfo(torch.float32).tiny)
+        wrong = length * (self._error + _ROUNDING * self._longest) + lost * self._longest
+        error: torch.Tensor = wrong.float().clamp(min=torch.finfo(torch.float32).tiny)
         return error
 
 
