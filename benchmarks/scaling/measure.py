@@ -135,7 +135,7 @@ def inverted_lists(items: int, width: int) -> dict[str, float]:
     scorer, indexes = ItemScorer(table, (width,)), []
     # An index is built for where users lie, and its columns are then a multiple of sixteen.
     sample = torch.from_numpy(table[1:4097])
-    settings = IndexSettings(kind="ivf")
+    settings = IndexSettings(kind={"name": "ivf", "probes": model.PROBES})
     seconds = least(lambda: indexes.append(ItemIndex(scorer, settings, lambda: sample)), 1)
     index = indexes[0].vector_index
     wanted = model.LISTED

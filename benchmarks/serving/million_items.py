@@ -34,7 +34,7 @@ from h2rec.retrieval.users import UserEncoder
 from h2rec.run.presets import preset_values
 from h2rec.runtime import set_threads
 
-PROBES = (32, 48, 64, 96)
+PROBES = (32, 64, 96, 128, 192)
 SINGLE = 64
 
 
@@ -63,7 +63,8 @@ def faiss_flat_rate(vectors: np.ndarray, users: torch.Tensor, k: int) -> float:
 def counting_model(grown: GrownCatalogue, train: Histories):
     """A model of the counted branches alone that the default preset has."""
     settings = parse_model(preset_values("h2rec")["model"], default="branches")
-    counting = settings.only_branches(settings.counted_branches)
+    kinds = ("transitions", "code_transitions")
+    counting = settings.only_branches([n for n, branch in settings.branches.items() if branch.kind in kinds])
     count = len(grown.base)
     features = ItemFeatures(count, grown.ids, train_counts=train.counts(count), train=train)
     return build_model(counting, features, seed=0)
@@ -133,8 +134,9 @@ def main() -> None:
         index = ItemIndex(scorer, IndexSettings(kind="ivf"), sample)
         built = time.perf_counter() - started
         approximate, measured = index.vector_index, []
-        for probes in values:
-            approximate.settings = approximate.settings.model_copy(update={"probes": probes})
+        chosen = approximate.probes if sample else None
+        for probes in sorted({*values, *([chosen] if chosen else [])}):
+            approximate.probes = probes
             answers, rate = timed(searching(index), everyone, 32)
             _, alone = timed(searching(index), everyone[:SINGLE], 1)
             recalls = [len(set(a) & set(b)) / k for a, b in zip(answers, truth, strict=False)]
@@ -151,6 +153,7 @@ def main() -> None:
             print(measured[-1], flush=True)
         return {
             "columns": approximate.columns,
+            "chosen_probes": chosen,
             "seconds_to_build": built,
             "index_mb": round(len(faiss.serialize_index(approximate.index)) / 1e6),
             "measured": measured,

@@ -183,3 +183,36 @@ def test_the_quota_exchanges_the_last_head_items():
     assert with_tail_quota(best, tail, head, 0.5)[0].tolist() == [1, 2, 5, 6, 7]
     assert with_tail_quota(best, tail, head, 1.0)[0].tolist() == [1, 2, 5, 6, 7]
     assert with_tail_quota(best, tail, head, 0.2)[0].tolist() == [1, 2, 3, 5, 4]
+
+
+def lists_for(items, users, probes=None):
+    """Inverted lists, built for half of the users, and what the others find of the best 100, by score."""
+    half = len(users) // 2
+    index = ItemIndex(
+        ItemScorer(items, (SIZE,)), IndexSettings(kind=IvfSettings(probes=probes)), lambda: users[:half]
+    )
+    _, values = index.search(users[half:], 100)
+    best = (users[half:].double() @ torch.from_numpy(items[1:]).double().T).topk(100, dim=1).values[:, -1:]
+    return index.vector_index, float((values >= best - 1e-4).double().mean())
+
+
+def test_as_many_lists_are_looked_into_as_the_users_need():
+    random = np.random.default_rng(3)
+    items = clustered(random, 20_001)
+    near = torch.from_numpy(items[random.integers(1, len(items), 128)])
+    far = torch.from_numpy(random.normal(size=(128, SIZE)).astype(np.float32))
+    (few, found_near), (more, found_far) = lists_for(items, near), lists_for(items, far)
+    assert few.probes < more.probes < more.index.nlist
+    for index, users, found in ((few, near, found_near), (more, far, found_far)):
+        assert found >= 0.93
+        assert lists_for(items, users, probes=max(1, index.probes // 2))[1] < min(found, 0.95)
+    assert lists_for(items, near, probes=7)[0].probes == 7
+
+
+def test_items_that_are_the_same_ask_for_no_more_lists():
+    random = np.random.default_rng(4)
+    items = clustered(random, 20_001)
+    items[1:] = items[1:101].repeat(200, axis=0)
+    index, found = lists_for(items, torch.from_numpy(items[random.integers(1, len(items), 128)]))
+    assert found >= 0.93
+    assert index.probes <= 10
