@@ -20,11 +20,11 @@ from h2rec.research.suite.tables import COST_NAMES, column_of, figure, gain, num
 
 RESULTS = Path(__file__).parent / "results"
 DECODING = Path(__file__).parents[1] / "serving" / "results" / "decoding.json"
-ORDER = ("main", "main_instruments", "generative", "sizes", "parts", "ablation", "quantizers")
+ORDER = ("main", "main_instruments", "generative", "tiger", "sizes", "parts", "ablation", "quantizers")
 """Suites that are read first."""
 HEADLINE = ("main", "main_instruments")
 """Suites of the tables on the page of results."""
-GENERATIVE = ("generative",)
+GENERATIVE = ("generative", "tiger")
 """That of the page of generative retrieval."""
 COLUMNS = (
     ("overall", "hit@10"),
