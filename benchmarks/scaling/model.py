@@ -114,8 +114,8 @@ def bundle_work(items: int, width: int) -> Terms:
 
 
 def nightly(items: int, width: int) -> Terms:
-    """A user's list in a batch."""
-    return {"night scores": items, "night looked up": width, "night users": 1.0}
+    """A user's list in a batch, beside the scan that it takes."""
+    return {"encoded": width, "excluded": items, "night users": 1.0}
 
 
 @dataclass(frozen=True)
@@ -126,10 +126,17 @@ class Stage:
     terms: Callable[[int, int], Terms]
     fitted: frozenset[tuple[int, int]]
     """Sizes and widths that its constants are fitted on."""
+    includes: str | None = None
+    """Another stage that is part of it, and has constants of its own."""
 
 
-def _stage(unit: str, terms: Callable[[int, int], Terms], fitted: set[tuple[int, int]] = FITTED) -> Stage:
-    return Stage(unit, terms, frozenset(fitted))
+def _stage(
+    unit: str,
+    terms: Callable[[int, int], Terms],
+    fitted: set[tuple[int, int]] = FITTED,
+    includes: str | None = None,
+) -> Stage:
+    return Stage(unit, terms, frozenset(fitted), includes)
 
 
 STAGES = {
@@ -142,24 +149,44 @@ STAGES = {
     "bundle size": _stage("bytes", bundle_bytes, FITTED_SMALL),
     "bundle load": _stage("CPU seconds", bundle_work, FITTED_SMALL),
     "bundle write": _stage("CPU seconds", bundle_work, FITTED_SMALL),
-    "nightly list": _stage("CPU seconds a user", nightly, FITTED_LISTS),
+    "nightly list": _stage("CPU seconds a user", nightly, FITTED_LISTS, "exact scan, 32 at once"),
 }
 
 
-def fit(points: Iterable[dict[str, Any]], stage: Stage) -> Terms:
-    """What a unit of each term costs, from the points that may be fitted on."""
-    chosen = [row for row in points if (row["items"], row["width"]) in stage.fitted]
-    amounts = [stage.terms(row["items"], row["width"]) for row in chosen]
-    values = np.array([row["value"] for row in chosen])
-    matrix = np.array([[*of.values()] for of in amounts]) / values[:, None]
-    scale = matrix.max(axis=0)
-    solved, _ = nnls(matrix / scale, np.ones(len(values)))
-    return dict(zip(amounts[0], (solved / scale).tolist(), strict=True))
+class Costs:
+    """What stages cost at any size, by constants from measured points.
+
+    `constants`: for each stage what a unit of each term costs, from the points that may be fitted on.
+    """
+
+    def __init__(self, measured: Iterable[dict[str, Any]]) -> None:
+        self.constants: dict[str, Terms] = {}
+        points = [*measured]
+        for name, stage in STAGES.items():  # what is part of another stage stands before it
+            chosen = [row for row in points if row["stage"] == name and size_of(row) in stage.fitted]
+            amounts = [stage.terms(*size_of(row)) for row in chosen]
+            values = np.array([row["value"] for row in chosen])
+            rest = values - [self.included(name, *size_of(row)) for row in chosen]
+            matrix = np.array([[*of.values()] for of in amounts]) / values[:, None]
+            scale = matrix.max(axis=0)
+            solved, _ = nnls(matrix / scale, rest / values)
+            self.constants[name] = dict(zip(amounts[0], (solved / scale).tolist(), strict=True))
+
+    def included(self, name: str, items: int, width: int) -> float:
+        """What the stage costs that is part of this one."""
+        part = STAGES[name].includes
+        return 0.0 if part is None else self.of(part, items, width)
+
+    def of(self, name: str, items: int, width: int) -> float:
+        """The cost of a stage at a size."""
+        constants = self.constants[name]
+        own = sum(constants[term] * amount for term, amount in STAGES[name].terms(items, width).items())
+        return own + self.included(name, items, width)
 
 
-def predict(stage: Stage, constants: Terms, items: int, width: int) -> float:
-    """The cost at a size."""
-    return sum(constants[name] * amount for name, amount in stage.terms(items, width).items())
+def size_of(row: dict[str, Any]) -> tuple[int, int]:
+    """Items and width of a measured point."""
+    return row["items"], row["width"]
 
 
 def checked(
@@ -169,14 +196,12 @@ def checked(
 
     `others`: points to tell of instead of those that constants come from.
     """
-    rows = []
+    costs, rows = Costs(measured), []
     for name, stage in STAGES.items():
-        points = [row for row in measured if row["stage"] == name]
-        constants = fit(points, stage)
-        for row in points if others is None else [row for row in others if row["stage"] == name]:
-            guess = predict(stage, constants, row["items"], row["width"])
-            known = (row["items"], row["width"]) in stage.fitted
-            rows.append({**row, "predicted": guess, "error": guess / row["value"] - 1, "fitted": known})
+        for row in measured if others is None else others:
+            if row["stage"] == name:
+                guess, known = costs.of(name, *size_of(row)), size_of(row) in stage.fitted
+                rows.append({**row, "predicted": guess, "error": guess / row["value"] - 1, "fitted": known})
     return rows
 
 

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks.pages import cores, markdown, update
-from benchmarks.scaling.model import BLIND, RESULTS, STAGES, checked, fit, lists_count, predict
+from benchmarks.scaling.model import BLIND, PROBES, RESULTS, STAGES, Costs, checked, lists_count
 
 from h2rec.files import read_json
 
 CATALOGUES = (10_000, 1_000_000, 100_000_000, 1_000_000_000)
-TRAINED, SERVED, PROJECTED = 256, 320, 96
+TRAINED, SERVED, PROJECTED = 256, 320, 272
 """Widths of the default preset: learned, served (texts beside it), and what an index keeps of it."""
 ROOM = 48e9
 """Bytes of item data for a machine of 64 GB."""
@@ -67,14 +67,7 @@ def worst_of(rows: list[dict[str, Any]]) -> str:
 
 def sizes() -> str:
     """Every stage at four sizes."""
-    measured = read_json(RESULTS)["measured"]
-    constants = {
-        name: fit([row for row in measured if row["stage"] == name], stage) for name, stage in STAGES.items()
-    }
-
-    def cost(stage: str, items: int, width: int) -> float:
-        return predict(STAGES[stage], constants[stage], items, width)
-
+    cost = Costs(read_json(RESULTS)["measured"]).of
     lines: list[tuple[str, Callable[[int], str]]] = [
         ("training state (weights, two moments), d = 256", lambda n: told_bytes(12.0 * n * TRAINED)),
         ("training step of 2,048 tokens", lambda n: told_seconds(cost("training step", n, TRAINED))),
@@ -90,7 +83,10 @@ def sizes() -> str:
             lambda n: told_bytes(n * (PROJECTED + 8.0) + 4.0 * lists_count(n) * PROJECTED),
         ),
         ("lists, built in", lambda n: told_seconds(cost("ivf build", n, PROJECTED))),
-        ("lists, a question", lambda n: told_seconds(cost("ivf search", n, PROJECTED))),
+        (
+            f"lists, a question that looks into {PROBES}",
+            lambda n: told_seconds(cost("ivf search", n, PROJECTED)),
+        ),
         (
             "nightly lists of a million users, scanned",
             lambda n: told_seconds(1e6 * cost("nightly list", n, SERVED)),
