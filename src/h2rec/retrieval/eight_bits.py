@@ -58,12 +58,12 @@ class EightBits:
     def error(self, users: torch.Tensor) -> torch.Tensor:
         """How far scores of users may be from the exact ones, `[n]`."""
         unit, rows = _rounded(users)
-        # Squares of short vectors are no longer numbers in 32 bits.
-        lost = torch.linalg.vector_norm(users - rows * unit, dim=1, dtype=torch.float64)
-        length = torch.linalg.vector_norm(users, dim=1, dtype=torch.float64) + lost
-        wrong = length * (self._error + _ROUNDING * self._longest) + lost * self._longest
-        error: torch.Tensor = wrong.float().clamp(min=torch.finfo(torch.float32).tiny)
-        return error
+        # In units, as squares of short vectors are no longer numbers in 32 bits.
+        exact = users / unit
+        lost = torch.linalg.vector_norm(exact - rows, dim=1)
+        length = torch.linalg.vector_norm(exact, dim=1) + lost
+        error: torch.Tensor = length * (self._error + _ROUNDING * self._longest) + lost * self._longest
+        return (error * unit[:, 0]).clamp_(min=torch.finfo(torch.float32).tiny)
 
 
 class _FaultyError(Exception):

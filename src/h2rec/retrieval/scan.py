@@ -72,14 +72,14 @@ class Scan:
             return self._by_all(asked)
         self._without = 0
         items, sums, sure = self._by_first_look(asked, widths[0])
+        rows = (~sure).nonzero().squeeze(1)
         for width in widths[1:]:
-            if not sure.all():
+            if len(rows):
                 # Only for the users whose list is not sure.
-                rows = (~sure).nonzero().squeeze(1)
-                items[rows], sums[rows], sure[rows] = self._by_first_look(asked.of(rows), width)
-        self._held += _LATE * (float(sure.float().mean()) - self._held)
-        if not sure.all():
-            rows = (~sure).nonzero().squeeze(1)
+                items[rows], sums[rows], sure = self._by_first_look(asked.of(rows), width)
+                rows = rows[~sure]
+        self._held += _LATE * (1 - len(rows) / len(users) - self._held)
+        if len(rows):
             items[rows], sums[rows] = self._by_all(asked.of(rows))
         return items, sums
 
