@@ -1,4 +1,4 @@
-"""The cost model holds what its page says: points that it was not fitted on within 25%, but for one that is named."""
+"""The cost model holds what its page says: points that it was not fitted on within 25%."""
 
 import subprocess
 import sys
@@ -13,8 +13,6 @@ from benchmarks.scaling.model import BLIND, RESULTS, STAGES, Costs, checked  # n
 from h2rec.files import read_json  # noqa: E402
 
 MEASURED, UNSEEN = (read_json(path)["measured"] for path in (RESULTS, BLIND))
-OUT = {("nightly list", 150_000, 64)}
-"""What docs/scaling.md says is further off."""
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -27,8 +25,7 @@ def test_what_was_not_fitted_on_is_predicted_within_a_quarter(name):
     assert len(unseen) >= 2
     seen = {(row["items"], row["width"]) for row in points}
     assert not seen & {(row["items"], row["width"]) for row in unseen}
-    far = {(name, row["items"], row["width"]) for row in [*others, *unseen] if abs(row["error"]) > 0.25}
-    assert far == {point for point in OUT if point[0] == name}
+    assert not [row for row in [*others, *unseen] if abs(row["error"]) > 0.25]
 
 
 @pytest.mark.parametrize("name", STAGES)

@@ -56,7 +56,7 @@ def check() -> str:
     ]
     close = sum(abs(row["error"]) <= 0.25 for row in unseen)
     told = f"{close} of {len(unseen)} points that nobody had seen are within 25%."
-    return markdown(heads, rows) + "\n" + "\n".join([told, *sources]) + "\n"
+    return markdown(heads, rows) + "\n" + "\n".join([told, *dict.fromkeys(sources)]) + "\n"
 
 
 def worst_of(rows: list[dict[str, Any]]) -> str:

@@ -187,17 +187,25 @@ def _score_at(place: int, vectors: Vectors, users: Vectors) -> Vectors:
 def _projections(width: int, users: Vectors | None) -> tuple[Vectors, Vectors]:
     """Matrices `[D, c]` for item vectors and for user vectors; the products of what they give are as before."""
     if users is None:
-        return np.eye(width, dtype=np.float32), np.eye(width, dtype=np.float32)
+        return _filled(np.eye(width)), _filled(np.eye(width))
     moments = users.astype(np.float64).T @ users
     weights, directions = np.linalg.eigh(moments / len(users))
     weights, directions = weights[::-1], directions[:, ::-1]
     held = np.cumsum(weights) / weights.sum()
     kept = min(width, int(np.searchsorted(held, _USERS_HELD)) + 1)
-    # Distances are computed on sixteen numbers at a time, one of which is the column for lengths.
-    kept = min(width, -(-(kept + 1) // 16) * 16 - 1)
+    kept = min(width, kept + _missing(kept))
     scales = np.sqrt(np.maximum(weights[:kept], weights[0] * 1e-9))
     directions = directions[:, :kept]
-    return (directions * scales).astype(np.float32), (directions / scales).astype(np.float32)
+    return _filled(directions * scales), _filled(directions / scales)
+
+
+def _missing(columns: int) -> int:
+    """Columns that are missing to a multiple of 16, with the one for lengths: faiss is four times as fast then."""
+    return -(columns + 1) % 16
+
+
+def _filled(matrix: npt.NDArray[np.float64]) -> Vectors:
+    return np.pad(matrix, ((0, 0), (0, _missing(matrix.shape[1])))).astype(np.float32)
 
 
 def _squares(vectors: Vectors) -> npt.NDArray[np.float64]:
