@@ -19,41 +19,44 @@ A share of the items is withheld from training wholly; the cases are the users w
 the known items before it. Every way of scoring such an item ranks the same cases, among all items and among the
 withheld ones alone.
 """
+NEAR = "of their neighbours in text"
+PLACED = "H2Rec"
 DECODED = {
-    "Decoded + hash IDs": "generative",
-    "H2Rec": "h2rec-64",
-    "H2Rec + decoded": "h2rec-decoded",
+    "Decoded": ("generative", "H2Rec, codes alone for all items", "by their codes alone"),
+    "SASRec": ("generative", "SASRec", f"with hash IDs {NEAR}"),
+    "Decoded + hash IDs": ("generative", PLACED, f"by their codes, with hash IDs {NEAR}"),
+    "H2Rec": ("h2rec-64", PLACED, f"with hash IDs and counts {NEAR}"),
+    "H2Rec + decoded": ("h2rec-decoded", PLACED, f"by their codes, with hash IDs and counts {NEAR}"),
 }
-"""Configurations whose models decode, and what they are compared with."""
-WAYS = {"H2Rec": "by codes, text and neighbours", "H2Rec, codes alone for all items": "by codes alone"}
+"""Rows of the page on decoding: file, how it is called there, and how new items are placed."""
 
 
 def cold_start() -> str:
     """All kept data sets."""
-    paths = [path for path in sorted(RESULTS.glob("*.json")) if path.stem not in DECODED.values()]
+    paths = [
+        path for path in sorted(RESULTS.glob("*.json")) if path.stem not in {of[0] for of in DECODED.values()}
+    ]
     return "".join([TEXT, *(section(path.stem, read_json(path)) for path in paths)]) if paths else ""
 
 
 def decoded() -> str:
     """New items of models that decode, among all items."""
-    heads, rows, told = ["row", "new items"], [], []
-    for name, file in DECODED.items():
+    rows, told = [], []
+    for name, (file, model, way) in DECODED.items():
         results = read_json(RESULTS / f"{file}.json")
         means = {
-            (record["model"], record["metric"]): f"{record['mean']:.4f}"
+            record["metric"]: f"{record['mean']:.4f}"
             for record in results["records"]
-            if record["protocol"] == SCOPES["all"]
+            if (record["protocol"], record["model"]) == (SCOPES["all"], model)
         }
-        for model, way in WAYS.items():
-            if (model, "hit@10") in means:
-                rows.append([name, way, *(means[model, metric] for metric in results["metrics"])])
+        rows.append([name, way, *means.values()])
         origin = results["provenance"]
         told.append(f"`{origin['command']}`, commit {origin['commit']}")
-    table = markdown([*heads, *results["metrics"]], rows, text_columns=2)
+    table = markdown(["row", "new items", *means], rows, text_columns=2)
     withheld = results["withheld_items"]
     return (
         f"{table}\n{withheld} of {withheld + results['known_items']:,} items withheld, {results['cases']} cases, "
-        "ranked among all items.\n" + "\n".join(f"{line}." for line in told) + "\n"
+        "ranked among all items.\n" + "\n".join(f"{line}." for line in dict.fromkeys(told)) + "\n"
     )
 
 
