@@ -98,11 +98,8 @@ class Scan:
             best.append(((places + (first - 1)).masked_fill(places == 0, 0), values))
         if len(best) == 1:
             return best[0]
-        return best_of(
-            torch.cat([items for items, _ in best], dim=1),
-            torch.cat([values for _, values in best], dim=1),
-            asked.k,
-        )
+        items, values = (torch.cat(parts, dim=1) for parts in zip(*best, strict=True))
+        return best_of(items, values, asked.k)
 
     def _by_first_look(self, asked: _Question, width: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Lists by compressed vectors, and whether each is sure to be the same, bool `[n]`."""
@@ -141,11 +138,7 @@ class Scan:
         return items.gather(1, places[:, :k]).masked_fill_(sums == -torch.inf, 0), sums, sure
 
 
-def _complete(
-    scores: torch.Tensor,
-    first: int,
-    asked: _Question,
-) -> torch.Tensor | None:
+def _complete(scores: torch.Tensor, first: int, asked: _Question) -> torch.Tensor | None:
     """Add what is counted to scores of items from `first` on, in place, and bar what may not be listed.
 
     Returns what is counted, summed before it is added, as elsewhere: so an item has one score, to the bit.

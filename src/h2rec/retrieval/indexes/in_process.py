@@ -180,8 +180,7 @@ def _score_at(place: int, vectors: Vectors, users: Vectors) -> Vectors:
     for start in range(1, len(vectors), _AT_ONCE):
         scores = np.hstack([best, users @ vectors[start : start + _AT_ONCE].T])
         best = np.partition(scores, scores.shape[1] - place, axis=1)[:, -place:]
-    least: Vectors = best.min(axis=1, keepdims=True)
-    return least
+    return best.min(axis=1, keepdims=True)  # type: ignore[no-any-return]
 
 
 def _projections(width: int, users: Vectors | None) -> tuple[Vectors, Vectors]:
