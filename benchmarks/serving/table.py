@@ -144,6 +144,10 @@ def million(file: str = "million_items") -> str:
     )
 
 
+def steady_million() -> str:
+    return steady("load_steady_million")
+
+
 def third() -> str:
     return million("third_of_a_million")
 
@@ -153,5 +157,11 @@ def transitions() -> str:
 
 
 if __name__ == "__main__":
-    tables = {"load": load, "steady": steady, "million items": million, "third": third}
+    tables = {
+        "load": load,
+        "steady": steady,
+        "steady million": steady_million,
+        "million items": million,
+        "third": third,
+    }
     update({"serving_tables.md": tables | {"transitions": transitions}})

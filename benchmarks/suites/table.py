@@ -64,7 +64,11 @@ def absolute(suites: Sequence[str]) -> str:
             row,
             data,
             str(columns[0][row]["seeds"]),
-            *(placed(figure(column.get(row))) for column in columns),
+            # A row that stands alone is the best of nothing.
+            *(
+                placed(cell) if len(costs) > 1 else cell.text
+                for cell in (figure(of.get(row)) for of in columns)
+            ),
             *cost,
         ]
         for data, results in data_sets(suites)
