@@ -167,9 +167,8 @@ def test_lists_that_are_too_long_for_a_first_look_say_nothing_of_others():
 
 def test_users_whose_list_is_not_sure_are_looked_at_again_alone():
     items, users = made("even")
-    items[1 : ITEMS // 2, :20] = items[
-        1, :20
-    ]  # half of the items are alike to users who know these columns alone
+    # Half of the items are alike to users who know the first columns alone.
+    items[1 : ITEMS // 2, :20] = items[1, :20]
     items[:, 20:] *= 0.01
     items[ITEMS // 2 :, 20:] *= 100
     users[[1, 6], 20:] = 0
@@ -224,9 +223,8 @@ def test_infinite_scores_are_not_taken_for_barred_items():
     expected, theirs = Plain(scan.scorer).search(*asked)
     assert torch.equal(found, expected)
     assert torch.equal(values[1], theirs[1])
-    assert scan._held == pytest.approx(
-        1 - 0.05 / USERS
-    )  # the others had so few items that all were looked at
+    # The others had so few items that all were looked at.
+    assert scan._held == pytest.approx(1 - 0.05 / USERS)
 
 
 @pytest.mark.parametrize("rows", [1000, 65_536])
