@@ -133,7 +133,7 @@ def inverted_lists(items: int, width: int) -> dict[str, float]:
     """Inverted lists built, and asked by 32 users at once."""
     table, users = vectors(items, width)
     scorer, indexes = ItemScorer(table, (width,)), []
-    # An index is built for where users lie, and its columns are then a multiple of sixteen.
+    # An index is built for where users lie.
     sample = torch.from_numpy(table[1:4097])
     settings = IndexSettings(kind={"name": "ivf", "probes": model.PROBES})
     seconds = least(lambda: indexes.append(ItemIndex(scorer, settings, lambda: sample)), 1)

@@ -26,14 +26,10 @@ FITTED_SMALL = {(10_000, 64), (30_000, 64), (100_000, 128)}
 """The same for stages that are measured up to 100,000 items."""
 
 TOKENS, NEGATIVES, LAYERS, LAZY = 2048, 2048, 2, 50_000
-PROBES, SAMPLE, ROUNDS, POINTS = 48, 131_072, 10, 256
+PROBES, SAMPLE, ROUNDS, POINTS, SINGLE_UP_TO = 48, 131_072, 10, 256, 128
 CASES = 256
 CACHE = 20e6
 """Bytes that a core has of the cache that it shares (32 MiB): 17 MB are read as fast as 8, and 26 MB no more."""
-SKEW_SIZES = (10_000, 30_000, 100_000, 300_000)
-SKEW = {64: (1.42, 1.44, 1.17, 1.03), 128: (1.80, 1.90, 1.46, 1.06)}
-"""What lists near users hold, as a multiple of equal lists, at these sizes, by width: counted (not timed). It is a
-property of the data: the made items lie around 500 centres, which more lists than that divide."""
 LENGTH, LISTED, LEVELS = 10, 100, 4
 
 Terms = dict[str, float]
@@ -79,27 +75,30 @@ def scan_alone(items: int, width: int) -> Terms:
 
 def lists_count(items: int) -> int:
     """Inverted lists of a catalogue."""
-    return max(1, min(round(2 * math.sqrt(items)), items // 64))
+    return max(1, min(round(math.sqrt(2 * items)), items // 64))
+
+
+def codes_count(columns: int) -> int:
+    """Codes of four bits of an indexed vector, which has a column for its length, and an even number of them."""
+    size = columns + 1 + (columns + 1) % 2
+    return size if size <= SINGLE_UP_TO else size // 2
 
 
 def ivf_search(items: int, width: int) -> Terms:
-    """All centres, and the items of the lists that are looked into."""
+    """All centres, and the items of the lists that are looked into, by their codes."""
     lists = lists_count(items)
-    sizes = np.log(SKEW_SIZES)
-    skews = [np.interp(math.log(items), sizes, SKEW[of]) for of in SKEW]
-    read = float(np.interp(width, [*SKEW], skews)) * min(PROBES, lists) / lists * items
     return {
         "centre FLOPs": 2.0 * lists * width,
-        "list bytes": read * width,
+        "codes looked up": min(PROBES, lists) / lists * items * codes_count(width),
         "ivf questions": 1.0,
     }
 
 
 def ivf_build(items: int, width: int) -> Terms:
-    """A start; centres from a sample, in rounds; then every item to its list."""
+    """A start; centres from a sample, in rounds; then every item to its list, and its codes."""
     lists = lists_count(items)
     pairs = lists * (min(items, SAMPLE, POINTS * lists) * ROUNDS + items)
-    return {"distance FLOPs": 2.0 * pairs * width, "indexed items": items, "builds": 1.0}
+    return {"distance FLOPs": 2.0 * pairs * width, "encoded numbers": items * width, "builds": 1.0}
 
 
 def bundle_bytes(items: int, width: int) -> Terms:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks.pages import cores, markdown, update
-from benchmarks.scaling.model import BLIND, PROBES, RESULTS, STAGES, Costs, checked, lists_count
+from benchmarks.scaling.model import BLIND, PROBES, RESULTS, STAGES, Costs, checked, codes_count, lists_count
 
 from h2rec.files import read_json
 
@@ -80,7 +80,7 @@ def sizes() -> str:
         ("exact scan, of 32 each", lambda n: told_seconds(cost("exact scan, 32 at once", n, SERVED))),
         (
             "lists (ivf), memory",
-            lambda n: told_bytes(n * (PROJECTED + 8.0) + 4.0 * lists_count(n) * PROJECTED),
+            lambda n: told_bytes(n * (codes_count(PROJECTED) / 2 + 8) + 4.0 * lists_count(n) * PROJECTED),
         ),
         ("lists, built in", lambda n: told_seconds(cost("ivf build", n, PROJECTED))),
         (

@@ -206,8 +206,8 @@ def test_an_index_of_ones_own():
             own.inner, own.sign = Flat.build(items, None, None), -1 if settings.turned else 1
             return own
 
-        def search(self, users, count, allowed=None):
-            return self.inner.search(self.sign * users, count, allowed)
+        def search(self, users, count, allowed=None, *, spare=0):
+            return self.inner.search(self.sign * users, count, allowed, spare=spare)
 
         def upsert(self, items, first):
             return self

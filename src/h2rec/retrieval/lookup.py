@@ -40,8 +40,9 @@ class LookUp:
             few = torch.from_numpy(np.flatnonzero(allowed.marks)).expand(len(users), -1)
             return best_of(few, self._sums(users, few, exclude, counted)[0], k)
         longest = 0 if exclude is None else int(exclude.lengths.max(initial=0))
-        wanted = min(k + longest + (_DEEPER if counted else 0), self.scorer.item_count)
-        items = torch.from_numpy(self.index.search(users.numpy(), wanted, allowed))
+        wanted = min(k + longest, self.scorer.item_count)
+        spare = _DEEPER if counted else 0
+        items = torch.from_numpy(self.index.search(users.numpy(), wanted, allowed, spare=spare))
         sums, by_vector = self._sums(users, items, exclude, counted)
         if counted:
             # All others score less by their vectors than the last one proposed. So what counts do not lift by more

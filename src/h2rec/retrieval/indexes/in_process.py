@@ -1,4 +1,4 @@
-"""Indexes of faiss, in this process: inverted lists over projected, compressed vectors, or the vectors."""
+"""Indexes of faiss, in this process: inverted lists of compressed vectors, or the vectors."""
 
 import math
 from typing import Any, ClassVar, Literal, Self
@@ -14,9 +14,13 @@ from h2rec.runtime import random_stream
 
 _AT_ONCE = 100_000
 _POINTS_A_LIST = 64
-_OVERSAMPLE = 1.5
-_USERS_HELD = 0.999
-_RECALL, _LISTED, _TRIED = 0.95, 100, 64
+_COMPRESSED_FROM = 1000
+"""Of fewer items no codes can be learnt."""
+_SINGLE_UP_TO = 128
+_OVERSAMPLE, _MISJUDGED = 3, 300
+"""So many times the number asked for is proposed, and so many more: scores by codes are a little wrong."""
+_ITEMS_HELD = 0.999
+_RECALL, _LISTED, _TRIED = 0.95, 100, 256
 """Recall of the first hundred that lists are to have, and the users that it is measured on."""
 _SAME = 1e-5
 _PROBES = 48
@@ -28,7 +32,7 @@ class IvfSettings(IndexKind):
 
     name: Literal["ivf"] = "ivf"
     lists: int | None = Field(None, ge=1)
-    """Lists; null takes twice the square root of the number of items."""
+    """Lists; null takes the square root of twice the number of items."""
     probes: int | None = Field(None, ge=1)
     """Lists looked into: more are slower and recall more. Null: as few as recall 95 of the best 100 of users who saw
     one item each, as measured when the index is built; of users who saw more they recall about as many."""
@@ -37,26 +41,27 @@ class IvfSettings(IndexKind):
 
 
 class Ivf(VectorIndex):
-    """Inverted lists for maximum inner products, over vectors of 8 bits a number.
+    """Inverted lists for maximum inner products, over vectors of four bits a number.
 
-    Before anything is indexed, item vectors are projected on the few directions that users' vectors lie in,
-    each weighted by how much of the users it holds: an error is then as large as it is in the score. With
-    ``U diag(w) U'`` the second moments of a sample of user vectors, items become ``x U sqrt(w)`` and users
-    ``q U / sqrt(w)``, which leaves inner products as they are. Item vectors of codes and identity side by side
-    are many columns that users weigh unlike, and mostly not at all.
+    Before anything is indexed, item vectors are turned and weighted so that an error in them is as large as it is in
+    the scores of users: with ``U diag(w) U'`` the second moments of a sample of user vectors, items become
+    ``x U sqrt(w)`` and users ``q U / sqrt(w)``, which leaves inner products as they are. Of these the few directions
+    are kept that hold nearly all of the items. Item vectors of codes and identity side by side are many columns that
+    users weigh unlike, and mostly not at all.
 
-    Faiss' lists are built on distances. One more column, ``sqrt(max|x|^2 - |x|^2)``, brings
-    all items to one length; for a user vector with 0 there, the nearest item is then the one of the
-    largest inner product (Bachrach et al., RecSys 2014).
+    One more column, ``sqrt(max|x|^2 - |x|^2)``, brings all items to one length; for a user vector with 0 there, the
+    item of the nearest direction is then the one of the largest inner product (Bachrach et al., RecSys 2014), so that
+    lists by direction serve it. A list holds what differs from its centre, compressed to codes that a processor looks
+    up without leaving its registers (André et al., VLDB 2015). It misjudges scores a little, so more is proposed than
+    is asked for.
     """
 
     settings_class: ClassVar[type[IndexKind]] = IvfSettings
     in_process = True
 
-    def __init__(self, settings: IvfSettings, width: int, users: Vectors | None) -> None:
+    def __init__(self, settings: IvfSettings, items: Vectors, users: Vectors | None) -> None:
         self.settings = settings
-        self._item_projection, self._user_projection = _projections(width, users)
-        self._longest = 0.0
+        self._item_projection, self._user_projection = _projections(items, users)
         self.probes = settings.probes or _PROBES
         self.index: Any = None
 
@@ -69,15 +74,21 @@ class Ivf(VectorIndex):
     def build(cls, items: IndexedItems, settings: Any, users: SampleUsers | None) -> Self:
         faiss, vectors, count = _faiss(), items.vectors, len(items)
         sample = None if users is None else users()
-        built = cls(settings, vectors.shape[1], sample)
-        for start in range(1, count + 1, _AT_ONCE):
-            projected = vectors[start : start + _AT_ONCE] @ built._item_projection
-            built._longest = max(built._longest, float(_squares(projected).max()))
-        lists = settings.lists or max(1, min(round(2 * math.sqrt(count)), count // _POINTS_A_LIST))
-        built.index = faiss.index_factory(built.columns + 1, f"IVF{lists},SQ8")
         most, learnt = settings.training_sample, np.arange(1, count + 1)
         if count > most:
             learnt = np.sort(random_stream(0, "index").choice(learnt, most, replace=False))
+        built = cls(settings, vectors[learnt], sample)
+        longest = max(
+            float(_squares(vectors[start : start + _AT_ONCE] @ built._item_projection).max())
+            for start in range(1, count + 1, _AT_ONCE)
+        )
+        built._item_projection /= np.float32(math.sqrt(longest) or 1)
+        lists = settings.lists or max(1, min(round(math.sqrt(2 * count)), count // _POINTS_A_LIST))
+        size = built.columns + 1
+        # Four bits for each number, or for two of many.
+        codes = f"PQ{size if size <= _SINGLE_UP_TO else size // 2}x4fsr"
+        kind = f"IVF{lists},{codes if count >= _COMPRESSED_FROM else 'Flat'}"
+        built.index = faiss.index_factory(size, kind, faiss.METRIC_INNER_PRODUCT)
         built.index.train(built._lift(vectors[learnt]))
         built._add(vectors, 1)
         if settings.probes is None and sample is not None:
@@ -99,24 +110,25 @@ class Ivf(VectorIndex):
             if (good.sum(axis=1).clip(max=count) / count).mean() >= _RECALL:
                 break
 
-    def search(self, users: Vectors, count: int, allowed: Allowed | None = None) -> npt.NDArray[np.int64]:
+    def search(
+        self, users: Vectors, count: int, allowed: Allowed | None = None, *, spare: int = 0
+    ) -> npt.NDArray[np.int64]:
         projected = users @ self._user_projection
-        # The length of a query changes no order; the items' own keeps distances well conditioned.
-        lengths = np.linalg.norm(projected, axis=1, keepdims=True)
-        queries = np.zeros((len(users), projected.shape[1] + 1), np.float32)
-        queries[:, :-1] = projected * (math.sqrt(self._longest) / np.maximum(lengths, 1e-12))
+        queries = np.zeros((len(users), self.columns + 1), np.float32)
+        # The length of a query changes no order.
+        queries[:, :-1] = projected / np.maximum(np.linalg.norm(projected, axis=1, keepdims=True), 1e-12)
         # The best of what is left lies further out, so that more has to be looked at.
         thinned = 1.0 if allowed is None else self.index.ntotal / max(1, allowed.count)
         parameters = _faiss().SearchParametersIVF(
-            nprobe=math.ceil(self.probes * thinned),
+            nprobe=min(math.ceil(self.probes * thinned), self.index.nlist),
             sel=None if allowed is None else _selector(allowed),
         )
-        wanted = min(math.ceil(count * _OVERSAMPLE), self.index.ntotal)
+        wanted = min(max(_OVERSAMPLE * count + _MISJUDGED, count + spare), self.index.ntotal)
         _, rows = self.index.search(queries, wanted, params=parameters)
         return np.asarray(rows, dtype=np.int64) + 1  # faiss' -1 for none becomes the padding item
 
     def upsert(self, items: IndexedItems, first: int) -> Self:
-        # A copy: the index itself may be searched meanwhile. What is longer than any item before is cut to that length.
+        # A copy: the index itself may be searched meanwhile.
         grown = type(self).__new__(type(self))
         vars(grown).update(vars(self), index=_faiss().clone_index(self.index))
         grown._add(items.vectors, first)
@@ -129,7 +141,8 @@ class Ivf(VectorIndex):
     def _lift(self, vectors: Vectors) -> Vectors:
         lifted = np.empty((len(vectors), self.columns + 1), np.float32)
         lifted[:, :-1] = vectors @ self._item_projection
-        lifted[:, -1] = np.sqrt(np.maximum(self._longest - _squares(lifted[:, :-1]), 0))
+        # An item that comes later and is longer than all before has nothing there.
+        lifted[:, -1] = np.sqrt(np.maximum(1 - _squares(lifted[:, :-1]), 0))
         return lifted
 
 
@@ -154,9 +167,11 @@ class Flat(VectorIndex):
         index.add(items.vectors[1:])
         return cls(index)
 
-    def search(self, users: Vectors, count: int, allowed: Allowed | None = None) -> npt.NDArray[np.int64]:
+    def search(
+        self, users: Vectors, count: int, allowed: Allowed | None = None, *, spare: int = 0
+    ) -> npt.NDArray[np.int64]:
         parameters = _faiss().SearchParameters(sel=None if allowed is None else _selector(allowed))
-        _, rows = self.index.search(users, min(count, self.index.ntotal), params=parameters)
+        _, rows = self.index.search(users, min(count + spare, self.index.ntotal), params=parameters)
         return np.asarray(rows, dtype=np.int64) + 1
 
     def upsert(self, items: IndexedItems, first: int) -> Self:
@@ -183,28 +198,25 @@ def _score_at(place: int, vectors: Vectors, users: Vectors) -> Vectors:
     return best.min(axis=1, keepdims=True)  # type: ignore[no-any-return]
 
 
-def _projections(width: int, users: Vectors | None) -> tuple[Vectors, Vectors]:
-    """Matrices `[D, c]` for item vectors and for user vectors; the products of what they give are as before."""
-    if users is None:
-        return _filled(np.eye(width)), _filled(np.eye(width))
-    moments = users.astype(np.float64).T @ users
-    weights, directions = np.linalg.eigh(moments / len(users))
-    weights, directions = weights[::-1], directions[:, ::-1]
-    held = np.cumsum(weights) / weights.sum()
-    kept = min(width, int(np.searchsorted(held, _USERS_HELD)) + 1)
-    kept = min(width, kept + _missing(kept))
-    scales = np.sqrt(np.maximum(weights[:kept], weights[0] * 1e-9))
-    directions = directions[:, :kept]
-    return _filled(directions * scales), _filled(directions / scales)
+def _projections(items: Vectors, users: Vectors | None) -> tuple[Vectors, Vectors]:
+    """Matrices `[D, c]` for item vectors and for user vectors; products of what they give are nearly as before."""
+    scales = np.ones(items.shape[1])
+    turned = np.eye(items.shape[1])
+    if users is not None:
+        weights, turned = _directions(users)
+        scales = np.sqrt(np.maximum(weights, weights[0] * 1e-9))
+    weights, kept = _directions(items @ (turned * scales).astype(np.float32))
+    held = np.cumsum(weights) / max(weights.sum(), np.finfo(np.float64).tiny)
+    kept = kept[:, : int(np.searchsorted(held, _ITEMS_HELD)) + 1]
+    # An odd number: with the one for lengths they make pairs.
+    kept = np.pad(kept, ((0, 0), (0, 1 - kept.shape[1] % 2)))
+    return ((turned * scales) @ kept).astype(np.float32), ((turned / scales) @ kept).astype(np.float32)
 
 
-def _missing(columns: int) -> int:
-    """Columns that are missing to a multiple of 16, with the one for lengths: faiss is five times as fast then."""
-    return -(columns + 1) % 16
-
-
-def _filled(matrix: npt.NDArray[np.float64]) -> Vectors:
-    return np.pad(matrix, ((0, 0), (0, _missing(matrix.shape[1])))).astype(np.float32)
+def _directions(vectors: Vectors) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Directions that vectors lie in, as columns, and how much of them each holds; the largest first."""
+    weights, directions = np.linalg.eigh(vectors.astype(np.float64).T @ vectors / len(vectors))
+    return np.maximum(weights[::-1], 0), directions[:, ::-1]
 
 
 def _squares(vectors: Vectors) -> npt.NDArray[np.float64]:

@@ -66,12 +66,14 @@ class MilvusIndex(VectorIndex):
         with _as_ours(settings.uri):
             return cls(*connect(settings.uri), settings)._holding(items)
 
-    def search(self, users: Vectors, count: int, allowed: Allowed | None = None) -> npt.NDArray[np.int64]:
+    def search(
+        self, users: Vectors, count: int, allowed: Allowed | None = None, *, spare: int = 0
+    ) -> npt.NDArray[np.int64]:
         with _as_ours(self.settings.uri):
             answers = self.client.search(
                 self.collection,
                 data=users.tolist(),
-                limit=min(count, _MOST),
+                limit=min(count + spare, _MOST),
                 filter="" if allowed is None else expression(allowed),
                 search_params={"params": self.settings.search},
                 output_fields=["item_index"],

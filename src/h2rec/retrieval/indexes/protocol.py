@@ -54,10 +54,14 @@ class VectorIndex(ABC):
         """
 
     @abstractmethod
-    def search(self, users: Vectors, count: int, allowed: Allowed | None = None) -> npt.NDArray[np.int64]:
-        """Items for users `[n, D]`, `[n, c]` in any order, `count` for each at least unless there are no more.
+    def search(
+        self, users: Vectors, count: int, allowed: Allowed | None = None, *, spare: int = 0
+    ) -> npt.NDArray[np.int64]:
+        """Items for users `[n, D]`, `[n, c]` in any order: the best `count` of each, and `spare` more at least.
 
-        0 stands for none. `allowed`: what may be proposed; None for all.
+        There are fewer where items run out. 0 stands for none. `allowed`: what may be proposed; None for all.
+        `spare`: where other scores are added to those of the vectors, so many more are of use; if the very next ones
+        are not all among them it matters little.
         """
 
     @abstractmethod
