@@ -89,6 +89,8 @@ def main() -> None:
             print(kind, built[kind], flush=True)
             for values in SWEEP[kind]:
                 index.vector_index.settings = index.kind.model_copy(update=values)
+                if "probes" in values:
+                    index.vector_index.probes = values["probes"]
                 found, clock, processor = timed(index, users[: 64 if kind == "milvus" else None], k, 32)
                 recall = np.mean([len(set(a) & set(b)) / k for a, b in zip(found, truth, strict=False)])
                 _, alone, _ = timed(index, users[:16], k, 1)
