@@ -25,7 +25,7 @@ from h2rec.runtime import set_threads
 MILVUS = {"index_type": "HNSW", "build": {"M": 32, "efConstruction": 100}, "timeout": 600}
 SWEEP = {
     "flat": [{}],
-    "ivf": [{"probes": probes} for probes in (4, 8, 16, 32, 64)],
+    "ivf": [{"probes": probes} for probes in (8, 32, 64, 128, 256)],
     "milvus": [{"search": {"ef": width}} for width in (160, 320)],
 }
 CENTRES, NOISE = 2000, 0.6
