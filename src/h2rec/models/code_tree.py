@@ -1,8 +1,8 @@
 """The tree of the codes that exist: its leaves are the items, and a path to one is its codes and then itself."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -28,22 +28,22 @@ class Beams:
     """Paths that they were chosen from, int64 `[L + 1, n]`: the survivors where the beam was wide enough."""
 
 
-class Step(Protocol):
-    """One depth of a beam search."""
+class Paths(NamedTuple):
+    """Where a beam search is, and where it may go next."""
 
-    def __call__(
-        self,
-        depth: int,
-        rows: torch.Tensor,
-        nodes: torch.Tensor,
-        places: torch.Tensor,
-        children: torch.Tensor,
-    ) -> torch.Tensor:
-        """Log-probabilities `[c]` of children, each given its parent.
+    depth: int
+    rows: torch.Tensor
+    """Users of the paths, int64 `[z]`, ascending."""
+    nodes: torch.Tensor
+    """Ends of the paths, int64 `[z]`."""
+    places: torch.Tensor
+    """The path that each child extends, int64 `[c]`, ascending."""
+    children: torch.Tensor
+    """Nodes one deeper, int64 `[c]`."""
 
-        Paths `[z]` belong to users `rows`, ascending, and end at `nodes`; of the children `[c]` each extends the path
-        in its place, `places` `[c]` ascending.
-        """
+
+Step = Callable[[Paths], torch.Tensor]
+"""One depth of a beam search: log-probabilities `[c]` of the children, each given its parent."""
 
 
 class CodeTree(nn.Module):
@@ -165,7 +165,7 @@ class CodeTree(nn.Module):
         survivors, expanded = [], []
         for depth in range(self.depths):
             places, children = ragged(self.offsets, nodes)
-            log_probs = log_probs[places] + step(depth, rows, nodes, places, children)
+            log_probs = log_probs[places] + step(Paths(depth, rows, nodes, places, children))
             rows, nodes = rows[places], children
             expanded.append(torch.bincount(rows, minlength=count))
             kept = _best(rows, log_probs, expanded[-1], width)

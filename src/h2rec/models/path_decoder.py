@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from h2rec.models.code_table import CodeTable
-from h2rec.models.code_tree import Beams, CodeTree, Step, joined, log_shares
+from h2rec.models.code_tree import Beams, CodeTree, Paths, Step, joined, log_shares
 from h2rec.models.item_table import ItemTable
 from h2rec.models.score import Score
 from h2rec.models.sparse_scores import ragged
@@ -126,13 +126,8 @@ class PathDecoder(nn.Module):
     def _step(self, users: list[torch.Tensor]) -> Step:
         known = self.nodes()
 
-        def step(
-            depth: int,
-            rows: torch.Tensor,
-            nodes: torch.Tensor,
-            places: torch.Tensor,
-            children: torch.Tensor,
-        ) -> torch.Tensor:
+        def step(paths: Paths) -> torch.Tensor:
+            depth, rows, _, places, children = paths
             at = self.tree.rows[children]
             chosen = (at >= 0).nonzero().squeeze(1)
             log_probs = known.biases.new_zeros(len(children))

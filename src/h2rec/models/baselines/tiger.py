@@ -28,7 +28,7 @@ from h2rec.models.baselines.t5 import Decoder, Encoder, KeyValue, Memory
 from h2rec.models.branches.codes import reasons_by_codes
 from h2rec.models.branches.generative import likelihood_scores, turned
 from h2rec.models.code_table import CodeTable
-from h2rec.models.code_tree import Beams, CodeTree, joined, log_shares
+from h2rec.models.code_tree import Beams, CodeTree, Paths, joined, log_shares
 from h2rec.models.features import ItemFeatures, NewItems
 from h2rec.models.protocol import BranchVectors, LossTerm, OwnLoss, SequenceModel, UserStates
 from h2rec.models.reasons import Reason
@@ -178,14 +178,8 @@ class Search:
         self._paths = torch.empty(0)  # user and node of each in one number, ascending
         self._past: list[KeyValue] | None = None
 
-    def __call__(
-        self,
-        depth: int,
-        rows: torch.Tensor,
-        nodes: torch.Tensor,
-        places: torch.Tensor,
-        children: torch.Tensor,
-    ) -> torch.Tensor:
+    def __call__(self, paths: Paths) -> torch.Tensor:
+        depth, rows, nodes, places, children = paths
         model, tree = self._model, self._model.tree
         if depth == model.tokens.levels:
             return -(tree.offsets.diff()[nodes].float().log())[places]

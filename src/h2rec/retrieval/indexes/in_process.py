@@ -20,6 +20,8 @@ _SINGLE_UP_TO = 128
 _OVERSAMPLE, _MISJUDGED = 3, 300
 """So many times the number asked for is proposed, and so many more: scores by codes are a little wrong."""
 _ITEMS_HELD = 0.999
+_LEARNT = 131_072
+"""Items that lists and codes are learnt from, drawn with a fixed seed."""
 _RECALL, _LISTED, _TRIED = 0.95, 100, 256
 """Recall of the first hundred that lists are to have, and the users that it is measured on."""
 _SAME = 1e-5
@@ -36,8 +38,6 @@ class IvfSettings(IndexKind):
     probes: int | None = Field(None, ge=1)
     """Lists looked into: more are slower and recall more. Null: as few as recall 95 of the best 100 of users who saw
     one item each, as measured when the index is built; of users who saw more they recall about as many."""
-    training_sample: int = Field(131_072, ge=1000)
-    """Items that the lists and the compression are learnt from, drawn with a fixed seed."""
 
 
 class Ivf(VectorIndex):
@@ -62,6 +62,8 @@ class Ivf(VectorIndex):
     def __init__(self, settings: IvfSettings, items: Vectors, users: Vectors | None) -> None:
         self.settings = settings
         self._item_projection, self._user_projection = _projections(items, users)
+        longest = float(_squares(items @ self._item_projection).max())
+        self._item_projection /= np.float32(math.sqrt(longest) or 1)
         self.probes = settings.probes or _PROBES
         self.index: Any = None
 
@@ -74,22 +76,17 @@ class Ivf(VectorIndex):
     def build(cls, items: IndexedItems, settings: Any, users: SampleUsers | None) -> Self:
         faiss, vectors, count = _faiss(), items.vectors, len(items)
         sample = None if users is None else users()
-        most, learnt = settings.training_sample, np.arange(1, count + 1)
-        if count > most:
-            learnt = np.sort(random_stream(0, "index").choice(learnt, most, replace=False))
-        built = cls(settings, vectors[learnt], sample)
-        longest = max(
-            float(_squares(vectors[start : start + _AT_ONCE] @ built._item_projection).max())
-            for start in range(1, count + 1, _AT_ONCE)
-        )
-        built._item_projection /= np.float32(math.sqrt(longest) or 1)
+        learnt = vectors[1:]
+        if count > _LEARNT:
+            learnt = learnt[np.sort(random_stream(0, "index").choice(count, _LEARNT, replace=False))]
+        built = cls(settings, learnt, sample)
         lists = settings.lists or max(1, min(round(math.sqrt(2 * count)), count // _POINTS_A_LIST))
         size = built.columns + 1
         # Four bits for each number, or for two of many.
         codes = f"PQ{size if size <= _SINGLE_UP_TO else size // 2}x4fsr"
         kind = f"IVF{lists},{codes if count >= _COMPRESSED_FROM else 'Flat'}"
         built.index = faiss.index_factory(size, kind, faiss.METRIC_INNER_PRODUCT)
-        built.index.train(built._lift(vectors[learnt]))
+        built.index.train(built._lift(learnt))
         built._add(vectors, 1)
         if settings.probes is None and sample is not None:
             built._probe_enough(vectors, sample)
@@ -141,7 +138,7 @@ class Ivf(VectorIndex):
     def _lift(self, vectors: Vectors) -> Vectors:
         lifted = np.empty((len(vectors), self.columns + 1), np.float32)
         lifted[:, :-1] = vectors @ self._item_projection
-        # An item that comes later and is longer than all before has nothing there.
+        # An item that is longer than all that were learnt from has nothing there.
         lifted[:, -1] = np.sqrt(np.maximum(1 - _squares(lifted[:, :-1]), 0))
         return lifted
 
