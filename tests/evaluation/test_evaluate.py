@@ -11,8 +11,8 @@ from h2rec.data.histories import Histories
 from h2rec.data.splits import Holdout
 from h2rec.errors import ConfigError
 from h2rec.evaluation import evaluate as measuring
-from h2rec.evaluation.evaluate import evaluate
 from h2rec.evaluation.metrics import metric_value, per_case, summarize
+from h2rec.evaluation.ranking import rank
 from h2rec.evaluation.settings import EvaluateSettings
 from h2rec.semantic_ids.codes import SemanticIds
 
@@ -29,6 +29,11 @@ SCORES = torch.tensor(
         [9.0, 1, 1, 1, 1, 2, 2],  # 5 ties with target 6: second
     ]
 )
+
+
+def evaluate(scorer, holdout, *, settings, **about):
+    ranked = rank(scorer, holdout, settings, top_k=max(measuring.EXPOSURE_KS))
+    return measuring.evaluate(ranked, holdout, settings=settings, **about)
 
 
 @pytest.fixture

@@ -1,3 +1,4 @@
+import faiss
 import numpy as np
 import pytest
 import torch
@@ -5,9 +6,12 @@ import torch
 from h2rec.data.histories import Histories
 from h2rec.errors import MissingExtraError
 from h2rec.evaluation.topk import top_items
+from h2rec.models.sparse_scores import ItemScores
 from h2rec.retrieval.filters import Allowed
 from h2rec.retrieval.index import IndexSettings, ItemIndex
-from h2rec.retrieval.indexes.in_process import IvfSettings
+from h2rec.retrieval.indexes.in_process import Flat, IvfSettings
+from h2rec.retrieval.indexes.protocol import IndexedItems
+from h2rec.retrieval.lookup import LookUp
 from h2rec.retrieval.quota import with_tail_quota
 from h2rec.retrieval.scoring import ItemScorer
 
@@ -51,7 +55,7 @@ def test_exact_search_is_a_full_sort(made, sizes):
     np.testing.assert_allclose(values.numpy(), np.take_along_axis(scores, expected, 1), rtol=1e-4)
 
 
-APPROXIMATE = IndexSettings(kind=IvfSettings(lists=40, probes=20))
+APPROXIMATE = IndexSettings(kind=IvfSettings(probes=20))
 
 
 def test_approximate_search_finds_the_largest_inner_products_with_exact_scores(made):
@@ -228,3 +232,117 @@ def test_lists_of_any_width_and_size(width, count):
         index = ItemIndex(ItemScorer(items, (width,)), IndexSettings(kind=IvfSettings(probes=100)), sample)
         found, _ = index.search(users, 5)
         np.testing.assert_array_equal(found.numpy(), by_hand(items, users, 5)[0])
+
+
+def recalled(items, users, k=100):
+    """What lists built for half of the users find of the best of the others, by score."""
+    half, size = len(users) // 2, items.shape[1]
+    users = torch.from_numpy(users)
+    index = ItemIndex(ItemScorer(items, (size,)), IndexSettings(kind=IvfSettings()), lambda: users[:half])
+    _, values = index.search(users[half:], k)
+    best = (users[half:].double() @ torch.from_numpy(items[1:]).double().T).topk(k, dim=1).values[:, -1:]
+    return index.vector_index, float((values >= best - 1e-4 * best.abs()).double().mean())
+
+
+def drawn_users(random, items, count=256):
+    return items[random.integers(1, len(items), (count, 3))].mean(axis=1)
+
+
+@pytest.mark.parametrize("shared", [0, 2, 5])
+def test_what_all_items_have_in_common_costs_no_recall(shared):
+    random = np.random.default_rng(6)
+    items = clustered(random, 20_001) + np.float32(shared)
+    items /= np.linalg.norm(items, axis=1, keepdims=True)
+    index, found = recalled(items, drawn_users(random, items))
+    assert found >= 0.93
+    assert index.probes < index.index.nlist / 2
+    assert index.columns >= SIZE - 2
+
+
+def test_a_column_of_popularity_costs_no_recall():
+    random = np.random.default_rng(7)
+    items = clustered(random, 20_001)
+    users = drawn_users(random, items)
+    items[:, 0], users[:, 0] = 20 + random.normal(size=len(items)), 1
+    assert recalled(items, users)[1] >= 0.93
+
+
+def test_a_few_long_items_are_found_and_spoil_no_list():
+    random = np.random.default_rng(8)
+    items = clustered(random, 20_001)
+    users = drawn_users(random, items)
+    items[1:21] *= 50
+    assert recalled(items, users, k=10)[1] >= 0.93
+    scorer = ItemScorer(items[:20_001], (SIZE,))
+    before = ItemIndex(scorer, IndexSettings(kind="ivf"), lambda: torch.from_numpy(users))
+    grown = np.concatenate([items, 10 * clustered(random, 50)])
+    after = ItemIndex(ItemScorer(grown, (SIZE,)), IndexSettings(kind="ivf"), before=before)
+    asked = torch.from_numpy(grown[-20:])
+    assert (after.search(asked, 1)[0][:, 0] == by_hand(grown, asked, 1)[0][:, 0]).all()
+
+
+@pytest.mark.parametrize("count", [500, 3000])
+def test_where_nothing_tells_items_apart_lists_are_full_all_the_same(count):
+    random = np.random.default_rng(9)
+    items = clustered(random, count + 1)
+    users = torch.from_numpy(drawn_users(random, items, 20))
+    same, none = np.repeat(items[1:2], count + 1, axis=0), np.zeros_like(items)
+    marks = np.arange(count + 1) % 2 == 1
+    for catalogue, asked in ((items, torch.zeros(3, SIZE)), (same, users), (none, users)):
+        index = ItemIndex(
+            ItemScorer(catalogue, (SIZE,)), IndexSettings(kind="ivf", exact_up_to=10), lambda: users
+        )
+        for allowed in (None, Allowed(marks)):
+            found, _ = index.search(asked, 30, None, allowed)
+            assert (found > 0).all()
+            assert all(len(set(row)) == 30 for row in found.tolist())
+            assert allowed is None or marks[found.numpy()].all()
+
+
+def test_lists_that_are_too_short_are_joined_by_the_others():
+    random = np.random.default_rng(10)
+    items = clustered(random, 3001)
+    users = torch.from_numpy(drawn_users(random, items, 8))
+    index = ItemIndex(ItemScorer(items, (SIZE,)), IndexSettings(kind=IvfSettings(probes=1)), lambda: users)
+    found, _ = index.search(users, 1000)
+    assert (found > 0).all()
+
+
+@pytest.mark.parametrize(("width", "rank", "codes"), [(64, 64, 66), (300, 300, 150), (300, 20, 22)])
+def test_lists_hold_codes_of_what_differs_from_their_centres(width, rank, codes):
+    random = np.random.default_rng(11)
+    items = random.normal(size=(3001, rank)) @ np.eye(rank, width)
+    users = torch.from_numpy(items[1:1001].astype(np.float32))
+    scorer = ItemScorer(items.astype(np.float32), (width,))
+    lists = ItemIndex(scorer, IndexSettings(kind="ivf"), lambda: users).vector_index.index
+    assert isinstance(lists, faiss.IndexIVFPQFastScan)
+    assert lists.by_residual
+    assert lists.metric_type == faiss.METRIC_INNER_PRODUCT
+    assert (lists.pq.M, lists.pq.nbits) == (codes, 4)
+    lifted = ItemIndex(scorer, IndexSettings(kind="ivf")).vector_index._lift(scorer.vectors[1:].numpy())
+    assert (np.linalg.norm(lifted, axis=1) < 1.5).all()
+    assert np.median(np.linalg.norm(lifted, axis=1)) == pytest.approx(1, abs=1e-3)
+
+
+def test_beside_counts_spare_items_are_asked_for(made):
+    items, users = made
+
+    class Asked(Flat):
+        def search(self, users, count, allowed=None, *, spare=0):
+            asked.append((count, spare))
+            return super().search(users, count, allowed, spare=spare)
+
+    asked = []
+    scorer = ItemScorer(items, (SIZE,))
+    flat = Asked.build(IndexedItems(items), None, None)
+    assert flat.search(users.numpy(), 5, spare=7).shape[1] == 12
+    look_up = LookUp(scorer, flat, scan_up_to=0)
+    counts = ItemScores(torch.zeros(1, dtype=torch.int64), torch.tensor([3]), torch.ones(1))
+    look_up.search(users[:1], 5, None, None, [])
+    look_up.search(users[:1], 5, None, None, [counts])
+    assert asked[1:] == [(5, 0), (5, 300)]
+
+
+def test_a_catalogue_without_vectors_is_scanned():
+    scorer = ItemScorer(np.zeros((11, 0), np.float32), ())
+    assert ItemIndex(scorer, IndexSettings(kind="ivf")).kind.name == "exact"

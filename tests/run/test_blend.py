@@ -11,6 +11,7 @@ from h2rec.data.histories import Histories
 from h2rec.data.splits import Holdout
 from h2rec.evaluation.evaluate import evaluate
 from h2rec.evaluation.metrics import metric_value
+from h2rec.evaluation.ranking import rank
 from h2rec.evaluation.settings import EvaluateSettings
 from h2rec.models.build import build_model
 from h2rec.models.features import ItemFeatures
@@ -71,7 +72,8 @@ def fitted(settings, *, select="full.overall.mrr", repeats="excluded"):
 
 def measured(model, select, repeats="excluded"):
     settings = EvaluateSettings(protocols=["full", "sampled20"], ks=[10], repeats=repeats)
-    found = evaluate(CatalogueScorer(model), CASES, settings=settings, head=HEAD, train_counts=COUNTS)
+    ranked = rank(CatalogueScorer(model), CASES, settings)
+    found = evaluate(ranked, CASES, settings=settings, head=HEAD, train_counts=COUNTS)
     return metric_value(found.metrics, select)
 
 

@@ -21,9 +21,8 @@ from h2rec.evaluation.groups import (
     training_groups,
 )
 from h2rec.evaluation.metrics import summarize
-from h2rec.evaluation.ranking import NO_RANK, Ranks, Ranks64, rank
+from h2rec.evaluation.ranking import NO_RANK, Ranks, Ranks64
 from h2rec.evaluation.repeats import repeated
-from h2rec.evaluation.scorer import Scorer
 from h2rec.evaluation.settings import FULL, EvaluateSettings, sampled_negatives
 from h2rec.semantic_ids.codes import SemanticIds
 
@@ -50,7 +49,7 @@ class Evaluation:
 
 
 def evaluate(
-    scorer: Scorer,
+    ranked: Ranks,
     holdout: Holdout,
     *,
     settings: EvaluateSettings,
@@ -61,14 +60,13 @@ def evaluate(
     user_ids: Sequence[str] | pl.Series | None = None,
     item_ids: pl.Series | None = None,
     weight: str | None = None,
-    seed: int = 0,
-    shown: bool = True,
-    progress: str | None = None,
 ) -> Evaluation:
-    """Rank every target, and summarize over all cases, head, tail and groups.
+    """Summarize ranks over all cases, head, tail and groups; where lists are with them, what they expose.
 
     Parameters
     ----------
+    ranked
+        Of `rank`, or of another system.
     settings
         With `repeats` allowed or excluded, see `Repeats.of`.
     head
@@ -85,44 +83,7 @@ def evaluate(
         The items' own ids, by row in the catalogue `[N]`.
     weight
         What the weights of the cases are called.
-    seed
-        Of the sampled negatives. Give every model the same one, whatever its own seed.
-    shown
-        Whether to measure the exposure of items in the lists of the full ranking.
-    progress
-        Title of a progress bar; None shows none.
-
-    Raises `DataError` if the holdout does not fit the model.
     """
-    top_k = max(EXPOSURE_KS) if shown and FULL in settings.protocols else 0
-    return figures_of(
-        rank(scorer, holdout, settings, seed=seed, top_k=top_k, progress=progress),
-        holdout,
-        settings=settings,
-        head=head,
-        train_counts=train_counts,
-        popularity_group=popularity_group,
-        semantic_ids=semantic_ids,
-        user_ids=user_ids,
-        item_ids=item_ids,
-        weight=weight,
-    )
-
-
-def figures_of(
-    ranked: Ranks,
-    holdout: Holdout,
-    *,
-    settings: EvaluateSettings,
-    head: Bools,
-    train_counts: Ints,
-    popularity_group: Ints | None = None,
-    semantic_ids: SemanticIds | None = None,
-    user_ids: Sequence[str] | pl.Series | None = None,
-    item_ids: pl.Series | None = None,
-    weight: str | None = None,
-) -> Evaluation:
-    """Summarize ranks, wherever they come from; see `evaluate`."""
     repeat = repeated(holdout)
     apart = int(repeat.sum()) if settings.repeats == "excluded" else 0
     metrics: dict[str, Any] = {}

@@ -62,7 +62,7 @@ def rank(
     seed
         Of the sampled negatives. Give every model the same one, whatever its own seed.
     top_k
-        Length of the recommended lists to keep; 0 keeps none.
+        Length of the recommended lists of the full ranking to keep; 0 keeps none.
     progress
         Title of a progress bar; None shows none.
 
@@ -83,7 +83,7 @@ def rank(
             drawn[ranked] = draw_negatives(cases, scorer.item_count, count, seed, settings.repeats)
             negatives[protocol] = drawn
     ranks = {protocol: np.empty(len(holdout), dtype=np.int64) for protocol in settings.protocols}
-    top = np.zeros((len(holdout), top_k), dtype=np.int32) if top_k else None
+    top = np.zeros((len(holdout), top_k), dtype=np.int32) if top_k and FULL in ranks else None
     broken = 0
     with _bar(progress, len(holdout)) as advance:
         chunk = min(USERS_AT_ONCE, max(1, SCORES_AT_ONCE // (scorer.item_count + 1)))

@@ -89,6 +89,8 @@ class ItemIndex:
         self.scorer = scorer
         self.settings = settings
         self.kind = settings.kind_for(scorer.item_count)
+        if not sum(scorer.branch_sizes):  # only counts tell items apart
+            self.kind = IndexKind(name=_EXACT)
         if settings.kind.name == _AUTO and self.kind.name != _EXACT and find_spec("faiss") is None:
             logger.warning("faiss is not installed (extra 'faiss'): every question scans the whole catalogue")
             self.kind = IndexKind(name=_EXACT)

@@ -45,7 +45,7 @@ class LookUp:
         items = torch.from_numpy(self.index.search(users.numpy(), wanted, allowed, spare=spare))
         sums, by_vector = self._sums(users, items, exclude, counted)
         if counted:
-            # All others score less by their vectors than the last one proposed. So what counts do not lift by more
+            # Nearly all others score less by their vectors than the last one proposed. What counts do not lift by more
             # than what lies between it and the k-th best sum can't be listed.
             last = by_vector.masked_fill(items == 0, -torch.inf).amin(dim=1)
             gap = sums.topk(min(k, sums.shape[1]), dim=1).values[:, -1] - last

@@ -11,8 +11,9 @@ from safetensors.torch import load_file, save_file
 from h2rec.data.popularity import popularity_groups
 from h2rec.data.splits import Holdout
 from h2rec.engines import LOCAL, Engine
-from h2rec.evaluation.evaluate import Evaluation, evaluate
+from h2rec.evaluation.evaluate import EXPOSURE_KS, Evaluation, evaluate
 from h2rec.evaluation.metrics import metric_value
+from h2rec.evaluation.ranking import rank
 from h2rec.evaluation.repeats import measured_cases
 from h2rec.evaluation.settings import EvaluateSettings, RepeatRule
 from h2rec.files import read_json, write_json
@@ -240,8 +241,11 @@ class Learning(Tokenization):
         shown: bool = True,
         progress: str | None = None,
     ) -> Evaluation:
+        top_k = max(EXPOSURE_KS) if shown else 0
         return evaluate(
-            CatalogueScorer(model),
+            rank(
+                CatalogueScorer(model), cases, settings, seed=EVALUATION_SEED, top_k=top_k, progress=progress
+            ),
             cases,
             settings=settings,
             head=self.head,
@@ -251,9 +255,6 @@ class Learning(Tokenization):
             user_ids=self.dataset.user_ids,
             item_ids=self.dataset.items["item_id"],
             weight=self.config.data.columns.weight,
-            seed=EVALUATION_SEED,
-            shown=shown,
-            progress=progress,
         )
 
 

@@ -12,7 +12,7 @@ import polars as pl
 from h2rec.data.popularity import popularity_groups
 from h2rec.data.readers import open_table
 from h2rec.errors import DataError
-from h2rec.evaluation.evaluate import figures_of
+from h2rec.evaluation.evaluate import evaluate
 from h2rec.evaluation.ranking import NO_RANK, Ranks
 from h2rec.evaluation.repeats import repeated
 from h2rec.evaluation.settings import FULL
@@ -64,7 +64,7 @@ def measure_answers(pipeline: Pipeline, answers: Answers, key: str) -> None:
     ranks = np.where(missed, max(*ks, dataset.item_count) + 1, placed.ranks)
     ranks[apart] = NO_RANK
     counts = pipeline.split.train_counts
-    evaluation = figures_of(
+    evaluation = evaluate(
         Ranks({FULL: ranks}, placed.lists),
         cases,
         settings=settings.model_copy(update={"protocols": [FULL], "ks": ks}),

@@ -1,5 +1,6 @@
 """Indexes of faiss, in this process: inverted lists of compressed vectors, or the vectors."""
 
+import logging
 import math
 from typing import Any, ClassVar, Literal, Self
 
@@ -12,14 +13,19 @@ from h2rec.retrieval.filters import Allowed
 from h2rec.retrieval.indexes.protocol import IndexedItems, IndexKind, SampleUsers, VectorIndex, Vectors
 from h2rec.runtime import random_stream
 
-_AT_ONCE = 100_000
+logger = logging.getLogger(__name__)
+
+_AT_ONCE, _TOGETHER = 100_000, 8192
 _POINTS_A_LIST = 64
 _COMPRESSED_FROM = 1000
-"""Of fewer items no codes can be learnt."""
+"""Codes learnt from fewer items would be poor."""
 _SINGLE_UP_TO = 128
+"""Vectors of up to so many numbers have four bits for each, of more for two of them."""
 _OVERSAMPLE, _MISJUDGED = 3, 300
 """So many times the number asked for is proposed, and so many more: scores by codes are a little wrong."""
 _ITEMS_HELD = 0.999
+_LONG = 2.0
+"""Items so many times as long as nearly all others are always proposed: codes learnt from the others fail them."""
 _LEARNT = 131_072
 """Items that lists and codes are learnt from, drawn with a fixed seed."""
 _RECALL, _LISTED, _TRIED = 0.95, 100, 256
@@ -33,27 +39,25 @@ class IvfSettings(IndexKind):
     """Inverted lists (Jégou et al., 2011)."""
 
     name: Literal["ivf"] = "ivf"
-    lists: int | None = Field(None, ge=1)
-    """Lists; null takes the square root of twice the number of items."""
     probes: int | None = Field(None, ge=1)
-    """Lists looked into: more are slower and recall more. Null: as few as recall 95 of the best 100 of users who saw
-    one item each, as measured when the index is built; of users who saw more they recall about as many."""
+    """Lists looked into, of the square root of twice the number of items: more are slower and recall more. Null: as few
+    as recall 95 of the best 100 of users who saw one item each, or all, as measured when the index is built."""
 
 
 class Ivf(VectorIndex):
-    """Inverted lists for maximum inner products, over vectors of four bits a number.
+    """Inverted lists for maximum inner products, over compressed vectors.
 
-    Before anything is indexed, item vectors are turned and weighted so that an error in them is as large as it is in
-    the scores of users: with ``U diag(w) U'`` the second moments of a sample of user vectors, items become
-    ``x U sqrt(w)`` and users ``q U / sqrt(w)``, which leaves inner products as they are. Of these the few directions
-    are kept that hold nearly all of the items. Item vectors of codes and identity side by side are many columns that
-    users weigh unlike, and mostly not at all.
+    Before anything is indexed, item vectors are centred, which changes all of a user's scores alike, then turned, and
+    weighted by how much of the users lies in each direction: with ``U diag(w) U'`` the second moments of a sample of
+    user vectors, items become ``x U sqrt(w)`` and users ``q U / sqrt(w)``, which leaves inner products as they are. The
+    few directions are kept that hold 99.9% of such items. Item vectors of codes and identity side by side are many
+    columns that users weigh unlike, and mostly not at all.
 
-    One more column, ``sqrt(max|x|^2 - |x|^2)``, brings all items to one length; for a user vector with 0 there, the
-    item of the nearest direction is then the one of the largest inner product (Bachrach et al., RecSys 2014), so that
-    lists by direction serve it. A list holds what differs from its centre, compressed to codes that a processor looks
-    up without leaving its registers (André et al., VLDB 2015). It misjudges scores a little, so more is proposed than
-    is asked for.
+    Vectors are scaled so that nearly all are shorter than 1. One more column, ``sqrt(1 - |x|^2)``, brings these to one
+    length; for a user vector with 0 there, the item of the nearest direction is then the one of the largest inner
+    product (Bachrach et al., RecSys 2014), so that lists by direction serve it. A list holds what differs from its
+    centre, compressed to codes that a processor looks up without leaving its registers (André et al., VLDB 2015). They
+    misjudge scores a little, so more is proposed than is asked for.
     """
 
     settings_class: ClassVar[type[IndexKind]] = IvfSettings
@@ -61,11 +65,15 @@ class Ivf(VectorIndex):
 
     def __init__(self, settings: IvfSettings, items: Vectors, users: Vectors | None) -> None:
         self.settings = settings
-        self._item_projection, self._user_projection = _projections(items, users)
-        longest = float(_squares(items @ self._item_projection).max())
-        self._item_projection /= np.float32(math.sqrt(longest) or 1)
+        mean = items.mean(axis=0, dtype=np.float64).astype(np.float32)
+        self._item_projection, self._user_projection = _projections(items - mean, users)
+        self._mean = mean @ self._item_projection
+        lengths = np.sqrt(_squares(items @ self._item_projection - self._mean))
+        scale = np.float32(np.quantile(lengths, _ITEMS_HELD) or 1)
+        self._item_projection, self._mean = self._item_projection / scale, self._mean / scale
         self.probes = settings.probes or _PROBES
         self.index: Any = None
+        self._long = np.zeros(0, np.int64)
 
     @property
     def columns(self) -> int:
@@ -80,9 +88,8 @@ class Ivf(VectorIndex):
         if count > _LEARNT:
             learnt = learnt[np.sort(random_stream(0, "index").choice(count, _LEARNT, replace=False))]
         built = cls(settings, learnt, sample)
-        lists = settings.lists or max(1, min(round(math.sqrt(2 * count)), count // _POINTS_A_LIST))
+        lists = max(1, min(round(math.sqrt(2 * count)), count // _POINTS_A_LIST))
         size = built.columns + 1
-        # Four bits for each number, or for two of many.
         codes = f"PQ{size if size <= _SINGLE_UP_TO else size // 2}x4fsr"
         kind = f"IVF{lists},{codes if count >= _COMPRESSED_FROM else 'Flat'}"
         built.index = faiss.index_factory(size, kind, faiss.METRIC_INNER_PRODUCT)
@@ -102,10 +109,12 @@ class Ivf(VectorIndex):
         for probes in _steps(self.index.nlist):
             self.probes = probes
             found = self.search(users, count)
-            scores = np.einsum("nd,ncd->nc", users, vectors[found])
+            scores = np.stack([vectors[items] @ user for items, user in zip(found, users, strict=True)])
             good = (scores >= least - _SAME * np.abs(least)) & (found > 0)
-            if (good.sum(axis=1).clip(max=count) / count).mean() >= _RECALL:
-                break
+            recall = (good.sum(axis=1).clip(max=count) / count).mean()
+            if recall >= _RECALL:
+                return
+        logger.warning("all inverted lists together find %.0f%% of the best %d items", 100 * recall, count)
 
     def search(
         self, users: Vectors, count: int, allowed: Allowed | None = None, *, spare: int = 0
@@ -115,13 +124,28 @@ class Ivf(VectorIndex):
         # The length of a query changes no order.
         queries[:, :-1] = projected / np.maximum(np.linalg.norm(projected, axis=1, keepdims=True), 1e-12)
         # The best of what is left lies further out, so that more has to be looked at.
-        thinned = 1.0 if allowed is None else self.index.ntotal / max(1, allowed.count)
+        left = self.index.ntotal if allowed is None else allowed.count
+        thinned = self.index.ntotal / max(1, left)
+        wanted = min(_OVERSAMPLE * count + max(_MISJUDGED, spare), self.index.ntotal)
+        found = self._nearest(queries, wanted, math.ceil(self.probes * thinned), allowed)
+        least = min(count, left)
+        few = (found > 0).sum(axis=1) < least
+        if few.any():  # lists are short
+            found[few] = self._nearest(queries[few], wanted, self.index.nlist, allowed)
+            # Faiss leaves out what scores least by codes. Where that is all, any will do.
+            few = (found > 0).sum(axis=1) < least
+            some = np.arange(1, least + 1) if allowed is None else np.flatnonzero(allowed.marks)[:least]
+            found[few, :least] = some
+        long = self._long if allowed is None else self._long[allowed.marks[self._long]]
+        return np.hstack([found, np.tile(long, (len(users), 1))])
+
+    def _nearest(
+        self, queries: Vectors, count: int, probes: int, allowed: Allowed | None
+    ) -> npt.NDArray[np.int64]:
         parameters = _faiss().SearchParametersIVF(
-            nprobe=min(math.ceil(self.probes * thinned), self.index.nlist),
-            sel=None if allowed is None else _selector(allowed),
+            nprobe=min(probes, self.index.nlist), sel=None if allowed is None else _selector(allowed)
         )
-        wanted = min(max(_OVERSAMPLE * count + _MISJUDGED, count + spare), self.index.ntotal)
-        _, rows = self.index.search(queries, wanted, params=parameters)
+        _, rows = self.index.search(queries, count, params=parameters)
         return np.asarray(rows, dtype=np.int64) + 1  # faiss' -1 for none becomes the padding item
 
     def upsert(self, items: IndexedItems, first: int) -> Self:
@@ -133,12 +157,14 @@ class Ivf(VectorIndex):
 
     def _add(self, vectors: Vectors, first: int) -> None:
         for start in range(first, len(vectors), _AT_ONCE):
-            self.index.add(self._lift(vectors[start : start + _AT_ONCE]))
+            lifted = self._lift(vectors[start : start + _AT_ONCE])
+            self.index.add(lifted)
+            long = start + np.flatnonzero(_squares(lifted[:, :-1]) > _LONG**2)
+            self._long = np.concatenate([self._long, long])
 
     def _lift(self, vectors: Vectors) -> Vectors:
         lifted = np.empty((len(vectors), self.columns + 1), np.float32)
-        lifted[:, :-1] = vectors @ self._item_projection
-        # An item that is longer than all that were learnt from has nothing there.
+        lifted[:, :-1] = vectors @ self._item_projection - self._mean
         lifted[:, -1] = np.sqrt(np.maximum(1 - _squares(lifted[:, :-1]), 0))
         return lifted
 
@@ -197,22 +223,25 @@ def _score_at(place: int, vectors: Vectors, users: Vectors) -> Vectors:
 
 def _projections(items: Vectors, users: Vectors | None) -> tuple[Vectors, Vectors]:
     """Matrices `[D, c]` for item vectors and for user vectors; products of what they give are nearly as before."""
-    scales = np.ones(items.shape[1])
-    turned = np.eye(items.shape[1])
-    if users is not None:
+    scales, turned = np.ones(items.shape[1]), np.eye(items.shape[1])
+    if users is not None and users.any():
         weights, turned = _directions(users)
         scales = np.sqrt(np.maximum(weights, weights[0] * 1e-9))
-    weights, kept = _directions(items @ (turned * scales).astype(np.float32))
-    held = np.cumsum(weights) / max(weights.sum(), np.finfo(np.float64).tiny)
+    spread, kept = _directions(items @ (turned * scales).astype(np.float32))
+    held = np.cumsum(spread) / max(spread.sum(), np.finfo(np.float64).tiny)
     kept = kept[:, : int(np.searchsorted(held, _ITEMS_HELD)) + 1]
-    # An odd number: with the one for lengths they make pairs.
+    # An odd number: where two numbers have a code, the one for lengths makes them pairs.
     kept = np.pad(kept, ((0, 0), (0, 1 - kept.shape[1] % 2)))
     return ((turned * scales) @ kept).astype(np.float32), ((turned / scales) @ kept).astype(np.float32)
 
 
 def _directions(vectors: Vectors) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Directions that vectors lie in, as columns, and how much of them each holds; the largest first."""
-    weights, directions = np.linalg.eigh(vectors.astype(np.float64).T @ vectors / len(vectors))
+    moments = np.zeros((vectors.shape[1],) * 2)
+    for part in np.array_split(vectors, 1 + len(vectors) // _TOGETHER):
+        exact = part.astype(np.float64)
+        moments += exact.T @ exact
+    weights, directions = np.linalg.eigh(moments / len(vectors))
     return np.maximum(weights[::-1], 0), directions[:, ::-1]
 
 

@@ -57,11 +57,10 @@ class VectorIndex(ABC):
     def search(
         self, users: Vectors, count: int, allowed: Allowed | None = None, *, spare: int = 0
     ) -> npt.NDArray[np.int64]:
-        """Items for users `[n, D]`, `[n, c]` in any order: the best `count` of each, and `spare` more at least.
+        """Items for users `[n, D]`, `[n, c]` in any order: the best `count` of each at least, unless items run out.
 
-        There are fewer where items run out. 0 stands for none. `allowed`: what may be proposed; None for all.
-        `spare`: where other scores are added to those of the vectors, so many more are of use; if the very next ones
-        are not all among them it matters little.
+        0 stands for none; an item may be given twice. `allowed`: what may be proposed; None for all. `spare`: so many
+        further candidates are wanted, as counts will be added to their scores; which ones is not important.
         """
 
     @abstractmethod
