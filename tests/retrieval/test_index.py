@@ -354,8 +354,8 @@ def test_a_catalogue_without_vectors_is_scanned():
 def test_under_a_filter_more_lists_are_looked_into():
     random = np.random.default_rng(12)
     items = clustered(random, 20_001)
-    users = torch.from_numpy(drawn_users(random, items))
-    settings = IndexSettings(kind=IvfSettings(probes=8), exact_up_to=10)
+    users = torch.from_numpy(random.normal(size=(256, SIZE)).astype(np.float32))
+    settings = IndexSettings(kind=IvfSettings(probes=20), exact_up_to=10)
     index = ItemIndex(ItemScorer(items, (SIZE,)), settings, lambda: users)
     marks = np.arange(len(items)) % 4 == 1
     _, values = index.search(users, 100, None, Allowed(marks))
