@@ -274,6 +274,8 @@ def test_a_few_long_items_are_found_and_spoil_no_list():
     items[1:21] *= 50
     index, found = recalled(items, users, k=10)
     assert found >= 0.93
+    proposed = np.sort(index.search(users, 10), axis=1)
+    assert ((proposed[:, 1:] > proposed[:, :-1]) | (proposed[:, 1:] == 0)).all()
     assert not np.isin(index.search(users, 10, Allowed(np.arange(len(items)) > 20)), np.arange(1, 21)).any()
     scorer = ItemScorer(items[:20_001], (SIZE,))
     before = ItemIndex(scorer, IndexSettings(kind="ivf"), lambda: torch.from_numpy(users))

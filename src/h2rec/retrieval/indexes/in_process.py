@@ -137,6 +137,7 @@ class Ivf(VectorIndex):
             some = np.arange(1, least + 1) if allowed is None else np.flatnonzero(allowed.marks)[:least]
             found[few, :least] = some
         long = self._long if allowed is None else self._long[allowed.marks[self._long]]
+        found[np.isin(found, long)] = 0
         return np.hstack([found, np.tile(long, (len(users), 1))])
 
     def _nearest(

@@ -59,7 +59,7 @@ class VectorIndex(ABC):
     ) -> npt.NDArray[np.int64]:
         """Items for users `[n, D]`, `[n, c]` in any order: the best `count` of each at least, unless items run out.
 
-        0 stands for none; an item may be given twice. `allowed`: what may be proposed; None for all. `spare`: so many
+        0 stands for none. `allowed`: what may be proposed; None for all. `spare`: so many
         further candidates are wanted, as counts will be added to their scores; which ones is not important.
         """
 
