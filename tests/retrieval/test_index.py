@@ -91,7 +91,7 @@ def test_every_index_keeps_to_histories_and_filters(made, settings, share):
 
 
 def test_the_index_is_built_for_where_users_lie():
-    """Items differ most in columns that users do not look at; what 8 bits hold is then better spent elsewhere."""
+    """Items differ most in columns that users do not look at; codes are then better spent elsewhere."""
     random = np.random.default_rng(2)
     items = np.concatenate(
         [clustered(random, ITEMS + 1), 30 * random.normal(size=(ITEMS + 1, 40)).astype(np.float32)], axis=1
