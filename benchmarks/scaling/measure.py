@@ -3,7 +3,8 @@
 One thread; the least of several tries, as what disturbs a timing only adds to it.
 
     python -m benchmarks.scaling.measure
-    python -m benchmarks.scaling.measure --only scan ivf    # once more, at another hour
+    python -m benchmarks.scaling.measure --only scan ivf          # these stages have changed
+    python -m benchmarks.scaling.measure --only scan ivf --again  # the same code once more, at another hour
     python -m benchmarks.scaling.measure --blind            # sizes that the model has never seen, to judge it by
 """
 
@@ -46,9 +47,9 @@ SIZES = [(count, width) for count in (10_000, 30_000, 100_000, 300_000) for widt
 SMALL = [size for size in SIZES if size[0] <= 100_000]
 LARGEST = (1_000_000, 64)
 UNSEEN = [(18_000, 128), (70_000, 64), (220_000, 96)]
+"""Sizes that no term of the model was made for."""
 UNSEEN_BY_SCANS = [(25_000, 96), (150_000, 64), (450_000, 128)]
 """The others were seen when the terms of scans, and of lists made by scans, were made."""
-"""Sizes that no term of the model was made for."""
 STEPS, USERS = 12, 32
 
 
@@ -186,7 +187,10 @@ def bundles(items: int, width: int, folder: Path) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--only", nargs="+", help="groups to measure once more; the lesser values are kept")
+    parser.add_argument("--only", nargs="+", help="groups to measure; values of the others stay")
+    parser.add_argument(
+        "--again", action="store_true", help="of code that has not changed: keep lesser values"
+    )
     parser.add_argument("--blind", action="store_true", help="measure other sizes, which check the model")
     asked = parser.parse_args()
     only, results = asked.only, model.BLIND if asked.blind else model.RESULTS
@@ -194,8 +198,9 @@ def main() -> None:
     of_scans = UNSEEN_BY_SCANS if asked.blind else [*SIZES, LARGEST]
     small = of_scans[:2] if asked.blind else SMALL
     set_threads(1)
-    known = old_rows(results) if only else {}
-    origins = json.loads(results.read_text(encoding="utf-8"))["origins"] if only else []
+    goes_on = only or asked.again
+    known = old_rows(results) if goes_on else {}
+    origins = json.loads(results.read_text(encoding="utf-8"))["origins"] if goes_on else []
     with tempfile.TemporaryDirectory() as scratch:
         stages: dict[str, tuple[list[tuple[int, int]], Callable[[int, int], dict[str, float]]]] = {
             "scan": (of_scans, scans),
@@ -208,7 +213,10 @@ def main() -> None:
             for items, width in sizes if not only or group in only else []:
                 for stage, value in work(items, width).items():
                     key = (stage, items, width)
-                    known[key] = min(float(value), known.get(key, float("inf")))
+                    # A value of former code may be less, and is no longer true.
+                    known[key] = min(
+                        float(value), known.get(key, float("inf")) if asked.again else float("inf")
+                    )
                     print(*key, value, known[key], flush=True)
             rows = [
                 {"stage": stage, "items": items, "width": width, "value": value}

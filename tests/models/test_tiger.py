@@ -20,8 +20,9 @@ from h2rec.testing.catalogue import new_items, parsed, random_model, small_catal
 RECENT = torch.tensor([[4, 9, 7, 3], [1, 0, 0, 0], [2, 8, 8, 0]])
 
 
-def model(features=None):
-    return random_model(parsed({"name": "tiger"}), small_catalogue() if features is None else features)
+def model(features=None, **settings):
+    features = small_catalogue() if features is None else features
+    return random_model(parsed({"name": "tiger"} | settings), features)
 
 
 def batch(targets):
@@ -65,10 +66,7 @@ def test_a_wide_beam_scores_as_teacher_forcing_does():
 
 
 def test_it_trains_in_bfloat16_where_asked_and_is_read_in_float32():
-    made = model().train()
-    for part in made.modules():
-        if isinstance(part, torch.nn.Dropout):
-            part.p = 0.0
+    made = model(dropout=0.0).train()
 
     def loss():
         of = batch(torch.tensor([4, 12, 21]))
@@ -96,10 +94,7 @@ def test_it_trains_in_bfloat16_where_asked_and_is_read_in_float32():
 
 def test_every_target_sees_the_items_up_to_its_place():
     """One pass over a history has the losses of all its beginnings."""
-    made = model().train()
-    for part in made.modules():
-        if isinstance(part, torch.nn.Dropout):
-            part.p = 0.0
+    made = model(dropout=0.0).train()
     items = torch.tensor([[3, 7, 9, 4]])
     loss = NextTokens(made)
 

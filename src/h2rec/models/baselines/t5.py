@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from h2rec.models.backbones.dropout import Dropout
 from h2rec.models.backbones.precision import Mixed, mixed_precision
 
 HEAD = 64
@@ -27,14 +28,14 @@ class Layers(Mixed):
         super().__init__()
         self.bias = nn.Embedding(BUCKETS, heads)
         nn.init.normal_(self.bias.weight, std=0.02)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.own = nn.ModuleList(Attention(dim, heads) for _ in range(layers))
         self.inner = nn.ModuleList(
             nn.Sequential(
                 nn.RMSNorm(dim),
                 nn.Linear(dim, INNER * dim, bias=False),
                 nn.ReLU(),
-                nn.Dropout(dropout),
+                Dropout(dropout),
                 nn.Linear(INNER * dim, dim, bias=False),
             )
             for _ in range(layers)
