@@ -68,9 +68,9 @@ def of_table(table: Table, text: Callable[[Cell], str]) -> str:
 
 
 def placed(cell: Cell) -> str:
-    """A figure: bold the best, italic the second, + where the tested row beats it, - where it beats the tested row."""
+    """A figure: bold the best, italic the second, + where its row is better than the tested one, - where worse."""
     text = {1: f"**{cell.text}**", 2: f"*{cell.text}*"}.get(cell.place or 0, cell.text)
-    return text + {1: " -", -1: " +", 0: ""}[cell.sign]
+    return text + {1: " +", -1: " -", 0: ""}[cell.sign]
 
 
 def with_spread(cell: Cell) -> str:

@@ -1,6 +1,7 @@
 """Pictures of docs/results.md and docs/generative.md, from the files that `keep` left; without results one stays."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,14 @@ import matplotlib as mpl
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
+from h2rec.research.cold_start.experiment import SCOPES
 from h2rec.research.suite.tables import column_of, means_of
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "pictures"
 Results = Mapping[str, Any]
+Draws = Callable[..., None]
+Panel = tuple[str, Callable[[Axes], None]]
+"""A title, and what draws below it."""
 
 mpl.use("svg")
 # The same file for the same figures: no dates, no random names.
@@ -23,29 +28,38 @@ OTHERS = "tab:gray"
 COUNTED = "tab:blue"
 
 
-def draw(all_results: Sequence[Results]) -> None:
-    """Draw every picture whose suite is there."""
+def draw(all_results: Sequence[Results], cold: Results | None) -> None:
+    """Draw every picture whose suite is there; `cold`: results of a cold start, if there are any."""
     FOLDER.mkdir(exist_ok=True)
-    main = [results for results in all_results if results["suite"].startswith("main")]
-    parts = [results for results in all_results if results["suite"] == "parts"]
-    for name, of, found in (
-        ("cost", cost, main),
-        ("head_tail", head_tail, main),
-        ("popularity", popularity, main),
-        ("parts", without_parts, parts),
-        ("generative", cost, [results for results in all_results if results["suite"] == "generative"]),
+    main = {results["suite"] for results in all_results if results["suite"].startswith("main")}
+
+    def panels(draws: Draws, suites: Container[str]) -> list[Panel]:
+        found = [results for results in all_results if results["suite"] in suites]
+        return [
+            (data, partial(draws, results=results, data=data))
+            for results in found
+            for data in results["data"]
+        ]
+
+    unseen = [] if cold is None else [("items that training never saw", partial(new_items, results=cold))]
+    for name, shown in (
+        ("cost", panels(cost, main)),
+        ("head_tail", panels(head_tail, main)),
+        ("popularity", panels(popularity, main)),
+        ("parts", panels(without_parts, ["parts"])),
+        ("new_items", unseen + panels(noisy, ["text_noise"])),
+        ("generative", panels(cost, ["generative"])),
     ):
-        panels = [(data, results) for results in found for data in results["data"]]
-        if panels:
-            wide = min(2, len(panels))
-            high = -(-len(panels) // wide)
+        if shown:
+            wide = min(2, len(shown))
+            high = -(-len(shown) // wide)
             size = (max(4.5, 4.6 * wide), 3.8 * high)
             figure, axes = plt.subplots(high, wide, figsize=size, squeeze=False, layout="constrained")
-            for axis in axes.flat[len(panels) :]:
+            for axis in axes.flat[len(shown) :]:
                 axis.remove()
-            for axis, (data, results) in zip(axes.flat, panels, strict=False):
-                of(axis, results, data)
-                axis.set_title(data)
+            for axis, (title, draws) in zip(axes.flat, shown, strict=False):
+                draws(axis)
+                axis.set_title(title)
             figure.savefig(FOLDER / f"{name}.svg", metadata={"Date": None})
             plt.close(figure)
 
@@ -92,6 +106,36 @@ def without_parts(axis: Axes, results: Results, data: str) -> None:
     axis.barh([name for _, name in changes], [change for change, _ in changes], color=COUNTED)
     axis.axvline(0, color="black", linewidth=0.6)
     axis.set(xlabel="NDCG@100 against the whole, %")
+
+
+def new_items(axis: Axes, results: Results) -> None:
+    """How many of the cases of withheld items each way of placing them finds among the best 100 of all items."""
+    found = {
+        record["model"]: record["mean"]
+        for record in results["records"]
+        if (record["protocol"], record["metric"]) == (SCOPES["all"], "hit@100")
+    }
+    names = sorted(found, key=found.__getitem__)
+    axis.barh(names, [found[name] for name in names], color=[color(results, name) for name in names])
+    axis.set(xlabel="Hit@100")
+
+
+def noisy(axis: Axes, results: Results, data: str) -> None:
+    """NDCG@100 of the tail by the share of items that have the text of another one."""
+    by_model: dict[str, list[tuple[float, float]]] = {}
+    for row, mean in means_of(results, data, "full", "tail", "ndcg@100").items():
+        model, _, share = row.rpartition(", share ")
+        by_model.setdefault(model, []).append((float(share), mean))
+    tested = results["tested"].rpartition(", share ")[0]
+    for model, points in by_model.items():
+        axis.plot(
+            *zip(*sorted(points), strict=True),
+            marker="o",
+            label=model,
+            color=OURS if model == tested else OTHERS,
+        )
+    axis.set(xlabel="share of items with the text of another one", ylabel="tail NDCG@100")
+    axis.legend(fontsize=7)
 
 
 def losses(results: Results, data: str) -> Iterator[tuple[float, str]]:

@@ -20,7 +20,18 @@ from h2rec.research.suite.tables import COST_NAMES, column_of, figure, gain, num
 
 RESULTS = Path(__file__).parent / "results"
 DECODING = Path(__file__).parents[1] / "serving" / "results" / "decoding.json"
-ORDER = ("main", "main_instruments", "generative", "tiger", "sizes", "parts", "ablation", "quantizers")
+COLD_START = Path(__file__).parents[1] / "cold_start" / "results" / "scientific.json"
+ORDER = (
+    "main",
+    "main_instruments",
+    "generative",
+    "tiger",
+    "sizes",
+    "parts",
+    "text_noise",
+    "ablation",
+    "quantizers",
+)
 """Suites that are read first."""
 HEADLINE = ("main", "main_instruments")
 """Suites of the tables on the page of results."""
@@ -153,4 +164,5 @@ if __name__ == "__main__":
             "results_tables.md": {"suites": suites},
         }
     )
-    draw(kept_results())  # not where the pages are only checked: that ends above
+    # Not where the pages are only checked: that ends above.
+    draw(kept_results(), read_json(COLD_START) if COLD_START.exists() else None)

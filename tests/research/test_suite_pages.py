@@ -45,7 +45,7 @@ def test_kept_results_make_the_same_page_and_name_no_folder(pages, tiny, tmp_pat
     best = next(r for r in found["records"] if r["place"] == 1)
     assert f"**{best['mean']:.4f}**" in page
     pop = next(r for r in found["records"] if (r["model"], r["protocol"]) == ("Pop", "full"))
-    assert f"| Pop | {pop['mean']:.4f} + |" in page.replace("*", "")
+    assert f"| Pop | {pop['mean']:.4f} - |" in page.replace("*", "")
     assert "12 of 12 runs" in page
     told = next(
         line for line in page.splitlines() if line.startswith("| H2Rec, no alignment | SASRec, warm |")
@@ -153,13 +153,32 @@ def test_pictures_are_drawn_of_the_same_figures_to_the_same_bytes(pages, tiny, t
         group.setdefault("ndcg@100", group["ndcg@10"])
     for record in [r for r in found["records"] if r["metric"] == "ndcg@10"]:
         found["records"].append(record | {"metric": "ndcg@100"})
+    means = {
+        "Ours, share 0.0": 0.3,
+        "Ours, share 0.5": 0.2,
+        "Plain, share 0.0": 0.25,
+        "Plain, share 0.5": 0.1,
+    }
+    at = {"data": "a", "protocol": "full", "slice": "tail", "metric": "ndcg@100"}
+    noise = {
+        "suite": "text_noise",
+        "tested": "Ours, share 0.0",
+        "data": {"a": {}},
+        "records": [at | {"model": name, "mean": mean} for name, mean in means.items()],
+    }
+    among_all = {"protocol": pictures.SCOPES["all"], "metric": "hit@100"}
+    ways = {"placed": 0.3, "from text": 0.2}
+    cold = {"tested": "placed", "records": [among_all | {"model": n, "mean": m} for n, m in ways.items()]}
     drawn = []
     for name in ("once", "again"):
         monkeypatch.setattr(pictures, "FOLDER", tmp_path / name)
-        pictures.draw([found, found | {"suite": "parts"}])
+        pictures.draw([found, found | {"suite": "parts"}, noise], cold)
         drawn.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
     assert drawn[0] == drawn[1]
-    assert set(drawn[0]) == {"cost.svg", "head_tail.svg", "popularity.svg", "parts.svg"}
+    assert set(drawn[0]) == {"cost.svg", "head_tail.svg", "popularity.svg", "parts.svg", "new_items.svg"}
+    assert all(
+        name in drawn[0]["new_items.svg"].decode() for name in ("placed", "from text", "Ours", "Plain")
+    )
     assert all(name in drawn[0]["cost.svg"].decode() for name in found["rows"])
 
 
