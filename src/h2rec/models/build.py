@@ -26,7 +26,8 @@ def build_model(settings: ModelSettings, features: ItemFeatures, *, seed: int) -
     """
     torch.manual_seed(seed)
     model = MODELS.get(settings.name).build(settings, features)
-    if isinstance(settings, EncoderSettings) and settings.warm_start and features.text is not None:
+    known = features.text is not None or (features.semantic_ids is not None and not features.stored)
+    if isinstance(settings, EncoderSettings) and settings.warm_start and known:
         start = TextStart(features, settings.dim)
         if start.too_few:
             count = int(features.described.sum())

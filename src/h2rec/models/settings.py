@@ -133,7 +133,8 @@ class EncoderSettings(ModelSettings):
     )
     """Divides the cosine that a branch scores with; null: every branch scores with the inner product (the paper)."""
     warm_start: bool = True
-    """Start the vectors of items from a PCA of their text embeddings, and those of codes so that they add up to it."""
+    """Start the vectors of items from a PCA of their text embeddings, or from their codes where a file of codes is all
+    that tells of them, and the vectors of codes so that they add up to it."""
 
     @property
     def reads_text(self) -> bool:

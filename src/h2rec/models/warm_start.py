@@ -1,4 +1,4 @@
-"""Tables that start from the items' text: PCA for hash IDs, level-wise means of the same PCA for codes."""
+"""Tables that start from the items' text, or codes: a vector for hash IDs, level-wise means of these for codes."""
 
 import logging
 from functools import cached_property
@@ -20,9 +20,10 @@ STARTED_STD = 0.1
 
 
 class TextStart:
-    """Starting vectors of tables: the items' text on its first `dim` principal components, computed on first use.
+    """Starting vectors of tables, computed on first use.
 
-    The catalogue must have text.
+    They are the items' text on its first `dim` principal components. A catalogue that has codes and no text starts from
+    the codes: items with like codes start near each other. It must have one of both.
     """
 
     def __init__(self, features: ItemFeatures, dim: int) -> None:
@@ -38,6 +39,9 @@ class TextStart:
     @cached_property
     def vectors(self) -> Vectors:
         """Starting vectors of all items, `[N, d]`."""
+        if self.features.text is None:
+            ids = self.features.require_codes("a warm start")
+            return vectors_of_codes(ids.codes, ids.codebook_sizes, self.dim)
         described = self.features.described
         text = self.features.require_text("a warm start")
         return described_rows(text_vectors(text[described], self.dim), described)
@@ -68,6 +72,18 @@ def text_vectors(embeddings: Vectors, dim: int, new: Vectors | None = None) -> V
     vectors = np.zeros((len(projected), dim), np.float32)
     vectors[:, :started] = projected * scale
     return vectors
+
+
+def vectors_of_codes(codes: CodeArray, codebook_sizes: tuple[int, ...], dim: int) -> Vectors:
+    """Vectors of items `[N, d]` from their codes `[N, L]`, scaled to `STARTED_STD` overall.
+
+    A code is a random vector, drawn from torch's generator, and an item the sum of its codes; each level has half the
+    variance of the one before, as residuals shrink.
+    """
+    total = np.zeros((len(codes), dim), np.float32)
+    for level, size in enumerate(codebook_sizes):
+        total += 2 ** (-level / 2) * torch.randn(size, dim).numpy()[codes[:, level]]
+    return total * np.float32(STARTED_STD / max(float(total.std()), 1e-12))
 
 
 def described_rows(vectors: Vectors, described: npt.NDArray[np.bool_]) -> Vectors:

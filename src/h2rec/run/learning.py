@@ -115,7 +115,9 @@ class Learning(Tokenization):
 
     def _read_by(self, settings: ModelSettings) -> dict[str, str]:
         """Keys of the stages that a model reads of."""
-        read = {"text": settings.reads_text, "semantic_ids": settings.reads_codes}
+        # Without texts a warm start is one from codes.
+        codes = settings.reads_codes or (settings.reads_text and "text" not in self.stages)
+        read = {"text": settings.reads_text, "semantic_ids": codes}
         return {name: self.stages[name].key for name in read if read[name] and name in self.stages}
 
     def _scored_by(self, settings: ModelSettings) -> dict[str, Any]:
