@@ -6,10 +6,15 @@ import torch
 from model_forms import THREE, branches
 from torch import nn
 
+from conftest import parse
+from h2rec.models import warm_start
+from h2rec.models.build import model_for_weights
 from h2rec.models.features import ItemFeatures
 from h2rec.models.item_table import IdTable
 from h2rec.models.row_sum import RowSum, fitted_rows
-from h2rec.models.warm_start import COLD_STD, code_vectors, text_vectors
+from h2rec.models.warm_start import COLD_STD, STARTED_STD, code_vectors, text_vectors
+from h2rec.models.weights import weights_of
+from h2rec.semantic_ids.codes import SemanticIds
 
 TEXT_STARTS = [
     branches("ids"),
@@ -200,7 +205,52 @@ def test_too_few_texts_for_a_warm_start_are_told(build, features, caplog):
         assert torch.equal(left, right)
 
 
-def test_a_warm_start_without_text_is_a_cold_one(build, features):
+def test_without_text_items_of_like_codes_start_near_each_other(build):
+    """Where one level differs, it adds half of what the one before would."""
+    codes = np.stack([np.arange(400) // 50, np.arange(400) // 10 % 5, np.arange(400) // 2 % 5], axis=1)
+    known = ItemFeatures(400, SemanticIds(codes.astype(np.int32), (8, 5, 5)))
+
+    def started(seed=0):
+        model = build(known, seed=seed, dim=64, **branches("ids"))
+        return model.branches["ids"].table.vectors.weight[1:-1].detach()
+
+    rows = started()
+    assert torch.equal(rows, started())
+    assert not torch.equal(rows, started(seed=1))
+    assert float(rows.std()) == pytest.approx(STARTED_STD, rel=1e-3)
+    twins, sisters, cousins, strangers = (
+        (rows - rows.roll(steps, 0)).square().sum(1)[of].mean().item()
+        for steps, of in (
+            (-1, slice(0, None, 2)),
+            (-2, slice(0, 8)),
+            (-10, slice(0, 40)),
+            (-50, slice(0, 350)),
+        )
+    )
+    assert twins == 0
+    assert strangers / cousins == pytest.approx(2, rel=0.35)
+    assert cousins / sisters == pytest.approx(2, rel=0.35)
+
+
+def test_without_text_codes_and_hash_ids_start_as_one(build, features):
+    model = build(replace(features, text=None), **THREE)
+    ids = model.branches["ids"].table.vectors.weight[1:-1].detach().numpy()
+    tables, _ = code_vectors(ids, features.semantic_ids.codes, features.semantic_ids.codebook_sizes)
+    codes = model.branches["codes"].table
+    for level, table in zip(codes.by_level(codes.vectors), tables, strict=True):
+        torch.testing.assert_close(level[:-1].detach(), torch.from_numpy(table))
+
+
+def test_stored_weights_are_not_started_anew(build, features, monkeypatch):
+    stored = weights_of(build(**branches("ids")))
+    monkeypatch.setattr(warm_start, "vectors_of_codes", None)
+    loaded = model_for_weights(parse(**branches("ids")), features.item_count, features.semantic_ids, stored)
+    assert torch.equal(
+        loaded.branches["ids"].table.vectors.weight, stored["branches.ids.table.vectors.weight"]
+    )
+
+
+def test_a_warm_start_without_text_or_codes_is_a_cold_one(build, features):
     bare = build(ItemFeatures(features.item_count), **branches("ids"))
     cold = build(warm_start=False, **branches("ids"))
     tables = [module for module in bare.modules() if isinstance(module, nn.Embedding)]

@@ -420,6 +420,24 @@ def test_codes_from_a_file(tmp_path):
     assert set(pipeline.model.branch_names) == {"ids", "followers", "predecessors", "kinds", "close_kinds"}
 
 
+def test_without_texts_a_training_starts_from_the_codes_and_is_another_with_others(tmp_path, caplog):
+    """Of a model of hash IDs alone, which reads codes for nothing else."""
+    config = write_shop(tmp_path)
+
+    def trained(divisor, *more):
+        codes = {f"i{item}": [item % divisor, item // divisor] for item in range(ITEMS)}
+        (tmp_path / "shop.index.json").write_text(json.dumps(codes))
+        asked = ["model.name=sasrec_warm", "semantic_ids.quantizer=shop.index.json", *more]
+        return Pipeline(RunConfig.load(config, asked), tmp_path / "out").train_stage.key
+
+    assert len({trained(4, "data.items=null"), trained(5, "data.items=null")}) == 2
+    assert "no item has text: text embeddings are left out" in caplog.text
+    assert trained(4) == trained(5)  # texts start it
+    assert trained(4, "data.items=null", "model.warm_start=false") == trained(
+        5, "data.items=null", "model.warm_start=false"
+    )
+
+
 def test_an_unknown_key_names_the_nearest(shop):
     with pytest.raises(ConfigError, match=r"unknown key 'train\.epoch', did you mean 'train\.epochs'"):
         RunConfig.load(shop, ["train.epoch=3"])
