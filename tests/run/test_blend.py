@@ -54,7 +54,7 @@ def few_weights(monkeypatch):
 
 def configured(preset="h2rec_two_branches", **branches):
     """Settings of a preset's model, made small, with other branches or other settings of them."""
-    model = {"dim": 8, "layers": 1} | ({"branches": branches} if branches else {})
+    model = {"dim": 8, "layers": 1, "warm_start": False} | ({"branches": branches} if branches else {})
     return parse_model(merge(preset_values(preset)["model"], model), default="branches")
 
 

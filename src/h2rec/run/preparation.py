@@ -129,10 +129,7 @@ class Preparation:
         if not any(texts) and not settings.precomputed:
             if settings.noise is not None and settings.noise.share:
                 raise ConfigError("text.noise: no item has a text that could be spoiled", "leave it out")
-            left_out = (
-                "text embeddings" if self.config.semantic_ids.file else "text embeddings and warm starts"
-            )
-            logger.warning("no item has text: %s are left out", left_out)
+            logger.warning("no item has text: text embeddings are left out")
             return None
         depends: dict[str, Any] = {"data": self.data_stage.key, "text": settings.model_dump(mode="json")}
         every_field = [name for name in items.columns if name != "item_id"]
