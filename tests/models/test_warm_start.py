@@ -6,7 +6,6 @@ import torch
 from model_forms import THREE, branches
 from torch import nn
 
-from conftest import parse
 from h2rec.models import warm_start
 from h2rec.models.build import model_for_weights
 from h2rec.models.features import ItemFeatures
@@ -242,9 +241,10 @@ def test_without_text_codes_and_hash_ids_start_as_one(build, features):
 
 
 def test_stored_weights_are_not_started_anew(build, features, monkeypatch):
-    stored = weights_of(build(**branches("ids")))
+    made = build(**branches("ids"))
+    stored = weights_of(made)
     monkeypatch.setattr(warm_start, "vectors_of_codes", None)
-    loaded = model_for_weights(parse(**branches("ids")), features.item_count, features.semantic_ids, stored)
+    loaded = model_for_weights(made.settings, features.item_count, features.semantic_ids, stored)
     assert torch.equal(
         loaded.branches["ids"].table.vectors.weight, stored["branches.ids.table.vectors.weight"]
     )
