@@ -5,7 +5,7 @@ One thread; the least of several tries, as what disturbs a timing only adds to i
     python -m benchmarks.scaling.measure
     python -m benchmarks.scaling.measure --only scan ivf          # these stages have changed
     python -m benchmarks.scaling.measure --only scan ivf --again  # the same code once more, at another hour
-    python -m benchmarks.scaling.measure --blind            # sizes that the model has never seen, to judge it by
+    python -m benchmarks.scaling.measure --blind                  # sizes that the model has never seen, to judge it by
 """
 
 import argparse
@@ -214,9 +214,7 @@ def main() -> None:
                 for stage, value in work(items, width).items():
                     key = (stage, items, width)
                     # A value of former code may be less, and is no longer true.
-                    known[key] = min(
-                        float(value), known.get(key, float("inf")) if asked.again else float("inf")
-                    )
+                    known[key] = min(value, known.get(key, value)) if asked.again else value
                     print(*key, value, known[key], flush=True)
             rows = [
                 {"stage": stage, "items": items, "width": width, "value": value}
