@@ -8,7 +8,7 @@ from h2rec.data.histories import Histories
 from h2rec.models.sparse_scores import Groups, GroupScores, ItemScores
 from h2rec.retrieval.eight_bits import EightBits, _Part
 from h2rec.retrieval.filters import Allowed
-from h2rec.retrieval.scan import Scan, _Question, largest
+from h2rec.retrieval.scan import Question, Scan, largest
 from h2rec.retrieval.scoring import ItemScorer
 
 ITEMS, SIZE, USERS = 5000, 40, 8
@@ -113,10 +113,10 @@ def test_lists_are_those_of_the_whole_scan(kind, k, rows, monkeypatch):
         for allowed in (None, Allowed(marks)):
             for counted in ([], counts(random)):
                 asked = (users, k, exclude, allowed, counted)
-                expected, values = Plain(scorer).search(*asked)
-                found, theirs = looks.search(*asked)
+                expected, values = Plain(scorer).search(Question(*asked))
+                found, theirs = looks.search(Question(*asked))
                 widths = looks._widths(k)
-                held += bool(widths) and bool(looks._by_first_look(_Question(*asked), widths[-1])[2].all())
+                held += bool(widths) and bool(looks._by_first_look(Question(*asked), widths[-1])[2].all())
                 np.testing.assert_allclose(theirs.numpy(), values.numpy(), rtol=1e-5, atol=1e-18)
                 # Where scores are the same but for their last digits, either may come first.
                 differ = (found != expected).numpy()
@@ -129,7 +129,7 @@ def test_lists_are_those_of_the_whole_scan(kind, k, rows, monkeypatch):
 
 def test_equal_scores_come_by_index_and_are_not_missed():
     items, users = made("twins")
-    found, _ = Scan(ItemScorer(items, (SIZE,))).search(users, 10, None, None, [])
+    found, _ = Scan(ItemScorer(items, (SIZE,))).search(Question(users, 10))
     # A third of all items scores the same: the first ten of them, whatever was looked at.
     assert all(row.tolist() == list(range(int(row[0]), 31, 3))[:10] for row in found)
 
@@ -146,11 +146,11 @@ def test_where_the_bound_never_helps_it_is_not_asked_for_ever():
 
     scan._by_first_look = look
     for _ in range(50):
-        scan.search(users, 10, None, None, [])
+        scan.search(Question(users, 10))
     before = len(looked)
     assert 10 < before < 20
     for _ in range(101):
-        scan.search(users, 10, None, None, [])
+        scan.search(Question(users, 10))
     assert before < len(looked) < before + 3  # once more, as things may have changed
 
 
@@ -158,10 +158,10 @@ def test_lists_that_are_too_long_for_a_first_look_say_nothing_of_others():
     items, users = made("even")
     scan = Scan(ItemScorer(items, (SIZE,)))
     for _ in range(40):
-        scan.search(users, 1000, None, None, [])
+        scan.search(Question(users, 1000))
     looked, first_look = [], scan._by_first_look
     scan._by_first_look = lambda *asked: looked.append(1) or first_look(*asked)
-    scan.search(users, 10, None, None, [])
+    scan.search(Question(users, 10))
     assert looked
 
 
@@ -181,10 +181,10 @@ def test_users_whose_list_is_not_sure_are_looked_at_again_alone():
     scan._by_first_look = lambda asked, width: looks.append(len(asked.users)) or first_look(asked, width)
     scan._by_all = lambda asked: wholes.append(len(asked.users)) or by_all(asked)
     asked = (users, 100, seen, None, counts(random)[:1])
-    found, values = scan.search(*asked)
+    found, values = scan.search(Question(*asked))
     assert (looks, wholes) == ([USERS, 2], [2])
     assert scan._held == pytest.approx(1 - 0.05 * 2 / USERS)
-    expected, theirs = Plain(scan.scorer).search(*asked)
+    expected, theirs = Plain(scan.scorer).search(Question(*asked))
     assert torch.equal(found, expected)
     torch.testing.assert_close(values, theirs)
 
@@ -197,7 +197,7 @@ def test_a_twin_at_the_end_of_the_catalogue_scores_the_same(k):
         users = torch.from_numpy(random.normal(size=(1, 64)).astype(np.float32))
         best = int((users @ torch.from_numpy(items).T)[0, 1:-1].argmax()) + 1
         items[-1] = items[best]
-        found, values = Scan(ItemScorer(items, (64,))).search(users, k, None, None, [])
+        found, values = Scan(ItemScorer(items, (64,))).search(Question(users, k))
         assert found[0, :2].tolist() == [best, 2999]
         assert values[0, 0] == values[0, 1]
 
@@ -207,7 +207,7 @@ def test_users_that_are_no_numbers_get_nothing():
     users[0] = torch.nan
     marks = np.zeros(ITEMS + 1, dtype=bool)
     marks[1:50] = True
-    found, values = Scan(ItemScorer(items, (SIZE,))).search(users, 10, None, Allowed(marks), [])
+    found, values = Scan(ItemScorer(items, (SIZE,))).search(Question(users, 10, None, Allowed(marks)))
     assert found[0].tolist() == [0] * 10
     assert values[0].tolist() == [-torch.inf] * 10
 
@@ -219,8 +219,8 @@ def test_infinite_scores_are_not_taken_for_barred_items():
     marks[5:8] = True
     asked = (users, 10, None, Allowed(marks), [])
     scan = Scan(ItemScorer(items, (SIZE,)))
-    found, values = scan.search(*asked)
-    expected, theirs = Plain(scan.scorer).search(*asked)
+    found, values = scan.search(Question(*asked))
+    expected, theirs = Plain(scan.scorer).search(Question(*asked))
     assert torch.equal(found, expected)
     assert torch.equal(values[1], theirs[1])
     # The others had so few items that all were looked at.
@@ -238,8 +238,8 @@ def test_sums_that_large_counts_round_are_those_of_the_whole_scan(rows, monkeypa
     )
     large = GroupScores(torch.full((USERS, 2), 1e9), ones)
     scan = Scan(ItemScorer(items, (SIZE,)))
-    found, _ = scan.search(users, 40, None, None, [large])
-    assert torch.equal(found, Plain(scan.scorer).search(users, 40, None, None, [large])[0])
+    found, _ = scan.search(Question(users, 40, counted=[large]))
+    assert torch.equal(found, Plain(scan.scorer).search(Question(users, 40, counted=[large]))[0])
 
 
 def test_there_is_none_without_columns_or_where_sums_overflow(monkeypatch):
@@ -257,7 +257,7 @@ def test_there_is_none_without_columns_or_where_sums_overflow(monkeypatch):
     monkeypatch.setattr(torch.ops.onednn, "qlinear_prepack", missing)
     assert EightBits.of(items) is None
     users = made("even")[1]
-    found, _ = Scan(ItemScorer(items.numpy(), (SIZE,))).search(users, 5, None, None, [])
+    found, _ = Scan(ItemScorer(items.numpy(), (SIZE,))).search(Question(users, 5))
     assert found.shape == (USERS, 5)
 
 

@@ -13,6 +13,7 @@ from h2rec.retrieval.indexes.in_process import Flat, IvfSettings
 from h2rec.retrieval.indexes.protocol import IndexedItems
 from h2rec.retrieval.lookup import LookUp
 from h2rec.retrieval.quota import with_tail_quota
+from h2rec.retrieval.scan import Question
 from h2rec.retrieval.scoring import ItemScorer
 
 ITEMS, SIZE, USERS = 3000, 24, 20
@@ -343,8 +344,8 @@ def test_beside_counts_spare_items_are_asked_for(made):
     assert flat.search(users.numpy(), 5, spare=7).shape[1] == 12
     look_up = LookUp(scorer, flat, scan_up_to=0)
     counts = ItemScores(torch.zeros(1, dtype=torch.int64), torch.tensor([3]), torch.ones(1))
-    look_up.search(users[:1], 5, None, None, [])
-    look_up.search(users[:1], 5, None, None, [counts])
+    look_up.search(Question(users[:1], 5))
+    look_up.search(Question(users[:1], 5, counted=[counts]))
     assert asked[1:] == [(5, 0), (5, 300)]
 
 

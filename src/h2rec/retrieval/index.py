@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import Annotated
 
-import numpy as np
 import torch
 from pydantic import Field, SerializeAsAny
 
@@ -16,7 +15,7 @@ from h2rec.retrieval.filters import Allowed
 from h2rec.retrieval.indexes import INDEXES
 from h2rec.retrieval.indexes.protocol import IndexedItems, IndexKind, VectorIndex
 from h2rec.retrieval.lookup import LookUp
-from h2rec.retrieval.scan import USERS_AT_ONCE, Scan, TopItems
+from h2rec.retrieval.scan import USERS_AT_ONCE, Question, Scan, TopItems
 from h2rec.retrieval.scoring import ItemScorer
 from h2rec.settings import Settings, by_name
 
@@ -122,16 +121,11 @@ class ItemIndex:
         and what counts may lift from below these into the list; both are scored again by the whole sum.
         Returns `items, values`: int64 and float32 `[n, k]`; where items run out, item 0 with score minus infinity.
         """
+        asked = Question(users, k, exclude, allowed, counted)
         if len(users) <= USERS_AT_ONCE:
-            return self._how.search(users, k, exclude, allowed, counted)
-        batches = []
-        for start in range(0, len(users), USERS_AT_ONCE):
-            rows = np.arange(start, min(start + USERS_AT_ONCE, len(users)))
-            excluded = None if exclude is None else exclude.select(rows)
-            more = [branch.select(torch.from_numpy(rows)) for branch in counted]
-            some = users[start : start + USERS_AT_ONCE]
-            batches.append(self._how.search(some, k, excluded, allowed, more))
-        return torch.cat([items for items, _ in batches]), torch.cat([values for _, values in batches])
+            return self._how.search(asked)
+        parts = [self._how.search(asked.of(rows)) for rows in torch.arange(len(users)).split(USERS_AT_ONCE)]
+        return torch.cat([items for items, _ in parts]), torch.cat([values for _, values in parts])
 
     @property
     def in_process(self) -> bool:

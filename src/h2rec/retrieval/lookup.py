@@ -1,15 +1,11 @@
 """Looking items up: an index proposes them by vector, counts lift others, and all are scored again exactly."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 
-from h2rec.data.histories import Histories
-from h2rec.models.sparse_scores import CountedScores, listed_above
-from h2rec.retrieval.filters import Allowed
+from h2rec.models.sparse_scores import listed_above
 from h2rec.retrieval.indexes.protocol import VectorIndex
-from h2rec.retrieval.scan import TopItems, best_of
+from h2rec.retrieval.scan import Question, TopItems, best_of
 from h2rec.retrieval.scoring import ItemScorer
 
 _DEEPER = 300
@@ -27,23 +23,17 @@ class LookUp:
         self.index = index
         self._scan_up_to = scan_up_to
 
-    def search(
-        self,
-        users: torch.Tensor,
-        k: int,
-        exclude: Histories | None,
-        allowed: Allowed | None,
-        counted: Sequence[CountedScores],
-    ) -> TopItems:
-        """List the best items of up to `USERS_AT_ONCE` users; see `ItemIndex.search`."""
+    def search(self, asked: Question) -> TopItems:
+        """List the best items of up to `USERS_AT_ONCE` users."""
+        users, k, allowed, counted = asked.users, asked.k, asked.allowed, asked.counted
         if allowed is not None and allowed.count <= self._scan_up_to:
             few = torch.from_numpy(np.flatnonzero(allowed.marks)).expand(len(users), -1)
-            return best_of(few, self._sums(users, few, exclude, counted)[0], k)
-        longest = 0 if exclude is None else int(exclude.lengths.max(initial=0))
+            return best_of(few, self._sums(asked, few)[0], k)
+        longest = 0 if asked.exclude is None else int(asked.exclude.lengths.max(initial=0))
         wanted = min(k + longest, self.scorer.item_count)
         spare = _DEEPER if counted else 0
         items = torch.from_numpy(self.index.search(users.numpy(), wanted, allowed, spare=spare))
-        sums, by_vector = self._sums(users, items, exclude, counted)
+        sums, by_vector = self._sums(asked, items)
         if counted:
             # Nearly all others score less by their vectors than the last one proposed. What counts do not lift by more
             # than what lies between it and the k-th best sum can't be listed.
@@ -54,25 +44,19 @@ class LookUp:
             if allowed is not None:
                 lifted = lifted.masked_fill(torch.from_numpy(~allowed.marks)[lifted], 0)
             items = torch.cat([items, lifted], dim=1)
-            sums = torch.cat([sums, self._sums(users, lifted, exclude, counted)[0]], dim=1)
+            sums = torch.cat([sums, self._sums(asked, lifted)[0]], dim=1)
         return best_of(items, sums, k)
 
-    def _sums(
-        self,
-        users: torch.Tensor,
-        items: torch.Tensor,
-        exclude: Histories | None,
-        counted: Sequence[CountedScores],
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def _sums(self, asked: Question, items: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Scores of candidates `[n, c]`, minus infinity for what may not be listed, and scores by vector alone."""
-        by_vector = self.scorer.chosen(users, items)
+        by_vector = self.scorer.chosen(asked.users, items)
         sums = by_vector
-        if counted:
-            rows = torch.arange(len(users))[:, None]
-            sums = sums + sum(branch.at(rows, items) for branch in counted)
+        if asked.counted:
+            rows = torch.arange(len(items))[:, None]
+            sums = sums + sum(branch.at(rows, items) for branch in asked.counted)
         sums = sums.masked_fill(items == 0, -torch.inf)
-        if exclude is not None:
-            for row, history in enumerate(exclude):
+        if asked.exclude is not None:
+            for row, history in enumerate(asked.exclude):
                 seen = torch.isin(items[row], torch.from_numpy(np.asarray(history, dtype=np.int64)))
                 sums[row, seen] = -torch.inf
         return sums, by_vector

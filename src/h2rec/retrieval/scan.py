@@ -30,20 +30,20 @@ _LATE = 0.05
 
 
 @dataclass(frozen=True, eq=False)
-class _Question:
+class Question:
     """What some users are asked for; see `ItemIndex.search`."""
 
     users: torch.Tensor
     k: int
-    exclude: Histories | None
-    allowed: Allowed | None
-    counted: Sequence[CountedScores]
+    exclude: Histories | None = None
+    allowed: Allowed | None = None
+    counted: Sequence[CountedScores] = ()
 
-    def of(self, rows: torch.Tensor) -> "_Question":
+    def of(self, rows: torch.Tensor) -> "Question":
         """The same for some of the users, int64 `[m]` ascending."""
         exclude = None if self.exclude is None else self.exclude.select(rows.numpy())
         counted = [branch.select(rows) for branch in self.counted]
-        return _Question(self.users[rows], self.k, exclude, self.allowed, counted)
+        return Question(self.users[rows], self.k, exclude, self.allowed, counted)
 
 
 class Scan:
@@ -54,18 +54,10 @@ class Scan:
         self._held = 1.0
         self._without = 0
 
-    def search(
-        self,
-        users: torch.Tensor,
-        k: int,
-        exclude: Histories | None,
-        allowed: Allowed | None,
-        counted: Sequence[CountedScores],
-    ) -> TopItems:
-        """List the best items of up to `USERS_AT_ONCE` users; see `ItemIndex.search`."""
-        asked = _Question(users, k, exclude, allowed, counted)
-        widths = self._widths(k)
-        if not widths or not len(users):
+    def search(self, asked: Question) -> TopItems:
+        """List the best items of up to `USERS_AT_ONCE` users."""
+        widths = self._widths(asked.k)
+        if not widths or not len(asked.users):
             return self._by_all(asked)
         if self._held < _HELD and self._without < _AGAIN:
             self._without += 1
@@ -78,7 +70,7 @@ class Scan:
                 # Only for the users whose list is not sure.
                 items[rows], sums[rows], sure = self._by_first_look(asked.of(rows), width)
                 rows = rows[~sure]
-        self._held += _LATE * (1 - len(rows) / len(users) - self._held)
+        self._held += _LATE * (1 - len(rows) / len(asked.users) - self._held)
         if len(rows):
             items[rows], sums[rows] = self._by_all(asked.of(rows))
         return items, sums
@@ -90,7 +82,7 @@ class Scan:
         least = 2 * k + _SPARE
         return [width for width in (least, _WIDER * least) if width < self.scorer.item_count // _WIDER]
 
-    def _by_all(self, asked: _Question) -> TopItems:
+    def _by_all(self, asked: Question) -> TopItems:
         best = []
         for first, scores in self.scorer.score_chunks(asked.users):
             _complete(scores[:, 1:], first, asked)
@@ -101,7 +93,7 @@ class Scan:
         items, values = (torch.cat(parts, dim=1) for parts in zip(*best, strict=True))
         return best_of(items, values, asked.k)
 
-    def _by_first_look(self, asked: _Question, width: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def _by_first_look(self, asked: Question, width: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Lists by compressed vectors, and whether each is sure to be the same, bool `[n]`."""
         users, k = asked.users, asked.k
         compressed = self.scorer.eight_bits
@@ -138,7 +130,7 @@ class Scan:
         return items.gather(1, places[:, :k]).masked_fill_(sums == -torch.inf, 0), sums, sure
 
 
-def _complete(scores: torch.Tensor, first: int, asked: _Question) -> torch.Tensor | None:
+def _complete(scores: torch.Tensor, first: int, asked: Question) -> torch.Tensor | None:
     """Add what is counted to scores of items from `first` on, in place, and bar what may not be listed.
 
     Returns what is counted, summed before it is added, as elsewhere: so an item has one score, to the bit.
