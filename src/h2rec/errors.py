@@ -64,8 +64,9 @@ class UnavailableError(H2RecError):
 class MissingExtraError(H2RecError):
     """An optional dependency that the requested feature needs is not installed."""
 
-    def __init__(self, feature: str, extra: str) -> None:
-        super().__init__(f"{feature} needs the extra '{extra}'", f"pip install 'h2rec[{extra}]'")
+    def __init__(self, feature: str, extra: str, otherwise: str | None = None) -> None:
+        hints = [f"pip install 'h2rec[{extra}]'", *([otherwise] if otherwise else [])]
+        super().__init__(f"{feature} needs the extra '{extra}'", "; ".join(hints))
 
 
 class H2RecWarning(UserWarning):

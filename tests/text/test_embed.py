@@ -204,7 +204,7 @@ def test_texts_that_the_encoder_does_not_know_count_as_none(tmp_path, caplog):
     assert made.has_text.tolist() == [True, True, False, True]
     assert made.vectors.any(axis=1).all()
     assert "1 of 4 texts hold no word that the encoder tfidf knows, such as those of 'i2'" in caplog.text
-    with pytest.raises(DataError, match="hold no words"):
+    with pytest.raises(DataError, match="no item has a text of which the encoder tfidf knows a word"):
         embed(catalogue("!!!", "..."), TextSettings(encoder="tfidf"), cache=tmp_path)
 
 

@@ -200,9 +200,14 @@ def test_real_items_find_their_like(datasets_folder, tmp_path):
 def test_scripts_that_minilm_does_not_know_are_told(tmp_path, caplog):
     titles = ["เสื้อยืดสีแดง", "red shirt", "เสื้อยืดสีน้ำเงิน 10", "blue shirt", "😀"]
     items = pl.DataFrame({"item_id": list("abcde"), "title": titles})
-    made = embed(items, TextSettings(), cache=tmp_path)
+    made = embed(items, TextSettings(encoder="minilm"), cache=tmp_path)
     assert made.has_text.tolist() == [False, True, True, True, False]
     assert "2 of 5 texts hold no word that the encoder minilm knows, such as those of 'a', 'e'" in caplog.text
     assert "paraphrase-multilingual" in caplog.text
     with pytest.raises(DataError, match=r"minilm knows a word\n.*tfidf knows the words of every script"):
-        embed(items[[0, 4]], TextSettings(), cache=tmp_path)
+        embed(items[[0, 4]], TextSettings(encoder="minilm"), cache=tmp_path)
+    # Beside the words of the catalogue, what a sentence encoder can't read is known by these.
+    made = embed(items, TextSettings(encoder=["minilm", "tfidf"]), cache=tmp_path)
+    assert made.has_text.all()
+    assert not made.vectors[[0, 4], :384].any()
+    assert "more than half of 2 of 5 texts is unknown to the encoder minilm" in caplog.text

@@ -70,9 +70,9 @@ def test_saved_and_loaded_again(tmp_path):
 
 
 def test_fitting_twice_gives_the_same_and_other_texts_another_fingerprint():
-    first = TfidfEncoder(3).fit(TEXTS)
+    first = TfidfEncoder(7).fit(TEXTS)
     before = first.encode(TEXTS)
-    assert np.array_equal(before, TfidfEncoder(3).fit(TEXTS).encode(TEXTS))
+    assert np.array_equal(before, TfidfEncoder(7).fit(TEXTS).encode(TEXTS))
     print_before = first.fingerprint
     first.fit([*TEXTS, "green door"])
     assert first.fingerprint != print_before
@@ -83,9 +83,22 @@ def test_a_catalogue_of_one_word():
     assert TfidfEncoder(3).fit(["red", "red red"]).encode(["red", "blue"]).tolist() == [[1], [0]]
 
 
-def test_texts_without_words():
-    with pytest.raises(DataError, match="no words"):
-        TfidfEncoder(3).fit(["...", "!"])
+def test_texts_without_words_have_empty_embeddings():
+    assert TfidfEncoder(3).fit(["...", "!"]).encode(["...", "red"]).shape == (2, 0)
+
+
+def test_of_equally_frequent_words_the_first_are_kept(monkeypatch):
+    monkeypatch.setattr("h2rec.text.encoders.tfidf._MOST_WORDS", 3)
+    encoder = TfidfEncoder(3).fit(["f red", "e red", "d", "c", "b", "a red"])
+    assert encoder.words == ["a", "b", "red"]
+    assert encoder.unknown_share(["c red"]).tolist() == [0.5]
+
+
+def test_a_text_off_the_main_directions_says_nothing():
+    """Its projection is rounding, which unit length would make as loud as any other text."""
+    encoder = TfidfEncoder(1).fit(["red shoe"] * 50 + ["green door"])
+    assert np.linalg.norm(encoder.encode(["red shoe", "red green"]), axis=1) == pytest.approx(1)
+    assert not encoder.encode(["green door"]).any()
 
 
 @pytest.mark.parametrize("damage", ["no file", "half a file", "a word less", "no words", "other shape"])

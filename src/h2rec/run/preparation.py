@@ -135,9 +135,10 @@ class Preparation:
         every_field = [name for name in items.columns if name != "item_id"]
         if has_markup(items, every_field if self.text_fields is None else self.text_fields):
             depends["markup"] = "plain"
-        if settings.precomputed:
-            depends["file"] = hash_of(Path(settings.encoder), "text.encoder")
-            if (ids := _ids_beside(Path(settings.encoder))) is not None:
+        ready = settings.precomputed
+        if ready is not None:
+            depends["file"] = hash_of(ready, "text.encoder")
+            if (ids := _ids_beside(ready)) is not None:
                 depends["ids"] = hash_of(ids, "text.encoder")
 
         def work(folder: Path) -> None:
@@ -146,9 +147,9 @@ class Preparation:
             embedded = embed(
                 items, settings, item_file_index=file_index, device=str(self.device), engine=self.engine
             )
-            if settings.precomputed:
-                refuse_replaced(Path(settings.encoder), depends["file"], "text.encoder")
-                if (ids := _ids_beside(Path(settings.encoder))) is not None:
+            if ready is not None:
+                refuse_replaced(ready, depends["file"], "text.encoder")
+                if (ids := _ids_beside(ready)) is not None:
                     refuse_replaced(ids, depends.get("ids"), "text.encoder")
             np.save(folder / "vectors.npy", embedded.vectors)
             np.save(folder / "has_text.npy", embedded.has_text)

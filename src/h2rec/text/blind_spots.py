@@ -6,16 +6,18 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from h2rec.text.protocol import TextEncoder
+from h2rec.text.encoders.joined import JoinedEncoder
+from h2rec.text.protocol import MOSTLY, TextEncoder
+from h2rec.text.settings import TFIDF
 
 logger = logging.getLogger(__name__)
 
-OTHER_ENCODERS = (
-    "text.encoder: tfidf knows the words of every script, and "
-    "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2 those of 50 languages"
-)
-_MOSTLY = 0.5
 _SHOWN = 3
+_NOTHING_KNOWN = (
+    "%s of %s texts hold no word that the encoder %s knows, such as those of %s: "
+    "they count as items without text; %s"
+)
+_MOSTLY_UNKNOWN = "more than half of %s of %s texts is unknown to the encoder %s, such as those of %s; %s"
 
 
 def understood(
@@ -28,31 +30,36 @@ def understood(
     """
     if len(texts) == 0:
         return np.zeros(0, np.bool_)
-    unknown = encoder.unknown_share(texts)
-    known = vectors.any(axis=1) & (unknown < 1)
-    if not known.all():
-        count = int((~known).sum())
-        logger.warning(
-            "%s of %s texts hold no word that the encoder %s knows, such as those of %s: "
-            "they count as items without text; %s",
-            f"{count:,}",
-            f"{len(texts):,}",
-            encoder.name,
-            _examples(ids, np.flatnonzero(~known)),
-            OTHER_ENCODERS,
-        )
-    mostly = np.flatnonzero(known & (unknown > _MOSTLY))
-    if len(mostly):
-        logger.warning(
-            "more than half of %s of %s texts is unknown to the encoder %s, such as those of %s; %s",
-            f"{len(mostly):,}",
-            f"{len(texts):,}",
-            encoder.name,
-            _examples(ids, mostly),
-            OTHER_ENCODERS,
-        )
+    parts = encoder.parts if isinstance(encoder, JoinedEncoder) else (encoder,)
+    shares = [part.unknown_share(texts) for part in parts]
+    unknown = np.minimum.reduce(shares)
+    known: npt.NDArray[np.bool_] = vectors.any(axis=1) & (unknown < 1)
+    told: list[tuple[str, npt.NDArray[np.bool_], TextEncoder, str]] = [
+        (_NOTHING_KNOWN, ~known, encoder, other_encoders(encoder)),
+        (_MOSTLY_UNKNOWN, known & (unknown > MOSTLY), encoder, other_encoders(encoder)),
+    ]
+    if len(parts) > 1:
+        read = "the others read them"
+        told += [
+            (_MOSTLY_UNKNOWN, (unknown <= MOSTLY) & (share > MOSTLY), part, read)
+            for part, share in zip(parts, shares, strict=True)
+        ]
+    for message, which, whose, hint in told:
+        if which.any():
+            rows = np.flatnonzero(which)
+            logger.warning(
+                message, f"{len(rows):,}", f"{len(texts):,}", whose.name, _examples(ids, rows), hint
+            )
     _warn_of_equal_vectors(ids, texts, vectors, known)
     return known
+
+
+def other_encoders(encoder: TextEncoder) -> str:
+    """Name encoders that know more languages than this one."""
+    words = "" if TFIDF in encoder.name else "tfidf knows the words of every script, and "
+    return (
+        f"text.encoder: {words}sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2 knows 50 languages"
+    )
 
 
 def _warn_of_equal_vectors(

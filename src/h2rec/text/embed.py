@@ -13,9 +13,9 @@ from h2rec.engines import LOCAL, Engine
 from h2rec.errors import DataError
 from h2rec.files import cache_folder
 from h2rec.progress import progress_bar
-from h2rec.text.blind_spots import OTHER_ENCODERS, understood
+from h2rec.text.blind_spots import other_encoders, understood
 from h2rec.text.choice import text_fields
-from h2rec.text.encoders import build_encoder
+from h2rec.text.encoders import JoinedEncoder, build_encoder
 from h2rec.text.encoders.precomputed import read_precomputed
 from h2rec.text.fields import item_texts
 from h2rec.text.noise import NOTHING, text_sources
@@ -69,9 +69,9 @@ def embed(
     Raises `DataError` if no item has text, or ready embeddings don't fit the items; `ConfigError` for an unknown field
     or model; `MissingExtraError` if the encoder needs a package that is not installed.
     """
-    if settings.precomputed:
+    if settings.precomputed is not None:
         ids = items["item_id"].to_list()
-        vectors, has_text, ready = read_precomputed(Path(settings.encoder), ids, item_file_index)
+        vectors, has_text, ready = read_precomputed(settings.precomputed, ids, item_file_index)
         if settings.noise is not None:
             sources = text_sources(settings.noise, len(ids))
             vectors, has_text = vectors[sources], has_text[sources] & (sources != NOTHING)
@@ -96,7 +96,7 @@ def embed(
     has_text[has_text] = understood(ids, present, embedded, encoder)
     if not has_text.any():
         raise DataError(
-            f"no item has a text of which the encoder {encoder.name} knows a word", OTHER_ENCODERS
+            f"no item has a text of which the encoder {encoder.name} knows a word", other_encoders(encoder)
         )
     return TextEmbeddings(_filled(vectors, has_text, "text"), has_text, encoder)
 
@@ -106,6 +106,8 @@ def embed_texts(texts: Sequence[str], encoder: TextEncoder, cache: Path, engine:
 
     An embedding does not depend on the other texts, so a cached vector equals a new one.
     """
+    if isinstance(encoder, JoinedEncoder):
+        return encoder.join(texts, [embed_texts(texts, part, cache, engine) for part in encoder.parts])
     distinct = sorted(set(texts), key=lambda text: (len(text), text))
     # The longest first: too little memory shows at once, and the estimate of the time left is not too low.
     blocks = [

@@ -7,6 +7,9 @@ from typing import Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
+MOSTLY = 0.5
+"""A text of which so large a share is unknown is mostly unknown."""
+
 
 class TextEncoder(Protocol):
     """Turns texts into embeddings."""
@@ -33,8 +36,4 @@ class TextEncoder(Protocol):
         """Embeddings `[n, m]`, rows of unit length or zeros; a row does not depend on the others, to the last bit."""
 
     def save(self, folder: Path) -> None:
-        """Write everything that `load` needs into an existing folder: JSON and safetensors, no pickle."""
-
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Read what `save` wrote; raises `DataError` if a file is missing or damaged."""
+        """Write everything that `load_encoder` needs into an existing folder: JSON and safetensors, no pickle."""

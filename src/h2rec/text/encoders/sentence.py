@@ -1,5 +1,6 @@
-"""Sentence-transformers models: MiniLM by default, any other by name or folder."""
+"""Sentence-transformers models: MiniLM, or any other by name or folder."""
 
+import importlib.util
 import platform
 import shutil
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from h2rec.errors import ConfigError, DataError, MissingExtraError
 from h2rec.files import content_key, file_hash, read_json, write_json
 from h2rec.text.encoders.model_check import check_foreign, clean_copy, model_files
-from h2rec.text.encoders.model_folder import MINILM, model_fingerprint, model_folder
+from h2rec.text.encoders.model_folder import model_fingerprint, model_folder
+from h2rec.text.settings import MINILM
 
 _TOKENS_A_BATCH = 512
 """Short texts are encoded more at once, long ones fewer."""
@@ -46,8 +48,15 @@ class SentenceEncoder:
         return content_key({"model": model_fingerprint(self.folder)})
 
     def fit(self, texts: Sequence[str]) -> Self:
+        """Learn nothing; raises at once, before others learn, if the model or its library is missing."""
         del texts
+        if importlib.util.find_spec("sentence_transformers") is None:
+            raise self._missing_extra()
+        _ = self.folder
         return self
+
+    def _missing_extra(self) -> MissingExtraError:
+        return MissingExtraError(f"text.encoder '{self.name}'", "minilm", "text.encoder: tfidf does without")
 
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         if len(texts) == 0:
@@ -170,7 +179,7 @@ class SentenceEncoder:
             from sentence_transformers import SentenceTransformer
             from transformers.utils import logging as transformers_logging
         except ImportError:
-            raise MissingExtraError(f"text.encoder '{self.name}'", "minilm") from None
+            raise self._missing_extra() from None
         # Its bar would show even without a terminal.
         transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # no annotations there
         try:

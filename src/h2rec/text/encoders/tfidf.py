@@ -1,5 +1,7 @@
 """TF-IDF and a truncated SVD (latent semantic analysis): no download, seconds to fit."""
 
+import heapq
+from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +17,10 @@ from h2rec.files import array_hash, content_key, read_json, write_json
 from h2rec.text.words import words as words_of
 
 _SEED = 0
+_MOST_WORDS = 50_000
+"""The most frequent words, 51 MB of a bundle at 256 dimensions; rarer ones are in too few texts to relate them."""
+_LEAST_LENGTH = 0.01
+"""A text of whose words, of length 1, less than this lies in the main directions says nothing."""
 
 
 class TfidfEncoder:
@@ -50,30 +56,30 @@ class TfidfEncoder:
         return np.array(shares, np.float32)
 
     def fit(self, texts: Sequence[str]) -> Self:
-        """Learn words, their weights and the main directions.
-
-        Raises `DataError` if the texts hold no words.
-        """
-        vectorizer = _vectorizer()
-        try:
-            weights = vectorizer.fit_transform(texts)
-        except ValueError:
-            raise DataError("the item texts hold no words to learn from") from None
-        self.words = [str(word) for word in vectorizer.get_feature_names_out()]
+        """Learn words, their weights and the main directions; where there is no word all embeddings are empty."""
+        self.__dict__.pop("_fitted_vectorizer", None)
+        counts = Counter(word for text in texts for word in set(words_of(text)))
+        # Of equally frequent words the first by alphabet, on every machine.
+        most = heapq.nsmallest(_MOST_WORDS, counts, key=lambda word: (-counts[word], word))
+        self.words = sorted(most)
+        if not self.words:
+            self.idf, self.components = np.empty(0, np.float32), np.empty((0, 0), np.float32)
+            return self
+        vectorizer = _vectorizer(self.words)
+        weights = vectorizer.fit_transform(texts)
         self.idf = vectorizer.idf_.astype(np.float32)
         self.components = _main_directions(weights, self.dim)
-        self.__dict__.pop("_fitted_vectorizer", None)
         return self
 
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        if len(texts) == 0:
-            return np.zeros((0, len(self.components)), np.float32)
+        if len(texts) == 0 or not self._fitted_words():
+            return np.zeros((len(texts), len(self.components)), np.float32)
         vectors: npt.NDArray[np.float32] = (
             self._fitted_vectorizer.transform(texts) @ self.components.T
         ).astype(np.float32)
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         unit = np.zeros_like(vectors)
-        np.divide(vectors, lengths, out=unit, where=lengths > 0)
+        np.divide(vectors, lengths, out=unit, where=lengths > _LEAST_LENGTH)
         return unit
 
     def save(self, folder: Path) -> None:
@@ -114,12 +120,15 @@ def _main_directions(weights: Any, dim: int) -> npt.NDArray[np.float32]:
         return np.ones((1, 1), np.float32)  # scikit-learn wants two words or more
     from sklearn.decomposition import TruncatedSVD
 
-    decomposition = TruncatedSVD(min(dim, *weights.shape), random_state=_SEED).fit(weights)
+    with np.errstate(invalid="ignore"):  # texts that are all alike have no shares of their variance
+        decomposition = TruncatedSVD(min(dim, *weights.shape), random_state=_SEED).fit(weights)
     # safetensors writes bytes in memory order, whatever the order of the axes.
     return np.ascontiguousarray(decomposition.components_, dtype=np.float32)
 
 
-def _vectorizer(words: list[str] | None = None) -> Any:
+def _vectorizer(words: list[str]) -> Any:
     from sklearn.feature_extraction.text import TfidfVectorizer  # imported late: two seconds
 
-    return TfidfVectorizer(sublinear_tf=True, analyzer=words_of, vocabulary=words, dtype=np.float32)
+    return TfidfVectorizer(
+        sublinear_tf=True, analyzer=words_of, lowercase=False, vocabulary=words, dtype=np.float32
+    )
