@@ -69,6 +69,20 @@ def test_a_data_set_without_text_is_read_from_published_codes(data_sets, tmp_pat
     assert files == {str(tmp_path / "instruments" / "instruments.index.json")}
 
 
+def test_model_folders_in_lists_of_encoders_are_taken_from_the_suites_folder(data_sets, tmp_path):
+    (tmp_path / "model").mkdir()
+    file = tmp_path / "own.yaml"
+    file.write_text(
+        "extends: base\ntitle: Texts\nbase: {text: {encoder: [model, tfidf]}}\ndata: {scientific: }\n"
+        "models: {joined: {preset: h2rec}}\nsweep: {text.encoder: [minilm, [tfidf, model], model]}\n"
+        "reference: 'joined, encoder minilm'\n"
+    )
+    values = read_suite(file, [])
+    model = str(tmp_path / "model")
+    assert values["base"]["text"]["encoder"] == [model, "tfidf"]
+    assert values["sweep"]["text.encoder"] == ["minilm", ["tfidf", model], model]
+
+
 def test_data_sets_from_the_command_line(suite_file, tmp_path, monkeypatch):
     config = tmp_path / "shop.yaml"
     path = suite_path("sweep_beta")
