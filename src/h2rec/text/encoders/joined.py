@@ -1,7 +1,6 @@
 """Several encoders as one: their embeddings of a text, side by side."""
 
 from collections.abc import Sequence
-from functools import reduce
 from pathlib import Path
 from typing import Self
 
@@ -36,15 +35,16 @@ class JoinedEncoder:
     def fingerprint(self) -> str:
         return content_key({"kind": KIND, "parts": [part.fingerprint for part in self.parts]})
 
-    def unknown_share(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        return reduce(np.minimum, [part.unknown_share(texts) for part in self.parts])
+    def unknown_share(self, texts: Sequence[str]) -> Vectors:
+        share: Vectors = np.minimum.reduce([part.unknown_share(texts) for part in self.parts])
+        return share
 
     def fit(self, texts: Sequence[str]) -> Self:
         for part in self.parts:
             part.fit(texts)
         return self
 
-    def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+    def encode(self, texts: Sequence[str]) -> Vectors:
         return self.join(texts, [part.encode(texts) for part in self.parts])
 
     def join(self, texts: Sequence[str], embeddings: Sequence[Vectors]) -> Vectors:
