@@ -129,6 +129,7 @@ def test_parts_keep_caches_of_their_own(tmp_path):
 def test_a_list_in_the_settings_joins_encoders_on_a_catalogue(monkeypatch, tmp_path):
     settings = TextSettings(encoder=["minilm", "tfidf"], dim=2)
     assert [part.name for part in build_encoder(settings).parts] == ["minilm", "tfidf"]
+    assert settings == TextSettings(dim=2)  # the default
     monkeypatch.setattr("h2rec.text.encoders.SentenceEncoder", lambda name, device: Length())
     items = pl.DataFrame({"item_id": list("abcd"), "title": TEXTS})
     made = embed(items, settings, cache=tmp_path)
@@ -139,7 +140,7 @@ def test_a_list_in_the_settings_joins_encoders_on_a_catalogue(monkeypatch, tmp_p
 def test_it_is_told_which_texts_a_part_can_not_read(monkeypatch, tmp_path, caplog):
     monkeypatch.setattr("h2rec.text.encoders.SentenceEncoder", lambda name, device: Blind())
     items = pl.DataFrame({"item_id": list("abc"), "title": ["red rose 10", "blue rose 10", "10 10"]})
-    assert embed(items, TextSettings(encoder=["minilm", "tfidf"], dim=2), cache=tmp_path).has_text.all()
+    assert embed(items, TextSettings(dim=2), cache=tmp_path).has_text.all()
     assert (
         "more than half of 2 of 3 texts is unknown to the encoder length, such as those of 'a', 'b'; "
         "the others read them" in caplog.text
@@ -151,13 +152,13 @@ def test_a_missing_library_is_told_before_anything_is_learned(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.setattr(TfidfEncoder, "fit", lambda *_: pytest.fail("learned"))
     with pytest.raises(MissingExtraError, match=r"minilm.*\n.*tfidf does without"):
-        build_encoder(TextSettings(encoder=["minilm", "tfidf"])).fit(TEXTS)
+        build_encoder(TextSettings()).fit(TEXTS)
 
 
 def test_folders_that_are_called_like_encoders_are_not_meant(tmp_path):
     for name in ("minilm", "tfidf"):
         (tmp_path / name).mkdir()
-    assert TextSettings(encoder=["minilm", "tfidf"]).resolved(tmp_path).encoder == ["minilm", "tfidf"]
+    assert TextSettings().resolved(tmp_path).encoder == ["minilm", "tfidf"]
     assert TextSettings(encoder="./tfidf").resolved(tmp_path).encoder == str(tmp_path / "tfidf")
 
 

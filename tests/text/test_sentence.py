@@ -206,8 +206,8 @@ def test_scripts_that_minilm_does_not_know_are_told(tmp_path, caplog):
     assert "paraphrase-multilingual" in caplog.text
     with pytest.raises(DataError, match=r"minilm knows a word\n.*tfidf knows the words of every script"):
         embed(items[[0, 4]], TextSettings(encoder="minilm"), cache=tmp_path)
-    # Beside the words of the catalogue, what a sentence encoder can't read is known by these.
-    made = embed(items, TextSettings(encoder=["minilm", "tfidf"]), cache=tmp_path)
+    # By default the words of the catalogue stand beside: what a sentence encoder can't read is known by these.
+    made = embed(items, TextSettings(), cache=tmp_path)
     assert made.has_text.all()
     assert not made.vectors[[0, 4], :384].any()
     assert "more than half of 2 of 5 texts is unknown to the encoder minilm" in caplog.text

@@ -14,7 +14,7 @@ MINILM, TFIDF = "minilm", "tfidf"
 class TextSettings(Settings):
     """Which fields are read, and which encoder embeds them."""
 
-    encoder: str | list[str] = MINILM
+    encoder: str | list[str] = Field([MINILM, TFIDF])
     """minilm, tfidf, any sentence-transformers model (hub name or folder), or a .npy of ready embeddings; several in a
     list: their embeddings stand side by side."""
     fields: list[str] | None = None
