@@ -32,6 +32,7 @@ from h2rec.semantic_ids.quantizers import create
 from h2rec.semantic_ids.settings import Collisions, SemanticIdSettings
 from h2rec.text.encoders.tfidf import TfidfEncoder
 from h2rec.text.fields import item_texts
+from h2rec.text.protocol import TextEncoder
 from h2rec.training.settings import TrainSettings
 
 KINDS = ("shampoo", "lipstick", "perfume", "razor")
@@ -66,13 +67,14 @@ def make_bundle(
     seed: int = 0,
     items: pl.DataFrame | None = None,
     collisions: Collisions = "keep",
+    encoder: TextEncoder | None = None,
     **model: object,
 ) -> Path:
     """Write a bundle of a random model; its encoder and quantizer are fitted on the items' texts."""
     items = made_items() if items is None else items
     count = items.height
     texts = item_texts(items)
-    encoder = TfidfEncoder(12).fit(texts)
+    encoder = (TfidfEncoder(12) if encoder is None else encoder).fit(texts)
     vectors = encoder.encode(texts)
     settings = SemanticIdSettings(quantizer="rqkmeans", levels=3, codebook_size=4)
     quantizer = create(settings).fit(vectors, seed=0)

@@ -8,7 +8,7 @@ from h2rec.batching.pair_counts import PairCounts
 from h2rec.batching.transitions import TransitionTable, transition_table
 from h2rec.data.histories import Histories
 from h2rec.models import neighbours
-from h2rec.models.neighbours import NEIGHBOURS, TEMPERATURE, nearest_in_text, text_directions
+from h2rec.models.neighbours import NEIGHBOURS, OTHER_ENCODERS, TEMPERATURE, nearest_in_text, text_directions
 
 RANDOM = np.random.default_rng(0)
 
@@ -41,6 +41,19 @@ def test_of_equals_the_first_are_nearest_wherever_they_are_read(monkeypatch):
     np.testing.assert_allclose(found.shares, np.full((1, 5), 0.2))
 
 
+def test_what_encoders_after_the_first_say_counts_less():
+    known = np.array([[1, 0, 0, 1], [0.8, 0.6, 1, 0], [0, 0, 1, 0]], np.float32)
+    new = np.array([[1, 0, 1, 0], [0, 0, 1, 0]], np.float32)
+    weights = np.array([1, 1, OTHER_ENCODERS, OTHER_ENCODERS], np.float32)
+    found = nearest_in_text(known, new, leading=2)
+    expected = nearest_in_text(known * weights, new * weights)
+    assert np.array_equal(found.items, expected.items)
+    assert np.array_equal(found.shares, expected.shares)
+    # Where the first encoder can't read a text, the others alone say what is near.
+    assert found.items.tolist() == [[1, 0, 2], [2, 1, 0]]
+    assert not np.array_equal(found.shares, nearest_in_text(known, new).shares)
+
+
 def test_items_without_text_are_nobody_s_neighbours():
     known = np.array([[1, 0], [0, 0], [0.6, 0.8]], np.float32)
     kept = text_directions(np.array([[9, 0], [5, 5], [6, 8]], np.float32), np.array([True, False, True]))
@@ -48,8 +61,10 @@ def test_items_without_text_are_nobody_s_neighbours():
     found = nearest_in_text(kept, np.array([[0, 1], [1, 0]], np.float32))
     assert found.items.tolist() == [[2, 0], [0, 2]]
     table = np.array([[1.0, 0], [5, 5], [3.0, 4]], np.float32)
-    np.testing.assert_allclose(found.mean_of(table), [[3, 4], [1, 0]], atol=2e-3)
-    np.testing.assert_allclose(found.mean_of(table[:, 0]), [3, 1], atol=2e-3)
+    shares = 1 / (1 + np.exp(-np.array([[0.8], [0.4]]) / TEMPERATURE))  # of the nearer of two
+    means = shares * table[[2, 0]] + (1 - shares) * table[[0, 2]]
+    np.testing.assert_allclose(found.mean_of(table), means, atol=2e-3)
+    np.testing.assert_allclose(found.mean_of(table[:, 0]), means[:, 0], atol=2e-3)
     none = nearest_in_text(np.zeros((3, 2), np.float16), np.array([[0, 1]], np.float32))
     assert none.items.shape == (1, 0)
     assert not none.mean_of(table).any()

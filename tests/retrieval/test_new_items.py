@@ -6,13 +6,13 @@ import torch
 from h2rec.errors import BundleError, DataError
 from h2rec.models.build import build_model, grown_model
 from h2rec.models.features import ItemFeatures, NewItems
-from h2rec.models.neighbours import Neighbours
+from h2rec.models.neighbours import NEIGHBOURS, TEMPERATURE, Neighbours, nearest_in_text, text_directions
 from h2rec.models.weights import weights_of
 from h2rec.retrieval.bundle import Bundle
 from h2rec.retrieval.growth import add_items
 from h2rec.retrieval.recommender import Recommender
 from h2rec.semantic_ids.codes import SemanticIds
-from h2rec.text.encoders import load_encoder
+from h2rec.text.encoders import JoinedEncoder, TfidfEncoder, load_encoder
 from h2rec.text.fields import item_texts
 from made_bundles import FUSED, made_items, made_settings, make_bundle, rewrite_manifest
 
@@ -129,13 +129,24 @@ def test_a_new_item_has_its_codes_vectors_and_the_mean_identity_of_its_neighbour
     for place, item in enumerate(growth.added):
         cosines = torch.from_numpy(known @ new[place])
         nearest = torch.tensor([int(other.removeprefix("i")) for other in item.like])
-        torch.testing.assert_close(cosines[nearest], cosines.topk(5).values, atol=1e-3, rtol=0)
-        shares = (cosines[nearest] / 0.05).softmax(0)
+        torch.testing.assert_close(cosines[nearest], cosines.topk(NEIGHBOURS).values, atol=1e-3, rtol=0)
+        shares = (cosines[nearest] / TEMPERATURE).softmax(0)
         lent = (shares[:, None] * tables[0][nearest + 1]).sum(0)
         torch.testing.assert_close(tables[1][61 + place], lent, atol=2e-3, rtol=2e-3)  # text in 16 bits
         assert bundle.semantic_ids.codes[60 + place].tolist() == item.codes
     torch.testing.assert_close(tables[1][-1], tables[0][-1], rtol=0, atol=0)
     torch.testing.assert_close(tables[1][:61], tables[0][:61], rtol=0, atol=0)
+
+
+def test_of_several_encoders_the_first_says_most_of_what_is_near(tmp_path):
+    encoder = JoinedEncoder([TfidfEncoder(2), TfidfEncoder(12)])
+    folder = make_bundle(tmp_path / "bundle", encoder=encoder)
+    growth = add_items(Bundle.load(folder), FRESH, tmp_path / "grown")
+    known, new = (encoder.encode(item_texts(items)) for items in (made_items(), FRESH))
+    kept = text_directions(known, known.any(axis=1))
+    near = nearest_in_text(kept, new, leading=2)
+    assert [item.like for item in growth.added] == [[f"i{row}" for row in rows] for rows in near.items]
+    assert not np.array_equal(near.items, nearest_in_text(kept, new).items)
 
 
 def test_a_new_item_shares_the_prefixes_that_others_have_and_adds_none():

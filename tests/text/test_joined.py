@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from h2rec.errors import DataError, MissingExtraError
 from h2rec.text.embed import embed, embed_texts
-from h2rec.text.encoders import JoinedEncoder, TfidfEncoder, build_encoder, load_encoder
+from h2rec.text.encoders import JoinedEncoder, TfidfEncoder, build_encoder, leading_columns, load_encoder
 from h2rec.text.settings import TextSettings
 
 TEXTS = ["red shoe", "red running shoe", "rose perfume", "rose soap"]
@@ -52,6 +52,13 @@ def test_embeddings_stand_side_by_side_with_the_same_weight():
     # The one calls "red shoe" and "rose soap" alike, the other both shoes: each counts for half.
     assert vectors[0] @ vectors[3] == pytest.approx(0.5, abs=1e-6)
     assert vectors[0] @ vectors[1] == pytest.approx(parts[1][0] @ parts[1][1] / 2, abs=1e-6)
+
+
+def test_the_first_columns_are_those_of_the_first_encoder():
+    encoder = joined()
+    assert leading_columns(encoder) == 2
+    assert leading_columns(JoinedEncoder(encoder.parts[::-1])) == 3
+    assert leading_columns(encoder.parts[0]) is None
 
 
 def test_a_text_that_one_part_does_not_know_has_the_vector_of_the_other_at_unit_length():

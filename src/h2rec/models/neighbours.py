@@ -12,6 +12,9 @@ NEIGHBOURS = 5
 """Items that lend a new one their place: one alone is often a chance likeness, many blur what they have in common."""
 TEMPERATURE = 0.05
 """Of the shares: a cosine lower by this much counts e times less, so that a twin in text outweighs mere kin."""
+OTHER_ENCODERS = 0.5
+"""Of several encoders, how long is what the others say where the first says 1: words in common place a new item less
+surely than what a text means."""
 _KNOWN_AT_ONCE = 8192
 _NEW_AT_ONCE = 64
 
@@ -41,18 +44,21 @@ def text_directions(vectors: Vectors, has_text: npt.NDArray[np.bool_]) -> Halves
     return _directions(vectors * has_text[:, None]).astype(np.float16)
 
 
-def nearest_in_text(known: Vectors | Halves, new: Vectors) -> Neighbours:
+def nearest_in_text(known: Vectors | Halves, new: Vectors, leading: int | None = None) -> Neighbours:
     """Find the known items of the highest cosine; of equals the first.
 
     `known`: embeddings of the items that training knew, `[N, m]`, zero for one without text; read in pieces.
     `new`: those of the new items, `[M, m]`.
+    `leading`: the columns of the first of several encoders, or None: the others' columns count less.
     """
     count = min(NEIGHBOURS, len(known))
     items = np.zeros((len(new), count), np.int64)
     best = np.full((len(new), count), -np.inf, np.float32)
-    new = _directions(new)
+    weights = np.ones(new.shape[1], np.float32)
+    weights[new.shape[1] if leading is None else leading :] = OTHER_ENCODERS
+    new = _directions(new * weights)
     for first in range(0, len(known), _KNOWN_AT_ONCE):
-        piece = _directions(known[first : first + _KNOWN_AT_ONCE])
+        piece = _directions(known[first : first + _KNOWN_AT_ONCE] * weights)
         has_text = piece.any(axis=1)
         for start in range(0, len(new), _NEW_AT_ONCE):
             rows = slice(start, start + _NEW_AT_ONCE)

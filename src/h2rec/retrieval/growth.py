@@ -30,7 +30,7 @@ from h2rec.semantic_ids.quantizers import load_quantizer
 from h2rec.semantic_ids.quantizers.protocol import Quantizer
 from h2rec.shown import Shown
 from h2rec.text.blind_spots import understood
-from h2rec.text.encoders import load_encoder
+from h2rec.text.encoders import leading_columns, load_encoder
 from h2rec.text.fields import item_texts
 from h2rec.untrusted import check_npy
 
@@ -133,8 +133,9 @@ def add_items(
         logger.warning("%d rows are of items that stand above them and were left out", given - items.height)
     existing = [item for item in items["item_id"] if item in known]
     fresh = items.filter(~pl.col("item_id").is_in(existing))
-    vectors, ids, quantizer, text = _embed(bundle, fresh)
-    placed = np.flatnonzero(np.any(vectors != 0, axis=1))
+    read = _embed(bundle, fresh)
+    placed = np.flatnonzero(np.any(read.vectors != 0, axis=1))
+    vectors, ids = read.vectors[placed], read.ids
     without_text = fresh["item_id"].gather(np.setdiff1d(np.arange(fresh.height), placed)).to_list()
     fresh = fresh[placed]
     if fresh.height == 0:
@@ -142,11 +143,12 @@ def add_items(
             f"none of {items.height} items can be added: {len(existing)} are known already, "
             f"{len(without_text)} have no text that the bundle's encoder understands"
         )
-    encoded = encode_new(quantizer, vectors[placed], ids, bundle.manifest.collisions)
-    near = nearest_in_text(text, vectors[placed])
+    encoded = encode_new(read.quantizer, vectors, ids, bundle.manifest.collisions)
+    near = nearest_in_text(read.text, vectors, read.leading)
     grown_ids = SemanticIds(np.concatenate([ids.codes, encoded.codes]), ids.codebook_sizes)
-    grown = grown_model(bundle.model, bundle.manifest.model, grown_ids, NewItems(near, vectors[placed]))
-    write_bundle(out, _grown_parts(bundle, grown, fresh, grown_ids, text=text, provenance=provenance or {}))
+    grown = grown_model(bundle.model, bundle.manifest.model, grown_ids, NewItems(near, vectors))
+    parts = _grown_parts(bundle, grown, fresh, grown_ids, text=read.text, provenance=provenance or {})
+    write_bundle(out, parts)
     added = [
         AddedItem(item, codes, bundle.items["item_id"].gather(rows).to_list(), float(outlying))
         for item, codes, rows, outlying in zip(
@@ -185,8 +187,18 @@ def _fitting_columns(bundle: Bundle, items: pl.DataFrame) -> pl.DataFrame:
     return items.select("item_id", *columns)
 
 
-def _embed(bundle: Bundle, items: pl.DataFrame) -> tuple[Vectors, SemanticIds, Quantizer, Halves]:
-    """Embed new items, a row of zeros where there is no text; and read what that is held against."""
+@dataclass(frozen=True, eq=False)
+class _Read:
+    """Embeddings of new items `[M, m]`, a row of zeros where there is no text, and what they are held against."""
+
+    vectors: Vectors
+    ids: SemanticIds
+    quantizer: Quantizer
+    text: Halves
+    leading: int | None
+
+
+def _embed(bundle: Bundle, items: pl.DataFrame) -> _Read:
     encoder, quantizer, text = (bundle.folder / name for name in ("encoder", "quantizer", TEXT))
     if (reason := bundle.model.refuses_new_items) is not None:
         raise BundleError(f"{bundle.folder}: new items can't be placed: {reason}", "train again")
@@ -204,13 +216,14 @@ def _embed(bundle: Bundle, items: pl.DataFrame) -> tuple[Vectors, SemanticIds, Q
     present = [row for row, text in enumerate(texts) if text]
     with _as_bundle_error(bundle.folder):
         loaded = load_quantizer(quantizer)
-        vectors = np.zeros((len(texts), loaded.dimension), np.float32)
+        vectors, read = np.zeros((len(texts), loaded.dimension), np.float32), load_encoder(encoder)
         if present:
-            read, new_texts = load_encoder(encoder), [texts[row] for row in present]
+            new_texts = [texts[row] for row in present]
             embedded = read.encode(new_texts)
             known = understood([items["item_id"][row] for row in present], new_texts, embedded, read)
             vectors[present] = embedded * known[:, None]
-        return vectors, bundle.semantic_ids, loaded, _known_text(text, loaded.dimension)
+        known_text = _known_text(text, loaded.dimension)
+        return _Read(vectors, bundle.semantic_ids, loaded, known_text, leading_columns(read))
 
 
 def _known_text(path: Path, columns: int) -> Halves:

@@ -36,7 +36,7 @@ from h2rec.run.run_folder import is_run_folder
 from h2rec.semantic_ids.codes import CodeArray, SemanticIds
 from h2rec.semantic_ids.new_items import encode_new
 from h2rec.semantic_ids.quantizers import load_quantizer
-from h2rec.text.encoders import load_encoder
+from h2rec.text.encoders import leading_columns, load_encoder
 from h2rec.text.fields import item_texts
 
 logger = logging.getLogger(__name__)
@@ -182,7 +182,9 @@ def _embed_withheld(pipeline: Pipeline, cold: ColdCases) -> WithheldItems:
     encoder, quantizer = load_encoder(embeddings.encoder_folder), load_quantizer(stage.folder / "quantizer")
     vectors = encoder.encode(item_texts(cold.items, pipeline.text_fields))
     codes = encode_new(quantizer, vectors, ids, pipeline.config.semantic_ids.collisions).codes
-    near = nearest_in_text(embeddings.vectors * embeddings.has_text[:, None], vectors)
+    near = nearest_in_text(
+        embeddings.vectors * embeddings.has_text[:, None], vectors, leading_columns(encoder)
+    )
     return WithheldItems(vectors, SemanticIds(np.concatenate([ids.codes, codes]), ids.codebook_sizes), near)
 
 

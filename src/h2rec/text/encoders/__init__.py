@@ -6,7 +6,7 @@ from typing import Any
 
 from h2rec.errors import ConfigError, DataError
 from h2rec.files import read_json
-from h2rec.text.encoders.joined import KIND, MOST_PARTS, JoinedEncoder
+from h2rec.text.encoders.joined import KIND, MOST_PARTS, JoinedEncoder, leading_columns
 from h2rec.text.encoders.precomputed import PrecomputedEncoder
 from h2rec.text.encoders.sentence import SentenceEncoder
 from h2rec.text.encoders.tfidf import TfidfEncoder
@@ -19,6 +19,7 @@ __all__ = [
     "SentenceEncoder",
     "TfidfEncoder",
     "build_encoder",
+    "leading_columns",
     "load_encoder",
 ]
 
