@@ -15,7 +15,7 @@ from h2rec.semantic_ids.codes import SemanticIds
 from h2rec.semantic_ids.embeddings import Embeddings, variance
 from h2rec.text.embed import embed
 from h2rec.text.fields import item_texts
-from h2rec.text.settings import TextSettings
+from h2rec.text.settings import MINILM, TextSettings
 
 NAMES = ("scientific", "beauty", "yelp")
 RESULTS = Path(__file__).parent / "results"
@@ -36,7 +36,7 @@ def catalogue(name: str) -> Catalogue:
     folder = Path(os.environ.get("H2REC_DATASETS", default))
     table, _ = read_items(open_table(folder / name / f"{name}.item"), ColumnSettings(), {})
     items = table.drop("file_row")
-    return Catalogue(name, item_texts(items), embed(items, TextSettings()).vectors)
+    return Catalogue(name, item_texts(items), embed(items, TextSettings(encoder=MINILM)).vectors)
 
 
 def figures(
