@@ -43,15 +43,28 @@ def test_of_equals_the_first_are_nearest_wherever_they_are_read(monkeypatch):
 
 def test_what_encoders_after_the_first_say_counts_less():
     known = np.array([[1, 0, 0, 1], [0.8, 0.6, 1, 0], [0, 0, 1, 0]], np.float32)
-    new = np.array([[1, 0, 1, 0], [0, 0, 1, 0]], np.float32)
+    new = np.array([[1, 0, 1, 0], [0.6, 0.8, 0, 1]], np.float32)
     weights = np.array([1, 1, OTHER_ENCODERS, OTHER_ENCODERS], np.float32)
     found = nearest_in_text(known, new, leading=2)
     expected = nearest_in_text(known * weights, new * weights)
     assert np.array_equal(found.items, expected.items)
     assert np.array_equal(found.shares, expected.shares)
-    # Where the first encoder can't read a text, the others alone say what is near.
-    assert found.items.tolist() == [[1, 0, 2], [2, 1, 0]]
     assert not np.array_equal(found.shares, nearest_in_text(known, new).shares)
+
+
+@pytest.mark.parametrize("read", [slice(0, 2), slice(2, 4)])
+def test_an_encoder_that_can_not_read_a_new_text_has_no_say_in_what_is_near(read):
+    one, other = np.zeros((2, 5, 4), np.float32)
+    one[:, read] = [[1, 0], [0.8, 0.6], [0, 1], [0.6, 0.8], [0, 0]]
+    other[:, :] = np.where(one.any(axis=0), 0, [1, 0.5, 0.2, 0.1])  # of what the new texts don't have
+    known = one + other * np.array([[3], [0], [1], [0], [1]], np.float32)
+    new = np.zeros((2, 4), np.float32)
+    new[:, read] = [[1, 0], [0, 1]]
+    found = nearest_in_text(known, np.concatenate([new, known[:1]]), leading=2)
+    alone = nearest_in_text(one + 1e-9 * other, new)
+    assert found.items[:2].tolist() == alone.items.tolist() == [[0, 1, 3, 2, 4], [2, 3, 1, 0, 4]]
+    np.testing.assert_allclose(found.shares[:2], alone.shares, rtol=1e-4)
+    assert found.items[2, 0] == 0
 
 
 def test_items_without_text_are_nobody_s_neighbours():

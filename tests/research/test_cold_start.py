@@ -205,7 +205,9 @@ def test_every_way_gives_withheld_items_the_hids_that_it_names(shop, tmp_path, m
             yield way, scorer
 
     monkeypatch.setattr("h2rec.research.cold_start.experiment._methods", ways)
-    monkeypatch.setattr("h2rec.research.cold_start.experiment.leading_columns", lambda encoder: 6)
+    monkeypatch.setattr(
+        "h2rec.research.cold_start.experiment.leading_columns", lambda encoder: {"tfidf": 6}[encoder.name]
+    )
     config = RunConfig.load(shop / "shop.yaml", ["model.name=h2rec_two_branches"])
     cold_start(config, tmp_path, share=0.3, seeds=[0])
     pipeline, new = told["pipeline"], told["new"]

@@ -47,6 +47,8 @@ def test_every_shipped_suite_is_valid(data_sets, tmp_path):
         # Of the shipped ones that of the quick try alone has data of its own.
         suite = Suite.load(name, tmp_path / "out", data=[] if name == "tiny" else ["scientific"])
         assert suite.settings.tested in {job.model for job in suite.jobs}
+        if suite.settings.base.get("preset") == "h2rec_two_branches":  # as in the paper
+            assert {job.config.text.encoder for job in suite.jobs} == {"minilm"}
         # No two rows are the same experiment, but for the two sweeps of the codes that cross.
         keys = [job.config.key for job in suite.jobs if job.seed == 0]
         assert len(set(keys)) == len(keys) - (1 if name == "sweep_codes" else 0)

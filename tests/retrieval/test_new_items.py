@@ -149,6 +149,12 @@ def test_of_several_encoders_the_first_says_most_of_what_is_near(tmp_path):
     assert not np.array_equal(near.items, nearest_in_text(kept, new).items)
 
 
+def test_items_without_text_need_no_encoder(bundle_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("h2rec.retrieval.growth.load_encoder", lambda folder: pytest.fail("loaded"))
+    with pytest.raises(DataError, match="none of 1 items can be added"):
+        add_items(Bundle.load(bundle_folder), NEW[[3]], tmp_path / "grown")
+
+
 def test_a_new_item_shares_the_prefixes_that_others_have_and_adds_none():
     settings = made_settings("pg_sid", branches={"item": None, "prefixes": {"kind": "prefixes"}})
     codes, fresh = np.array([[0, 0, 1], [0, 1, 1], [1, 0, 0]], np.int32), np.array([[0, 2, 0]], np.int32)

@@ -160,3 +160,7 @@ def test_a_sentence_tells_how_the_model_stands(overall, told):
     nothing = "" if "finds nothing" in told else "; in the tail popularity finds nothing"
     assert list(verdicts({"pop": {"lift": slices}})) == [f"{told}, head -3.4% (p = 0.001){nothing}."]
     assert list(verdicts({"pop": {"lift": {"overall": overall}}})) == [f"{told}."]
+
+
+def test_a_catalogue_too_small_for_any_cut_off_has_no_verdict():
+    assert list(verdicts({"pop": {"lift": {"overall": {}}}})) == []

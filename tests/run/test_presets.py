@@ -35,6 +35,13 @@ def test_every_preset_is_a_configuration_with_what_it_says(name):
     assert "data" not in preset_values(name)
 
 
+@pytest.mark.parametrize("name", ["paper", "tiger"])
+def test_published_methods_read_texts_as_published(name):
+    assert parse(preset=name).text.encoder == "minilm"
+    assert parse(preset=name, text={"dim": 64}).text.encoder == "minilm"
+    assert parse(preset=name, text={"encoder": "tfidf"}).text.encoder == "tfidf"
+
+
 def contains(whole, part):
     """Whether all that a mapping says stands in another one; a name may stand for a mapping with it."""
     if isinstance(part, dict):

@@ -88,7 +88,7 @@ NAN = np.where(np.arange(64 * DIMENSION).reshape(64, DIMENSION) == 5 * DIMENSION
     ("points", "message"),
     [
         (hierarchy()[::64][:3], "3 items with 3 distinct embeddings can't fill 4 codes"),
-        (np.ones((50, DIMENSION)), "50 items with 1 distinct embeddings can't fill 4 codes"),
+        (np.ones((50, DIMENSION)), "all 50 items have one and the same embedding"),
         (NAN, "row 6 holds NaN"),
         (np.ones(12), r"found shape \(12,\)"),
     ],

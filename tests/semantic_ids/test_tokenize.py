@@ -6,6 +6,7 @@ import pytest
 from made_catalogues import hierarchy
 
 from h2rec.errors import ConfigError, DataError, SemanticIdError
+from h2rec.semantic_ids.embeddings import variance
 from h2rec.semantic_ids.quantizers import create, load_quantizer
 from h2rec.semantic_ids.settings import SemanticIdSettings
 from h2rec.semantic_ids.tokenize import tokenize
@@ -94,8 +95,24 @@ def test_product_quantizers_tell_sizes_that_do_not_fit():
     points = hierarchy()
     with pytest.raises(SemanticIdError, match="power of two, found 6"):
         create(SemanticIdSettings(quantizer="pq", levels=3, codebook_size=6)).fit(points)
-    with pytest.raises(SemanticIdError, match="can't cut 12 dimensions into 5"):
-        create(SemanticIdSettings(quantizer="opq", levels=5, codebook_size=4)).fit(points)
+    with pytest.raises(SemanticIdError, match="can't cut 12 dimensions into 13"):
+        create(SemanticIdSettings(quantizer="opq", levels=13, codebook_size=4)).fit(points)
+    with pytest.raises(SemanticIdError, match=r"opq needs as many items .* 12, found 11\n.*pq"):
+        create(SemanticIdSettings(quantizer="opq", levels=3, codebook_size=4)).fit(points[:11])
+
+
+@pytest.mark.parametrize("name", ["pq", "opq"])
+def test_slices_that_do_not_divide_the_dimensions_are_filled_up(name, tmp_path):
+    points = hierarchy()
+    quantizer = create(SemanticIdSettings(quantizer=name, levels=5, codebook_size=8)).fit(points)
+    codes = quantizer.encode(points)
+    left = np.square(points - quantizer.decode(codes)).sum(axis=1).mean()
+    assert left < 0.6 * variance(points)
+    quantizer.save(tmp_path)
+    again = load_quantizer(tmp_path)
+    assert again.dimension == 12
+    assert np.array_equal(again.encode(points), codes)
+    assert np.array_equal(again.decode(codes), quantizer.decode(codes))
 
 
 def test_a_file_of_codes_makes_no_quantizer():

@@ -1,6 +1,7 @@
 """Several encoders side by side: vectors, files, settings, and the cache of each part."""
 
 import json
+import re
 
 import numpy as np
 import polars as pl
@@ -8,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from h2rec.errors import DataError, MissingExtraError
+from h2rec.text.blind_spots import other_encoders
 from h2rec.text.embed import embed, embed_texts
 from h2rec.text.encoders import JoinedEncoder, TfidfEncoder, build_encoder, leading_columns, load_encoder
 from h2rec.text.settings import TextSettings
@@ -153,6 +155,7 @@ def test_it_is_told_which_texts_a_part_can_not_read(monkeypatch, tmp_path, caplo
         "the others read them" in caplog.text
     )
     assert "tfidf knows" not in caplog.text
+    assert re.search(r"text.encoder: \[.*multilingual.*, tfidf\]", other_encoders(joined()))
 
 
 def test_a_missing_library_is_told_before_anything_is_learned(monkeypatch):
@@ -184,6 +187,8 @@ def test_paths_in_a_list_are_relative_to_the_configuration(tmp_path):
         (["tfidf", ""], "names no encoder"),
         (["tfidf", "tfidf"], "names an encoder twice"),
         (["tfidf", "ready.npy"], "join them in the file"),
+        ("minilm, tfidf", r"'minilm, tfidf' is no list; write \[minilm, tfidf\]"),
+        ([f"model{number}" for number in range(9)], "names an encoder twice, or more than 8"),
     ],
 )
 def test_lists_that_name_nothing_to_join_are_refused(encoder, message):

@@ -54,24 +54,38 @@ def nearest_in_text(known: Vectors | Halves, new: Vectors, leading: int | None =
     count = min(NEIGHBOURS, len(known))
     items = np.zeros((len(new), count), np.int64)
     best = np.full((len(new), count), -np.inf, np.float32)
-    weights = np.ones(new.shape[1], np.float32)
-    weights[new.shape[1] if leading is None else leading :] = OTHER_ENCODERS
-    new = _directions(new * weights)
-    for first in range(0, len(known), _KNOWN_AT_ONCE):
-        piece = _directions(known[first : first + _KNOWN_AT_ONCE] * weights)
-        has_text = piece.any(axis=1)
-        for start in range(0, len(new), _NEW_AT_ONCE):
-            rows = slice(start, start + _NEW_AT_ONCE)
-            # Blocks of one shape: the rounding of a product depends on it, and equal items must stay equal.
-            block = np.zeros((_NEW_AT_ONCE, new.shape[1]), np.float32)
-            block[: len(new[rows])] = new[rows]
-            cosines = np.where(has_text, block @ piece.T, -np.inf)[: len(new[rows])]
-            _keep_best(items[rows], best[rows], cosines, first)
+    split = new.shape[1] if leading is None else leading
+    read = np.stack([new[:, :split].any(axis=1), new[:, split:].any(axis=1)], axis=1)
+    for parts in np.unique(read, axis=0):
+        rows = np.flatnonzero((read == parts).all(axis=1))
+        # An encoder that can't read the new text has no say: texts that it reads would only be further off.
+        weights = np.repeat([1.0, OTHER_ENCODERS] * parts, [split, new.shape[1] - split]).astype(np.float32)
+        items[rows], best[rows] = _nearest(known, new[rows], weights, count)
     found = np.isfinite(best).all(axis=0)
     items, best = items[:, found], best[:, found]
     shares = np.exp((best - best[:, :1]).astype(np.float64) / TEMPERATURE)
     shares /= shares.sum(axis=1, keepdims=True)
     return Neighbours(items, shares.astype(np.float32), len(known))
+
+
+def _nearest(
+    known: Vectors | Halves, new: Vectors, weights: Vectors, count: int
+) -> tuple[npt.NDArray[np.int64], Vectors]:
+    """The `count` rows of `known` with the highest cosines, and these; minus infinity for a row without text."""
+    items = np.zeros((len(new), count), np.int64)
+    best = np.full((len(new), count), -np.inf, np.float32)
+    new = _directions(new * weights)
+    for first in range(0, len(known), _KNOWN_AT_ONCE):
+        piece = known[first : first + _KNOWN_AT_ONCE]
+        has_text, directions = piece.any(axis=1), _directions(piece * weights)
+        for start in range(0, len(new), _NEW_AT_ONCE):
+            rows = slice(start, start + _NEW_AT_ONCE)
+            # Blocks of one shape: the rounding of a product depends on it, and equal items must stay equal.
+            block = np.zeros((_NEW_AT_ONCE, new.shape[1]), np.float32)
+            block[: len(new[rows])] = new[rows]
+            cosines = np.where(has_text, block @ directions.T, -np.inf)[: len(new[rows])]
+            _keep_best(items[rows], best[rows], cosines, first)
+    return items, best
 
 
 def _keep_best(items: npt.NDArray[np.int64], best: Vectors, cosines: Vectors, first: int) -> None:

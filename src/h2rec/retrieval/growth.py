@@ -216,14 +216,14 @@ def _embed(bundle: Bundle, items: pl.DataFrame) -> _Read:
     present = [row for row, text in enumerate(texts) if text]
     with _as_bundle_error(bundle.folder):
         loaded = load_quantizer(quantizer)
-        vectors, read = np.zeros((len(texts), loaded.dimension), np.float32), load_encoder(encoder)
+        vectors, leading = np.zeros((len(texts), loaded.dimension), np.float32), None
         if present:
-            new_texts = [texts[row] for row in present]
+            read, new_texts = load_encoder(encoder), [texts[row] for row in present]
             embedded = read.encode(new_texts)
             known = understood([items["item_id"][row] for row in present], new_texts, embedded, read)
             vectors[present] = embedded * known[:, None]
-        known_text = _known_text(text, loaded.dimension)
-        return _Read(vectors, bundle.semantic_ids, loaded, known_text, leading_columns(read))
+            leading = leading_columns(read)
+        return _Read(vectors, bundle.semantic_ids, loaded, _known_text(text, loaded.dimension), leading)
 
 
 def _known_text(path: Path, columns: int) -> Halves:

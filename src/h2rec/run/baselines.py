@@ -183,7 +183,7 @@ def verdicts(baselines: Mapping[str, Any], names: Mapping[str, str] = BASELINES)
     """
     for name, block in baselines.items():
         lifts: Mapping[str, Mapping[str, Any]] = block["lift"]
-        if "overall" not in lifts:
+        if not lifts.get("overall"):  # a catalogue too small for any cut-off
             continue
         metric, lift = next(iter(lifts["overall"].items()))
         by_part = {part: lifts[part][metric]["relative"] for part in SLICES[1:] if part in lifts}

@@ -66,6 +66,11 @@ def check_enough_items(embeddings: Embeddings, codebook_size: int) -> None:
     Raises `SemanticIdError` with the number of distinct embeddings.
     """
     distinct = distinct_embeddings(embeddings, codebook_size)
+    if distinct == 1 < codebook_size:
+        raise SemanticIdError(
+            f"all {len(embeddings)} items have one and the same embedding, so codes can't tell them apart",
+            "give texts that differ, or leave data.items out",
+        )
     if distinct < codebook_size:
         raise SemanticIdError(
             f"{len(embeddings)} items with {distinct} distinct embeddings "

@@ -56,10 +56,11 @@ def understood(
 
 def other_encoders(encoder: TextEncoder) -> str:
     """Name encoders that know more languages than this one."""
-    words = "" if TFIDF in encoder.name else "tfidf knows the words of every script, and "
-    return (
-        f"text.encoder: {words}sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2 knows 50 languages"
-    )
+    model = "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2"
+    if isinstance(encoder, JoinedEncoder):
+        return f"text.encoder: [{model}, tfidf] knows 50 languages"
+    words = "" if encoder.name == TFIDF else "tfidf knows the words of every script, and "
+    return f"text.encoder: {words}{model} knows 50 languages"
 
 
 def _warn_of_equal_vectors(

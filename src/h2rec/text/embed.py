@@ -104,7 +104,7 @@ def embed(
 def embed_texts(texts: Sequence[str], encoder: TextEncoder, cache: Path, engine: Engine = LOCAL) -> Vectors:
     """Embed texts, equal ones once, `[n, m]`; vectors of earlier texts come from the cache.
 
-    An embedding does not depend on the other texts, so a cached vector equals a new one.
+    What an encoder makes of a text does not depend on the others it is given, so a cached vector equals a new one.
     """
     if isinstance(encoder, JoinedEncoder):
         return encoder.join(texts, [embed_texts(texts, part, cache, engine) for part in encoder.parts])

@@ -9,6 +9,7 @@ from h2rec.settings import Settings
 from h2rec.text.noise import NoiseSettings
 
 MINILM, TFIDF = "minilm", "tfidf"
+MOST_ENCODERS = 8
 
 
 class TextSettings(Settings):
@@ -38,8 +39,10 @@ class TextSettings(Settings):
         names: list[str] = encoder if isinstance(encoder, list) else [encoder]
         if not names or not all(isinstance(name, str) and name for name in names):
             raise ValueError(f"{encoder!r} names no encoder; write minilm, or a list: [minilm, tfidf]")
-        if len(set(names)) < len(names):
-            raise ValueError(f"{names} names an encoder twice")
+        if any("," in name and not Path(name).exists() for name in names):
+            raise ValueError(f"{encoder!r} is no list; write [minilm, tfidf]")
+        if len(set(names)) < len(names) or len(names) > MOST_ENCODERS:
+            raise ValueError(f"{names} names an encoder twice, or more than {MOST_ENCODERS}")
         if len(names) > 1 and any(map(is_file_of_embeddings, names)):
             raise ValueError("ready embeddings (.npy) can't be joined with an encoder; join them in the file")
         return names[0] if len(names) == 1 else names

@@ -25,7 +25,8 @@ SAMPLE = 200_000
 class ProductQuantizer(Quantizer):
     """PQ or, by the name ``opq``, OPQ, which first rotates the embeddings so that slices have similar variance.
 
-    `K` is a power of two and `L` divides the dimensions. Fitting takes seconds: a killed fit starts anew.
+    `K` is a power of two. Slices are of one size: columns of zeros fill up the last ones. Fitting takes seconds: a
+    killed fit starts anew.
     """
 
     def __init__(self, settings: QuantizerSettings, levels: int, codebook_size: int) -> None:
@@ -40,14 +41,17 @@ class ProductQuantizer(Quantizer):
 
     def learn(self, embeddings: Embeddings, seed: int, checkpoint: Checkpoint) -> None:
         name, dimension = self.settings.name, embeddings.shape[1]
+        sliced = self.levels * -(-dimension // self.levels)
         if self.codebook_size & (self.codebook_size - 1):
             raise SemanticIdError(
                 f"{name} needs a codebook size that is a power of two, found {self.codebook_size}"
             )
-        if dimension % self.levels:
+        if dimension < self.levels:
+            raise SemanticIdError(f"{name} can't cut {dimension} dimensions into {self.levels} slices")
+        if name == "opq" and len(embeddings) < sliced:  # faiss would write beyond its memory
             raise SemanticIdError(
-                f"{name} can't cut {dimension} dimensions into {self.levels} equal slices",
-                "choose levels that divide the dimensions",
+                f"opq needs as many items as the texts have dimensions, {sliced}, found {len(embeddings)}",
+                "take the quantizer pq, or rqkmeans",
             )
         try:
             import faiss
@@ -55,7 +59,7 @@ class ProductQuantizer(Quantizer):
             raise MissingExtraError("fitting a product quantizer", "faiss") from None
 
         def new_quantizer() -> Any:
-            quantizer = faiss.ProductQuantizer(dimension, self.levels, self.codebook_size.bit_length() - 1)
+            quantizer = faiss.ProductQuantizer(sliced, self.levels, self.codebook_size.bit_length() - 1)
             quantizer.cp.niter = 25
             quantizer.cp.seed = fit_seed
             quantizer.cp.min_points_per_centroid = 1
@@ -64,20 +68,20 @@ class ProductQuantizer(Quantizer):
 
         points = sample_rows(embeddings, max(SAMPLE, self.codebook_size), seed)
         mean = points.mean(axis=0)
-        points -= mean
+        points = np.pad(points - mean, [(0, 0), (0, sliced - dimension)])
         fit_seed = int(random_stream(seed, name).integers(2**31))
-        rotation = np.eye(dimension, dtype=np.float32)
+        rotation = np.eye(sliced, dtype=np.float32)
         if name == "opq":
-            matrix = faiss.OPQMatrix(dimension, self.levels)
+            matrix = faiss.OPQMatrix(sliced, self.levels)
             matrix.niter = 25
             matrix.pq = new_quantizer()
             matrix.train(points)
-            rotation = faiss.vector_to_array(matrix.A).reshape(dimension, dimension).copy()
+            rotation = faiss.vector_to_array(matrix.A).reshape(sliced, sliced).copy()
         quantizer = new_quantizer()
         quantizer.train(np.ascontiguousarray(points @ rotation.T))
         centroids = faiss.vector_to_array(quantizer.centroids).copy()
         self.codebooks = torch.from_numpy(centroids).view(self.levels, self.codebook_size, -1)
-        self.mean, self.rotation = torch.from_numpy(mean), torch.from_numpy(rotation)
+        self.mean, self.rotation = torch.from_numpy(mean), torch.from_numpy(rotation[:, :dimension].copy())
 
     def encode_points(self, points: Tensor) -> Tensor:
         # In float64: float32 rounds one item and many differently, which would decide between close codes.
@@ -87,7 +91,7 @@ class ProductQuantizer(Quantizer):
 
     def decode_codes(self, codes: Tensor) -> Tensor:
         # Slices without a code are at their mean.
-        rotated = torch.zeros(len(codes), self.dimension)
+        rotated = torch.zeros(len(codes), len(self.rotation))
         width = self.codebooks.shape[2]
         for level, column in enumerate(codes.unbind(dim=1)):
             rotated[:, level * width : (level + 1) * width] = self.codebooks[level][column]
@@ -98,6 +102,7 @@ class ProductQuantizer(Quantizer):
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         check_shapes(tensors, {"codebooks": (self.levels, self.codebook_size, None)})
-        dimension = self.levels * tensors["codebooks"].shape[2]
-        check_shapes(tensors, {"mean": (dimension,), "rotation": (dimension, dimension)})
+        sliced = self.levels * tensors["codebooks"].shape[2]
+        check_shapes(tensors, {"mean": (None,)})
+        check_shapes(tensors, {"rotation": (sliced, len(tensors["mean"]))})
         self.mean, self.rotation, self.codebooks = (tensors[n] for n in ("mean", "rotation", "codebooks"))

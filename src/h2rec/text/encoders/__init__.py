@@ -6,12 +6,12 @@ from typing import Any
 
 from h2rec.errors import ConfigError, DataError
 from h2rec.files import read_json
-from h2rec.text.encoders.joined import KIND, MOST_PARTS, JoinedEncoder, leading_columns
+from h2rec.text.encoders.joined import KIND, JoinedEncoder, leading_columns
 from h2rec.text.encoders.precomputed import PrecomputedEncoder
 from h2rec.text.encoders.sentence import SentenceEncoder
 from h2rec.text.encoders.tfidf import TfidfEncoder
 from h2rec.text.protocol import TextEncoder
-from h2rec.text.settings import TFIDF, TextSettings
+from h2rec.text.settings import MOST_ENCODERS, TFIDF, TextSettings
 
 __all__ = [
     "JoinedEncoder",
@@ -53,7 +53,7 @@ def load_encoder(folder: Path) -> TextEncoder:
     if description.get("kind") != KIND:
         return _load_one(folder, description)
     count = description.get("parts")
-    if type(count) is not int or not 1 <= count <= MOST_PARTS:
+    if type(count) is not int or not 1 <= count <= MOST_ENCODERS:
         raise DataError(f"{folder / 'encoder.json'}: not a description of several encoders")
     parts = (folder / str(number) for number in range(count))
     return JoinedEncoder([_load_one(part, _description(part)) for part in parts])

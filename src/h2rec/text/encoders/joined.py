@@ -12,7 +12,6 @@ from h2rec.text.protocol import MOSTLY, TextEncoder
 
 Vectors = npt.NDArray[np.float32]
 KIND = "joined"
-MOST_PARTS = 8
 
 
 class JoinedEncoder:
