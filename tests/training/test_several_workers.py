@@ -53,7 +53,7 @@ def figures(log):
     return [{name: value for name, value in record.items() if name not in apart} for record in log]
 
 
-@pytest.mark.parametrize(("workers", "cases"), [(2, CASES), (4, ("paper",))])
+@pytest.mark.parametrize(("workers", "cases"), [(2, CASES), (3, ("paper",))])
 def test_several_workers_have_the_losses_of_one_and_their_training_goes_on_with_one(
     workers, cases, of_one, tmp_path
 ):
