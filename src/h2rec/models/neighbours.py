@@ -13,7 +13,7 @@ NEIGHBOURS = 5
 TEMPERATURE = 0.05
 """Of the shares: a cosine lower by this much counts e times less, so that a twin in text outweighs mere kin."""
 OTHER_ENCODERS = 0.5
-"""Of several encoders, how long is what the others say where the first says 1: words in common place a new item less
+"""Length of the embeddings of all encoders but the first, whose length is 1: words in common place a new item less
 surely than what a text means."""
 _KNOWN_AT_ONCE = 8192
 _NEW_AT_ONCE = 64
@@ -49,7 +49,7 @@ def nearest_in_text(known: Vectors | Halves, new: Vectors, leading: int | None =
 
     `known`: embeddings of the items that training knew, `[N, m]`, zero for one without text; read in pieces.
     `new`: those of the new items, `[M, m]`.
-    `leading`: the columns of the first of several encoders, or None: the others' columns count less.
+    `leading`: how many columns are the first encoder's, where the others' count less; None for a single encoder.
     """
     count = min(NEIGHBOURS, len(known))
     items = np.zeros((len(new), count), np.int64)
