@@ -8,7 +8,7 @@ from h2rec.batching.pair_counts import PairCounts
 from h2rec.batching.transitions import TransitionTable, transition_table
 from h2rec.data.histories import Histories
 from h2rec.models import neighbours
-from h2rec.models.neighbours import NEIGHBOURS, OTHER_ENCODERS, TEMPERATURE, nearest_in_text, text_directions
+from h2rec.models.neighbours import NEIGHBOURS, TEMPERATURE, nearest_in_text, text_directions
 
 RANDOM = np.random.default_rng(0)
 
@@ -39,17 +39,6 @@ def test_of_equals_the_first_are_nearest_wherever_they_are_read(monkeypatch):
     found = nearest_in_text(known, np.array([[3, 0]], np.float32))
     assert found.items.tolist() == [[1, 3, 5, 7, 9]]
     np.testing.assert_allclose(found.shares, np.full((1, 5), 0.2))
-
-
-def test_what_encoders_after_the_first_say_counts_less():
-    known = np.array([[1, 0, 0, 1], [0.8, 0.6, 1, 0], [0, 0, 1, 0]], np.float32)
-    new = np.array([[1, 0, 1, 0], [0.6, 0.8, 0, 1]], np.float32)
-    weights = np.array([1, 1, OTHER_ENCODERS, OTHER_ENCODERS], np.float32)
-    found = nearest_in_text(known, new, leading=2)
-    expected = nearest_in_text(known * weights, new * weights)
-    assert np.array_equal(found.items, expected.items)
-    assert np.array_equal(found.shares, expected.shares)
-    assert not np.array_equal(found.shares, nearest_in_text(known, new).shares)
 
 
 @pytest.mark.parametrize("read", [slice(0, 2), slice(2, 4)])

@@ -14,7 +14,7 @@ from h2rec.data.splits import Holdout
 from h2rec.errors import ConfigError, DataError
 from h2rec.models.build import build_model
 from h2rec.models.features import ItemFeatures
-from h2rec.models.neighbours import NEIGHBOURS, OTHER_ENCODERS, TEMPERATURE
+from h2rec.models.neighbours import NEIGHBOURS, TEMPERATURE, nearest_in_text
 from h2rec.models.scorer import CatalogueScorer
 from h2rec.models.warm_start import text_vectors
 from h2rec.research.cold_start.cases import cold_cases, withheld_items, write_warm_files
@@ -208,6 +208,12 @@ def test_every_way_gives_withheld_items_the_hids_that_it_names(shop, tmp_path, m
     monkeypatch.setattr(
         "h2rec.research.cold_start.experiment.leading_columns", lambda encoder: {"tfidf": 6}[encoder.name]
     )
+
+    def nearest(known, new, leading):
+        assert leading == 6
+        return nearest_in_text(known, new, leading)
+
+    monkeypatch.setattr("h2rec.research.cold_start.experiment.nearest_in_text", nearest)
     config = RunConfig.load(shop / "shop.yaml", ["model.name=h2rec_two_branches"])
     cold_start(config, tmp_path, share=0.3, seeds=[0])
     pipeline, new = told["pipeline"], told["new"]
@@ -215,13 +221,12 @@ def test_every_way_gives_withheld_items_the_hids_that_it_names(shop, tmp_path, m
     trained = pipeline.model.branches["ids"].table.vectors.weight.detach()[1:-1]
     for of_way in hids.values():
         assert len(of_way) == known + len(new.vectors)
-    weights = np.where(np.arange(new.vectors.shape[1]) < 6, 1, OTHER_ENCODERS).astype(np.float32)
-    directions = pipeline.embeddings.vectors * weights
-    directions /= np.linalg.norm(directions, axis=1)[:, None]
+    directions = pipeline.embeddings.vectors
+    directions = directions / np.linalg.norm(directions, axis=1)[:, None]
     for way in ("H2Rec", "H2Rec, codes alone for all items"):
         assert torch.equal(hids[way][:known], trained)
         for row, vector in enumerate(new.vectors):
-            cosines = torch.from_numpy(directions @ (vector * weights) / np.linalg.norm(vector * weights))
+            cosines = torch.from_numpy(directions @ vector / np.linalg.norm(vector))
             near = cosines.argsort(descending=True, stable=True)[:NEIGHBOURS]
             lent = (cosines[near] / TEMPERATURE).softmax(0) @ trained[near]
             torch.testing.assert_close(hids[way][known + row], lent, atol=1e-5, rtol=1e-4)

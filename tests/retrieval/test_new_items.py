@@ -6,7 +6,7 @@ import torch
 from h2rec.errors import BundleError, DataError
 from h2rec.models.build import build_model, grown_model
 from h2rec.models.features import ItemFeatures, NewItems
-from h2rec.models.neighbours import NEIGHBOURS, TEMPERATURE, Neighbours, nearest_in_text, text_directions
+from h2rec.models.neighbours import NEIGHBOURS, TEMPERATURE, Neighbours, nearest_in_text
 from h2rec.models.weights import weights_of
 from h2rec.retrieval.bundle import Bundle
 from h2rec.retrieval.growth import add_items
@@ -138,15 +138,22 @@ def test_a_new_item_has_its_codes_vectors_and_the_mean_identity_of_its_neighbour
     torch.testing.assert_close(tables[1][:61], tables[0][:61], rtol=0, atol=0)
 
 
-def test_of_several_encoders_the_first_says_most_of_what_is_near(tmp_path):
-    encoder = JoinedEncoder([TfidfEncoder(2), TfidfEncoder(12)])
-    folder = make_bundle(tmp_path / "bundle", encoder=encoder)
-    growth = add_items(Bundle.load(folder), FRESH, tmp_path / "grown")
-    known, new = (encoder.encode(item_texts(items)) for items in (made_items(), FRESH))
-    kept = text_directions(known, known.any(axis=1))
-    near = nearest_in_text(kept, new, leading=2)
-    assert [item.like for item in growth.added] == [[f"i{row}" for row in rows] for rows in near.items]
-    assert not np.array_equal(near.items, nearest_in_text(kept, new).items)
+def test_of_several_encoders_the_columns_of_the_first_are_told_apart(tmp_path, monkeypatch):
+    told = []
+
+    def nearest(known, new, leading):
+        told.append(leading)
+        return nearest_in_text(known, new, leading)
+
+    monkeypatch.setattr("h2rec.retrieval.growth.nearest_in_text", nearest)
+    for name, encoder in {
+        "two": JoinedEncoder([TfidfEncoder(2), TfidfEncoder(12)]),
+        "one": TfidfEncoder(14),
+    }.items():
+        add_items(
+            Bundle.load(make_bundle(tmp_path / name, encoder=encoder)), FRESH, tmp_path / f"{name}_grown"
+        )
+    assert told == [2, None]
 
 
 def test_items_without_text_need_no_encoder(bundle_folder, tmp_path, monkeypatch):

@@ -46,14 +46,18 @@ def joined():
     return JoinedEncoder([Length(), TfidfEncoder(3)]).fit(TEXTS)
 
 
-def test_embeddings_stand_side_by_side_with_the_same_weight():
+def test_embeddings_stand_side_by_side_all_but_the_first_at_half_length():
     encoder = joined()
     vectors = encoder.encode(TEXTS)
-    parts = [part.encode(TEXTS) for part in encoder.parts]
-    np.testing.assert_allclose(vectors, np.concatenate(parts, axis=1) / 2**0.5, rtol=1e-6)
-    # The one calls "red shoe" and "rose soap" alike, the other both shoes: each counts for half.
-    assert vectors[0] @ vectors[3] == pytest.approx(0.5, abs=1e-6)
-    assert vectors[0] @ vectors[1] == pytest.approx(parts[1][0] @ parts[1][1] / 2, abs=1e-6)
+    first, second = (part.encode(TEXTS) for part in encoder.parts)
+    np.testing.assert_allclose(vectors, np.concatenate([first, second / 2], axis=1) / 1.25**0.5, rtol=1e-6)
+    # The one calls "red shoe" and "rose soap" alike, the other both shoes: the first counts four times.
+    assert vectors[0] @ vectors[3] == pytest.approx(0.8, abs=1e-6)
+    assert vectors[0] @ vectors[1] == pytest.approx(second[0] @ second[1] / 5, abs=1e-6)
+    three = JoinedEncoder([*encoder.parts, encoder.parts[1]]).encode(TEXTS)
+    np.testing.assert_allclose(
+        three, np.concatenate([first, second / 2, second / 2], axis=1) / 1.5**0.5, rtol=1e-6
+    )
 
 
 def test_the_first_columns_are_those_of_the_first_encoder():
@@ -90,7 +94,7 @@ def test_a_part_leaves_to_the_others_what_it_can_not_read():
     assert vectors[0] @ vectors[1] == pytest.approx(
         np.prod(encoder.parts[1].encode(["red 10", "rose 10"]), axis=0).sum(), abs=1e-6
     )
-    assert vectors[2, :2] == pytest.approx(0.5)  # the other half is that of the words
+    assert vectors[2, :2] == pytest.approx(0.4**0.5)  # the rest is that of the words
     assert not vectors[3].any()
     assert vectors[4, :2].all()  # half unknown to both: what either knows counts
 
@@ -104,18 +108,24 @@ def test_a_catalogue_without_words_is_left_to_the_other_part(tmp_path):
 
 def test_what_is_loaded_embeds_alike(tmp_path):
     parts = [TfidfEncoder(3), TfidfEncoder(2)]
-    encoder = JoinedEncoder(parts).fit(TEXTS)
+    encoder = JoinedEncoder(parts, others=0.25).fit(TEXTS)
     encoder.save(tmp_path)
     again = load_encoder(tmp_path)
     assert again.name == "tfidf + tfidf"
-    assert again.fingerprint == encoder.fingerprint != JoinedEncoder(parts[::-1]).fingerprint
+    assert again.fingerprint == encoder.fingerprint != JoinedEncoder(parts[::-1], others=0.25).fingerprint
+    assert again.fingerprint != JoinedEncoder(parts).fingerprint
     assert np.array_equal(again.encode([*TEXTS, "red soap"]), encoder.encode([*TEXTS, "red soap"]))
 
 
-@pytest.mark.parametrize("parts", [None, "2", 0, -1, 1.0, True, [0], 9])
-def test_a_damaged_description_is_refused(tmp_path, parts):
+@pytest.mark.parametrize(
+    ("parts", "others"),
+    [(parts, 0.5) for parts in (None, "2", 0, -1, 1.0, True, [0], 9)]
+    + [(2, others) for others in (None, "1", 0.0, -0.5, 1.5, 1, [0.5], float("nan"))],
+)
+def test_a_damaged_description_is_refused(tmp_path, parts, others):
     JoinedEncoder([TfidfEncoder(3), TfidfEncoder(2)]).fit(TEXTS).save(tmp_path)
-    (tmp_path / "encoder.json").write_text(json.dumps({"kind": "joined", "parts": parts}))
+    description = {"kind": "joined", "parts": parts, "others": others}
+    (tmp_path / "encoder.json").write_text(json.dumps(description))
     with pytest.raises(DataError, match="not a description of several encoders"):
         load_encoder(tmp_path)
 

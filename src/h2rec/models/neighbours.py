@@ -12,9 +12,6 @@ NEIGHBOURS = 5
 """Items that lend a new one their place: one alone is often a chance likeness, many blur what they have in common."""
 TEMPERATURE = 0.05
 """Of the shares: a cosine lower by this much counts e times less, so that a twin in text outweighs mere kin."""
-OTHER_ENCODERS = 0.5
-"""Length of the embeddings of all encoders but the first, whose length is 1: words in common place a new item less
-surely than what a text means."""
 _KNOWN_AT_ONCE = 8192
 _NEW_AT_ONCE = 64
 
@@ -49,7 +46,8 @@ def nearest_in_text(known: Vectors | Halves, new: Vectors, leading: int | None =
 
     `known`: embeddings of the items that training knew, `[N, m]`, zero for one without text; read in pieces.
     `new`: those of the new items, `[M, m]`.
-    `leading`: how many columns are the first encoder's, where the others' count less; None for a single encoder.
+    `leading`: how many columns are the first of several encoders'; None for a single one. Where the first, or all
+    others, can't read a new text, their columns have no say: texts that they read would only be further off.
     """
     count = min(NEIGHBOURS, len(known))
     items = np.zeros((len(new), count), np.int64)
@@ -58,8 +56,7 @@ def nearest_in_text(known: Vectors | Halves, new: Vectors, leading: int | None =
     read = np.stack([new[:, :split].any(axis=1), new[:, split:].any(axis=1)], axis=1)
     for parts in np.unique(read, axis=0):
         rows = np.flatnonzero((read == parts).all(axis=1))
-        # An encoder that can't read the new text has no say: texts that it reads would only be further off.
-        weights = np.repeat([1.0, OTHER_ENCODERS] * parts, [split, new.shape[1] - split]).astype(np.float32)
+        weights = np.repeat(parts, [split, new.shape[1] - split]).astype(np.float32)
         items[rows], best[rows] = _nearest(known, new[rows], weights, count)
     found = np.isfinite(best).all(axis=0)
     items, best = items[:, found], best[:, found]

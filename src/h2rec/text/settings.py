@@ -17,7 +17,7 @@ class TextSettings(Settings):
 
     encoder: str | list[str] = Field([MINILM, TFIDF])
     """minilm, tfidf, any sentence-transformers model (hub name or folder), or a .npy of ready embeddings; several in a
-    list: their embeddings stand side by side."""
+    list: their embeddings stand side by side, all but the first at half length."""
     fields: list[str] | None = None
     """Text fields of the item file, in the order in which they are joined; null takes all of them."""
     dim: int = Field(default=256, ge=1)

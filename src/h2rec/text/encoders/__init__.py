@@ -52,11 +52,12 @@ def load_encoder(folder: Path) -> TextEncoder:
     description = _description(folder)
     if description.get("kind") != KIND:
         return _load_one(folder, description)
-    count = description.get("parts")
-    if type(count) is not int or not 1 <= count <= MOST_ENCODERS:
+    count, others = description.get("parts", 0), description.get("others", 0)
+    sound = type(count) is int and type(others) is float and 1 <= count <= MOST_ENCODERS and 0 < others <= 1
+    if not sound:
         raise DataError(f"{folder / 'encoder.json'}: not a description of several encoders")
     parts = (folder / str(number) for number in range(count))
-    return JoinedEncoder([_load_one(part, _description(part)) for part in parts])
+    return JoinedEncoder([_load_one(part, _description(part)) for part in parts], others)
 
 
 def _load_one(folder: Path, description: dict[str, Any]) -> TextEncoder:

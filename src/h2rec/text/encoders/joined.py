@@ -12,10 +12,13 @@ from h2rec.text.protocol import MOSTLY, TextEncoder
 
 Vectors = npt.NDArray[np.float32]
 KIND = "joined"
+OTHERS = 0.5
+"""Length of the embeddings of all encoders but the first, whose length is 1: which words texts have in common says less
+surely what goes with what than what they mean."""
 
 
 class JoinedEncoder:
-    """Embeddings of several encoders side by side, all of the same weight.
+    """Embeddings of several encoders side by side: the first leads, the others tell apart what looks alike to it.
 
     A sentence encoder knows what words mean, and blurs the names of brands and models; the words themselves tell these
     apart.
@@ -23,8 +26,10 @@ class JoinedEncoder:
 
     maker: str | None = None  # each part has a cache of its own
 
-    def __init__(self, parts: Sequence[TextEncoder]) -> None:
+    def __init__(self, parts: Sequence[TextEncoder], others: float = OTHERS) -> None:
+        """`others`: length of the embeddings of all parts but the first, at most 1."""
         self.parts = tuple(parts)
+        self.others = others
 
     @property
     def name(self) -> str:
@@ -32,7 +37,7 @@ class JoinedEncoder:
 
     @property
     def fingerprint(self) -> str:
-        return content_key({"kind": KIND, "parts": [part.fingerprint for part in self.parts]})
+        return content_key({"others": self.others, "parts": [part.fingerprint for part in self.parts]})
 
     def unknown_share(self, texts: Sequence[str]) -> Vectors:
         share: Vectors = np.minimum.reduce([part.unknown_share(texts) for part in self.parts])
@@ -54,16 +59,16 @@ class JoinedEncoder:
         """
         unknown = np.stack([part.unknown_share(texts) for part in self.parts])
         known = (unknown < MOSTLY) | ((unknown.min(axis=0) >= MOSTLY) & (unknown < 1))
-        vectors = np.concatenate(embeddings, axis=1)
-        stop = 0
-        for rows, told in zip(embeddings, known, strict=True):
-            start, stop = stop, stop + rows.shape[1]
-            vectors[~told, start:stop] = 0
+        lengths = np.where(known, np.array([1, *[self.others] * (len(known) - 1)], np.float32)[:, None], 0)
+        vectors: Vectors = np.concatenate(embeddings, axis=1)
+        starts = np.cumsum([rows.shape[1] for rows in embeddings])[:-1]
+        for columns, told in zip(np.split(vectors, starts, axis=1), lengths, strict=True):
+            np.multiply(columns, told[:, None], out=columns)
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True).clip(np.finfo(np.float32).tiny)
         return vectors
 
     def save(self, folder: Path) -> None:
-        write_json(folder / "encoder.json", {"kind": KIND, "parts": len(self.parts)})
+        write_json(folder / "encoder.json", {"kind": KIND, "parts": len(self.parts), "others": self.others})
         for number, part in enumerate(self.parts):
             (folder / str(number)).mkdir()
             part.save(folder / str(number))
