@@ -11,7 +11,7 @@ from h2rec.models.build import model_for_weights
 from h2rec.models.features import ItemFeatures
 from h2rec.models.item_table import IdTable
 from h2rec.models.row_sum import RowSum, fitted_rows
-from h2rec.models.warm_start import COLD_STD, STARTED_STD, code_vectors, text_vectors
+from h2rec.models.warm_start import COLD_STD, STARTED_STD, code_vectors, evened, text_vectors
 from h2rec.models.weights import weights_of
 from h2rec.semantic_ids.codes import SemanticIds
 
@@ -75,6 +75,22 @@ def test_dimensions_that_the_text_does_not_have_start_at_zero(items, of_text, to
 def test_items_of_one_text_start_at_nothing_and_not_at_noise():
     alike = np.full((9, 8), 0.3, dtype=np.float32)
     assert np.abs(text_vectors(alike, 4)).max() < 1e-3
+
+
+def test_a_start_has_the_first_encoder_and_the_others_at_equal_length(build, features):
+    random = np.random.default_rng(0)
+    first, others = (
+        random.normal(size=(features.item_count, columns)).astype(np.float32) for columns in (4, 6)
+    )
+    first[0] = others[1] = 0  # not read by the one, not by the other
+    half = np.concatenate([first, others / 2], axis=1)
+    lengths = [np.linalg.norm(part, axis=1, keepdims=True).clip(1e-9) for part in (first, others)]
+    equal = np.concatenate([first / lengths[0], others / lengths[1]], axis=1)
+    equal /= np.linalg.norm(equal, axis=1, keepdims=True)
+    assert evened(half, 4) == pytest.approx(equal, abs=1e-6)
+    assert evened(half, None) is half
+    started = id_tables(build(replace(features, text=half, leading=4)))[0][1:-1].numpy()
+    assert started == pytest.approx(text_vectors(equal, 8), abs=1e-5)
 
 
 def id_tables(model):

@@ -16,7 +16,7 @@ from h2rec.models.build import build_model
 from h2rec.models.features import ItemFeatures
 from h2rec.models.neighbours import NEIGHBOURS, TEMPERATURE, nearest_in_text
 from h2rec.models.scorer import CatalogueScorer
-from h2rec.models.warm_start import text_vectors
+from h2rec.models.warm_start import evened, text_vectors
 from h2rec.research.cold_start.cases import cold_cases, withheld_items, write_warm_files
 from h2rec.research.cold_start.experiment import TESTED, _methods, _ranks, _shared_levels, cold_start
 from h2rec.research.cold_start.scorers import OneBranch, SameForAll, TextNeighbours, with_new_ids
@@ -205,9 +205,7 @@ def test_every_way_gives_withheld_items_the_hids_that_it_names(shop, tmp_path, m
             yield way, scorer
 
     monkeypatch.setattr("h2rec.research.cold_start.experiment._methods", ways)
-    monkeypatch.setattr(
-        "h2rec.research.cold_start.experiment.leading_columns", lambda encoder: {"tfidf": 6}[encoder.name]
-    )
+    monkeypatch.setattr("h2rec.run.preparation.leading_columns", lambda folder: 6)
 
     def nearest(known, new, leading):
         assert leading == 6
@@ -241,7 +239,9 @@ def test_every_way_gives_withheld_items_the_hids_that_it_names(shop, tmp_path, m
     expected = np.stack([by_text[title] for title in order])
     np.testing.assert_allclose(new.vectors, expected, atol=1e-6)
     settings = pipeline.model_settings
-    of_text = text_vectors(pipeline.embeddings.vectors, settings.dim, new=expected)
+    assert pipeline.features.leading == 6
+    known_text, new_text = (evened(vectors, 6) for vectors in (pipeline.embeddings.vectors, expected))
+    of_text = text_vectors(known_text, settings.dim, new=new_text)
     np.testing.assert_allclose(hids["H2Rec, HID from text"][known:], of_text, atol=1e-5)
     assert set(hids) == {
         "H2Rec",

@@ -60,11 +60,13 @@ def test_embeddings_stand_side_by_side_all_but_the_first_at_half_length():
     )
 
 
-def test_the_first_columns_are_those_of_the_first_encoder():
-    encoder = joined()
-    assert leading_columns(encoder) == 2
-    assert leading_columns(JoinedEncoder(encoder.parts[::-1])) == 3
-    assert leading_columns(encoder.parts[0]) is None
+def test_the_first_columns_are_those_of_the_first_encoder(tmp_path):
+    several = JoinedEncoder([TfidfEncoder(2), TfidfEncoder(3)]).fit(TEXTS)
+    for name, encoder in {"two": several, "one": several.parts[0]}.items():
+        (tmp_path / name).mkdir()
+        encoder.save(tmp_path / name)
+    assert leading_columns(tmp_path / "two") == 2
+    assert leading_columns(tmp_path / "one") is None
 
 
 def test_a_text_that_one_part_does_not_know_has_the_vector_of_the_other_at_unit_length():
@@ -118,14 +120,16 @@ def test_what_is_loaded_embeds_alike(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("parts", "others"),
-    [(parts, 0.5) for parts in (None, "2", 0, -1, 1.0, True, [0], 9)]
-    + [(2, others) for others in (None, "1", 0.0, -0.5, 1.5, 1, [0.5], float("nan"))],
+    ("columns", "others"),
+    [(columns, 0.5) for columns in (None, "32", 2, [], [3, -2], [3, 2.0], [3, True], [3, "2"], [3] * 9)]
+    + [([3, 2], others) for others in (None, "1", 0.0, -0.5, 1.5, 1, [0.5], float("nan"))],
 )
-def test_a_damaged_description_is_refused(tmp_path, parts, others):
+def test_a_damaged_description_is_refused(tmp_path, columns, others):
     JoinedEncoder([TfidfEncoder(3), TfidfEncoder(2)]).fit(TEXTS).save(tmp_path)
-    description = {"kind": "joined", "parts": parts, "others": others}
+    description = {"kind": "joined", "columns": columns, "others": others}
     (tmp_path / "encoder.json").write_text(json.dumps(description))
+    with pytest.raises(DataError, match="not a description of several encoders"):
+        leading_columns(tmp_path)
     with pytest.raises(DataError, match="not a description of several encoders"):
         load_encoder(tmp_path)
 

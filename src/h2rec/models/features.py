@@ -25,6 +25,8 @@ class ItemFeatures:
     """Codes of the items, or None for a catalogue without."""
     text: Vectors | None = None
     """Text embeddings, float32 `[N, m]`, or None for a catalogue without."""
+    leading: int | None = None
+    """How many of their columns are the first encoder's, of several; None for a single one."""
     has_text: npt.NDArray[np.bool_] | None = None
     """Which items have a text of their own, bool `[N]`; None for all. The others start as if there were no text."""
     train_counts: IntArray | None = None

@@ -38,7 +38,7 @@ class Neighbours:
 
 def text_directions(vectors: Vectors, has_text: npt.NDArray[np.bool_]) -> Halves:
     """Text embeddings `[N, m]` as they are kept to find neighbours: of length 1, zero for an item without text."""
-    return _directions(vectors * has_text[:, None]).astype(np.float16)
+    return directions_of(vectors * has_text[:, None]).astype(np.float16)
 
 
 def nearest_in_text(known: Vectors | Halves, new: Vectors, leading: int | None = None) -> Neighbours:
@@ -71,10 +71,10 @@ def _nearest(
     """The `count` rows of `known` with the highest cosines, and these; minus infinity for a row without text."""
     items = np.zeros((len(new), count), np.int64)
     best = np.full((len(new), count), -np.inf, np.float32)
-    new = _directions(new * weights)
+    new = directions_of(new * weights)
     for first in range(0, len(known), _KNOWN_AT_ONCE):
         piece = known[first : first + _KNOWN_AT_ONCE]
-        has_text, directions = piece.any(axis=1), _directions(piece * weights)
+        has_text, directions = piece.any(axis=1), directions_of(piece * weights)
         for start in range(0, len(new), _NEW_AT_ONCE):
             rows = slice(start, start + _NEW_AT_ONCE)
             # Blocks of one shape: the rounding of a product depends on it, and equal items must stay equal.
@@ -98,7 +98,8 @@ def _keep_best(items: npt.NDArray[np.int64], best: Vectors, cosines: Vectors, fi
         values[rows, at] = -np.inf
 
 
-def _directions(vectors: Vectors | Halves) -> Vectors:
+def directions_of(vectors: Vectors | Halves) -> Vectors:
+    """Rows of length 1, or zero, `[N, m]`."""
     rows = np.asarray(vectors, dtype=np.float32)
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     directions: Vectors = np.divide(rows, lengths, where=lengths > 0, out=np.zeros_like(rows))

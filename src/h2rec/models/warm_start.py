@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 
 from h2rec.models.features import ItemFeatures
-from h2rec.models.neighbours import Vectors
+from h2rec.models.neighbours import Vectors, directions_of
 from h2rec.semantic_ids.codes import CodeArray
 
 logger = logging.getLogger(__name__)
@@ -44,7 +44,21 @@ class TextStart:
             return vectors_of_codes(ids.codes, ids.codebook_sizes, self.dim)
         described = self.features.described
         text = self.features.require_text("a warm start")
-        return described_rows(text_vectors(text[described], self.dim), described)
+        return described_rows(
+            text_vectors(evened(text[described], self.features.leading), self.dim), described
+        )
+
+
+def evened(embeddings: Vectors, leading: int | None) -> Vectors:
+    """Embeddings of texts, `[N, m]`, with the first encoder's columns as long as those of all others; None is one.
+
+    What is alike goes by the first encoder. A start must tell items apart, and words do: the others at less than that
+    lose 3% in Hit@10 and NDCG@10 on Beauty.
+    """
+    if leading is None:
+        return embeddings
+    parts = [directions_of(part) for part in np.split(embeddings, [leading], axis=1)]
+    return directions_of(np.concatenate(parts, axis=1))
 
 
 def text_vectors(embeddings: Vectors, dim: int, new: Vectors | None = None) -> Vectors:

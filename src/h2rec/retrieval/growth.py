@@ -222,7 +222,7 @@ def _embed(bundle: Bundle, items: pl.DataFrame) -> _Read:
             embedded = read.encode(new_texts)
             known = understood([items["item_id"][row] for row in present], new_texts, embedded, read)
             vectors[present] = embedded * known[:, None]
-            leading = leading_columns(read)
+            leading = leading_columns(encoder)
         return _Read(vectors, bundle.semantic_ids, loaded, _known_text(text, loaded.dimension), leading)
 
 

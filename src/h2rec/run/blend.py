@@ -3,6 +3,7 @@
 With losses of their own the branches do not depend on their weights, so any weights can be tried on one trained model.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import combinations, product
 from typing import Any
@@ -35,17 +36,19 @@ TOGETHER = 2
 """Branches whose weights are tried in all combinations; all combinations of all branches would be too many."""
 ROUNDS = 3
 """Times that every pair of branches has its turn, at most; the search ends before if a round changes nothing."""
-MOST_CASES, FEWEST_CASES = 8_000, 1_000
+MOST_CASES, FEWEST_CASES = 50_000, 1_000
 """Cases that weights are chosen by; fewer let noise choose."""
-MOST_SCORES = 400_000_000
+MOST_SCORES = 1_000_000_000
 """Scores of a branch that are looked through once: fewer cases where the catalogue is large, to cost less than a
 training."""
 CANDIDATES = 2
 """Items that are ranked again, as a multiple of the list that is measured: so many of the best by each branch alone and
 by the sum as configured. All others are behind in any blend, or beyond the list."""
 FEWEST_CANDIDATES = 100
-SCORES_IN_CACHE = 2**17
-"""Scores of a branch that are added up and compared at once on a CPU: half a megabyte."""
+_OWNERS_AT_ONCE = 64
+"""Targets whose candidates are added up and compared at once: they stay in the processor's cache."""
+_FAR = 1e30
+"""In the place of infinity, which times a weight of zero is no number."""
 
 
 class BlendSettings(Settings):
@@ -114,9 +117,7 @@ def fit_weights(
     in_head = head[cases.targets]
     counts = {"overall": None, "head": in_head, "tail": ~in_head, "weighted": cases.weights}[part]
 
-    candidates = _Candidates(
-        model, cases, configured.weights, negatives, deepest=_deepest(metric), repeats=repeats
-    )
+    candidates = _Candidates(model, cases, configured, negatives, metric=metric, repeats=repeats)
 
     def values(tried: Sequence[Weights]) -> list[float]:
         return [float(np.average(per_case(row, metric), weights=counts)) for row in candidates.ranks(tried)]
@@ -158,8 +159,13 @@ def fit_weights(
 
 def _deepest(metric: str) -> int:
     """Items of each list that can come before a target, for a metric of the best so many."""
+    cutoff = _cutoff(metric)
+    return CANDIDATES * int(max(FEWEST_CANDIDATES, cutoff if cutoff < math.inf else 0))
+
+
+def _cutoff(metric: str) -> float:
     cutoff = metric.rpartition("@")[2]
-    return CANDIDATES * max(FEWEST_CANDIDATES, int(cutoff) if cutoff.isdigit() else 0)
+    return int(cutoff) if cutoff.isdigit() else math.inf
 
 
 def _measure(settings: ModelSettings) -> str:
@@ -188,35 +194,38 @@ def _best_of(
 
 
 class _Candidates:
-    """Scores of the items that can come before a target, by branch, `[branches, cases, C + 1]`: the target last.
+    """Items that come before a target in one blend and not in another, and how far each branch puts them before it.
 
-    Computed once for all weights. Items that are no candidates, in any blend, are held apart in `closed`, minus
-    infinity where an item is out.
+    Computed once for all weights. What every branch puts before a target, or behind it, is so in any blend: it is
+    counted, and forgotten. So are the items of a target that no blend can bring into the list.
     """
 
     def __init__(
         self,
         model: SequenceModel,
         cases: Holdout,
-        weights: Weights,
+        configured: ModelSettings,
         negatives: torch.Tensor | None,
         *,
-        deepest: int,
+        metric: str,
         repeats: RepeatRule,
     ) -> None:
         scorer = CatalogueScorer(model)
         names, width = model.branch_names, model.item_count + 1
-        lists = [_factors(model, weights)]
+        lists = [_factors(model, configured.weights)]
         lists += [[float(own == name) for own in names] for name in names]
+        weighed = configured.weighed_branches
+        always = torch.tensor([name not in weighed and configured.weights[name] != 0 for name in names])
         self._model = model
-        scores: list[torch.Tensor] = []
-        closed: list[torch.Tensor] = []
+        self._before = np.zeros(len(cases), dtype=np.int32)
+        gaps: list[torch.Tensor] = []
+        owners: list[npt.NDArray[np.int64]] = []
         # Histories of like length together: they are padded little.
-        self._order = np.argsort(cases.histories.lengths, kind="stable")
-        chunk = max(1, SCORES_AT_ONCE // (width * (len(names) + 1)))
+        order = np.argsort(cases.histories.lengths, kind="stable")
+        deepest, chunk = _deepest(metric), max(1, SCORES_AT_ONCE // (width * (len(names) + 1)))
         with torch.inference_mode():
             for start in range(0, len(cases), chunk):
-                users = self._order[start : start + chunk]
+                users = order[start : start + chunk]
                 scored = scorer.branch_scores(cases.histories, users)
                 targets = torch.from_numpy(cases.targets[users].astype(np.int64)).to(scorer.device)[:, None]
                 out = torch.zeros_like(scored[0])
@@ -230,31 +239,39 @@ class _Candidates:
                 else:
                     tops = [(_weighted_sum(scored, one) + out).topk(deepest).indices for one in lists]
                     chosen = torch.cat(tops, dim=1).sort(dim=1).values
-                kept = out.gather(1, chosen)
                 # What stands twice counts once, and the target is not before itself.
-                kept[:, 1:].masked_fill_(chosen[:, 1:] == chosen[:, :-1], -torch.inf)
-                kept.masked_fill_(chosen == targets, -torch.inf)
-                places = torch.cat([chosen, targets], dim=1)
-                scores.append(torch.stack([part.gather(1, places) for part in scored]).cpu())
-                closed.append(torch.cat([kept, torch.zeros_like(targets, dtype=kept.dtype)], dim=1).cpu())
-        self._scores, self._closed = torch.cat(scores, dim=1), torch.cat(closed)
+                counts = (out.gather(1, chosen) == 0) & (chosen != targets)
+                counts[:, 1:] &= chosen[:, 1:] != chosen[:, :-1]
+                gap = torch.stack([part.gather(1, chosen) - part.gather(1, targets) for part in scored])
+                # All is before a target at minus infinity, and NaN before any.
+                gap = gap.nan_to_num(nan=_FAR, posinf=_FAR, neginf=-_FAR)
+                before = counts & (gap >= 0).all(dim=0)
+                open_ = (
+                    counts & ~before & ~((gap <= 0).all(dim=0) & (gap[always.to(gap.device)] < 0).any(dim=0))
+                )
+                sure = before.sum(dim=1)
+                open_ &= (sure < _cutoff(metric))[:, None]
+                self._before[users] = sure.cpu().numpy()
+                gaps.append(gap[:, open_].cpu())
+                owners.append(np.repeat(users, open_.sum(dim=1).cpu().numpy()))
+        self._gaps = torch.cat(gaps, dim=1)
+        owner = np.concatenate(owners)
+        self._starts = np.flatnonzero(np.diff(owner, prepend=-1))
+        self._owners = owner[self._starts]
 
     def ranks(self, tried: Sequence[Weights]) -> Ranks:
         """Rank every target with all weights, `[tried, cases]`; ties count against it."""
-        factors = np.array([_factors(self._model, weights) for weights in tried])
-        # What weighs the same in all of them is added up once.
-        same = (factors == factors[0]).all(axis=0)
-        common, own = np.where(same, factors[0], 0.0), np.where(same, 0.0, factors)
-        ranks = np.empty((len(tried), len(self._closed)), dtype=np.int32)
-        few = max(1, SCORES_IN_CACHE // self._closed.shape[1])
-        for start in range(0, len(self._closed), few):
-            rows = slice(start, start + few)
-            parts = list(self._scores[:, rows])
-            base = _weighted_sum([self._closed[rows], *parts], [1.0, *common.tolist()])
-            for place, of_branches in enumerate(own):
-                sums = _weighted_sum([base, *parts], [1.0, *of_branches.tolist()])
-                behind = (sums[:, :-1] < sums[:, -1:]).sum(dim=1)  # ties and NaN are not
-                ranks[place, self._order[rows]] = sums.shape[1] - behind.numpy()
+        factors = torch.tensor([_factors(self._model, weights) for weights in tried])
+        ranks = np.tile(1 + self._before, (len(tried), 1))
+        few = _OWNERS_AT_ONCE
+        for first in range(0, len(self._owners), few):
+            starts = self._starts[first : first + few + 1]
+            stop = starts[few] if len(starts) > few else self._gaps.shape[1]
+            sums = factors @ self._gaps[:, starts[0] : stop]
+            ahead = (sums >= 0).numpy().view(np.int8)  # ties are
+            ranks[:, self._owners[first : first + few]] += np.add.reduceat(
+                ahead, starts[:few] - starts[0], axis=1, dtype=np.int32
+            )
         return ranks
 
 

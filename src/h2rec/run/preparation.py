@@ -28,6 +28,7 @@ from h2rec.runtime import select_device, set_threads
 from h2rec.settings import Settings
 from h2rec.text.choice import text_fields
 from h2rec.text.embed import embed
+from h2rec.text.encoders import leading_columns
 from h2rec.text.fields import has_markup, item_texts
 
 logger = logging.getLogger(__name__)
@@ -42,6 +43,8 @@ class Embeddings:
     encoder_folder: Path
     file: Path
     """Where the vectors lie."""
+    leading: int | None
+    """How many columns are the first encoder's, of several; None for a single one."""
 
 
 class Preparation:
@@ -160,7 +163,8 @@ class Preparation:
         vectors, has_text = (
             np.load(folder / f"{name}.npy", allow_pickle=False) for name in ("vectors", "has_text")
         )
-        return Embeddings(vectors, has_text, folder / "encoder", folder / "vectors.npy")
+        encoder = folder / "encoder"
+        return Embeddings(vectors, has_text, encoder, folder / "vectors.npy", leading_columns(encoder))
 
     def settle(self, **sections: Settings) -> None:
         """Put settings that the data decide in the place of defaults, in `config.yaml` as well."""

@@ -182,6 +182,7 @@ class Tokenization(Preparation):
             self.dataset.item_count,
             self.semantic_ids,
             text,
+            leading=None if self.embeddings is None else self.embeddings.leading,
             has_text=None if self.embeddings is None else self.embeddings.has_text,
             train_counts=histories.counts(self.dataset.item_count),
             train=histories,

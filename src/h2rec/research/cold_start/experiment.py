@@ -24,7 +24,7 @@ from h2rec.models.features import NewItems
 from h2rec.models.neighbours import Neighbours, Vectors, nearest_in_text
 from h2rec.models.scorer import CatalogueScorer
 from h2rec.models.settings import ModelSettings
-from h2rec.models.warm_start import text_vectors
+from h2rec.models.warm_start import evened, text_vectors
 from h2rec.research.cold_start.cases import ColdCases, cold_cases, withheld_items, write_warm_files
 from h2rec.research.cold_start.scorers import OneBranch, SameForAll, TextNeighbours, hash_ids, with_new_ids
 from h2rec.research.columns import mark_places, over_seeds, tests_against
@@ -36,7 +36,7 @@ from h2rec.run.run_folder import is_run_folder
 from h2rec.semantic_ids.codes import CodeArray, SemanticIds
 from h2rec.semantic_ids.new_items import encode_new
 from h2rec.semantic_ids.quantizers import load_quantizer
-from h2rec.text.encoders import leading_columns, load_encoder
+from h2rec.text.encoders import load_encoder
 from h2rec.text.fields import item_texts
 
 logger = logging.getLogger(__name__)
@@ -182,9 +182,7 @@ def _embed_withheld(pipeline: Pipeline, cold: ColdCases) -> WithheldItems:
     encoder, quantizer = load_encoder(embeddings.encoder_folder), load_quantizer(stage.folder / "quantizer")
     vectors = encoder.encode(item_texts(cold.items, pipeline.text_fields))
     codes = encode_new(quantizer, vectors, ids, pipeline.config.semantic_ids.collisions).codes
-    near = nearest_in_text(
-        embeddings.vectors * embeddings.has_text[:, None], vectors, leading_columns(encoder)
-    )
+    near = nearest_in_text(embeddings.vectors * embeddings.has_text[:, None], vectors, embeddings.leading)
     return WithheldItems(vectors, SemanticIds(np.concatenate([ids.codes, codes]), ids.codebook_sizes), near)
 
 
@@ -205,8 +203,9 @@ def _methods(
     assert embeddings is not None
     grown = grown_model(pipeline.model, settings, new.ids, NewItems(new.neighbours, new.vectors))
     ids = _ids(settings)[0]
-    known = embeddings.vectors[embeddings.has_text]
-    by_text = text_vectors(known, hash_ids(grown, ids).embedding_dim, new=new.vectors)
+    known = evened(embeddings.vectors[embeddings.has_text], embeddings.leading)
+    told = evened(new.vectors, embeddings.leading)
+    by_text = text_vectors(known, hash_ids(grown, ids).embedding_dim, new=told)
     # A scorer keeps the item vectors as they are when it is made, so one model serves all of them by turns.
     yield name, CatalogueScorer(grown)
     if name == "H2Rec":

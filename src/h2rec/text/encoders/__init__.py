@@ -6,7 +6,7 @@ from typing import Any
 
 from h2rec.errors import ConfigError, DataError
 from h2rec.files import read_json
-from h2rec.text.encoders.joined import KIND, JoinedEncoder, leading_columns
+from h2rec.text.encoders.joined import KIND, JoinedEncoder
 from h2rec.text.encoders.precomputed import PrecomputedEncoder
 from h2rec.text.encoders.sentence import SentenceEncoder
 from h2rec.text.encoders.tfidf import TfidfEncoder
@@ -52,12 +52,31 @@ def load_encoder(folder: Path) -> TextEncoder:
     description = _description(folder)
     if description.get("kind") != KIND:
         return _load_one(folder, description)
-    count, others = description.get("parts", 0), description.get("others", 0)
-    sound = type(count) is int and type(others) is float and 1 <= count <= MOST_ENCODERS and 0 < others <= 1
-    if not sound:
-        raise DataError(f"{folder / 'encoder.json'}: not a description of several encoders")
-    parts = (folder / str(number) for number in range(count))
+    columns, others = _joined(folder, description)
+    parts = (folder / str(number) for number in range(len(columns)))
     return JoinedEncoder([_load_one(part, _description(part)) for part in parts], others)
+
+
+def leading_columns(folder: Path) -> int | None:
+    """How many columns of its embeddings are the first encoder's, where a folder holds several; None for a single one.
+
+    Raises `DataError` if the folder is damaged.
+    """
+    description = _description(folder)
+    return _joined(folder, description)[0][0] if description.get("kind") == KIND else None
+
+
+def _joined(folder: Path, description: dict[str, Any]) -> tuple[list[int], float]:
+    """Columns of each encoder, and the length of all but the first."""
+    columns, others = description.get("columns"), description.get("others", 0)
+    if (
+        not isinstance(columns, list)
+        or not 1 <= len(columns) <= MOST_ENCODERS
+        or any(type(count) is not int or count < 0 for count in columns)
+        or not (type(others) is float and 0 < others <= 1)
+    ):
+        raise DataError(f"{folder / 'encoder.json'}: not a description of several encoders")
+    return columns, others
 
 
 def _load_one(folder: Path, description: dict[str, Any]) -> TextEncoder:

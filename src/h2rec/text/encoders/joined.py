@@ -68,12 +68,8 @@ class JoinedEncoder:
         return vectors
 
     def save(self, folder: Path) -> None:
-        write_json(folder / "encoder.json", {"kind": KIND, "parts": len(self.parts), "others": self.others})
+        columns = [part.encode([]).shape[1] for part in self.parts]
+        write_json(folder / "encoder.json", {"kind": KIND, "columns": columns, "others": self.others})
         for number, part in enumerate(self.parts):
             (folder / str(number)).mkdir()
             part.save(folder / str(number))
-
-
-def leading_columns(encoder: TextEncoder) -> int | None:
-    """How many columns of its embeddings are the first encoder's, where it is several; None for a single one."""
-    return encoder.parts[0].encode([]).shape[1] if isinstance(encoder, JoinedEncoder) else None
