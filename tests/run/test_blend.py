@@ -1,6 +1,7 @@
 """Branch weights chosen on validation: the best of all tried, the same in evaluation, bundle and search."""
 
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -10,7 +11,7 @@ import torch
 from h2rec.data.histories import Histories
 from h2rec.data.splits import Holdout
 from h2rec.evaluation.evaluate import evaluate
-from h2rec.evaluation.metrics import metric_value
+from h2rec.evaluation.metrics import metric_value, per_case
 from h2rec.evaluation.ranking import rank
 from h2rec.evaluation.settings import EvaluateSettings
 from h2rec.models.build import build_model
@@ -175,6 +176,47 @@ def test_what_is_not_ranked_again_can_only_let_targets_rise(repeats, monkeypatch
     assert values[0] > values[-1]
     assert values == sorted(values, reverse=True)
     assert values[2] == pytest.approx(values[3], rel=0.02)
+
+
+@pytest.mark.parametrize("metric", ["mrr", "ndcg@10", "hit@3"])
+@pytest.mark.parametrize("seed", range(8))
+def test_ranks_are_those_of_the_sums_whatever_the_scores_are(seed, metric, monkeypatch):
+    random = np.random.default_rng(seed)
+    # Few values, so that items tie; items that a branch can't reach, and a target among them.
+    scores = random.choice(
+        [0.0, 0.0, 1.0, 2.0, 3.0, -np.inf, np.nan],
+        (4, USERS, ITEMS + 1),
+        p=[0.5, 0.1, *[0.1] * 3, 0.06, 0.04],
+    )
+    scores[3] = np.abs(np.nan_to_num(scores[3], neginf=5.0)) * -0.5
+    scored = [torch.from_numpy(part).float() for part in scores]
+    model = SimpleNamespace(
+        branch_names=("counts", "others", "ids", "popularity"),
+        branch_weights=(0.5, 2.0, 1.0, -0.5),
+        item_count=ITEMS,
+    )
+    settings = SimpleNamespace(
+        weights=dict(zip(model.branch_names, model.branch_weights, strict=True)),
+        weighed_branches=("counts", "others"),
+    )
+    scorer = SimpleNamespace(
+        device=torch.device("cpu"),
+        branch_scores=lambda histories, users: [part[users].clone() for part in scored],
+    )
+    monkeypatch.setattr(blend, "CatalogueScorer", lambda model: scorer)
+    monkeypatch.setattr(blend, "_OWNERS_AT_ONCE", 7)
+    candidates = blend._Candidates(model, CASES, settings, None, metric=metric, repeats="allowed")
+    tried = [
+        {"counts": first, "others": second, "ids": 1.0, "popularity": -0.5}
+        for first, second in itertools.product([0.0, 0.25, 2.0], repeat=2)
+    ]
+    for weights, ranks in zip(tried, candidates.ranks(tried), strict=True):
+        factors = [weights[name] / own for name, own in settings.weights.items()]
+        total = sum(part * factor for part, factor in zip(scored, factors, strict=True) if factor)[:, 1:]
+        targets = total.gather(1, torch.from_numpy(CASES.targets.astype(np.int64))[:, None] - 1)
+        expected = (~(total < targets)).sum(dim=1).numpy()
+        np.testing.assert_array_equal(per_case(ranks, metric), per_case(expected, metric))
+    assert candidates._gaps.shape[1] < 0.7 * USERS * ITEMS  # the others are decided
 
 
 def test_the_last_trained_branch_is_the_measure_wherever_popularity_stands():

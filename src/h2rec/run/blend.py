@@ -47,8 +47,9 @@ by the sum as configured. All others are behind in any blend, or beyond the list
 FEWEST_CANDIDATES = 100
 _OWNERS_AT_ONCE = 64
 """Targets whose candidates are added up and compared at once: they stay in the processor's cache."""
-_FAR = 1e30
-"""In the place of infinity, which times a weight of zero is no number."""
+_BEHIND, _BEFORE = -1e28, 1e37
+"""In the place of infinity, which times a weight of zero is no number. All is before a target at minus infinity, also
+what is there itself."""
 
 
 class BlendSettings(Settings):
@@ -243,8 +244,7 @@ class _Candidates:
                 counts = (out.gather(1, chosen) == 0) & (chosen != targets)
                 counts[:, 1:] &= chosen[:, 1:] != chosen[:, :-1]
                 gap = torch.stack([part.gather(1, chosen) - part.gather(1, targets) for part in scored])
-                # All is before a target at minus infinity, and NaN before any.
-                gap = gap.nan_to_num(nan=_FAR, posinf=_FAR, neginf=-_FAR)
+                gap = gap.nan_to_num(nan=_BEFORE, posinf=_BEFORE, neginf=_BEHIND)
                 before = counts & (gap >= 0).all(dim=0)
                 open_ = (
                     counts & ~before & ~((gap <= 0).all(dim=0) & (gap[always.to(gap.device)] < 0).any(dim=0))
