@@ -10,6 +10,7 @@ import torch
 
 from h2rec.data.histories import Histories
 from h2rec.data.splits import Holdout
+from h2rec.errors import ConfigError
 from h2rec.evaluation.evaluate import evaluate
 from h2rec.evaluation.metrics import metric_value, per_case
 from h2rec.evaluation.ranking import rank
@@ -228,6 +229,25 @@ def test_the_last_trained_branch_is_the_measure_wherever_popularity_stands():
     values = [measured(made(settings, {"b": weight}), "full.overall.mrr") for weight in (*WEIGHTS, 1.0)]
     assert found["tried"] == len(values)
     assert found["value"] == pytest.approx(max(values), abs=1e-12)
+
+
+@pytest.mark.parametrize("weight", [0.0, -0.5])
+def test_the_measure_of_all_others_weighs_something(weight):
+    with pytest.raises(ConfigError, match=r"branches\.b\.weight: all others are weighed against it"):
+        parse_model(
+            {"branches": {"a": {"kind": "ids"}, "b": {"kind": "ids", "weight": weight}}}, default="branches"
+        )
+
+
+@pytest.mark.parametrize("weight", [0.0, -0.5, 3.0])
+def test_the_only_trained_branch_has_the_weight_one_whatever_is_configured(weight):
+    branches = {"ids": {"kind": "ids", "weight": weight}, **COUNTED}
+    settings = parse_model({"dim": 8, "branches": branches}, default="branches")
+    found, usual = fitted(settings), fitted(IDS_AND_COUNTS)
+    assert found["value_as_configured"] == pytest.approx(
+        measured(made(settings), "full.overall.mrr"), abs=1e-12
+    )
+    assert found == usual
 
 
 def test_history_is_a_candidate_where_the_evaluation_says_so():

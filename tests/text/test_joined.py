@@ -134,6 +134,20 @@ def test_a_damaged_description_is_refused(tmp_path, columns, others):
         load_encoder(tmp_path)
 
 
+@pytest.mark.parametrize("columns", [[2, 3], [3, 2, 2], [10**30, 2]])
+def test_columns_that_the_encoders_do_not_have_are_refused(tmp_path, columns):
+    JoinedEncoder([TfidfEncoder(3), TfidfEncoder(2)]).fit(TEXTS).save(tmp_path)
+    description = {"kind": "joined", "columns": columns, "others": 0.5}
+    (tmp_path / "encoder.json").write_text(json.dumps(description))
+    with pytest.raises(DataError):
+        load_encoder(tmp_path)
+
+
+def test_a_whole_number_as_length_is_kept(tmp_path):
+    JoinedEncoder([TfidfEncoder(3), TfidfEncoder(2)], others=1).fit(TEXTS).save(tmp_path)
+    assert load_encoder(tmp_path).others == 1
+
+
 def test_a_joined_encoder_within_another_is_refused(tmp_path):
     JoinedEncoder([JoinedEncoder([TfidfEncoder(3)])]).fit(TEXTS).save(tmp_path)
     with pytest.raises(DataError, match="unknown kind of encoder 'joined'"):

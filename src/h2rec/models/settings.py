@@ -260,6 +260,14 @@ class BranchModelSettings(EncoderSettings):
         return Score(self.temperature, weight)
 
     @model_validator(mode="after")
+    def _something_to_weigh_against(self) -> Self:
+        if len(self.trained_branches) > 1 and self.weights[last := self.trained_branches[-1]] <= 0:
+            raise ValueError(
+                f"branches.{last}.weight: all others are weighed against it, so it must be above 0"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _intent_fits_objective(self) -> Self:
         if self.objective == "cloze" and self.ties.intent == "last" and self.reads_codes:
             raise ValueError(

@@ -102,6 +102,7 @@ class Baselines(Learning):
             "evaluate": settings.model_dump(mode="json"),
             "semantic_ids": None if codes is None else codes.key,
             "device": self.device.type,
+            "cases": cases_for_weights(self.dataset.item_count),
         }
 
         def work(folder: Path) -> None:

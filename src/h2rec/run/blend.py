@@ -137,8 +137,9 @@ def fit_weights(
             known.update(zip(new, values(list(new.values())), strict=True))
         return [known[tuple(one.values())] for one in tried]
 
-    as_configured = measured([configured.weights])[0]
-    best, value = configured.weights, as_configured
+    # The only trained branch has the weight 1, whatever is configured.
+    best = first if len(configured.trained_branches) == 1 else configured.weights
+    as_configured = value = measured([best])[0]
     for start in (first, alone):
         found = start
         for _ in range(ROUNDS):
@@ -197,8 +198,8 @@ def _best_of(
 class _Candidates:
     """Items that come before a target in one blend and not in another, and how far each branch puts them before it.
 
-    Computed once for all weights. What every branch puts before a target, or behind it, is so in any blend: it is
-    counted, and forgotten. So are the items of a target that no blend can bring into the list.
+    Computed once for all weights, none of which changes its sign. What every branch puts before a target, or behind it,
+    is so in any blend: it is counted, and forgotten. So are the items of a target that no blend brings into the list.
     """
 
     def __init__(

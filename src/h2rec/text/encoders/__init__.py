@@ -53,8 +53,11 @@ def load_encoder(folder: Path) -> TextEncoder:
     if description.get("kind") != KIND:
         return _load_one(folder, description)
     columns, others = _joined(folder, description)
-    parts = (folder / str(number) for number in range(len(columns)))
-    return JoinedEncoder([_load_one(part, _description(part)) for part in parts], others)
+    folders = [folder / str(number) for number in range(len(columns))]
+    parts = [_load_one(part, _description(part)) for part in folders]
+    if [part.encode([]).shape[1] for part in parts] != columns:
+        raise DataError(f"{folder / 'encoder.json'}: the encoders in it have other columns than {columns}")
+    return JoinedEncoder(parts, others)
 
 
 def leading_columns(folder: Path) -> int | None:
@@ -75,7 +78,10 @@ def _joined(folder: Path, description: dict[str, Any]) -> tuple[list[int], float
         or any(type(count) is not int or count < 0 for count in columns)
         or not (type(others) is float and 0 < others <= 1)
     ):
-        raise DataError(f"{folder / 'encoder.json'}: not a description of several encoders")
+        raise DataError(
+            f"{folder / 'encoder.json'}: not a description of several encoders",
+            "if another version of h2rec made it, train again in a new folder",
+        )
     return columns, others
 
 

@@ -18,7 +18,7 @@ surely what goes with what than what they mean."""
 
 
 class JoinedEncoder:
-    """Embeddings of several encoders side by side: the first leads, the others tell apart what looks alike to it.
+    """Embeddings of several encoders side by side, all but the first at half length.
 
     A sentence encoder knows what words mean, and blurs the names of brands and models; the words themselves tell these
     apart.
@@ -29,7 +29,7 @@ class JoinedEncoder:
     def __init__(self, parts: Sequence[TextEncoder], others: float = OTHERS) -> None:
         """`others`: length of the embeddings of all parts but the first, at most 1."""
         self.parts = tuple(parts)
-        self.others = others
+        self.others = float(others)
 
     @property
     def name(self) -> str:
