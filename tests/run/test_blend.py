@@ -205,7 +205,7 @@ def test_ranks_are_those_of_the_sums_whatever_the_scores_are(seed, metric, monke
         branch_scores=lambda histories, users: [part[users].clone() for part in scored],
     )
     monkeypatch.setattr(blend, "CatalogueScorer", lambda model: scorer)
-    monkeypatch.setattr(blend, "_OWNERS_AT_ONCE", 7)
+    monkeypatch.setattr(blend, "_CASES_AT_ONCE", 7)
     candidates = blend._Candidates(model, CASES, settings, None, metric=metric, repeats="allowed")
     tried = [
         {"counts": first, "others": second, "ids": 1.0, "popularity": -0.5}

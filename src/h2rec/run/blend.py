@@ -45,8 +45,8 @@ CANDIDATES = 2
 """Items that are ranked again, as a multiple of the list that is measured: so many of the best by each branch alone and
 by the sum as configured. All others are behind in any blend, or beyond the list."""
 FEWEST_CANDIDATES = 100
-_OWNERS_AT_ONCE = 64
-"""Targets whose candidates are added up and compared at once: they stay in the processor's cache."""
+_CASES_AT_ONCE = 64
+"""Cases whose candidates are added up and compared at once: they stay in the processor's cache."""
 _BEHIND, _BEFORE = -1e28, 1e37
 """In the place of infinity, which times a weight of zero is no number. All is before a target at minus infinity, also
 what is there itself."""
@@ -221,7 +221,7 @@ class _Candidates:
         self._model = model
         self._before = np.zeros(len(cases), dtype=np.int32)
         gaps: list[torch.Tensor] = []
-        owners: list[npt.NDArray[np.int64]] = []
+        cases_of: list[npt.NDArray[np.int64]] = []
         # Histories of like length together: they are padded little.
         order = np.argsort(cases.histories.lengths, kind="stable")
         deepest, chunk = _deepest(metric), max(1, SCORES_AT_ONCE // (width * (len(names) + 1)))
@@ -247,30 +247,30 @@ class _Candidates:
                 gap = torch.stack([part.gather(1, chosen) - part.gather(1, targets) for part in scored])
                 gap = gap.nan_to_num(nan=_BEFORE, posinf=_BEFORE, neginf=_BEHIND)
                 before = counts & (gap >= 0).all(dim=0)
-                open_ = (
+                undecided = (
                     counts & ~before & ~((gap <= 0).all(dim=0) & (gap[always.to(gap.device)] < 0).any(dim=0))
                 )
                 sure = before.sum(dim=1)
-                open_ &= (sure < _cutoff(metric))[:, None]
+                undecided &= (sure < _cutoff(metric))[:, None]
                 self._before[users] = sure.cpu().numpy()
-                gaps.append(gap[:, open_].cpu())
-                owners.append(np.repeat(users, open_.sum(dim=1).cpu().numpy()))
+                gaps.append(gap[:, undecided].cpu())
+                cases_of.append(np.repeat(users, undecided.sum(dim=1).cpu().numpy()))
         self._gaps = torch.cat(gaps, dim=1)
-        owner = np.concatenate(owners)
-        self._starts = np.flatnonzero(np.diff(owner, prepend=-1))
-        self._owners = owner[self._starts]
+        case_of = np.concatenate(cases_of)
+        self._starts = np.flatnonzero(np.diff(case_of, prepend=-1))
+        self._cases = case_of[self._starts]
 
     def ranks(self, tried: Sequence[Weights]) -> Ranks:
         """Rank every target with all weights, `[tried, cases]`; ties count against it."""
         factors = torch.tensor([_factors(self._model, weights) for weights in tried])
         ranks = np.tile(1 + self._before, (len(tried), 1))
-        few = _OWNERS_AT_ONCE
-        for first in range(0, len(self._owners), few):
+        few = _CASES_AT_ONCE
+        for first in range(0, len(self._cases), few):
             starts = self._starts[first : first + few + 1]
             stop = starts[few] if len(starts) > few else self._gaps.shape[1]
             sums = factors @ self._gaps[:, starts[0] : stop]
             ahead = (sums >= 0).numpy().view(np.int8)  # ties are
-            ranks[:, self._owners[first : first + few]] += np.add.reduceat(
+            ranks[:, self._cases[first : first + few]] += np.add.reduceat(
                 ahead, starts[:few] - starts[0], axis=1, dtype=np.int32
             )
         return ranks
