@@ -1,6 +1,7 @@
 """Branch weights chosen on validation: the best of all tried, the same in evaluation, bundle and search."""
 
 import itertools
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -21,7 +22,7 @@ from h2rec.models.scorer import CatalogueScorer
 from h2rec.models.settings import parse_model
 from h2rec.retrieval.growth import add_items
 from h2rec.retrieval.recommender import Recommender
-from h2rec.run import blend
+from h2rec.run import blend, reranking
 from h2rec.run.blend import BlendSettings, fit_weights, has_choice
 from h2rec.run.config import RunConfig
 from h2rec.run.pipeline import Pipeline
@@ -50,6 +51,7 @@ SELECTS = ["full.overall.ndcg@10", "sampled20.tail.hit@10", "full.head.mrr"]
 
 @pytest.fixture(autouse=True)
 def few_weights(monkeypatch):
+    monkeypatch.setattr(blend, "AS_GOOD", 0.0)
     monkeypatch.setattr(blend, "WEIGHTS", WEIGHTS)
     monkeypatch.setattr(blend, "LARGER", ())
 
@@ -116,6 +118,49 @@ def test_no_pair_of_weights_is_better_than_those_of_the_default(select, repeats)
             assert measured(made(settings, other), select, repeats) <= best + 1e-12
 
 
+@pytest.mark.parametrize("part", ["overall", "weighted", "head", "tail"])
+def test_of_weights_that_are_as_good_as_the_best_those_best_in_the_tail_are_taken(part, monkeypatch):
+    settings = configured("two_hid")
+    even = (
+        np.arange(ITEMS + 1) % 2 == 0
+    )  # to one branch the even ones are better known, to the other the odd ones
+    cases = replace(CASES, weights=np.linspace(0.1, 3.0, USERS).astype(np.float32))
+
+    def chosen(as_good, head=even):
+        monkeypatch.setattr(blend, "AS_GOOD", as_good)
+        select = f"full.{part}.mrr"
+        return fit_weights(made(settings), settings, cases, select=select, head=head, repeats="excluded")
+
+    in_tail = ~even[cases.targets]
+    each = cases.weights if part == "weighted" else np.ones(USERS)
+    counts = each * {"head": ~in_tail, "tail": in_tail}.get(part, True)
+    name = settings.weighed_branches[0]
+    found = {}
+    for weight in (*WEIGHTS, 1.0):
+        weights = settings.weights | {name: weight}
+        options = EvaluateSettings(protocols=["full"], ks=[10], repeats="excluded")
+        ranks = rank(CatalogueScorer(made(settings, weights)), cases, options).by_protocol["full"]
+        kept = ranks > 0  # a target in its own history has no rank
+        value, tail = (
+            float(np.average(1 / ranks[kept], weights=own[kept])) for own in (counts, each * in_tail)
+        )
+        found[weight] = value, tail
+    best = max(value for value, _ in found.values())
+    picked = set()
+    for as_good in (0.0, 0.1, 0.25, 0.6):
+        expected = max(
+            (tail, weight) for weight, (value, tail) in found.items() if value >= (1 - as_good) * best
+        )
+        result = chosen(as_good)
+        assert result["weights"][name] == expected[1]
+        assert result["value"] == pytest.approx(found[expected[1]][0], abs=1e-12)
+        assert result["best_value"] == pytest.approx(best, abs=1e-12)
+        picked.add(expected[1])
+    assert len(picked) > 1 or part == "tail"
+    if part == "overall":  # nothing to choose by where all items are head items
+        assert chosen(0.6, np.ones_like(even))["value"] == pytest.approx(best, abs=1e-12)
+
+
 def test_the_search_starts_from_the_trained_branches_alone_too(monkeypatch):
     settings = configured(**COUNTED, popularity={"kind": "popularity", "weight": 2.0})
     monkeypatch.setattr(blend, "WEIGHTS", [1.0, 2.0])  # what counts can't be left out but by the start
@@ -172,7 +217,7 @@ def test_what_is_not_ranked_again_can_only_let_targets_rise(repeats, monkeypatch
     settings = configured("h2rec")
     values = []
     for deepest in (1, 4, 8, 60):  # of each of seven lists, of sixty items
-        monkeypatch.setattr(blend, "_deepest", lambda metric, deepest=deepest: deepest)
+        monkeypatch.setattr(reranking, "_deepest", lambda metric, deepest=deepest: deepest)
         values.append(fitted(settings, select="full.overall.ndcg@10", repeats=repeats)["value_as_configured"])
     assert values[0] > values[-1]
     assert values == sorted(values, reverse=True)
@@ -204,9 +249,9 @@ def test_ranks_are_those_of_the_sums_whatever_the_scores_are(seed, metric, monke
         device=torch.device("cpu"),
         branch_scores=lambda histories, users: [part[users].clone() for part in scored],
     )
-    monkeypatch.setattr(blend, "CatalogueScorer", lambda model: scorer)
-    monkeypatch.setattr(blend, "_CASES_AT_ONCE", 7)
-    candidates = blend._Candidates(model, CASES, settings, None, metric=metric, repeats="allowed")
+    monkeypatch.setattr(reranking, "CatalogueScorer", lambda model: scorer)
+    monkeypatch.setattr(reranking, "_CASES_AT_ONCE", 7)
+    candidates = reranking.Candidates(model, CASES, settings, None, metric=metric, repeats="allowed")
     tried = [
         {"counts": first, "others": second, "ids": 1.0, "popularity": -0.5}
         for first, second in itertools.product([0.0, 0.25, 2.0], repeat=2)
@@ -315,6 +360,7 @@ def test_a_run_is_evaluated_and_bundled_with_the_weights_that_validation_chose(s
     assert weights["popularity"] == -1.5
     assert metrics["blend"]["value"] == pytest.approx(metrics["valid"]["full"]["overall"]["mrr"])
     assert metrics["blend"]["value"] >= metrics["blend"]["value_as_configured"]
+    assert metrics["blend"]["value"] == metrics["blend"]["best_value"]
     assert pipeline.validation_value() == metrics["blend"]["value"]
     # By kinds alone, as configured, it would rank worse.
     assert weights["kinds"] != config.model.weights["kinds"]

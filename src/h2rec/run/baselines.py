@@ -14,7 +14,7 @@ from h2rec.files import read_json, write_json
 from h2rec.frames import read_parquet, write_parquet
 from h2rec.models.build import build_model
 from h2rec.models.settings import ModelSettings, parse_model
-from h2rec.run.blend import BlendSettings, cases_for_weights, fit_weights, has_choice
+from h2rec.run.blend import BlendSettings, fit_weights, has_choice, searched
 from h2rec.run.learning import EVALUATION_SEED, Learning, sample_of
 from h2rec.run.presets import preset_values
 from h2rec.run.stages import Stage
@@ -93,6 +93,7 @@ class Baselines(Learning):
     def _measured(self, name: str, model: ModelSettings, settings: EvaluateSettings) -> Stage:
         """Ranks and metrics of the test cases; what its branches weigh is chosen on validation, as for any model."""
         select, codes = self.config.train.select, self.semantic_id_stage
+        search = searched(self.dataset.item_count)
         depends = {
             "data": self.data_stage.key,
             "split": self.config.data.model_dump(mode="json", include={"split", "test_share"}),
@@ -102,7 +103,7 @@ class Baselines(Learning):
             "evaluate": settings.model_dump(mode="json"),
             "semantic_ids": None if codes is None else codes.key,
             "device": self.device.type,
-            "cases": cases_for_weights(self.dataset.item_count),
+            "blend": search,
         }
 
         def work(folder: Path) -> None:
@@ -112,7 +113,7 @@ class Baselines(Learning):
                 fitted = fit_weights(
                     build_model(model, self.features, seed=EVALUATION_SEED).to(self.device).eval(),
                     model,
-                    sample_of(cases, cases_for_weights(self.dataset.item_count)),
+                    sample_of(cases, search["cases"]),
                     select=select,
                     head=self.head,
                     repeats=self.repeats.rule,

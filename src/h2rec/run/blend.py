@@ -3,7 +3,6 @@
 With losses of their own the branches do not depend on their weights, so any weights can be tried on one trained model.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from itertools import combinations, product
 from typing import Any
@@ -15,17 +14,12 @@ import torch
 from h2rec.data.splits import Holdout
 from h2rec.evaluation.metrics import per_case
 from h2rec.evaluation.negatives import draw_negatives
-from h2rec.evaluation.ranking import SCORES_AT_ONCE, drop_excluded
 from h2rec.evaluation.repeats import measured_cases
 from h2rec.evaluation.settings import FULL, RepeatRule, sampled_negatives
 from h2rec.models.protocol import SequenceModel
-from h2rec.models.scorer import CatalogueScorer
 from h2rec.models.settings import ModelSettings
+from h2rec.run.reranking import Candidates, Weights
 from h2rec.settings import Settings
-
-Ranks = npt.NDArray[np.int32]
-Weights = dict[str, float]
-"""What each branch weighs, by name, in the order of the model's."""
 
 WEIGHTS = (0.0, 0.15, 0.3, 0.5, 0.8, 1.2)
 """Weights to try for every branch but the measure of all others, beside those that are configured."""
@@ -36,20 +30,14 @@ TOGETHER = 2
 """Branches whose weights are tried in all combinations; all combinations of all branches would be too many."""
 ROUNDS = 3
 """Times that every pair of branches has its turn, at most; the search ends before if a round changes nothing."""
+AS_GOOD = 0.002
+"""Share of the best value that other weights may lack and still count as equally good: far less than the value's own
+standard error."""
 MOST_CASES, FEWEST_CASES = 50_000, 1_000
 """Cases that weights are chosen by; fewer let noise choose."""
 MOST_SCORES = 1_000_000_000
 """Scores of a branch that are looked through once: fewer cases where the catalogue is large, to cost less than a
 training."""
-CANDIDATES = 2
-"""Items that are ranked again, as a multiple of the list that is measured: so many of the best by each branch alone and
-by the sum as configured. All others are behind in any blend, or beyond the list."""
-FEWEST_CANDIDATES = 100
-_CASES_AT_ONCE = 64
-"""Cases whose candidates are added up and compared at once: they stay in the processor's cache."""
-_BEHIND, _BEFORE = -1e28, 1e37
-"""In the place of infinity, which times a weight of zero is no number. All is before a target at minus infinity, also
-what is there itself."""
 
 
 class BlendSettings(Settings):
@@ -63,6 +51,11 @@ class BlendSettings(Settings):
 def has_choice(settings: ModelSettings, blend: BlendSettings) -> bool:
     """Whether a model has branches whose weights can be chosen."""
     return blend.fit and bool(settings.weighed_branches)
+
+
+def searched(item_count: int) -> dict[str, Any]:
+    """What a choice of weights depends on, beside a model and its cases."""
+    return {"cases": cases_for_weights(item_count), "weights": [*WEIGHTS, *LARGER], "as_good": AS_GOOD}
 
 
 def cases_for_weights(item_count: int) -> int:
@@ -80,11 +73,14 @@ def fit_weights(
     repeats: RepeatRule,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Rank validation cases with many combinations of weights; return the best.
+    """Rank validation cases with many combinations of weights; of those as good as the best, return the tail's best.
 
     Two branches at a time in all combinations, the others as they are, every pair in turn until nothing changes; once
     from the configured weights and once from the trained branches alone, and the better end wins. A branch that is best
     with the largest weight gets larger ones to try. Of equal values the weights so far win, then the smaller ones.
+
+    The optimum is flat: many combinations differ by less than cases can tell, and by far more in the tail. Among those
+    that are as good (`AS_GOOD`) the same metric of the tail items decides.
 
     Parameters
     ----------
@@ -106,7 +102,8 @@ def fit_weights(
     Returns
     -------
     dict
-        ``weights`` by branch, their ``value``, ``value_as_configured`` and how many were ``tried``.
+        ``weights`` by branch, their ``value``, the ``best_value`` of all, ``value_as_configured`` and how many were
+        ``tried``.
     """
     protocol, part, metric = select.split(".")
     cases = measured_cases(cases, repeats)
@@ -116,26 +113,29 @@ def fit_weights(
         ranked = np.flatnonzero(drawn[:, 0])
         cases, negatives = cases.select(ranked), torch.from_numpy(drawn[ranked].astype(np.int64))
     in_head = head[cases.targets]
-    counts = {"overall": None, "head": in_head, "tail": ~in_head, "weighted": cases.weights}[part]
+    each = np.ones(len(cases)) if cases.weights is None or part != "weighted" else cases.weights
+    counts, in_tail = each * {"head": in_head, "tail": ~in_head}.get(part, True), each * ~in_head
 
-    candidates = _Candidates(model, cases, configured, negatives, metric=metric, repeats=repeats)
+    candidates = Candidates(model, cases, configured, negatives, metric=metric, repeats=repeats)
 
-    def values(tried: Sequence[Weights]) -> list[float]:
-        return [float(np.average(per_case(row, metric), weights=counts)) for row in candidates.ranks(tried)]
+    def values(tried: Sequence[Weights]) -> list[tuple[float, float]]:
+        """The value, and the sum of the tail's cases."""
+        rows = (per_case(row, metric) for row in candidates.ranks(tried))
+        return [(float(np.average(row, weights=counts)), float(row @ in_tail)) for row in rows]
 
     names = configured.weighed_branches
     pairs = list(combinations(names, TOGETHER)) if len(names) > TOGETHER else [names]
     # The measure of all others has the weight 1 in every combination.
     first = configured.weights | ({_measure(configured): 1.0} if configured.is_trained else {})
     alone = first | {name: 0.0 for name in names if name in configured.counted_branches}
-    known: dict[tuple[float, ...], float] = {}
+    known: dict[tuple[float, ...], tuple[float, float]] = {}
     ladders = {name: list(WEIGHTS) for name in names}
 
     def measured(tried: Sequence[Weights]) -> list[float]:
         new = {tuple(one.values()): one for one in tried if tuple(one.values()) not in known}
         if new:
             known.update(zip(new, values(list(new.values())), strict=True))
-        return [known[tuple(one.values())] for one in tried]
+        return [known[tuple(one.values())][0] for one in tried]
 
     # The only trained branch has the weight 1, whatever is configured.
     best = first if len(configured.trained_branches) == 1 else configured.weights
@@ -150,24 +150,16 @@ def fit_weights(
                 break
         if measured([found])[0] > value:
             best, value = found, measured([found])[0]
+    least = (1 - AS_GOOD) * value
+    chosen = max((one for one in known if known[one][0] >= least), key=lambda one: known[one][::-1])
     return {
-        "weights": best,
-        "value": value,
+        "weights": dict(zip(best, chosen, strict=True)),
+        "value": known[chosen][0],
+        "best_value": value,
         "value_as_configured": as_configured,
         "tried": len(known),
         "selected_by": select,
     }
-
-
-def _deepest(metric: str) -> int:
-    """Items of each list that can come before a target, for a metric of the best so many."""
-    cutoff = _cutoff(metric)
-    return CANDIDATES * int(max(FEWEST_CANDIDATES, cutoff if cutoff < math.inf else 0))
-
-
-def _cutoff(metric: str) -> float:
-    cutoff = metric.rpartition("@")[2]
-    return int(cutoff) if cutoff.isdigit() else math.inf
 
 
 def _measure(settings: ModelSettings) -> str:
@@ -193,101 +185,3 @@ def _best_of(
             return weights
         for name in growing:
             ladders[name].append(LARGER[len(ladders[name]) - len(WEIGHTS)])
-
-
-class _Candidates:
-    """Items that come before a target in one blend and not in another, and how far each branch puts them before it.
-
-    Computed once for all weights, none of which changes its sign. What every branch puts before a target, or behind it,
-    is so in any blend: it is counted, and forgotten. So are the items of a target that no blend brings into the list.
-    """
-
-    def __init__(
-        self,
-        model: SequenceModel,
-        cases: Holdout,
-        configured: ModelSettings,
-        negatives: torch.Tensor | None,
-        *,
-        metric: str,
-        repeats: RepeatRule,
-    ) -> None:
-        scorer = CatalogueScorer(model)
-        names, width = model.branch_names, model.item_count + 1
-        lists = [_factors(model, configured.weights)]
-        lists += [[float(own == name) for own in names] for name in names]
-        weighed = configured.weighed_branches
-        always = torch.tensor([name not in weighed and configured.weights[name] != 0 for name in names])
-        self._model = model
-        self._before = np.zeros(len(cases), dtype=np.int32)
-        gaps: list[torch.Tensor] = []
-        cases_of: list[npt.NDArray[np.int64]] = []
-        # Histories of like length together: they are padded little.
-        order = np.argsort(cases.histories.lengths, kind="stable")
-        deepest, chunk = _deepest(metric), max(1, SCORES_AT_ONCE // (width * (len(names) + 1)))
-        with torch.inference_mode():
-            for start in range(0, len(cases), chunk):
-                users = order[start : start + chunk]
-                scored = scorer.branch_scores(cases.histories, users)
-                targets = torch.from_numpy(cases.targets[users].astype(np.int64)).to(scorer.device)[:, None]
-                out = torch.zeros_like(scored[0])
-                out[:, 0] = -torch.inf
-                if repeats == "excluded" and negatives is None:
-                    drop_excluded(out, cases.histories.select(users))
-                if negatives is not None:
-                    chosen = negatives[users].to(scorer.device)
-                elif deepest * len(lists) >= width:
-                    chosen = torch.arange(width, device=scorer.device).expand(len(users), -1)
-                else:
-                    tops = [(_weighted_sum(scored, one) + out).topk(deepest).indices for one in lists]
-                    chosen = torch.cat(tops, dim=1).sort(dim=1).values
-                # What stands twice counts once, and the target is not before itself.
-                counts = (out.gather(1, chosen) == 0) & (chosen != targets)
-                counts[:, 1:] &= chosen[:, 1:] != chosen[:, :-1]
-                gap = torch.stack([part.gather(1, chosen) - part.gather(1, targets) for part in scored])
-                gap = gap.nan_to_num(nan=_BEFORE, posinf=_BEFORE, neginf=_BEHIND)
-                before = counts & (gap >= 0).all(dim=0)
-                undecided = (
-                    counts & ~before & ~((gap <= 0).all(dim=0) & (gap[always.to(gap.device)] < 0).any(dim=0))
-                )
-                sure = before.sum(dim=1)
-                undecided &= (sure < _cutoff(metric))[:, None]
-                self._before[users] = sure.cpu().numpy()
-                gaps.append(gap[:, undecided].cpu())
-                cases_of.append(np.repeat(users, undecided.sum(dim=1).cpu().numpy()))
-        self._gaps = torch.cat(gaps, dim=1)
-        case_of = np.concatenate(cases_of)
-        self._starts = np.flatnonzero(np.diff(case_of, prepend=-1))
-        self._cases = case_of[self._starts]
-
-    def ranks(self, tried: Sequence[Weights]) -> Ranks:
-        """Rank every target with all weights, `[tried, cases]`; ties count against it."""
-        factors = torch.tensor([_factors(self._model, weights) for weights in tried])
-        ranks = np.tile(1 + self._before, (len(tried), 1))
-        few = _CASES_AT_ONCE
-        for first in range(0, len(self._cases), few):
-            starts = self._starts[first : first + few + 1]
-            stop = starts[few] if len(starts) > few else self._gaps.shape[1]
-            sums = factors @ self._gaps[:, starts[0] : stop]
-            ahead = (sums >= 0).numpy().view(np.int8)  # ties are
-            ranks[:, self._cases[first : first + few]] += np.add.reduceat(
-                ahead, starts[:few] - starts[0], axis=1, dtype=np.int32
-            )
-        return ranks
-
-
-def _factors(model: SequenceModel, weights: Weights) -> list[float]:
-    """Factors for the branches' scores, which already contain the model's own weights."""
-    pairs = zip(model.branch_names, model.branch_weights, strict=True)
-    return [weights[name] / own if own else 0.0 for name, own in pairs]
-
-
-def _weighted_sum(branch_scores: Sequence[torch.Tensor], factors: Sequence[float]) -> torch.Tensor:
-    # What weighs nothing is passed over: it may hold minus infinity.
-    used = [(part, factor) for part, factor in zip(branch_scores, factors, strict=True) if factor]
-    if not used:
-        return torch.zeros_like(branch_scores[0])
-    total = used[0][0] * used[0][1]
-    for part, factor in used[1:]:
-        total.add_(part, alpha=factor)
-    return total

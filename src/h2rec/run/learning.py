@@ -22,7 +22,7 @@ from h2rec.models.protocol import SequenceModel
 from h2rec.models.scorer import CatalogueScorer
 from h2rec.models.settings import ModelSettings
 from h2rec.models.weights import load_weights, weights_of
-from h2rec.run.blend import LARGER, WEIGHTS, cases_for_weights, fit_weights, has_choice
+from h2rec.run.blend import fit_weights, has_choice, searched
 from h2rec.run.config import RunConfig
 from h2rec.run.held_out import check_held_out, undrawable
 from h2rec.run.stages import Stage
@@ -197,9 +197,9 @@ class Learning(Tokenization):
         config = self.config
         if not has_choice(config.model, config.blend):
             return None
-        count = cases_for_weights(self.dataset.item_count)
+        search = searched(self.dataset.item_count)
         depends = self._scored_by(config.model) | {
-            "blend": config.blend.model_dump(mode="json") | {"cases": count, "weights": [*WEIGHTS, *LARGER]},
+            "blend": config.blend.model_dump(mode="json") | search,
             "head": config.data.head_share,
             "repeats": self.repeats.rule,
         }
@@ -208,7 +208,7 @@ class Learning(Tokenization):
             result = fit_weights(
                 self._trained(config.model),
                 config.model,
-                sample_of(self._selecting_cases(self.repeats.rule), count),
+                sample_of(self._selecting_cases(self.repeats.rule), search["cases"]),
                 select=config.train.select,
                 head=self.head,
                 repeats=self.repeats.rule,
