@@ -121,10 +121,9 @@ def test_no_pair_of_weights_is_better_than_those_of_the_default(select, repeats)
 @pytest.mark.parametrize("part", ["overall", "weighted", "head", "tail"])
 def test_of_weights_that_are_as_good_as_the_best_those_best_in_the_tail_are_taken(part, monkeypatch):
     settings = configured("two_hid")
-    even = (
-        np.arange(ITEMS + 1) % 2 == 0
-    )  # to one branch the even ones are better known, to the other the odd ones
-    cases = replace(CASES, weights=np.linspace(0.1, 3.0, USERS).astype(np.float32))
+    # To one branch the even ones are better known, to the other the odd ones.
+    even = np.arange(ITEMS + 1) % 2 == 0
+    cases = replace(CASES, weights=np.where(np.arange(USERS) % 3, 0.1, 5.0).astype(np.float32))
 
     def chosen(as_good, head=even):
         monkeypatch.setattr(blend, "AS_GOOD", as_good)
@@ -381,6 +380,22 @@ def test_a_run_is_evaluated_and_bundled_with_the_weights_that_validation_chose(s
     grown = Recommender.load(tmp_path / "grown").bundle.model.branches["popularity"].log_count
     torch.testing.assert_close(grown[: ITEMS + 1], counts)
     assert grown[ITEMS + 1] > 0
+
+
+@pytest.mark.parametrize(("name", "value"), [("AS_GOOD", 0.5), ("LARGER", (9.0,)), ("MOST_CASES", 20)])
+def test_another_way_to_choose_is_another_choice_for_the_model_and_its_baselines(
+    name, value, shop, tmp_path, monkeypatch
+):
+    config, stages = shop
+    before = stages_of(config, stages, tmp_path / "before")
+    monkeypatch.setattr(blend, name, value)
+    new = stages_of(config, stages, tmp_path / "after") - before
+    assert {stage.split("-")[0] for stage in new} >= {"blend", "baseline_transitions"}
+
+
+def stages_of(config, stages, out):
+    Pipeline(config, out, stages).evaluated(baselines=True)
+    return {folder.name for folder in stages.iterdir()}
 
 
 def test_without_fitting_the_configured_weights_stay_and_the_training_is_the_same(shop, tmp_path):
