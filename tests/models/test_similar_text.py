@@ -9,6 +9,7 @@ from model_forms import branches
 
 from h2rec.data.histories import Histories
 from h2rec.models.branches import similar_text
+from h2rec.models.branches.transitions import RECENT_DECAY
 from h2rec.models.build import build_model, grown_model, model_for_weights
 from h2rec.models.features import NewItems
 from h2rec.models.neighbours import nearest_in_text
@@ -36,21 +37,59 @@ def scores(model, *histories):
     return CatalogueScorer(model).score(Histories.from_lists(histories), np.arange(len(histories)))
 
 
-def test_scores_by_the_formula(build, features):
+def shares_of(text, nearest):
+    """Share of every other item in each one's likeness, `[N, N]`, in double precision."""
+    unit = text.astype(np.float64) / np.linalg.norm(text, axis=1, keepdims=True)
+    cosines = unit @ unit.T
+    np.fill_diagonal(cosines, -np.inf)
+    least = np.sort(cosines, axis=1)[:, [-nearest]]
+    found = np.where(cosines >= least, np.exp(cosines / similar_text.TEMPERATURE), 0.0)
+    return found / found.sum(axis=1, keepdims=True)
+
+
+def test_scores_by_the_formula(build, features, monkeypatch):
+    monkeypatch.setattr(similar_text, "NEAREST", 6)
     text = texts(features)
     model = made(build, features, text)
-    # As many components as dimensions: lengths and angles are those of the centred texts.
-    centred = text.astype(np.float64) - text.mean(axis=0, dtype=np.float64)
-    unit = centred / np.linalg.norm(centred, axis=1, keepdims=True)
-    history = [1, 2, 3, 4, 5, 6, 7]
-    latest = sum(
-        similar_text.RECENT_DECAY**back * unit[item - 1] for back, item in enumerate([7, 6, 5, 4, 3])
-    )
-    expected = 0.5 * similar_text.SCALE * unit @ (latest / np.linalg.norm(latest))
-    found = scores(model, history, [3])
+    shares = shares_of(text, 6)
+    sums = sum(RECENT_DECAY**back * shares[item - 1] for back, item in enumerate([7, 6, 5, 4, 3]))
+    expected = 0.5 * np.log1p(300 * sums)
+    found = scores(model, [1, 2, 3, 4, 5, 6, 7], [3])
     torch.testing.assert_close(found[0, 1:], torch.from_numpy(expected).float(), rtol=1e-4, atol=1e-4)
-    assert int(found[1, 1:].argmax()) + 1 == 3  # nothing is nearer to a text than itself
-    torch.testing.assert_close(found[1, 3], torch.tensor(0.5 * similar_text.SCALE))
+    assert int((found[1] > 0).sum()) == 6
+    assert int(found[1].argmax()) == 1 + int(shares[2].argmax())
+    assert found[1, 3] == 0  # the item itself is not like itself: likeness says what else is
+
+
+def test_items_of_a_small_catalogue_are_like_all_others(build, features):
+    few = replace(features, text=texts(features), has_text=np.arange(features.item_count) < 4)
+    found = scores(build(few, **FORM), [1])[0]
+    assert torch.nonzero(found).flatten().tolist() == [2, 3, 4]
+
+
+@pytest.mark.parametrize("size", [8, 3])
+def test_of_a_large_catalogue_regions_are_compared(size, monkeypatch):
+    """Texts of one subject are together; of regions that hold too few more are looked into."""
+    random = np.random.default_rng(0)
+    subjects = np.repeat(np.eye(12, dtype=np.float32), 10, axis=0)
+    text = (subjects + random.normal(size=subjects.shape, scale=0.05)).astype(np.float32)
+    items = np.arange(1, 121)
+    monkeypatch.setattr(similar_text, "NEAREST", 7)
+    expected = similar_text.alike(text, items, 122)
+    monkeypatch.setattr(similar_text, "ALL_UP_TO", 100)
+    monkeypatch.setattr(similar_text, "REGION", size)
+    monkeypatch.setattr(similar_text, "REGIONS", 24 // size)
+    compared = [len(others) for _, others in similar_text._compared(torch.from_numpy(text))]
+    assert len(compared) > 10
+    assert max(compared) < 60
+    assert min(compared) > 7
+    found = similar_text.alike(text, items, 122)
+    np.testing.assert_array_equal(found.offsets, expected.offsets)
+    same = found.successors == expected.successors
+    assert same.mean() > 0.95
+    np.testing.assert_allclose(found.values[same], expected.values[same], rtol=0.1)
+    rows = np.repeat(np.arange(122), np.diff(found.offsets))
+    assert ((found.successors - 1) // 10 == (rows - 1) // 10).mean() > 0.95
 
 
 def test_an_item_without_text_is_like_nothing(build, features):
@@ -97,14 +136,28 @@ def model_settings(build, features, text, weight):
     return made(build, features, text).settings.with_weights({"alike": weight})
 
 
-def test_a_new_item_is_compared_by_its_own_text(build, features):
+def test_a_new_item_is_like_its_neighbours_and_what_they_are_like(build, features):
     text = texts(features)
     model = made(build, features, text)
-    fresh = np.stack([text[6], -text[6]])
-    new = NewItems(nearest_in_text(text, fresh), fresh)
+    fresh = np.stack([text[6], -text[6]])  # a twin of item 7, and its opposite
+    new = NewItems(nearest_in_text(text, fresh))
     codes = features.semantic_ids.codes
     ids = SemanticIds(np.concatenate([codes, codes[:2]]), features.semantic_ids.codebook_sizes)
-    found = scores(grown_model(model, model.settings, ids, new), [7])[0]
-    torch.testing.assert_close(found[:41], scores(model, [7])[0])
-    torch.testing.assert_close(found[41], found[7])
-    assert found[42] < found[41]
+    grown = grown_model(model, model.settings, ids, new)
+    of_seven, of_twin, of_others = scores(grown, [7], [41], [1, 2])
+    torch.testing.assert_close(of_seven[:41], scores(model, [7])[0])
+    assert of_seven[41] == pytest.approx(float(of_seven[:41].max()), rel=0.05)
+    assert of_seven[42] == 0
+    assert of_twin[7] == pytest.approx(float(of_twin.max()), rel=0.05)
+    like = torch.nonzero(of_seven[:41]).flatten()
+    torch.testing.assert_close(of_twin[like], of_seven[like], rtol=0.1, atol=0.2)
+    assert not of_twin[41:].any()  # new items are not compared with each other
+    assert of_others[41] == pytest.approx(float(scores(model, [1, 2])[0, 7]), abs=0.3)
+
+
+def test_likeness_is_not_counted_anew(build, features):
+    text = texts(features)
+    model = made(build, features, text)
+    before = scores(model, [1, 2])
+    model.branch_list()[0].recount(replace(features, text=text[::-1].copy()))
+    torch.testing.assert_close(scores(model, [1, 2]), before)

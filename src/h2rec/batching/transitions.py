@@ -36,6 +36,12 @@ class TransitionTable:
     successors: IntArray
     values: npt.NDArray[np.float32]
 
+    @classmethod
+    def empty(cls, size: int) -> Self:
+        """A table of `size` groups that nothing follows."""
+        none = np.zeros(0, np.int64)
+        return cls(np.zeros(size + 1, np.int64), none, none.astype(np.float32))
+
     def checked(self, size: int) -> Self:
         """The table itself. Raises `DataError` unless it is one of `size` groups: it may come from anywhere."""
         offsets, successors, values = self.offsets, self.successors, self.values
@@ -70,7 +76,12 @@ class TransitionTable:
         return type(self)(offsets_of(np.bincount(left, minlength=size)), right[order], values)
 
     def joined(
-        self, neighbours: IntArray, shares: npt.NDArray[np.float32], trained: int
+        self,
+        neighbours: IntArray,
+        shares: npt.NDArray[np.float32],
+        trained: int,
+        *,
+        to_itself: bool = False,
     ) -> "TransitionTable":
         """The same transitions, and those that `M` new groups inherit from their neighbours.
 
@@ -84,12 +95,16 @@ class TransitionTable:
         trained
             The last group that training knew. Only up to it groups are `a` or `b`: what a group inherits does not
             depend on other new ones.
+        to_itself
+            Whether a known group leads to itself too, here alone: as surely as to what it leads to most.
         """
         from scipy import sparse  # imported late: serving needs it only here
 
         size, count = len(self.offsets) - 1, len(neighbours)
         own = sparse.csr_matrix((self.values, self.successors, self.offsets), shape=(size, size))
         met = own[: trained + 1, : trained + 1]
+        if to_itself:
+            met = met + sparse.diags(met.max(axis=1).toarray().ravel(), format="csr")
         new = np.repeat(np.arange(count), neighbours.shape[1])
         taken = sparse.csr_matrix((shares.ravel(), (new, neighbours.ravel())), shape=(count, trained + 1))
 

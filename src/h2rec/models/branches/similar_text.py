@@ -1,7 +1,7 @@
-"""Similarity of texts: how near an item's text is to those of a user's latest items; nothing is learned."""
+"""Similarity of texts: which items' texts are nearest to those of a user's latest items; nothing is learned."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator
 from typing import ClassVar, Self
 
 import numpy as np
@@ -9,115 +9,109 @@ import torch
 from pydantic import Field
 from torch.nn import functional as F
 
-from h2rec.models.branch_items import DenseItems
-from h2rec.models.branches.protocol import Branch, BranchRead, Sequences
+from h2rec.batching.transitions import TransitionTable
+from h2rec.data.histories import IntArray
 from h2rec.models.branches.settings import BranchSettings
-from h2rec.models.branches.transitions import RECENT_DECAY, RECENT_ITEMS
+from h2rec.models.branches.transitions import CountedSettings, TransitionsBranch, stored_table
 from h2rec.models.features import ItemFeatures, NewItems
 from h2rec.models.neighbours import Vectors
-from h2rec.models.protocol import Intent
-from h2rec.models.reasons import MOST_REASONS, Reason
 from h2rec.models.settings import BranchModelSettings
 
 logger = logging.getLogger(__name__)
 
-COMPONENTS = 64
-"""Principal components of the text embeddings that are compared: 64 of 256 keep nearly all of what the branch gives."""
-SCALE = 3.0
-"""Scores at weight 1 lie between minus and plus this, so that the weights to try are those of the other branches."""
+NEAREST = 20
+"""Texts that are like one: what is further off says little, and costs."""
+TEMPERATURE = 0.1
+"""Of the shares: a cosine lower by this much counts e times less."""
+ALL_UP_TO = 32_768
+"""Texts that are compared with all others. Of more, each is compared with those of its own region and of the nearest
+ones, so that time grows with the catalogue and not with its square."""
+REGION, REGIONS = 4_096, 4
+"""Texts of a region, about, and how many regions are looked into."""
+_AT_ONCE = 1_024
 
 
-class SimilarTextSettings(BranchSettings):
+class SimilarTextSettings(CountedSettings):
     """What similar texts weigh."""
 
     weight: float = Field(0.5, ge=0)
     """Weight of its score in the sum, chosen on validation."""
 
 
-class SimilarTextBranch(Branch):
-    """``s * cos(sum_m q^m t(i_m), t(j))`` over the latest items ``i_m`` of a history.
+class SimilarTextBranch(TransitionsBranch):
+    """``log(1 + s * sum_m q^m t(i_m -> j))`` over the latest items ``i_m`` of a history, as for transitions.
 
-    `t` are text embeddings on their first principal components, of unit length; zero for items without text. In a
-    catalogue without any text all items score 0.
+    ``t(i -> j)`` is the share of `j` among the `NEAREST` texts to that of `i`, by a softmax of their cosines: how much
+    an item is like another one counts against what else is like it. Items without text are like nothing; in a catalogue
+    without any text all score 0.
     """
 
     settings_class: ClassVar[type[BranchSettings]] = SimilarTextSettings
     reads_text = True
-    is_trained = False
-    vectors: torch.Tensor
-    mean: torch.Tensor
-    components: torch.Tensor
-
-    def __init__(
-        self, settings: BranchSettings, vectors: torch.Tensor, mean: torch.Tensor, components: torch.Tensor
-    ) -> None:
-        super().__init__()
-        self.settings = settings
-        self.register_buffer("vectors", vectors)  # [N + 2, c]: padding first, the masked item last
-        self.register_buffer("mean", mean)  # [m]
-        self.register_buffer("components", components)  # [c, m]
+    scale = 300.0
 
     @classmethod
     def build(cls, settings: BranchSettings, model: BranchModelSettings, features: ItemFeatures) -> Self:
         """See `Branch.build`."""
-        if "vectors" in features.stored:
-            parts = (torch.zeros_like(features.stored[n]) for n in ("vectors", "mean", "components"))
-            return cls(settings, *parts)
-        described = features.described
-        if features.train is None or features.text is None or described.sum() < 2:
+        size, text = features.item_count + 1, features.text
+        table = stored_table(features, size)
+        if table is None:
+            table = TransitionTable.empty(size)
             if features.train is not None:
-                logger.warning("the items have no texts to compare: similar_text scores nothing")
-            return cls(settings, torch.zeros(features.item_count + 2, 0), torch.zeros(0), torch.zeros(0, 0))
-        from sklearn.decomposition import PCA  # imported late: a second, and serving never needs it
-
-        text = features.text[described].astype(np.float64)
-        pca = PCA(min(COMPONENTS, *text.shape), svd_solver="covariance_eigh")
-        with np.errstate(invalid="ignore"):  # embeddings without any variance have no shares of it
-            pca.fit(text)
-        mean = torch.from_numpy(pca.mean_).float()
-        components = torch.from_numpy(pca.components_).float().contiguous()
-        vectors = torch.zeros(features.item_count + 2, len(components))
-        known = torch.from_numpy(np.flatnonzero(described) + 1)
-        vectors[known] = projected(features.text[described], mean, components)
-        return cls(settings, vectors, mean, components)
-
-    def forward(self, sequences: Sequences, intent: Intent | None) -> BranchRead:
-        """Directions of the latest texts at the positions read, by weight and scale."""
-        at, back = sequences.at[:, None], torch.arange(RECENT_ITEMS, device=sequences.at.device)
-        # Before the first item there is padding, whose vector is zero.
-        known = at % sequences.items.shape[1] >= back
-        items = sequences.items.flatten()[(at - back).clamp(min=0)] * known
-        total = RECENT_DECAY**back @ self.vectors[items]
-        return BranchRead(self.settings.weight * SCALE * F.normalize(total, dim=1))
-
-    def items(self, items: torch.Tensor) -> DenseItems:
-        return DenseItems(self.vectors[items])
-
-    def reasons(self, items: Sequence[int], history: Sequence[int]) -> list[list[Reason]]:
-        """The latest items whose texts are nearest, by their shares of what speaks for the item."""
-        latest = list(dict.fromkeys(reversed(history)))[:RECENT_ITEMS]
-        if not items or not latest or not self.settings.weight:
-            return [[] for _ in items]
-        alike = (self.vectors[torch.tensor(items)] @ self.vectors[torch.tensor(latest)].T).clamp(min=0)
-        shares = alike * RECENT_DECAY ** torch.arange(len(latest))
-        shares /= shares.sum(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
-        order = shares.argsort(dim=1, descending=True, stable=True)[:, :MOST_REASONS].tolist()
-        return [
-            [Reason(latest[p], "similar_text", of[p]) for p in places if of[p] > 0]
-            for places, of in zip(order, shares.tolist(), strict=True)
-        ]
+                has_text = features.described & (text is not None and text.any(axis=1))
+                described = np.flatnonzero(has_text)
+                if text is None or len(described) < 2:
+                    logger.warning("the items have no texts to compare: similar_text scores nothing")
+                else:
+                    table = alike(text[described], described + 1, size)
+        return cls(settings, table, "similar_text")
 
     def grow(self, smaller: Self, new: NewItems) -> None:
-        """New items by their own texts."""
-        self.mean, self.components = smaller.mean, smaller.components
-        rows = smaller.vectors.new_zeros(len(new), smaller.vectors.shape[1])
-        if rows.numel():
-            assert new.text is not None
-            # One by one: an item has the same vector to the bit whatever it is added beside.
-            rows = torch.cat([projected(text[None], self.mean, self.components) for text in new.text])
-        self.vectors = torch.cat([smaller.vectors[:-1], rows, smaller.vectors[-1:]])
+        """New items are like what their neighbours are like, and most like these."""
+        near = new.neighbours
+        self.table = smaller.table.joined(near.items + 1, near.shares, near.trained, to_itself=True)
+
+    def recount(self, features: ItemFeatures) -> None:
+        """Nothing of it was counted."""
 
 
-def projected(text: Vectors, mean: torch.Tensor, components: torch.Tensor) -> torch.Tensor:
-    """Text embeddings `[n, m]` on principal components `[c, m]`, of unit length, float32 `[n, c]`."""
-    return F.normalize((torch.from_numpy(np.ascontiguousarray(text)) - mean) @ components.T, dim=1)
+def alike(text: Vectors, items: IntArray, size: int) -> TransitionTable:
+    """The nearest texts of each item and their shares, of embeddings `[n, m]` of the items `[n]` of `size`."""
+    directions = F.normalize(torch.from_numpy(np.ascontiguousarray(text, dtype=np.float32)), dim=1)
+    count = min(NEAREST, len(items) - 1)
+    nearest = torch.empty(len(items), count, dtype=torch.int64)
+    shares = torch.empty(len(items), count)
+    for rows, others in _compared(directions):
+        for some in rows.split(_AT_ONCE):
+            cosines = directions[some] @ directions[others].T
+            cosines[some[:, None] == others] = -torch.inf
+            best = cosines.topk(count)
+            nearest[some] = others[best.indices]
+            shares[some] = (best.values / TEMPERATURE).softmax(dim=1)
+    order = nearest.argsort(dim=1)
+    offsets = np.zeros(size + 1, np.int64)
+    offsets[items + 1] = count
+    return TransitionTable(
+        offsets.cumsum(),
+        items[nearest.gather(1, order).numpy()].ravel(),
+        shares.gather(1, order).numpy().ravel(),
+    )
+
+
+def _compared(directions: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Rows, and those that they are compared with."""
+    every = torch.arange(len(directions))
+    if len(directions) <= ALL_UP_TO:
+        yield every, every
+        return
+    from sklearn.cluster import MiniBatchKMeans  # imported late: a second, and serving never needs it
+
+    regions = MiniBatchKMeans(len(directions) // REGION, random_state=0, n_init=1).fit(directions.numpy())
+    of_text, centres = torch.from_numpy(regions.labels_), torch.from_numpy(regions.cluster_centers_).float()
+    sizes = of_text.bincount(minlength=len(centres))
+    for region, nearest in enumerate(torch.cdist(centres, centres).argsort(dim=1, stable=True)):
+        # More regions where these hold too few.
+        enough = int((sizes[nearest].cumsum(0) <= NEAREST).sum()) + 1
+        if sizes[region]:
+            around = nearest[: max(REGIONS, enough)]
+            yield every[of_text == region], every[torch.isin(of_text, around)]

@@ -73,6 +73,7 @@ class TransitionsBranch(Branch):
     settings_class: ClassVar[type[BranchSettings]] = TransitionsSettings
     is_trained = False
     recent_items = RECENT_ITEMS
+    scale: ClassVar[float] = SCALE
     reason_kind: ReasonKind
     offsets: torch.Tensor
     successors: torch.Tensor
@@ -155,10 +156,12 @@ class TransitionsBranch(Branch):
 
     def _table(self, groups: torch.Tensor, levels: int | None) -> CountTable:
         sources = torch.repeat_interleave(self.offsets.diff())
-        return CountTable(groups, levels, sources, self.successors, SCALE * self.values, self.settings.weight)
+        return CountTable(
+            groups, levels, sources, self.successors, self.scale * self.values, self.settings.weight
+        )
 
     def _score(self, sums: torch.Tensor) -> torch.Tensor:
-        return self.settings.weight * torch.log1p(SCALE * sums)
+        return self.settings.weight * torch.log1p(self.scale * sums)
 
     def grow(self, smaller: Self, new: NewItems) -> None:
         """No history has a new item yet: it follows what its neighbours follow, and what follows them follows it."""
@@ -236,12 +239,16 @@ class CodeTransitionsBranch(TransitionsBranch):
 
 def counted_or_stored(features: ItemFeatures, groups: IntArray, direction: Direction) -> TransitionTable:
     """Count the training histories; of weights that are loaded later, take what is stored."""
-    if "offsets" in features.stored:
-        stored = (features.stored[name].numpy() for name in ("offsets", "successors", "values"))
-        return TransitionTable(*stored).checked(int(groups.max(initial=0)) + 1)
+    size = int(groups.max(initial=0)) + 1
+    if (table := stored_table(features, size)) is not None:
+        return table
     if features.counted is None:
-        empty = np.zeros(0, np.int64)
-        return TransitionTable(
-            np.zeros(int(groups.max(initial=0)) + 2, np.int64), empty, empty.astype(np.float32)
-        )
+        return TransitionTable.empty(size)
     return transition_table(*features.counted, groups, direction, popularity_power=POPULARITY_POWER)
+
+
+def stored_table(features: ItemFeatures, size: int) -> TransitionTable | None:
+    """The table of weights that are loaded later, of `size` groups; None where there are none."""
+    if "offsets" not in features.stored:
+        return None
+    return TransitionTable(*(features.stored[name].numpy() for name in _TABLE)).checked(size)
