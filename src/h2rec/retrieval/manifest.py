@@ -18,7 +18,7 @@ from h2rec.semantic_ids.settings import Collisions
 from h2rec.settings import Settings
 from h2rec.untrusted import RIGHT_TO_READ, read_strict_json
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 MANIFEST = "manifest.json"
 TEXT = "text.npy"
 LOG = "log"
