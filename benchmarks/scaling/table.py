@@ -12,7 +12,7 @@ from benchmarks.scaling.model import BLIND, PROBES, RESULTS, STAGES, Costs, chec
 from h2rec.files import read_json
 
 CATALOGUES = (10_000, 1_000_000, 100_000_000, 1_000_000_000)
-TRAINED, SERVED, PROJECTED = 256, 320, 187
+TRAINED, SERVED, PROJECTED = 256, 256, 187
 """Widths of the default preset: learned, served (texts beside it), and what an index keeps of it."""
 ROOM = 48e9
 """Bytes of item data for a machine of 64 GB."""

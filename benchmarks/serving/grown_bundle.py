@@ -9,13 +9,11 @@ python benchmarks/serving/grown_bundle.py runs/shop OUT --items 1000000
 import argparse
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 import torch
-from grown_catalogue import GrownCatalogue, grown_catalogue
+from grown_catalogue import GrownCatalogue, grown_catalogue, grown_likeness
 from million_items import real_histories
 
-from h2rec.batching.transitions import TransitionTable
 from h2rec.data.popularity import head_items
 from h2rec.models.build import build_model
 from h2rec.models.features import ItemFeatures
@@ -36,24 +34,6 @@ def grown_model(bundle: Bundle, grown: GrownCatalogue, features: ItemFeatures, s
     likeness = bundle.model.branches["similar_text"].table
     model.branches["similar_text"].table = grown_likeness(likeness, grown.base + 1)
     return model
-
-
-def grown_likeness(real: TransitionTable, base: np.ndarray) -> TransitionTable:
-    """Each grown item is like one of the items made of each real one that its own is like.
-
-    `base`: the real item of every grown one, `[N]`.
-    """
-    members, counts = np.argsort(base, kind="stable") + 1, np.bincount(base, minlength=len(real.offsets))
-    lengths = np.diff(real.offsets)[base]
-    offsets = np.concatenate([[0, 0], np.cumsum(lengths)])
-    entries = np.repeat(real.offsets[base] - offsets[1:-1], lengths) + np.arange(lengths.sum())
-    like, item = real.successors[entries], np.repeat(np.arange(len(base)), lengths)
-    found = counts[like] > 0
-    chosen = members[((counts.cumsum() - counts)[like] + item % np.maximum(counts[like], 1))[found]]
-    rows, values = item[found] + 1, real.values[entries][found]
-    order = np.lexsort((chosen, rows))
-    offsets = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(base) + 1))])
-    return TransitionTable(offsets, chosen[order], values[order])
 
 
 def main() -> None:

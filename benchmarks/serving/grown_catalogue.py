@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from h2rec.batching.transitions import TransitionTable
 from h2rec.data.histories import Histories
 from h2rec.retrieval.bundle import Bundle
 from h2rec.semantic_ids.codes import SemanticIds
@@ -75,3 +76,21 @@ def grown_catalogue(bundle: Bundle, count: int, seed: int) -> GrownCatalogue:
     return GrownCatalogue(
         grown, SemanticIds(mixed.astype(np.int32), bundle.semantic_ids.codebook_sizes), base
     )
+
+
+def grown_likeness(real: TransitionTable, base: np.ndarray) -> TransitionTable:
+    """Each grown item is like one of the items made of each real one that its own is like.
+
+    `base`: the real item of every grown one, `[N]`.
+    """
+    members, counts = np.argsort(base, kind="stable") + 1, np.bincount(base, minlength=len(real.offsets))
+    lengths = np.diff(real.offsets)[base]
+    offsets = np.concatenate([[0, 0], np.cumsum(lengths)])
+    entries = np.repeat(real.offsets[base] - offsets[1:-1], lengths) + np.arange(lengths.sum())
+    like, item = real.successors[entries], np.repeat(np.arange(len(base)), lengths)
+    found = counts[like] > 0
+    chosen = members[((counts.cumsum() - counts)[like] + item % np.maximum(counts[like], 1))[found]]
+    rows, values = item[found] + 1, real.values[entries][found]
+    order = np.lexsort((chosen, rows))
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(base) + 1))])
+    return TransitionTable(offsets, chosen[order], values[order])

@@ -18,7 +18,7 @@ from pathlib import Path
 import faiss
 import numpy as np
 import torch
-from grown_catalogue import GrownCatalogue, grown_catalogue
+from grown_catalogue import GrownCatalogue, grown_catalogue, grown_likeness
 from provenance import load_average, write_results
 
 from h2rec.data.histories import Histories
@@ -60,14 +60,17 @@ def faiss_flat_rate(vectors: np.ndarray, users: torch.Tensor, k: int) -> float:
     return timed(lambda rows: flat.search(few[rows.start : rows.stop], k)[1], range(len(few)), 32)[1]
 
 
-def counting_model(grown: GrownCatalogue, train: Histories):
-    """A model of the counted branches alone that the default preset has."""
+def counting_model(bundle: Bundle, grown: GrownCatalogue, train: Histories):
+    """A model of the branches alone that the default preset has beside hash IDs."""
     settings = parse_model(preset_values("h2rec")["model"], default="branches")
-    kinds = ("transitions", "code_transitions")
+    kinds = ("transitions", "code_transitions", "similar_text")
     counting = settings.only_branches([n for n, branch in settings.branches.items() if branch.kind in kinds])
     count = len(grown.base)
     features = ItemFeatures(count, grown.ids, train_counts=train.counts(count), train=train)
-    return build_model(counting, features, seed=0)
+    model = build_model(counting, features, seed=0)
+    likeness = bundle.model.branches["similar_text"].table
+    model.branches["similar_text"].table = grown_likeness(likeness, grown.base + 1)
+    return model
 
 
 def quantiles(users: torch.Tensor, vectors: np.ndarray) -> list[float]:
@@ -98,7 +101,7 @@ def main() -> None:
     users = UserEncoder(bundle.model).encode(histories.select(rows)).vectors.clone()
     if arguments.transitions:
         walks = grown.histories(histories, arguments.transitions, arguments.seed)
-        counting, asked = counting_model(grown, walks), walks.select(rows)
+        counting, asked = counting_model(bundle, grown, walks), walks.select(rows)
     scorer = ItemScorer(vectors, (vectors.shape[1],))
 
     def searching(index: ItemIndex):

@@ -58,8 +58,7 @@ class SimilarTextBranch(TransitionsBranch):
         if table is None:
             table = TransitionTable.empty(size)
             if features.train is not None:
-                has_text = features.described & (text is not None and text.any(axis=1))
-                described = np.flatnonzero(has_text)
+                described = np.flatnonzero(features.described & (text is not None and text.any(axis=1)))
                 if text is None or len(described) < 2:
                     logger.warning("the items have no texts to compare: similar_text scores nothing")
                 else:
@@ -112,6 +111,5 @@ def _compared(directions: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Te
     for region, nearest in enumerate(torch.cdist(centres, centres).argsort(dim=1, stable=True)):
         # More regions where these hold too few.
         enough = int((sizes[nearest].cumsum(0) <= NEAREST).sum()) + 1
-        if sizes[region]:
-            around = nearest[: max(REGIONS, enough)]
-            yield every[of_text == region], every[torch.isin(of_text, around)]
+        around = torch.isin(of_text, nearest[: max(REGIONS, enough)])
+        yield every[of_text == region], every[around]
