@@ -34,6 +34,8 @@ def changes(run: Path, stages: Path) -> dict[str, dict[str, float]]:
     """Relative change of the selected metric on the other half, by share and slice; means of all halves."""
     config = RunConfig.load(run / "config.yaml", ["blend.fit=false"])
     select, model_settings = config.train.select, config.model
+    if not select.startswith("full.overall."):
+        raise SystemExit(f"{run}: it selects by {select}, not by a metric of the full ranking overall")
     metric = select.split(".")[2]
     with tempfile.TemporaryDirectory() as out:
         pipeline = Pipeline(config, Path(out), stages)
@@ -67,11 +69,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("runs", nargs="+", type=Path, help="Folders of finished runs, SUITE/DATA/ROW/SEED.")
+    parser.add_argument("runs", nargs="+", type=Path, help="Folders of finished runs, DATA/ROW/SEED.")
     parser.add_argument("--stages", type=Path, required=True, help="Where their stages are.")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    results = {run.parents[1].name: changes(run, options.stages) for run in options.runs}
+    results = {"/".join(run.parts[-3:]): changes(run, options.stages) for run in options.runs}
     made_by = provenance(0)
     made_by["command"] = without_paths(made_by["command"])
     write_json(RESULTS, {"splits": SPLITS, "change": results, "provenance": made_by})

@@ -86,7 +86,8 @@ class TransitionTable:
         """The same transitions, and those that `M` new groups inherit from their neighbours.
 
         What leads to the neighbours of `v` leads to it, ``t(a -> v) = sum_n s_vn t(a -> n)``, and what follows them
-        follows it, ``t(v -> b) = sum_n s_vn t(n -> b)``; of either the `MOST_SUCCESSORS` strongest.
+        follows it, ``t(v -> b) = sum_n s_vn t(n -> b)``; of either the `MOST_SUCCESSORS` strongest. So many new groups
+        follow a known one at most, beside those that do already.
 
         Parameters
         ----------
@@ -108,18 +109,23 @@ class TransitionTable:
         new = np.repeat(np.arange(count), neighbours.shape[1])
         taken = sparse.csr_matrix((shares.ravel(), (new, neighbours.ravel())), shape=(count, trained + 1))
 
-        def inherited(of_known: sparse.csr_matrix) -> sparse.csr_matrix:
-            blocks = []
-            for start in range(0, count, _NEW_AT_ONCE):
-                block = (taken[start : start + _NEW_AT_ONCE] @ of_known).sorted_indices().tocoo()
-                kept = _strongest(block.row, block.data)
-                cells = block.data[kept], (block.row[kept], block.col[kept])
-                blocks.append(sparse.csr_matrix(cells, shape=(block.shape[0], size)))
-            return sparse.vstack(blocks)
+        def strongest(rows: sparse.csr_matrix) -> sparse.csr_matrix:
+            cells = rows.sorted_indices().tocoo()
+            kept = _strongest(cells.row, cells.data)
+            values = cells.data[kept], (cells.row[kept], cells.col[kept])
+            return sparse.csr_matrix(values, shape=rows.shape)
 
-        onto, after = inherited(met.T.tocsr()), inherited(met)
-        none = sparse.csr_matrix((count, count), dtype=np.float32)
-        grown = sparse.bmat([[own, onto.T], [after, none]], format="csr")
+        def inherited(of_known: sparse.csr_matrix) -> sparse.csr_matrix:
+            starts = range(0, count, _NEW_AT_ONCE)
+            blocks = [strongest(taken[start : start + _NEW_AT_ONCE] @ of_known) for start in starts]
+            return sparse.vstack(blocks, format="csr")
+
+        none = sparse.csr_matrix((size - trained - 1, count), dtype=np.float32)
+        onto = sparse.vstack([inherited(met.T.tocsr()).T, none])
+        added = strongest(sparse.hstack([own[:, trained + 1 :], onto], format="csr"))
+        after = inherited(met)
+        none = sparse.csr_matrix((count, added.shape[1]), dtype=np.float32)
+        grown = sparse.bmat([[own[:, : trained + 1], added], [after, none]], format="csr")
         grown.sort_indices()
         return TransitionTable(grown.indptr.astype(np.int64), grown.indices.astype(np.int64), grown.data)
 

@@ -17,6 +17,7 @@ from h2rec.evaluation.ranking import rank
 from h2rec.evaluation.repeats import measured_cases
 from h2rec.evaluation.settings import EvaluateSettings, RepeatRule
 from h2rec.files import read_json, write_json
+from h2rec.models.branches import BRANCHES
 from h2rec.models.build import build_model
 from h2rec.models.protocol import SequenceModel
 from h2rec.models.scorer import CatalogueScorer
@@ -123,7 +124,10 @@ class Learning(Tokenization):
     def _scored_by(self, settings: ModelSettings) -> dict[str, Any]:
         """What decides a model's scores: a training knows nothing of the branches that learn nothing."""
         values = settings.model_dump(mode="json")
-        return {"train": self.train_stage.key, "model": values, "read": self._read_by(settings)}
+        forms = {name: BRANCHES.get(kind).form for name, kind in settings.kinds.items()}
+        changed = {name: form for name, form in forms.items() if form > 1}
+        depends = {"train": self.train_stage.key, "model": values, "read": self._read_by(settings)}
+        return depends | ({"forms": changed} if changed else {})
 
     @property
     def _sliced_by(self) -> dict[str, Any]:

@@ -90,6 +90,11 @@ def embed(
     encoder = build_encoder(settings, device).fit(present)
     cache = cache_folder() / "embeddings" if cache is None else cache
     embedded = embed_texts(present, encoder, cache, engine)
+    broken = np.flatnonzero(~np.isfinite(embedded).all(axis=1))
+    if len(broken):
+        raise DataError(
+            f"the encoder {encoder.name} makes NaN or infinity of {len(broken)} texts: {present[broken[0]][:80]!r}"
+        )
     vectors = np.zeros((len(texts), embedded.shape[1]), np.float32)
     vectors[has_text] = embedded
     ids = items["item_id"].filter(pl.Series(has_text)).to_list()

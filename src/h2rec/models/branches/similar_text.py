@@ -25,9 +25,11 @@ TEMPERATURE = 0.1
 """Of the shares: a cosine lower by this much counts e times less."""
 ALL_UP_TO = 32_768
 """Texts that are compared with all others. Of more, each is compared with those of its own region and of the nearest
-ones, so that time grows with the catalogue and not with its square."""
+ones, which misses some, or the time would grow with the square of the catalogue."""
 REGION, REGIONS = 4_096, 4
-"""Texts of a region, about, and how many regions are looked into."""
+"""Texts of a region, about, twice as many at most, and how many regions are looked into."""
+TIES = 1e-5
+"""Up to so much chance is added to a cosine: of many equal texts each is near to others, not all to the same few."""
 _AT_ONCE = 1_024
 
 
@@ -42,12 +44,13 @@ class SimilarTextBranch(TransitionsBranch):
     """``log(1 + s * sum_m q^m t(i_m -> j))`` over the latest items ``i_m`` of a history, as for transitions.
 
     ``t(i -> j)`` is the share of `j` among the `NEAREST` texts to that of `i`, by a softmax of their cosines: how much
-    an item is like another one counts against what else is like it. Items without text are like nothing; in a catalogue
-    without any text all score 0.
+    an item is like another one counts against what else is like it. Of more than `ALL_UP_TO` texts the nearest are
+    found but for some. Items without text are like nothing; in a catalogue without any text all score 0.
     """
 
     settings_class: ClassVar[type[BranchSettings]] = SimilarTextSettings
     reads_text = True
+    form = 2  # it was a cosine
     scale = 300.0
 
     @classmethod
@@ -80,9 +83,11 @@ def alike(text: Vectors, items: IntArray, size: int) -> TransitionTable:
     count = min(NEAREST, len(items) - 1)
     nearest = torch.empty(len(items), count, dtype=torch.int64)
     shares = torch.empty(len(items), count)
+    chance = TIES * torch.rand(2 * len(items), generator=torch.Generator().manual_seed(0))
     for rows, others in _compared(directions):
+        ties = chance.unfold(0, len(others), 1)  # other ones for each row
         for some in rows.split(_AT_ONCE):
-            cosines = directions[some] @ directions[others].T
+            cosines = (directions[some] @ directions[others].T).add_(ties[some])
             cosines[some[:, None] == others] = -torch.inf
             best = cosines.topk(count)
             nearest[some] = others[best.indices]
@@ -105,11 +110,17 @@ def _compared(directions: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Te
         return
     from sklearn.cluster import MiniBatchKMeans  # imported late: a second, and serving never needs it
 
-    regions = MiniBatchKMeans(len(directions) // REGION, random_state=0, n_init=1).fit(directions.numpy())
-    of_text, centres = torch.from_numpy(regions.labels_), torch.from_numpy(regions.cluster_centers_).float()
-    sizes = of_text.bincount(minlength=len(centres))
-    for region, nearest in enumerate(torch.cdist(centres, centres).argsort(dim=1, stable=True)):
+    found = MiniBatchKMeans(len(directions) // REGION, random_state=0, n_init=1).fit(directions.numpy())
+    order = torch.from_numpy(np.argsort(found.labels_, kind="stable"))
+    sizes = torch.from_numpy(found.labels_).long().bincount(minlength=len(found.cluster_centers_)).tolist()
+    # A text that half the catalogue has makes a region of half the catalogue: it is cut.
+    pieces = [part.split(2 * REGION) for part in order.split(sizes) if len(part)]
+    centres = torch.from_numpy(found.cluster_centers_).float()[[i for i, size in enumerate(sizes) if size]]
+    of_piece = torch.repeat_interleave(torch.tensor([len(cut) for cut in pieces]))
+    regions = [part for cut in pieces for part in cut]
+    distances = torch.cdist(centres, centres)[of_piece][:, of_piece].fill_diagonal_(-1)  # its own comes first
+    counts = torch.tensor([len(part) for part in regions])
+    for rows, near in zip(regions, distances.argsort(dim=1, stable=True), strict=True):
         # More regions where these hold too few.
-        enough = int((sizes[nearest].cumsum(0) <= NEAREST).sum()) + 1
-        around = torch.isin(of_text, nearest[: max(REGIONS, enough)])
-        yield every[of_text == region], every[around]
+        enough = int((counts[near].cumsum(0) <= NEAREST).sum()) + 1
+        yield rows, torch.cat([regions[i] for i in near[: max(REGIONS, enough)].tolist()])
