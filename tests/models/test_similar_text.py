@@ -1,4 +1,4 @@
-"""Similarity of texts: scores by the formula, reasons, texts that are missing, and new items by their own text."""
+"""Similarity of texts: scores by the formula, reasons, equal and missing texts, large catalogues and new items."""
 
 from dataclasses import replace
 
@@ -90,6 +90,31 @@ def test_of_a_large_catalogue_regions_are_compared(size, monkeypatch):
     np.testing.assert_allclose(found.values[same], expected.values[same], rtol=0.1)
     rows = np.repeat(np.arange(122), np.diff(found.offsets))
     assert ((found.successors - 1) // 10 == (rows - 1) // 10).mean() > 0.95
+
+
+def test_of_equal_texts_each_is_near_to_others():
+    text = np.random.default_rng(0).normal(size=(300, 32)).astype(np.float32)
+    twins = np.arange(0, 300, 5)
+    text[twins] = text[0]
+    found = similar_text.alike(text, np.arange(1, 301), 301)
+    near = np.bincount(found.successors, minlength=301)[1 + twins]
+    assert near.min() >= 8
+    assert near.max() <= 50
+
+
+def test_a_text_that_half_of_a_large_catalogue_has_makes_no_large_region(monkeypatch):
+    text = np.random.default_rng(0).normal(size=(1000, 8)).astype(np.float32)
+    text[::2] = text[0]
+    monkeypatch.setattr(similar_text, "ALL_UP_TO", 100)
+    monkeypatch.setattr(similar_text, "REGION", 20)
+    pairs = list(similar_text._compared(torch.from_numpy(text)))
+    assert torch.cat([rows for rows, _ in pairs]).sort().values.tolist() == list(range(1000))
+    for rows, others in pairs:
+        assert torch.isin(rows, others).all()
+        assert len(others.unique()) == len(others)
+        assert 20 < len(others) <= 200
+    found = similar_text.alike(text, np.arange(1, 1001), 1001)
+    assert (np.bincount(found.successors, minlength=1001)[1::2] > 0).all()
 
 
 def test_an_item_without_text_is_like_nothing(build, features):

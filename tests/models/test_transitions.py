@@ -234,3 +234,33 @@ def test_of_groups_the_strongest_are_listed_and_large_ones_never(monkeypatch):
     rows, items = scores.above(torch.zeros(4), [])
     listed = [set(items[rows == row].tolist()) for row in range(4)]
     assert listed == [{3}, {1, 2, 3}, {4, 5, 6}, set()]
+
+
+def test_known_groups_are_followed_by_so_many_added_ones_at_most(monkeypatch):
+    """However they are added, at once or one after the other."""
+    monkeypatch.setattr(counting, "MOST_SUCCESSORS", 3)
+    table = transition_table(TRAIN, np.arange(5), "both", popularity_power=0.0)
+    shares = np.array([[0.9], [0.3], [0.8], [0.7], [0.7], [0.2]], np.float32)
+    near = np.full((6, 1), 2)
+    at_once = table.joined(near, shares, 4)
+    after = table
+    for one in range(6):
+        after = after.joined(near[[one]], shares[[one]], 4)
+    assert as_dict(after) == as_dict(at_once)
+    before, found = as_dict(table), as_dict(at_once)
+    assert found.items() >= before.items()
+    added = [b for a, b in found if a == 1 and (a, b) not in before]
+    assert added == [5, 7, 8]  # the strongest; of equals the first
+    assert len([b for a, b in found if a == 10]) == 3
+
+
+def test_a_group_leads_to_what_is_like_it_as_to_its_strongest():
+    table = TransitionTable(
+        np.array([0, 0, 2, 3, 4]), np.array([2, 3, 1, 1]), np.array([0.7, 0.3, 1.0, 1.0], np.float32)
+    )
+    grown = as_dict(table.joined(np.array([[1, 2]]), np.array([[0.75, 0.25]], np.float32), 3, to_itself=True))
+    assert grown == pytest.approx(
+        as_dict(table)
+        | {(1, 4): 0.75 * 0.7 + 0.25 * 0.7, (2, 4): 0.75 * 1 + 0.25 * 1, (3, 4): 0.75 * 1}
+        | {(4, 1): 0.75 * 0.7 + 0.25 * 1, (4, 2): 0.75 * 0.7 + 0.25 * 1, (4, 3): 0.75 * 0.3}
+    )

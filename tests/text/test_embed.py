@@ -214,3 +214,13 @@ def test_different_texts_of_one_embedding_are_told(tmp_path, monkeypatch, caplog
     assert (
         "2 different texts share their embedding with another one, such as those of 'i0', 'i1'" in caplog.text
     )
+
+
+def test_an_encoder_that_makes_no_numbers_is_refused(tmp_path, monkeypatch):
+    class Broken(Readable):
+        def encode(self, texts):
+            return np.where([[text == "ba"] for text in texts], np.nan, super().encode(texts))
+
+    monkeypatch.setattr(embedding, "build_encoder", lambda *_: Broken())
+    with pytest.raises(DataError, match="the encoder letters makes NaN or infinity of 1 texts: 'ba'"):
+        embed(catalogue("ab", "ba", "aa"), TextSettings(), cache=tmp_path)
