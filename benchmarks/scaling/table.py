@@ -12,8 +12,8 @@ from benchmarks.scaling.model import BLIND, PROBES, RESULTS, STAGES, Costs, chec
 from h2rec.files import read_json
 
 CATALOGUES = (10_000, 1_000_000, 100_000_000, 1_000_000_000)
-TRAINED, SERVED, PROJECTED = 256, 256, 187
-"""Widths of the default preset: learned, served (texts beside it), and what an index keeps of it."""
+WIDTH, PROJECTED = 256, 187
+"""Width of the default preset, and what an index keeps of it."""
 ROOM = 48e9
 """Bytes of item data for a machine of 64 GB."""
 
@@ -69,15 +69,15 @@ def sizes() -> str:
     """Every stage at four sizes."""
     cost = Costs(read_json(RESULTS)["measured"]).of
     lines: list[tuple[str, Callable[[int], str]]] = [
-        ("training state (weights, two moments), d = 256", lambda n: told_bytes(12.0 * n * TRAINED)),
-        ("training step of 2,048 tokens", lambda n: told_seconds(cost("training step", n, TRAINED))),
-        ("a case of a full ranking", lambda n: told_seconds(cost("full ranking", n, TRAINED))),
-        ("bundle on disk", lambda n: told_bytes(cost("bundle size", n, TRAINED))),
-        ("bundle loaded and checked", lambda n: told_seconds(cost("bundle load", n, TRAINED))),
-        ("new items added: a bundle written", lambda n: told_seconds(cost("bundle write", n, TRAINED))),
-        ("item vectors, 320 columns", lambda n: told_bytes(4.0 * n * SERVED)),
-        ("exact scan, one question", lambda n: told_seconds(cost("exact scan, alone", n, SERVED))),
-        ("exact scan, of 32 each", lambda n: told_seconds(cost("exact scan, 32 at once", n, SERVED))),
+        ("training state (weights, two moments), d = 256", lambda n: told_bytes(12.0 * n * WIDTH)),
+        ("training step of 2,048 tokens", lambda n: told_seconds(cost("training step", n, WIDTH))),
+        ("a case of a full ranking", lambda n: told_seconds(cost("full ranking", n, WIDTH))),
+        ("bundle on disk", lambda n: told_bytes(cost("bundle size", n, WIDTH))),
+        ("bundle loaded and checked", lambda n: told_seconds(cost("bundle load", n, WIDTH))),
+        ("new items added: a bundle written", lambda n: told_seconds(cost("bundle write", n, WIDTH))),
+        ("item vectors, 256 columns", lambda n: told_bytes(4.0 * n * WIDTH)),
+        ("exact scan, one question", lambda n: told_seconds(cost("exact scan, alone", n, WIDTH))),
+        ("exact scan, of 32 each", lambda n: told_seconds(cost("exact scan, 32 at once", n, WIDTH))),
         (
             "lists (ivf), memory",
             lambda n: told_bytes(n * (codes_count(PROJECTED) / 2 + 8) + 4.0 * lists_count(n) * PROJECTED),
@@ -89,10 +89,10 @@ def sizes() -> str:
         ),
         (
             "nightly lists of a million users, scanned",
-            lambda n: told_seconds(1e6 * cost("nightly list", n, SERVED)),
+            lambda n: told_seconds(1e6 * cost("nightly list", n, WIDTH)),
         ),
-        ("machines of 64 GB: vectors as they are", lambda n: f"{machines(4.0 * n * SERVED):,}"),
-        ("machines of 64 GB: 8 bits a number", lambda n: f"{machines(1.0 * n * SERVED):,}"),
+        ("machines of 64 GB: vectors as they are", lambda n: f"{machines(4.0 * n * WIDTH):,}"),
+        ("machines of 64 GB: 8 bits a number", lambda n: f"{machines(1.0 * n * WIDTH):,}"),
     ]
     heads = ["one core, one thread", *(f"{count:,}" for count in CATALOGUES)]
     return markdown(heads, [[name, *(of(count) for count in CATALOGUES)] for name, of in lines]) + "\n"

@@ -46,7 +46,7 @@ class AddedItem:
     codes: list[int]
     """Its semantic ID."""
     like: list[str]
-    """Ids of the known items nearest in text, nearest first: they lent it their vectors and transitions."""
+    """Ids of the known items nearest in text, nearest first: they lent it their vectors, transitions and likeness."""
     outlyingness: float
     """Share of the catalogue that the codebooks describe better, 0 to 1; near 1 the codes say little."""
 
