@@ -122,8 +122,10 @@ def test_an_item_without_text_is_like_nothing(build, features):
     described[4] = False
     text = texts(features)
     model = made(build, features, text, has_text=described)
-    assert not scores(model, [1, 2])[0, 5]
-    assert not scores(model, [5]).any()
+    text[4] = 0  # nor is one whose embedding is nothing
+    for unread in (model, made(build, features, text)):
+        assert not scores(unread, [1, 2])[0, 5]
+        assert not scores(unread, [5]).any()
     # What is written in its row says nothing, and does not move the others.
     text[4] = 100
     torch.testing.assert_close(
