@@ -24,7 +24,7 @@ from h2rec.run.pipeline import Pipeline
 from h2rec.run.provenance import provenance
 from h2rec.run.reranking import Candidates
 
-SHARES = (0.0, 0.002, 0.004)
+SHARES = (0.0, 0.001, 0.002)
 SPLITS = 1
 """Random cuts into halves; each half of each chooses once."""
 RESULTS = Path(__file__).parent / "results" / "weights_on_halves.json"

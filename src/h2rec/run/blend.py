@@ -30,7 +30,7 @@ TOGETHER = 2
 """Branches whose weights are tried in all combinations; all combinations of all branches would be too many."""
 ROUNDS = 3
 """Times that every pair of branches has its turn, at most; the search ends before if a round changes nothing."""
-AS_GOOD = 0.002
+AS_GOOD = 0.001
 """Share of the best value that other weights may lack and still count as equally good: far less than the value's own
 standard error."""
 MOST_CASES, FEWEST_CASES = 50_000, 1_000
