@@ -53,10 +53,10 @@ class Branch(nn.Module, ABC):
     reads_text: ClassVar[bool] = False
     """Whether it needs the items' text."""
     is_trained: ClassVar[bool] = True
+    """Whether it has weights to learn; without any it takes no part in training."""
     form: ClassVar[int] = 1
     """Goes up when the same settings come to mean other scores: kept figures of the former form are not taken for
     these."""
-    """Whether it has weights to learn; without any it takes no part in training."""
     ranked: ClassVar[bool] = True
     """Whether the ranking loss trains it; else `own_losses` do."""
     recent_items: int = 0
