@@ -38,13 +38,15 @@ def scores(model, *histories):
 
 
 def shares_of(text, nearest):
-    """Share of every other item in each one's likeness, `[N, N]`, in double precision."""
+    """Share of every other item in each one's likeness, and its own, `[N, N]`, in double precision."""
     unit = text.astype(np.float64) / np.linalg.norm(text, axis=1, keepdims=True)
     cosines = unit @ unit.T
     np.fill_diagonal(cosines, -np.inf)
     least = np.sort(cosines, axis=1)[:, [-nearest]]
     found = np.where(cosines >= least, np.exp(cosines / similar_text.TEMPERATURE), 0.0)
-    return found / found.sum(axis=1, keepdims=True)
+    found /= found.sum(axis=1, keepdims=True)
+    np.fill_diagonal(found, found.max(axis=1))
+    return found
 
 
 def test_scores_by_the_formula(build, features, monkeypatch):
@@ -56,15 +58,15 @@ def test_scores_by_the_formula(build, features, monkeypatch):
     expected = 0.5 * np.log1p(300 * sums)
     found = scores(model, [1, 2, 3, 4, 5, 6, 7], [3])
     torch.testing.assert_close(found[0, 1:], torch.from_numpy(expected).float(), rtol=1e-4, atol=1e-4)
-    assert int((found[1] > 0).sum()) == 6
-    assert int(found[1].argmax()) == 1 + int(shares[2].argmax())
-    assert found[1, 3] == 0  # the item itself is not like itself: likeness says what else is
+    assert int((found[1] > 0).sum()) == 7
+    best = 1 + int(np.delete(shares[2], 2).argmax() + (np.delete(shares[2], 2).argmax() >= 2))
+    assert found[1, 3] == found[1, best] == found[1].max()  # as much like itself as like the nearest
 
 
 def test_items_of_a_small_catalogue_are_like_all_others(build, features):
     few = replace(features, text=texts(features), has_text=np.arange(features.item_count) < 4)
     found = scores(build(few, **FORM), [1])[0]
-    assert torch.nonzero(found).flatten().tolist() == [2, 3, 4]
+    assert torch.nonzero(found).flatten().tolist() == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("size", [8, 3])
@@ -171,14 +173,18 @@ def test_a_new_item_is_like_its_neighbours_and_what_they_are_like(build, feature
     codes = features.semantic_ids.codes
     ids = SemanticIds(np.concatenate([codes, codes[:2]]), features.semantic_ids.codebook_sizes)
     grown = grown_model(model, model.settings, ids, new)
-    of_seven, of_twin, of_others = scores(grown, [7], [41], [1, 2])
+    of_seven, of_twin, of_opposite, of_others = scores(grown, [7], [41], [42], [1, 2])
     torch.testing.assert_close(of_seven[:41], scores(model, [7])[0])
     assert of_seven[41] == pytest.approx(float(of_seven[:41].max()), rel=0.05)
     assert of_seven[42] == 0
     assert of_twin[7] == pytest.approx(float(of_twin.max()), rel=0.05)
     like = torch.nonzero(of_seven[:41]).flatten()
     torch.testing.assert_close(of_twin[like], of_seven[like], rtol=0.1, atol=0.2)
-    assert not of_twin[41:].any()  # new items are not compared with each other
+    # New items are not compared with each other, but each is like itself.
+    assert of_twin[41] == of_twin.max()
+    assert of_opposite[42] == of_opposite.max() > 0
+    assert not of_twin[42]
+    assert not of_opposite[41]
     assert of_others[41] == pytest.approx(float(scores(model, [1, 2])[0, 7]), abs=0.3)
 
 

@@ -232,7 +232,7 @@ class SaysItReadsCodes(IdsBranch):
 
 class NamesAnything(Recency):
     def reasons(self, items, history):
-        return [[Reason(item, "codes", 0)] for item in items]
+        return [[Reason(item, "follows", 0)] for item in items]
 
 
 @pytest.mark.parametrize(

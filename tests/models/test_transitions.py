@@ -166,9 +166,14 @@ def test_reasons_of_several_kinds_come_in_turns_each_item_once():
         [Reason(7, "kind_goes_with", 0.9), Reason(5, "kind_goes_with", 0.1)],
         [Reason(9, "codes", 2)],
     )
-    assert in_turns([codes, by_kind, follows]) == [follows[0], codes[0], follows[1]]
-    assert in_turns([codes, [Reason(4, "codes", 3)], []]) == [Reason(4, "codes", 3), codes[0]]
-    assert in_turns([[], []]) == []
+    assert in_turns(1, [codes, by_kind, follows]) == [follows[0], codes[0], follows[1]]
+    assert in_turns(1, [codes, [Reason(4, "codes", 3)], []]) == [Reason(4, "codes", 3), codes[0]]
+    assert in_turns(1, [[], []]) == []
+    # That an item is like itself says nothing; that it often follows itself does.
+    alike = Reason(4, "similar_text", 1.0)
+    assert in_turns(4, [[alike], codes[:1], [Reason(4, "codes", 4)]]) == codes[:1]
+    assert in_turns(4, [[alike], [Reason(4, "follows", 0.5)]]) == [Reason(4, "follows", 0.5)]
+    assert in_turns(3, [[alike]]) == [alike]
 
 
 def test_a_negative_weight_is_refused(build):
@@ -254,13 +259,18 @@ def test_known_groups_are_followed_by_so_many_added_ones_at_most(monkeypatch):
     assert len([b for a, b in found if a == 10]) == 3
 
 
-def test_a_group_leads_to_what_is_like_it_as_to_its_strongest():
+def test_a_group_leads_to_itself_as_to_its_strongest():
     table = TransitionTable(
-        np.array([0, 0, 2, 3, 4]), np.array([2, 3, 1, 1]), np.array([0.7, 0.3, 1.0, 1.0], np.float32)
+        np.array([0, 0, 2, 3, 4, 4]), np.array([2, 3, 1, 1]), np.array([0.7, 0.3, 1.0, 1.0], np.float32)
     )
-    grown = as_dict(table.joined(np.array([[1, 2]]), np.array([[0.75, 0.25]], np.float32), 3, to_itself=True))
+    found = table.with_themselves()
+    assert as_dict(found) == pytest.approx(as_dict(table) | {(1, 1): 0.7, (2, 2): 1.0, (3, 3): 1.0})
+    assert found.checked(5) is found
+    assert as_dict(found.with_themselves()) == as_dict(found)
+    assert as_dict(TransitionTable.empty(3).with_themselves()) == {}
+    grown = as_dict(found.joined(np.array([[1, 2]]), np.array([[0.75, 0.25]], np.float32), 4))
     assert grown == pytest.approx(
-        as_dict(table)
-        | {(1, 4): 0.75 * 0.7 + 0.25 * 0.7, (2, 4): 0.75 * 1 + 0.25 * 1, (3, 4): 0.75 * 1}
-        | {(4, 1): 0.75 * 0.7 + 0.25 * 1, (4, 2): 0.75 * 0.7 + 0.25 * 1, (4, 3): 0.75 * 0.3}
+        as_dict(found)
+        | {(1, 5): 0.75 * 0.7 + 0.25 * 0.7, (2, 5): 0.75 * 1 + 0.25 * 1, (3, 5): 0.75 * 1}
+        | {(5, 1): 0.75 * 0.7 + 0.25 * 1, (5, 2): 0.75 * 0.7 + 0.25 * 1, (5, 3): 0.75 * 0.3}
     )

@@ -75,13 +75,18 @@ class TransitionTable:
         values = np.concatenate([self.values, former.values[kept]])[order]
         return type(self)(offsets_of(np.bincount(left, minlength=size)), right[order], values)
 
+    def with_themselves(self) -> Self:
+        """The same transitions, and of each group to itself: as surely as to what it leads to most."""
+        from scipy import sparse  # imported late: serving counts nothing
+
+        size = len(self.offsets) - 1
+        own = sparse.csr_matrix((self.values, self.successors, self.offsets), shape=(size, size))
+        both = own.maximum(sparse.diags(own.max(axis=1).toarray().ravel(), format="csr"))
+        both.sort_indices()
+        return type(self)(both.indptr.astype(np.int64), both.indices.astype(np.int64), both.data)
+
     def joined(
-        self,
-        neighbours: IntArray,
-        shares: npt.NDArray[np.float32],
-        trained: int,
-        *,
-        to_itself: bool = False,
+        self, neighbours: IntArray, shares: npt.NDArray[np.float32], trained: int
     ) -> "TransitionTable":
         """The same transitions, and those that `M` new groups inherit from their neighbours.
 
@@ -96,16 +101,12 @@ class TransitionTable:
         trained
             The last group that training knew. Only up to it groups are `a` or `b`: what a group inherits does not
             depend on other new ones.
-        to_itself
-            Whether a known group leads to itself too, here alone: as surely as to what it leads to most.
         """
         from scipy import sparse  # imported late: serving needs it only here
 
         size, count = len(self.offsets) - 1, len(neighbours)
         own = sparse.csr_matrix((self.values, self.successors, self.offsets), shape=(size, size))
         met = own[: trained + 1, : trained + 1]
-        if to_itself:
-            met = met + sparse.diags(met.max(axis=1).toarray().ravel(), format="csr")
         new = np.repeat(np.arange(count), neighbours.shape[1])
         taken = sparse.csr_matrix((shares.ravel(), (new, neighbours.ravel())), shape=(count, trained + 1))
 

@@ -175,7 +175,7 @@ class BranchModel(SequenceModel):
 
     def reasons(self, items: Sequence[int], history: Sequence[int]) -> list[list[Reason]]:
         by_branch = [branch.reasons(items, history) for branch in self.branch_list()]
-        return [in_turns(reasons) for reasons in zip(*by_branch, strict=True)]
+        return [in_turns(item, of) for item, of in zip(items, zip(*by_branch, strict=True), strict=True)]
 
     def _norms(self) -> tuple[torch.Tensor, torch.Tensor] | None:
         return None if self._attention is None else self._attention[0].norms

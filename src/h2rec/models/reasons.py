@@ -18,6 +18,9 @@ are alike."""
 SEEN_TOGETHER: tuple[ReasonKind, ...] = ("follows", "precedes", "goes_with")
 """Kinds that speak of the two items themselves in training histories."""
 
+LIKE_ITSELF: tuple[ReasonKind, ...] = ("codes", "similar_text")
+"""Kinds that hold between any item and itself, and so say nothing where a user may get it again."""
+
 
 @dataclass(frozen=True)
 class Reason:
@@ -31,13 +34,13 @@ class Reason:
     """codes: how many both share; else the item's share, 0 to 1, in the sum of the counts of all latest items."""
 
 
-def in_turns(by_branch: Iterable[Sequence[Reason]]) -> list[Reason]:
-    """The reasons of several branches as one list, at most `MOST_REASONS`.
+def in_turns(item: int, by_branch: Iterable[Sequence[Reason]]) -> list[Reason]:
+    """The reasons of several branches for one item as one list, at most `MOST_REASONS`.
 
     The strongest of each kind in turn, kinds in the order of `ReasonKind`, then the second ones. An item of the history
     is named once, by the first that names it.
     """
-    given = [reason for reasons in by_branch for reason in reasons]
+    given = [r for reasons in by_branch for r in reasons if r.item != item or r.kind not in LIKE_ITSELF]
     kinds = [
         sorted((reason for reason in given if reason.kind == kind), key=lambda reason: -reason.strength)
         for kind in get_args(ReasonKind)

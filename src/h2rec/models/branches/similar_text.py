@@ -45,12 +45,13 @@ class SimilarTextBranch(TransitionsBranch):
 
     ``t(i -> j)`` is the share of `j` among the `NEAREST` texts to that of `i`, by a softmax of their cosines: how much
     an item is like another one counts against what else is like it. Of more than `ALL_UP_TO` texts the nearest are
-    found but for some. Items without text are like nothing; in a catalogue without any text all score 0.
+    found but for some. An item is as much like itself as like the nearest one, which counts where users get items
+    again. Items without text are like nothing; in a catalogue without any text all score 0.
     """
 
     settings_class: ClassVar[type[BranchSettings]] = SimilarTextSettings
     reads_text = True
-    form = 2  # it was a cosine
+    form = 3  # it was a cosine, then nothing was like itself
     scale = 300.0
 
     @classmethod
@@ -65,13 +66,13 @@ class SimilarTextBranch(TransitionsBranch):
                 if text is None or len(described) < 2:
                     logger.warning("the items have no texts to compare: similar_text scores nothing")
                 else:
-                    table = alike(text[described], described + 1, size)
+                    table = alike(text[described], described + 1, size).with_themselves()
         return cls(settings, table, "similar_text")
 
     def grow(self, smaller: Self, new: NewItems) -> None:
         """New items are like what their neighbours are like, and most like these."""
         near = new.neighbours
-        self.table = smaller.table.joined(near.items + 1, near.shares, near.trained, to_itself=True)
+        self.table = smaller.table.joined(near.items + 1, near.shares, near.trained).with_themselves()
 
     def recount(self, features: ItemFeatures) -> None:
         """Nothing of it was counted."""
