@@ -43,7 +43,7 @@ def build(features):
 
 
 @pytest.fixture
-def make_model(build):
+def make_model(build, features):
     """A small model whose weights are all random, so that nothing hides behind a zero start."""
 
     def make(seed=0, **values):
@@ -53,6 +53,7 @@ def make_model(build):
             for name, parameter in model.named_parameters():
                 if "norm" not in name:
                     parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.4)
+        model.after_training(features)
         return model.eval()
 
     return make

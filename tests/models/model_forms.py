@@ -9,6 +9,7 @@ KINDS = {
     "code_transitions": {},
     "popularity": {"window": 0.5},
     "similar_text": {},
+    "similar_vectors": {},
     "generative": {},
     "ids_and_codes": {"join": "concat"},
     "ids_and_text": {},
@@ -26,7 +27,7 @@ def branches(*kinds, **named):
 
 
 TWO, THREE = branches("codes", "ids"), branches("codes", "prefixes", "ids")
-ONE_OF_EACH = [branches(kind) for kind in KINDS]
+ONE_OF_EACH = [branches(kind) for kind in KINDS if kind != "similar_vectors"]  # which needs another one
 TIED = [
     {**TWO, **form}
     for form in (
@@ -47,6 +48,7 @@ MIXED = [
     {**THREE},
     {**THREE, "temperature": None},
     branches("popularity", "codes", "ids"),
+    branches("similar_vectors", "codes", "ids"),
     branches(first={"kind": "ids", "weight": 0.3}, second={"kind": "ids"}),
     branches(codes={"kind": "codes", "weight": -0.5, "layers": 3}, ids={"kind": "ids"}),
     {"name": "llm_esr"},

@@ -21,7 +21,9 @@ from h2rec.models.weights import weights_of
 from h2rec.semantic_ids.codes import SemanticIds
 
 NEEDS_CODES = {
-    kind for kind in KINDS if kind not in ("ids", "ids_and_text", "popularity", "transitions", "similar_text")
+    kind
+    for kind in KINDS
+    if kind not in ("ids", "ids_and_text", "popularity", "transitions", "similar_text", "similar_vectors")
 }
 
 

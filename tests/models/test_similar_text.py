@@ -8,7 +8,8 @@ import torch
 from model_forms import branches
 
 from h2rec.data.histories import Histories
-from h2rec.models.branches import similar_text
+from h2rec.models import likeness
+from h2rec.models.branches import similar
 from h2rec.models.branches.transitions import RECENT_DECAY
 from h2rec.models.build import build_model, grown_model, model_for_weights
 from h2rec.models.features import NewItems
@@ -43,14 +44,14 @@ def shares_of(text, nearest):
     cosines = unit @ unit.T
     np.fill_diagonal(cosines, -np.inf)
     least = np.sort(cosines, axis=1)[:, [-nearest]]
-    found = np.where(cosines >= least, np.exp(cosines / similar_text.TEMPERATURE), 0.0)
+    found = np.where(cosines >= least, np.exp(cosines / likeness.TEMPERATURE), 0.0)
     found /= found.sum(axis=1, keepdims=True)
     np.fill_diagonal(found, found.max(axis=1))
     return found
 
 
 def test_scores_by_the_formula(build, features, monkeypatch):
-    monkeypatch.setattr(similar_text, "NEAREST", 6)
+    monkeypatch.setattr(similar, "NEAREST_TEXTS", 6)
     text = texts(features)
     model = made(build, features, text)
     shares = shares_of(text, 6)
@@ -76,16 +77,15 @@ def test_of_a_large_catalogue_regions_are_compared(size, monkeypatch):
     subjects = np.repeat(np.eye(12, dtype=np.float32), 10, axis=0)
     text = (subjects + random.normal(size=subjects.shape, scale=0.05)).astype(np.float32)
     items = np.arange(1, 121)
-    monkeypatch.setattr(similar_text, "NEAREST", 7)
-    expected = similar_text.alike(text, items, 122)
-    monkeypatch.setattr(similar_text, "ALL_UP_TO", 100)
-    monkeypatch.setattr(similar_text, "REGION", size)
-    monkeypatch.setattr(similar_text, "REGIONS", 24 // size)
-    compared = [len(others) for _, others in similar_text._compared(torch.from_numpy(text))]
+    expected = likeness.alike(text, items, 122, 7)
+    monkeypatch.setattr(likeness, "ALL_UP_TO", 100)
+    monkeypatch.setattr(likeness, "REGION", size)
+    monkeypatch.setattr(likeness, "REGIONS", 24 // size)
+    compared = [len(others) for _, others in likeness._compared(torch.from_numpy(text), 7)]
     assert len(compared) > 10
     assert max(compared) < 60
     assert min(compared) > 7
-    found = similar_text.alike(text, items, 122)
+    found = likeness.alike(text, items, 122, 7)
     np.testing.assert_array_equal(found.offsets, expected.offsets)
     same = found.successors == expected.successors
     assert same.mean() > 0.95
@@ -98,7 +98,7 @@ def test_of_equal_texts_each_is_near_to_others():
     text = np.random.default_rng(0).normal(size=(300, 32)).astype(np.float32)
     twins = np.arange(0, 300, 5)
     text[twins] = text[0]
-    found = similar_text.alike(text, np.arange(1, 301), 301)
+    found = likeness.alike(text, np.arange(1, 301), 301, 20)
     near = np.bincount(found.successors, minlength=301)[1 + twins]
     assert near.min() >= 8
     assert near.max() <= 50
@@ -107,15 +107,15 @@ def test_of_equal_texts_each_is_near_to_others():
 def test_a_text_that_half_of_a_large_catalogue_has_makes_no_large_region(monkeypatch):
     text = np.random.default_rng(0).normal(size=(1000, 8)).astype(np.float32)
     text[::2] = text[0]
-    monkeypatch.setattr(similar_text, "ALL_UP_TO", 100)
-    monkeypatch.setattr(similar_text, "REGION", 20)
-    pairs = list(similar_text._compared(torch.from_numpy(text)))
+    monkeypatch.setattr(likeness, "ALL_UP_TO", 100)
+    monkeypatch.setattr(likeness, "REGION", 20)
+    pairs = list(likeness._compared(torch.from_numpy(text), 20))
     assert torch.cat([rows for rows, _ in pairs]).sort().values.tolist() == list(range(1000))
     for rows, others in pairs:
         assert torch.isin(rows, others).all()
         assert len(others.unique()) == len(others)
         assert 20 < len(others) <= 200
-    found = similar_text.alike(text, np.arange(1, 1001), 1001)
+    found = likeness.alike(text, np.arange(1, 1001), 1001, 20)
     assert (np.bincount(found.successors, minlength=1001)[1::2] > 0).all()
 
 

@@ -160,6 +160,7 @@ def test_reasons_reach_the_command_line_and_the_server(folder, capsys, monkeypat
         "kind_goes_with",
         "codes",
         "similar_text",
+        "similar_vectors",
     ]
 
 

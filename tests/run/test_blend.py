@@ -16,7 +16,7 @@ from h2rec.evaluation.evaluate import evaluate
 from h2rec.evaluation.metrics import metric_value, per_case
 from h2rec.evaluation.ranking import rank
 from h2rec.evaluation.settings import EvaluateSettings
-from h2rec.models.branches.similar_text import SimilarTextBranch
+from h2rec.models.branches.similar import SimilarTextBranch
 from h2rec.models.build import build_model
 from h2rec.models.features import ItemFeatures
 from h2rec.models.scorer import CatalogueScorer

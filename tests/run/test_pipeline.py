@@ -203,6 +203,7 @@ def test_a_branch_with_nothing_to_learn_makes_no_training_another_whatever_it_we
                 [
                     "model.branches.kinds={kind: code_transitions}",
                     "model.branches.alike={kind: similar_text}",
+                    "model.branches.like={kind: similar_vectors}",
                 ],
             )
         )

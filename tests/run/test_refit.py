@@ -6,6 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from h2rec.models.branches.similar import NEAREST_VECTORS
+from h2rec.models.likeness import alike
 from h2rec.retrieval.recommender import Recommender
 from h2rec.run.config import RunConfig
 from h2rec.run.pipeline import Pipeline
@@ -30,7 +32,11 @@ def configured(files, **sections):
     values = {
         "preset": "light",
         "data": {"interactions": str(files)},
-        "model": {"dim": 8, "warm_start": False, "branches": {"similar_text": None}},
+        "model": {
+            "dim": 8,
+            "warm_start": False,
+            "branches": {"similar_text": None, "like": {"kind": "similar_vectors"}},
+        },
         "train": {"epochs": 2, "evaluate_every": 1},
         "evaluate": {"protocols": ["full"]},
     }
@@ -56,6 +62,14 @@ def test_the_last_item_of_a_user_is_learned_by_the_bundle_and_by_it_alone(finish
     for model, followed in ((finished.model, False), (recommender.bundle.model, True)):
         offsets = model.state_dict()["branches.followers.offsets"]
         assert bool(offsets[place["held"]] < offsets[place["held"] + 1]) == followed
+    # What is like an item is told by the vectors of the model itself, of the items that it was trained on.
+    for model, counts in ((finished.model, finished.split.train_counts), (recommender.bundle.model, None)):
+        table = model.branches["like"].table
+        vectors = model.branches["ids"].table.vectors.weight.detach()
+        seen = np.arange(1, model.item_count + 1) if counts is None else np.flatnonzero(counts)
+        expected = alike(vectors[seen].numpy(), seen, model.item_count + 1, NEAREST_VECTORS)
+        np.testing.assert_array_equal(table.successors, expected.successors)
+        np.testing.assert_allclose(table.values, expected.values, rtol=1e-4)
     assert not np.array_equal(
         finished.model.state_dict()["branches.ids.table.vectors.weight"],
         finished.served_model.state_dict()["branches.ids.table.vectors.weight"],

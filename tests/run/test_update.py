@@ -53,7 +53,8 @@ def shop(tmp_path_factory):
     orders.filter(pl.col("timestamp") > cut).write_csv(folder / "new.csv")
     orders.write_csv(folder / "all.csv")
     text = config.read_text().replace(
-        "model: {name: h2rec, dim: 16, layers: 1}", "model: {dim: 8, layers: 1}"
+        "model: {name: h2rec, dim: 16, layers: 1}",
+        "model: {dim: 8, layers: 1, branches: {like: {kind: similar_vectors}}}",
     )
     config.write_text(text)
     Pipeline(RunConfig.load(config), folder / "run").begin().bundled()
@@ -140,6 +141,13 @@ def test_weights_learn_to_a_budget_and_codes_stay(shop, tmp_path):
     assert not torch.equal(
         after["branches.ids.table.vectors.weight"], before["branches.ids.table.vectors.weight"]
     )
+    counts_alone = updated(shop, tmp_path / "counts")
+    assert counts_alone.update.targets == 0
+    same, other = (load_file(tmp_path / name / "model.safetensors") for name in ("counts", "two"))
+    # What is read off the learned vectors is read off the new ones.
+    for values, changed in ((same, False), (other, True)):
+        kept = values["branches.like.successors"], before["branches.like.successors"]
+        assert torch.equal(*kept) != changed
     less = updated(shop, tmp_path / "less", budget=0.05)
     assert 0 < less.update.targets <= 0.05 * 3 * (lineage.events + done.update.events) < done.update.targets
     again = updated(shop, tmp_path / "three", budget=0.5)

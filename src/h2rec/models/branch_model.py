@@ -169,6 +169,11 @@ class BranchModel(SequenceModel):
         for branch, before in zip(self.branch_list(), smaller.branch_list(), strict=True):
             branch.grow(before, new)
 
+    def after_training(self, features: ItemFeatures) -> None:
+        learned = [branch for branch in self.branch_list() if branch.is_trained and branch.ranked]
+        for branch in self.branch_list():
+            branch.after_training(learned, features)
+
     def recount(self, features: ItemFeatures) -> None:
         for branch in self.branch_list():
             branch.recount(features)

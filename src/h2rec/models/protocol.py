@@ -176,6 +176,9 @@ class SequenceModel(nn.Module, ABC):
         """Take over the weights of a model that knows fewer items, and place the new ones behind them."""
         raise NotImplementedError
 
+    def after_training(self, features: ItemFeatures) -> None:
+        """Make what is read off the trained weights, which are loaded now."""
+
     def recount(self, features: ItemFeatures) -> None:
         """Count anew what is counted, not learned; the catalogue is that of the model."""
 

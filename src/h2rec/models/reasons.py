@@ -9,16 +9,23 @@ MOST_REASONS = 3
 """Reasons for one item."""
 
 ReasonKind = Literal[
-    "follows", "precedes", "goes_with", "like_goes_with", "kind_goes_with", "codes", "similar_text"
+    "follows",
+    "precedes",
+    "goes_with",
+    "like_goes_with",
+    "kind_goes_with",
+    "codes",
+    "similar_text",
+    "similar_vectors",
 ]
 """In training histories it often follows the item, precedes it, or either; one of the two is new, and items like it in
 text go with the other; its kind (leading codes) often goes with the item's kind; both share leading codes; their texts
-are alike."""
+are alike; the vectors that training gave them are."""
 
 SEEN_TOGETHER: tuple[ReasonKind, ...] = ("follows", "precedes", "goes_with")
 """Kinds that speak of the two items themselves in training histories."""
 
-LIKE_ITSELF: tuple[ReasonKind, ...] = ("codes", "similar_text")
+LIKE_ITSELF: tuple[ReasonKind, ...] = ("codes", "similar_text", "similar_vectors")
 """Kinds that hold between any item and itself, and so say nothing where a user may get it again."""
 
 

@@ -15,7 +15,7 @@ class Because:
     """In training histories, the recommended item often came after it (follows), before it (precedes), or either
     (goes_with); where one of the two is new, items like it in text did (like_goes_with). Or the kind of one, its
     leading codes, goes with the kind of the other (kind_goes_with); both share leading codes (codes); or their texts
-    are alike (similar_text)."""
+    are alike (similar_text), or the vectors that training gave them (similar_vectors)."""
     strength: float
     """codes: how many they share; else its share, 0 to 1, in what the user's latest items say."""
 
@@ -34,6 +34,7 @@ _SENTENCES = {
     "like_goes_with": "items like it often go with items like {}",
     "kind_goes_with": "its kind often goes with {}'s kind",
     "similar_text": "its text is like that of {}",
+    "similar_vectors": "stands in histories like those of {}",
 }
 
 

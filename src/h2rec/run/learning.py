@@ -19,6 +19,7 @@ from h2rec.evaluation.settings import EvaluateSettings, RepeatRule
 from h2rec.files import read_json, write_json
 from h2rec.models.branches import BRANCHES
 from h2rec.models.build import build_model
+from h2rec.models.features import ItemFeatures
 from h2rec.models.protocol import SequenceModel
 from h2rec.models.scorer import CatalogueScorer
 from h2rec.models.settings import ModelSettings
@@ -236,7 +237,7 @@ class Learning(Tokenization):
 
     def _trained(self, settings: ModelSettings) -> SequenceModel:
         model = build_model(settings, self.features, seed=self.config.train.seed)
-        return with_weights(model, self.train_stage).to(self.device).eval()
+        return with_weights(model, self.train_stage, self.features).to(self.device).eval()
 
     def _evaluate(
         self,
@@ -264,9 +265,10 @@ class Learning(Tokenization):
         )
 
 
-def with_weights(model: SequenceModel, stage: Stage) -> SequenceModel:
+def with_weights(model: SequenceModel, stage: Stage, features: ItemFeatures) -> SequenceModel:
     """Load the weights of a training into a new model; what is not trained, such as counts, stays as it was built."""
     load_weights(model, weights_of(model) | load_file(stage.folder / "model.safetensors"))
+    model.after_training(features)
     return model
 
 

@@ -102,4 +102,4 @@ class Refit(Learning):
         if not self.config.bundle.refit:
             return self.model
         model = build_model(self.model_settings, self.served_features, seed=self.config.train.seed)
-        return with_weights(model, self.refit_stage).to(self.device).eval()
+        return with_weights(model, self.refit_stage, self.served_features).to(self.device).eval()

@@ -92,6 +92,7 @@ def train_further(
         .progress
     )
     load_weights(model, weights | weights_of(learner))
+    model.after_training(features)
     return Further(sum(record["targets"] for record in progress.log), time.process_time() - began)
 
 

@@ -66,6 +66,7 @@ def random_model(settings: ModelSettings, features: ItemFeatures, *, seed: int =
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.3)
+    model.after_training(features)
     return model.eval()
 
 

@@ -120,6 +120,9 @@ class Branch(nn.Module, ABC):
     def start(self, text: TextStart) -> None:
         """Start its tables from the items' text."""
 
+    def after_training(self, learned: Sequence["Branch"], features: ItemFeatures) -> None:
+        """Take what it reads off the vectors of the branches beside it that a ranking loss trained."""
+
     @abstractmethod
     def grow(self, smaller: Self, new: NewItems) -> None:
         """Take over the weights of the same branch over fewer items, and place the new items behind them."""
