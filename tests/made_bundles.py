@@ -95,6 +95,7 @@ def make_bundle(
         for name, weight in network.named_parameters():
             if "norm" not in name:
                 weight.copy_(torch.randn(weight.shape, generator=generator) * 0.5)
+    network.after_training(known)
     head = np.concatenate([[False], np.arange(count) < count // 5])
     (parts / "log").mkdir(exist_ok=True)
     made_log(network, train).save(parts / "log")

@@ -95,16 +95,36 @@ def test_vectors_of_several_branches_stand_side_by_side(make_model, features, mo
     )
 
 
-def test_before_training_and_where_nothing_learns_all_score_nothing(build, features, caplog):
+@pytest.mark.parametrize("beside", ["transitions", "generative"])
+def test_before_training_and_where_nothing_learns_vectors_all_score_nothing(build, features, caplog, beside):
     assert not of_branch(build(**FORM), [1, 2]).any()
+    alone = build(**branches(beside, like={"kind": "similar_vectors"}))
     assert not caplog.records
-    alone = build(**branches("transitions", like={"kind": "similar_vectors"}))
-    assert "no branch of the model learns vectors" in caplog.text
     alone.after_training(features)
+    assert "no branch of the model learns vectors" in caplog.text
     assert not of_branch(alone, [1, 2]).any()
     caplog.clear()
     model_for_weights(alone.settings, features.item_count, features.semantic_ids, weights_of(alone))
     assert not caplog.records  # a bundle that is loaded was told when it was made
+
+
+def test_texts_are_not_asked_for(build):
+    settings = build(**FORM, warm_start=False).settings
+    assert not settings.reads_text
+    assert settings.without(codes=False, text=True).branches.keys() == {"like", "ids"}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 0.0])
+def test_a_vector_that_says_nothing_is_like_nothing_and_spoils_no_other(make_model, features, value):
+    model = make_model(**FORM)
+    model.branches["like"].table = TransitionTable.empty(features.item_count + 1)
+    with torch.no_grad():
+        model.branches["ids"].table.vectors.weight[4] = value
+    model.after_training(all_seen(features))
+    table = model.branches["like"].table
+    assert np.isfinite(table.values).all()
+    assert 4 not in table.successors
+    assert (np.diff(table.offsets) > 0).tolist() == [item not in (0, 4) for item in range(41)]
 
 
 def test_stored_weights_bring_the_table_back(make_model, features):

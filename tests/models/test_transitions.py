@@ -173,6 +173,7 @@ def test_reasons_of_several_kinds_come_in_turns_each_item_once():
     alike = Reason(4, "similar_text", 1.0)
     assert in_turns(4, [[alike], codes[:1], [Reason(4, "codes", 4)]]) == codes[:1]
     assert in_turns(4, [[alike], [Reason(4, "follows", 0.5)]]) == [Reason(4, "follows", 0.5)]
+    assert in_turns(4, [[Reason(4, "similar_vectors", 1.0)]]) == []
     assert in_turns(3, [[alike]]) == [alike]
 
 

@@ -241,6 +241,26 @@ def test_an_item_never_seen_is_recommended_after_what_its_kin_goes_with(tmp_path
     assert recommender.bundle.model.branch_list()[1].nodes[new] > 0
 
 
+def test_no_reason_says_that_a_new_item_stands_in_histories(tmp_path, capsys):
+    like = {"like": {"kind": "similar_vectors", "weight": 5.0}}
+    without = dict.fromkeys(("followers", "predecessors", "kinds", "close_kinds", "similar_text"))
+    folder = make_bundle(tmp_path / "bundle", branches=like | without)
+    pl.DataFrame({"item_id": ["new"], "title": [Recommender.load(folder).fields("i10")["title"]]}).write_csv(
+        tmp_path / "new.csv"
+    )
+    told(capsys, "add-items", folder, tmp_path / "new.csv", "--out", tmp_path / "grown")
+    recommender = Recommender.load(tmp_path / "grown")
+
+    def kinds(history):
+        listed = recommender.recommend(history, 61, explain=True).items
+        return {item.item_id: [reason.kind for reason in item.explanation.reasons] for item in listed}
+
+    of_known, of_new = kinds(["i3"]), kinds(["new"])
+    assert ["similar_vectors"] in of_known.values()
+    assert of_known["new"] == ["like_goes_with"]
+    assert {kind for of in of_new.values() for kind in of} == {"like_goes_with"}
+
+
 def test_every_kind_of_reason_has_words_in_a_terminal_and_in_the_explorer():
     explorer = Path(h2rec.serving.__file__).parent / "explorer" / "explorer.js"
     script = explorer.read_text(encoding="utf-8")

@@ -22,7 +22,7 @@ ReasonKind = Literal[
 text go with the other; its kind (leading codes) often goes with the item's kind; both share leading codes; their texts
 are alike; the vectors that training gave them are."""
 
-SEEN_TOGETHER: tuple[ReasonKind, ...] = ("follows", "precedes", "goes_with")
+SEEN_TOGETHER: tuple[ReasonKind, ...] = ("follows", "precedes", "goes_with", "similar_vectors")
 """Kinds that speak of the two items themselves in training histories."""
 
 LIKE_ITSELF: tuple[ReasonKind, ...] = ("codes", "similar_text", "similar_vectors")

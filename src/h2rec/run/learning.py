@@ -268,7 +268,7 @@ class Learning(Tokenization):
 def with_weights(model: SequenceModel, stage: Stage, features: ItemFeatures) -> SequenceModel:
     """Load the weights of a training into a new model; what is not trained, such as counts, stays as it was built."""
     load_weights(model, weights_of(model) | load_file(stage.folder / "model.safetensors"))
-    model.after_training(features)
+    model.eval().after_training(features)
     return model
 
 

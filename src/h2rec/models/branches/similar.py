@@ -70,28 +70,31 @@ class SimilarTextBranch(TransitionsBranch):
 class SimilarVectorsBranch(SimilarTextBranch):
     """The same of the `NEAREST_VECTORS` items whose learned vectors are nearest: those that stand in like histories.
 
-    The vectors are those by which the trained branches score items, side by side, of the items that training saw. There
-    are none before the training has ended: until then all score 0.
+    The vectors are those by which the branches that a ranking loss trained score items, side by side, of the items of
+    training histories. There are none before the training has ended: until then all score 0.
     """
 
     reads_text = False
-    form = 1
 
     @classmethod
     def build(cls, settings: BranchSettings, model: BranchModelSettings, features: ItemFeatures) -> Self:
         """See `Branch.build`."""
-        if features.train is not None and not model.trained_branches:
-            logger.warning("no branch of the model learns vectors: similar_vectors scores nothing")
         size = features.item_count + 1
         return cls(settings, stored_table(features, size) or TransitionTable.empty(size), "similar_vectors")
 
     def after_training(self, learned: Sequence[Branch], features: ItemFeatures) -> None:
-        """See `Branch.after_training`. What was added and no training saw yet keeps what its neighbours lent it."""
+        """See `Branch.after_training`. What was added and is in no history yet keeps what its neighbours lent it."""
+        if not learned:
+            logger.warning("no branch of the model learns vectors: similar_vectors scores nothing")
+            return
         counts = features.train_counts
         seen = np.flatnonzero(counts[1:] > 0) + 1 if counts is not None else np.zeros(0, np.int64)
-        if learned and len(seen) > 1:
-            with torch.no_grad():
-                items = torch.from_numpy(seen).to(self.offsets.device)
-                vectors = torch.cat([branch.items(items).vectors() for branch in learned], dim=1)
-            table = alike(vectors.float().cpu().numpy(), seen, len(self.offsets) - 1, NEAREST_VECTORS)
+        with torch.no_grad():
+            items = torch.from_numpy(seen).to(self.offsets.device)
+            vectors = torch.cat([branch.items(items).vectors() for branch in learned], dim=1).float().cpu()
+        # One vector that is no number would leave none, and a vector of length 0 is near to nothing.
+        compared = (vectors.isfinite().all(dim=1) & vectors.any(dim=1)).numpy()
+        if compared.sum() > 1:
+            size = len(self.offsets) - 1
+            table = alike(vectors.numpy()[compared], seen[compared], size, NEAREST_VECTORS)
             self.table = table.with_others_of(self.table)
