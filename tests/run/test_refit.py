@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from h2rec.models.branch_model import BranchModel
 from h2rec.models.branches.similar import NEAREST_VECTORS
 from h2rec.models.likeness import alike
 from h2rec.retrieval.recommender import Recommender
@@ -74,6 +75,17 @@ def test_the_last_item_of_a_user_is_learned_by_the_bundle_and_by_it_alone(finish
         finished.model.state_dict()["branches.ids.table.vectors.weight"],
         finished.served_model.state_dict()["branches.ids.table.vectors.weight"],
     )
+
+
+def test_what_is_read_off_trained_vectors_knows_no_dropout(finished, files, tmp_path, monkeypatch):
+    training = []
+    monkeypatch.setattr(
+        BranchModel, "after_training", lambda model, features: training.append(model.training)
+    )
+    again = Pipeline(configured(files), tmp_path, finished.store.root)
+    _ = again.train_stage  # settles what the data decide
+    assert again.model is not again.served_model
+    assert training == [False, False]
 
 
 def test_no_figure_saw_the_model_of_the_bundle(finished, files, tmp_path, monkeypatch):
