@@ -89,7 +89,8 @@ def made_bundle(
     """A bundle with random weights and counts of made histories, in `folder`/bundle."""
     ids = SemanticIds(random.integers(0, 128, (count, 4)).astype(np.int32), (128,) * 4)
     model = preset_values("h2rec")["model"] | ({} if dim is None else {"dim": dim})
-    model["branches"].pop("similar_text", None)
+    for name in ("similar_text", "similar_vectors"):  # nothing of these is counted
+        model["branches"].pop(name)
     settings = parse_model(model, default="branches")
     users = events // 10
     train = Histories(offsets_of(np.full(users, 10)), popular(count, users * 10, random).astype(np.int32))

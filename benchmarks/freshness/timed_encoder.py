@@ -99,16 +99,17 @@ def model_of(
     names = {name: START[name] for name in settings.branches if name != "ids"}
     model = build_model(settings.with_weights({"ids": 1.0} | names), features, seed=seed)
     load_weights(model, weights_of(model) | weights)
+    model.after_training(features)
     return model.eval()
 
 
 def read(study: Study, model: SequenceModel, steps: Sequence[Asked], told: bool) -> None:
-    """Compute the scores of the encoder and of similar texts; `told`: whether the encoder is told the times."""
+    """Compute the scores of the encoder and of like items; `told`: whether the encoder is told the times."""
     scorer = CatalogueScorer(model)
     for step in steps:
         holdout = cases_at(study.histories, step.places)
         rows = np.argsort(holdout.histories.lengths, kind="stable")
-        for name in ("ids", "similar_text"):
+        for name in ("ids", "similar_text", "similar_vectors"):
             step.base[name] = np.empty((len(rows), study.item_count + 1), np.float32)
         for begin in range(0, len(rows), 256):
             some = rows[begin : begin + 256]

@@ -1,6 +1,6 @@
 """A large bundle with the shape of a trained one, for load tests: its catalogue is grown (`grown_catalogue.py`).
 
-Hash IDs are those of the grown items, texts those of the real items that they were made of, and counts those of real
+Hash IDs are those of the grown items, likeness is that of the real items they were made of, and counts those of real
 histories that run through grown items. The encoder is the trained one.
 
 python benchmarks/serving/grown_bundle.py runs/shop OUT --items 1000000
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import polars as pl
 import torch
-from grown_catalogue import GrownCatalogue, grown_catalogue, grown_likeness
+from grown_catalogue import GrownCatalogue, grown_catalogue, with_grown_likeness
 from million_items import real_histories
 
 from h2rec.data.popularity import head_items
@@ -31,9 +31,7 @@ def grown_model(bundle: Bundle, grown: GrownCatalogue, features: ItemFeatures, s
     real = trained["branches.ids.table.vectors.weight"][base]
     with torch.no_grad():
         ids[1 : len(base) + 1] = torch.from_numpy(grown.vectors[1:, :stop]) * real.norm(dim=1, keepdim=True)
-    likeness = bundle.model.branches["similar_text"].table
-    model.branches["similar_text"].table = grown_likeness(likeness, grown.base + 1)
-    return model
+    return with_grown_likeness(model, bundle, grown)
 
 
 def main() -> None:

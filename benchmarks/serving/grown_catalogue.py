@@ -14,8 +14,12 @@ import torch
 
 from h2rec.batching.transitions import TransitionTable
 from h2rec.data.histories import Histories
+from h2rec.models.protocol import SequenceModel
 from h2rec.retrieval.bundle import Bundle
 from h2rec.semantic_ids.codes import SemanticIds
+
+LIKENESS = ("similar_text", "similar_vectors")
+"""Branches of the default preset that are tables of what each item is like, by name and kind."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +80,13 @@ def grown_catalogue(bundle: Bundle, count: int, seed: int) -> GrownCatalogue:
     return GrownCatalogue(
         grown, SemanticIds(mixed.astype(np.int32), bundle.semantic_ids.codebook_sizes), base
     )
+
+
+def with_grown_likeness(model: SequenceModel, bundle: Bundle, grown: GrownCatalogue) -> SequenceModel:
+    """The model, its tables of like items those of the real items that each grown one was made of."""
+    for name in LIKENESS:
+        model.branches[name].table = grown_likeness(bundle.model.branches[name].table, grown.base + 1)
+    return model
 
 
 def grown_likeness(real: TransitionTable, base: np.ndarray) -> TransitionTable:

@@ -18,7 +18,7 @@ from pathlib import Path
 import faiss
 import numpy as np
 import torch
-from grown_catalogue import GrownCatalogue, grown_catalogue, grown_likeness
+from grown_catalogue import LIKENESS, GrownCatalogue, grown_catalogue, with_grown_likeness
 from provenance import load_average, write_results
 
 from h2rec.data.histories import Histories
@@ -63,14 +63,12 @@ def faiss_flat_rate(vectors: np.ndarray, users: torch.Tensor, k: int) -> float:
 def counting_model(bundle: Bundle, grown: GrownCatalogue, train: Histories):
     """A model of the branches alone that the default preset has beside hash IDs."""
     settings = parse_model(preset_values("h2rec")["model"], default="branches")
-    kinds = ("transitions", "code_transitions", "similar_text")
+    kinds = ("transitions", "code_transitions", *LIKENESS)
     counting = settings.only_branches([n for n, branch in settings.branches.items() if branch.kind in kinds])
     count = len(grown.base)
     features = ItemFeatures(count, grown.ids, train_counts=train.counts(count), train=train)
     model = build_model(counting, features, seed=0)
-    likeness = bundle.model.branches["similar_text"].table
-    model.branches["similar_text"].table = grown_likeness(likeness, grown.base + 1)
-    return model
+    return with_grown_likeness(model, bundle, grown)
 
 
 def quantiles(users: torch.Tensor, vectors: np.ndarray) -> list[float]:

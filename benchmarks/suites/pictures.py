@@ -90,7 +90,7 @@ def popularity(axis: Axes, results: Results, data: str) -> None:
         if (group["data"], group["kind"], group["protocol"]) == (data, "popularity", "full"):
             by_row.setdefault(group["model"], []).append(group["ndcg@100"])
     ours = by_row[results["tested"]]
-    for name in ("SASRec", "SASRec + counts + text", "Transitions"):
+    for name in ("SASRec", "SASRec + counts + likeness", "Transitions"):
         if name in by_row:
             gains = [100 * (own / other - 1) for own, other in zip(ours, by_row[name], strict=True)]
             axis.plot(range(1, len(gains) + 1), gains, marker="o", label=f"over {name}")

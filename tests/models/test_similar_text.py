@@ -51,7 +51,7 @@ def shares_of(text, nearest):
 
 
 def test_scores_by_the_formula(build, features, monkeypatch):
-    monkeypatch.setattr(similar, "NEAREST_TEXTS", 6)
+    monkeypatch.setattr(similar, "NEAREST", 6)
     text = texts(features)
     model = made(build, features, text)
     shares = shares_of(text, 6)

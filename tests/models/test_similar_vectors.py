@@ -57,7 +57,7 @@ def test_every_promise_of_a_branch():
 
 
 def test_scores_by_the_vectors_that_were_learned(make_model, features, monkeypatch):
-    monkeypatch.setattr(similar, "NEAREST_VECTORS", 6)
+    monkeypatch.setattr(similar, "NEAREST", 6)
     model = make_model(**FORM)
     model.after_training(all_seen(features))
     shares = shares_of(learned_vectors(model), 6)
@@ -71,7 +71,8 @@ def test_scores_by_the_vectors_that_were_learned(make_model, features, monkeypat
     assert [(reason.item, reason.kind) for reason in reasons] == [(3, "similar_vectors")]
 
 
-def test_what_training_never_saw_is_like_nothing(make_model, features):
+def test_what_training_never_saw_is_like_nothing(make_model, features, monkeypatch):
+    monkeypatch.setattr(similar, "NEAREST", 40)
     model = make_model(**FORM)
     model.branches["like"].table = TransitionTable.empty(features.item_count + 1)
     counts = np.ones(features.item_count + 1, np.int64)
@@ -79,11 +80,11 @@ def test_what_training_never_saw_is_like_nothing(make_model, features):
     model.after_training(replace(features, train_counts=counts))
     assert not of_branch(model, [5], [9]).any()
     found = of_branch(model, [1, 2, 3])[0]
-    assert torch.nonzero(found == 0).flatten().tolist() == [0, 5, 9]  # 50 are all of a small catalogue
+    assert torch.nonzero(found == 0).flatten().tolist() == [0, 5, 9]
 
 
 def test_vectors_of_several_branches_stand_side_by_side(make_model, features, monkeypatch):
-    monkeypatch.setattr(similar, "NEAREST_VECTORS", 6)
+    monkeypatch.setattr(similar, "NEAREST", 6)
     form = branches("popularity", like={"kind": "similar_vectors"}, ids={"kind": "ids"}, more={"kind": "ids"})
     model = make_model(**form)
     model.after_training(all_seen(features))
@@ -135,7 +136,8 @@ def test_stored_weights_bring_the_table_back(make_model, features):
     torch.testing.assert_close(of_branch(again, [3]), of_branch(model, [3]))
 
 
-def test_a_new_item_is_like_its_neighbours_in_text_until_training_sees_it(make_model, features):
+def test_a_new_item_is_like_its_neighbours_in_text_until_training_sees_it(make_model, features, monkeypatch):
+    monkeypatch.setattr(similar, "NEAREST", 42)
     model = make_model(**FORM)
     model.after_training(all_seen(features))
     text = features.text

@@ -61,7 +61,7 @@ MODELS = [
     {"preset": "h2rec_two_branches", "branches": {"codes": {"layers": 3}, **POPULARITY}},
     {"preset": "transitions"},
     {"branches": {"ids": None}},
-    {"branches": {"prefixes": {"kind": "prefixes", "layers": 2}, "close_kinds": {"levels": 3}}},
+    {"branches": {"prefixes": {"kind": "prefixes", "layers": 2}, "kinds": {"levels": 3}}},
     {"temperature": None},
     {"preset": "two_hid", "branches": POPULARITY},
 ]

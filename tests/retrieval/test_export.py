@@ -29,7 +29,7 @@ from rerank import Reranker
 ANY = ItemFilter(seen=True)
 BRANCHES = {
     "prefixes": {"kind": "prefixes", "weight": 0.5},
-    **dict.fromkeys(("followers", "predecessors", "kinds", "close_kinds", "similar_text")),
+    **dict.fromkeys(("followers", "predecessors", "kinds", "similar_text", "similar_vectors")),
 }
 HISTORIES = [
     ["i3"],
@@ -328,7 +328,9 @@ def test_the_command(counting, tmp_path, capsys, monkeypatch):
         capsys, "export", folder, "--vectors", tmp_path / "items.parquet", "--attributes", "title"
     )
     assert "60 item vectors, 100.0% of the best found again" in out
-    assert "the counts of followers, predecessors, kinds, close_kinds, similar_text have no vectors" in err
+    assert (
+        "the counts of followers, predecessors, kinds, similar_text, similar_vectors have no vectors" in err
+    )
     assert "title" in pl.read_parquet(tmp_path / "items.parquet").columns
     both = ["--vectors", tmp_path / "items.npy", "--transitions", tmp_path / "t.parquet"]
     out, err = told(capsys, "export", folder, *both)

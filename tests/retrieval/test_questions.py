@@ -13,7 +13,7 @@ from h2rec.retrieval.recommender import Recommender
 from made_bundles import make_bundle
 
 HISTORY = ["i3", "i17", "i4"]
-COUNTED = {"followers", "predecessors", "kinds", "close_kinds", "similar_text"}
+COUNTED = {"followers", "predecessors", "kinds", "similar_text", "similar_vectors"}
 
 
 def ids(answer):

@@ -8,7 +8,7 @@ from h2rec.models.scorer import CatalogueScorer
 from h2rec.retrieval.recommender import Recommender
 from made_bundles import make_bundle
 
-COUNTED = ("followers", "predecessors", "kinds", "close_kinds", "similar_text")
+COUNTED = ("followers", "predecessors", "kinds", "similar_text", "similar_vectors")
 
 
 def by_hand(recommender, history, k):

@@ -243,7 +243,7 @@ def test_an_item_never_seen_is_recommended_after_what_its_kin_goes_with(tmp_path
 
 def test_no_reason_says_that_a_new_item_stands_in_histories(tmp_path, capsys):
     like = {"like": {"kind": "similar_vectors", "weight": 5.0}}
-    without = dict.fromkeys(("followers", "predecessors", "kinds", "close_kinds", "similar_text"))
+    without = dict.fromkeys(("followers", "predecessors", "kinds", "similar_text", "similar_vectors"))
     folder = make_bundle(tmp_path / "bundle", branches=like | without)
     pl.DataFrame({"item_id": ["new"], "title": [Recommender.load(folder).fields("i10")["title"]]}).write_csv(
         tmp_path / "new.csv"

@@ -122,7 +122,7 @@ def test_vectors_of_users_and_items_multiply_to_scores_but_for_counts(model, kin
     assert not vectors[1].any()
     items = {row["item_id"]: np.array(row["vector"]) for row in plain(model.item_vectors())}
     found = model.recommend([1042, 77], k=5, explain=True).items
-    counted = {"followers", "predecessors", "kinds", "close_kinds", "similar_text"}
+    counted = {"followers", "predecessors", "kinds", "similar_text", "similar_vectors"}
     for item in found:
         parts = item.explanation.branches
         assert set(parts) == {"ids", *counted}

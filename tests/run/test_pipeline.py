@@ -385,9 +385,9 @@ def test_what_counts_by_codes_is_left_out_without_text_and_codes(preset, tmp_pat
     asked = ["data.items=null", f"model.name={preset}"]
     pipeline = Pipeline(RunConfig.load(write_shop(tmp_path), asked), tmp_path / "out")
     metrics = pipeline.evaluated()
-    assert "left out of the model, as the items have no text: kinds, close_kinds" in caplog.text
+    assert "left out of the model, as the items have no text: kinds" in caplog.text
     assert {"followers", "predecessors"} <= metrics["blend"]["weights"].keys()
-    assert not {"kinds", "close_kinds", "similar_text"} & metrics["blend"]["weights"].keys()
+    assert not {"kinds", "similar_text"} & metrics["blend"]["weights"].keys()
     assert set(RunConfig.load(tmp_path / "out" / "config.yaml").model.branches) == set(
         pipeline.model.branch_names
     )
@@ -418,7 +418,13 @@ def test_codes_from_a_file(tmp_path):
     pipeline.evaluated()
     assert json.loads((tmp_path / "out" / "semantic_ids.json").read_text())["i5"] == [1, 1]
     # Codes are there, texts are not.
-    assert set(pipeline.model.branch_names) == {"ids", "followers", "predecessors", "kinds", "close_kinds"}
+    assert set(pipeline.model.branch_names) == {
+        "ids",
+        "followers",
+        "predecessors",
+        "kinds",
+        "similar_vectors",
+    }
 
 
 def test_without_texts_a_training_starts_from_the_codes_and_is_another_with_others(tmp_path, caplog):

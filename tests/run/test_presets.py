@@ -62,8 +62,8 @@ def test_data_alone_is_the_default_preset():
         "followers",
         "predecessors",
         "kinds",
-        "close_kinds",
         "similar_text",
+        "similar_vectors",
     ]
     assert parse().model.trained_branches == ("ids",)
 
@@ -83,17 +83,17 @@ def test_the_users_values_win_and_all_others_stay():
     preset = parse(preset="h2rec")
     mine = parse(
         preset="h2rec",
-        model={"dim": 32, "branches": {"close_kinds": {"levels": 3}}, "ties": {"alignment": {"beta": 0.1}}},
+        model={"dim": 32, "branches": {"kinds": {"levels": 3}}, "ties": {"alignment": {"beta": 0.1}}},
         train={"epochs": 3},
         text={"encoder": "tfidf"},
     )
-    close = mine.model.branches["close_kinds"]
+    kinds = mine.model.branches["kinds"]
     assert (mine.model.dim, mine.train.epochs, mine.text.encoder) == (32, 3, "tfidf")
-    assert (close.levels, close.weight) == (3, 0.5)
+    assert (kinds.levels, kinds.weight) == (3, 0.8)
     assert mine.model.ties.alignment.beta == 0.1
     assert mine.model.ties.alignment.shared_levels == preset.model.ties.alignment.shared_levels == 3
     assert mine.train.batch_tokens == preset.train.batch_tokens == 512
-    assert mine.model.branches["kinds"] == preset.model.branches["kinds"]
+    assert mine.model.branches["followers"] == preset.model.branches["followers"]
 
 
 def test_a_file_and_what_is_set_beside_it_win_over_the_preset(tmp_path):

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from h2rec.models.branch_model import BranchModel
-from h2rec.models.branches.similar import NEAREST_VECTORS
+from h2rec.models.branches.similar import NEAREST
 from h2rec.models.likeness import alike
 from h2rec.retrieval.recommender import Recommender
 from h2rec.run.config import RunConfig
@@ -36,7 +36,7 @@ def configured(files, **sections):
         "model": {
             "dim": 8,
             "warm_start": False,
-            "branches": {"similar_text": None, "like": {"kind": "similar_vectors"}},
+            "branches": {"similar_text": None},
         },
         "train": {"epochs": 2, "evaluate_every": 1},
         "evaluate": {"protocols": ["full"]},
@@ -65,10 +65,10 @@ def test_the_last_item_of_a_user_is_learned_by_the_bundle_and_by_it_alone(finish
         assert bool(offsets[place["held"]] < offsets[place["held"] + 1]) == followed
     # What is like an item is told by the vectors of the model itself, of the items that it was trained on.
     for model, counts in ((finished.model, finished.split.train_counts), (recommender.bundle.model, None)):
-        table = model.branches["like"].table
+        table = model.branches["similar_vectors"].table
         vectors = model.branches["ids"].table.vectors.weight.detach()
         seen = np.arange(1, model.item_count + 1) if counts is None else np.flatnonzero(counts)
-        expected = alike(vectors[seen].numpy(), seen, model.item_count + 1, NEAREST_VECTORS)
+        expected = alike(vectors[seen].numpy(), seen, model.item_count + 1, NEAREST)
         np.testing.assert_array_equal(table.successors, expected.successors)
         np.testing.assert_allclose(table.values, expected.values, rtol=1e-4)
     assert not np.array_equal(

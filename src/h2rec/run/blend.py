@@ -30,9 +30,6 @@ TOGETHER = 2
 """Branches whose weights are tried in all combinations; all combinations of all branches would be too many."""
 ROUNDS = 3
 """Times that every pair of branches has its turn, at most; the search ends before if a round changes nothing."""
-AS_GOOD = 0.001
-"""Share of the best value that other weights may lack and still count as equally good: far less than the value's own
-standard error."""
 MOST_CASES, FEWEST_CASES = 50_000, 1_000
 """Cases that weights are chosen by; fewer let noise choose."""
 MOST_SCORES = 1_000_000_000
@@ -55,7 +52,7 @@ def has_choice(settings: ModelSettings, blend: BlendSettings) -> bool:
 
 def searched(item_count: int) -> dict[str, Any]:
     """What a choice of weights depends on, beside a model and its cases."""
-    return {"cases": cases_for_weights(item_count), "weights": [*WEIGHTS, *LARGER], "as_good": AS_GOOD}
+    return {"cases": cases_for_weights(item_count), "weights": [*WEIGHTS, *LARGER]}
 
 
 def cases_for_weights(item_count: int) -> int:
@@ -73,14 +70,11 @@ def fit_weights(
     repeats: RepeatRule,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Rank validation cases with many combinations of weights; of those as good as the best, return the tail's best.
+    """Rank validation cases with many combinations of weights and return the best.
 
     Two branches at a time in all combinations, the others as they are, every pair in turn until nothing changes; once
     from the configured weights and once from the trained branches alone, and the better end wins. A branch that is best
     with the largest weight gets larger ones to try. Of equal values the weights so far win, then the smaller ones.
-
-    The optimum is flat: many combinations differ by less than cases can tell, and by far more in the tail. Among those
-    that are as good (`AS_GOOD`) the same metric of the tail items decides.
 
     Parameters
     ----------
@@ -102,8 +96,7 @@ def fit_weights(
     Returns
     -------
     dict
-        ``weights`` by branch, their ``value``, the ``best_value`` of all, ``value_as_configured`` and how many were
-        ``tried``.
+        ``weights`` by branch, their ``value``, ``value_as_configured`` and how many were ``tried``.
     """
     protocol, part, metric = select.split(".")
     cases = measured_cases(cases, repeats)
@@ -114,28 +107,26 @@ def fit_weights(
         cases, negatives = cases.select(ranked), torch.from_numpy(drawn[ranked].astype(np.int64))
     in_head = head[cases.targets]
     each = np.ones(len(cases)) if cases.weights is None or part != "weighted" else cases.weights
-    counts, in_tail = each * {"head": in_head, "tail": ~in_head}.get(part, True), each * ~in_head
+    counts = each * {"head": in_head, "tail": ~in_head}.get(part, True)
 
     candidates = Candidates(model, cases, configured, negatives, metric=metric, repeats=repeats)
 
-    def values(tried: Sequence[Weights]) -> list[tuple[float, float]]:
-        """The value, and the sum of the tail's cases."""
-        rows = (per_case(row, metric) for row in candidates.ranks(tried))
-        return [(float(np.average(row, weights=counts)), float(row @ in_tail)) for row in rows]
+    def values(tried: Sequence[Weights]) -> list[float]:
+        return [float(np.average(per_case(row, metric), weights=counts)) for row in candidates.ranks(tried)]
 
     names = configured.weighed_branches
     pairs = list(combinations(names, TOGETHER)) if len(names) > TOGETHER else [names]
     # The measure of all others has the weight 1 in every combination.
     first = configured.weights | ({_measure(configured): 1.0} if configured.is_trained else {})
     alone = first | {name: 0.0 for name in names if name in configured.counted_branches}
-    known: dict[tuple[float, ...], tuple[float, float]] = {}
+    known: dict[tuple[float, ...], float] = {}
     ladders = {name: list(WEIGHTS) for name in names}
 
     def measured(tried: Sequence[Weights]) -> list[float]:
         new = {tuple(one.values()): one for one in tried if tuple(one.values()) not in known}
         if new:
             known.update(zip(new, values(list(new.values())), strict=True))
-        return [known[tuple(one.values())][0] for one in tried]
+        return [known[tuple(one.values())] for one in tried]
 
     # The only trained branch has the weight 1, whatever is configured.
     best = first if len(configured.trained_branches) == 1 else configured.weights
@@ -150,12 +141,9 @@ def fit_weights(
                 break
         if measured([found])[0] > value:
             best, value = found, measured([found])[0]
-    least = (1 - AS_GOOD) * value
-    chosen = max((one for one in known if known[one][0] >= least), key=lambda one: known[one][::-1])
     return {
-        "weights": dict(zip(best, chosen, strict=True)),
-        "value": known[chosen][0],
-        "best_value": value,
+        "weights": best,
+        "value": value,
         "value_as_configured": as_configured,
         "tried": len(known),
         "selected_by": select,

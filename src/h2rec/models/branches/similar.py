@@ -18,7 +18,7 @@ from h2rec.models.settings import BranchModelSettings
 
 logger = logging.getLogger(__name__)
 
-NEAREST_TEXTS, NEAREST_VECTORS = 20, 50
+NEAREST = 20
 """Items that are like one: what is further off says little, and costs."""
 
 
@@ -32,7 +32,7 @@ class SimilarSettings(CountedSettings):
 class SimilarTextBranch(TransitionsBranch):
     """``log(1 + s * sum_m q^m t(i_m -> j))`` over the latest items ``i_m`` of a history, as for transitions.
 
-    ``t(i -> j)`` is the share of `j` among the `NEAREST_TEXTS` texts to that of `i`, by a softmax of their cosines: how
+    ``t(i -> j)`` is the share of `j` among the `NEAREST` texts to that of `i`, by a softmax of their cosines: how
     much an item is like another one counts against what else is like it. Of large catalogues the nearest are found but
     for some (`alike`). An item is as much like itself as like the nearest one, which counts where users get items
     again. Items without text are like nothing; in a catalogue without any text all score 0.
@@ -55,7 +55,7 @@ class SimilarTextBranch(TransitionsBranch):
                 if text is None or len(described) < 2:
                     logger.warning("the items have no texts to compare: similar_text scores nothing")
                 else:
-                    table = alike(text[described], described + 1, size, NEAREST_TEXTS)
+                    table = alike(text[described], described + 1, size, NEAREST)
         return cls(settings, table, "similar_text")
 
     def grow(self, smaller: Self, new: NewItems) -> None:
@@ -68,13 +68,14 @@ class SimilarTextBranch(TransitionsBranch):
 
 
 class SimilarVectorsBranch(SimilarTextBranch):
-    """The same of the `NEAREST_VECTORS` items whose learned vectors are nearest: those that stand in like histories.
+    """The same of the `NEAREST` items whose learned vectors are nearest: those that stand in like histories.
 
     The vectors are those by which the branches that a ranking loss trained score items, side by side, of the items of
     training histories. There are none before the training has ended: until then all score 0.
     """
 
     reads_text = False
+    form = 4  # it was the nearest 50
 
     @classmethod
     def build(cls, settings: BranchSettings, model: BranchModelSettings, features: ItemFeatures) -> Self:
@@ -96,5 +97,5 @@ class SimilarVectorsBranch(SimilarTextBranch):
         compared = (vectors.isfinite().all(dim=1) & vectors.any(dim=1)).numpy()
         if compared.sum() > 1:
             size = len(self.offsets) - 1
-            table = alike(vectors.numpy()[compared], seen[compared], size, NEAREST_VECTORS)
+            table = alike(vectors.numpy()[compared], seen[compared], size, NEAREST)
             self.table = table.with_others_of(self.table)
