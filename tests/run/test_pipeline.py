@@ -12,6 +12,7 @@ from ranx import evaluate as ranx_evaluate
 
 from h2rec.errors import ConfigError, H2RecError
 from h2rec.files import file_hash
+from h2rec.models.settings import parse_model
 from h2rec.retrieval.recommender import Recommender
 from h2rec.run.config import RunConfig
 from h2rec.run.pipeline import Pipeline
@@ -380,6 +381,24 @@ def test_a_model_that_learns_of_codes_is_an_error_without_text_and_codes(tmp_pat
         pipeline.evaluated()
 
 
+def test_what_compares_learned_vectors_is_left_out_where_none_are_learned(tmp_path, caplog):
+    pipeline = Pipeline(RunConfig.load(write_shop(tmp_path), ["model.branches.ids=null"]), tmp_path / "out")
+    metrics = pipeline.evaluated()
+    assert caplog.text.count("as no branch learns vectors: similar_vectors") == 1
+    assert set(metrics["blend"]["weights"]) == {"followers", "predecessors", "kinds", "similar_text"}
+    assert set(RunConfig.load(tmp_path / "out" / "config.yaml").model.branches) == set(
+        metrics["blend"]["weights"]
+    )
+
+    alone = {"like": {"kind": "similar_vectors"}}
+    config = RunConfig.parse({"preset": "transitions", "data": {"source": "ml-100k"}})
+    config = config.model_copy(
+        update={"model": parse_model({"name": "branches", "branches": alone}, default="branches")}
+    )
+    with pytest.raises(ConfigError, match="no branch of the model learns vectors"):
+        Pipeline(config, tmp_path / "alone").begin()
+
+
 @pytest.mark.parametrize("preset", ["h2rec", "transitions"])
 def test_what_counts_by_codes_is_left_out_without_text_and_codes(preset, tmp_path, caplog):
     asked = ["data.items=null", f"model.name={preset}"]
@@ -387,7 +406,7 @@ def test_what_counts_by_codes_is_left_out_without_text_and_codes(preset, tmp_pat
     metrics = pipeline.evaluated()
     assert "left out of the model, as the items have no text: kinds" in caplog.text
     assert {"followers", "predecessors"} <= metrics["blend"]["weights"].keys()
-    assert not {"kinds", "similar_text"} & metrics["blend"]["weights"].keys()
+    assert not {"kinds", "close_kinds", "similar_text"} & metrics["blend"]["weights"].keys()
     assert set(RunConfig.load(tmp_path / "out" / "config.yaml").model.branches) == set(
         pipeline.model.branch_names
     )

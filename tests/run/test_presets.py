@@ -121,7 +121,7 @@ def test_null_drops_a_branch_also_in_what_is_saved_and_read_again(tmp_path):
     assert list(config.model.branches) == [*kept, "tail"]
     config = config.resolved(tmp_path)
     config.save(tmp_path / "config.yaml")
-    assert "kinds: null" in (tmp_path / "config.yaml").read_text()
+    assert "kinds" not in (tmp_path / "config.yaml").read_text()
     again = RunConfig.load(tmp_path / "config.yaml")
     assert again == config
     assert (again.key, again.training_key) == (config.key, config.training_key)
@@ -150,9 +150,25 @@ def test_a_model_without_branches_is_saved_and_read_too(tmp_path):
 def test_a_saved_configuration_does_not_change_with_the_presets(tmp_path, monkeypatch):
     config = parse().resolved(tmp_path)
     config.save(tmp_path / "config.yaml")
-    other = preset_values("h2rec") | {"train": {"learning_rate": 0.9}, "model": {"dim": 8, "branches": {}}}
-    monkeypatch.setattr("h2rec.run.presets.preset_values", lambda name: other)
-    assert RunConfig.load(tmp_path / "config.yaml") == config
+    usual = preset_values("h2rec")
+    for branches in ({}, usual["model"]["branches"] | {"new": {"kind": "popularity"}}):
+        other = usual | {"train": {"learning_rate": 0.9}, "model": {"dim": 8, "branches": branches}}
+        for place in ("presets", "config"):
+            monkeypatch.setattr(f"h2rec.run.{place}.preset_values", lambda name, other=other: other)
+        assert RunConfig.load(tmp_path / "config.yaml") == config
+    # What is asked for beside it is put in.
+    assert (
+        "new" in RunConfig.load(tmp_path / "config.yaml", ["model.branches.new={weight: 2}"]).model.branches
+    )
+
+
+def test_a_run_that_leaves_out_a_branch_by_null_is_run_again_in_its_folder(tmp_path):
+    """Also one that was written when a configuration named what it left out."""
+    config = parse(model={"branches": {"kinds": None}}).resolved(tmp_path)
+    own = tmp_path / "config.yaml"
+    config.save(own)
+    own.write_text(own.read_text().replace("  branches:\n", "  branches:\n    kinds: null\n"))
+    assert RunConfig.load(own) == config
 
 
 # -- names of models ---------------------------------------------------------------------------------

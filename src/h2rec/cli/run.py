@@ -12,7 +12,6 @@ import typer
 from h2rec.engines import EngineName, open_engine
 from h2rec.errors import ConfigError
 from h2rec.evaluation.settings import FULL
-from h2rec.files import read_yaml
 from h2rec.run.baselines import verdicts
 from h2rec.run.config import RunConfig
 from h2rec.run.pipeline import Pipeline
@@ -106,7 +105,7 @@ def open_pipeline(
     resolved = RunConfig.load(config, overrides or [])
     folder = out or Path("runs") / config.stem
     own = folder / "config.yaml"
-    if own.exists() and own.samefile(config) and read_yaml(own) != resolved.model_dump(mode="json"):
+    if own.exists() and own.samefile(config) and RunConfig.load(own) != resolved:
         raise ConfigError(
             f"{config}: is what the run itself writes, and would be overwritten with what is asked for now",
             "copy it to another place, or give another --out",

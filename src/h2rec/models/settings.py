@@ -30,8 +30,8 @@ class ModelSettings(Settings):
         """Whether the model knows items by their codes. If not, its training does not depend on them."""
         return False
 
-    def without(self, *, codes: bool, text: bool) -> Self | None:
-        """The model for a catalogue that lacks semantic IDs, or texts; None if it is nothing, or another one, then."""
+    def without(self, *, codes: bool = False, text: bool = False) -> Self | None:
+        """The model without what needs semantic IDs, texts, or vectors that none learns; None if not the same then."""
         return None if codes and self.reads_codes else self
 
     @property
@@ -191,14 +191,13 @@ class BranchModelSettings(EncoderSettings):
     def reads_codes(self) -> bool:
         return any(BRANCHES.get(branch.kind).reads_codes for branch in self.branches.values())
 
-    def without(self, *, codes: bool, text: bool) -> Self | None:
+    def without(self, *, codes: bool = False, text: bool = False) -> Self | None:
         # What is not trained adds to a model; what is learned makes it what it is. What learns of texts says so itself.
         kinds = {name: BRANCHES.get(kind) for name, kind in self.kinds.items()}
-        lacking = {
-            name
-            for name, kind in kinds.items()
-            if (codes and kind.reads_codes) or (text and kind.reads_text and not kind.is_trained)
-        }
+        vectors = any(kind.is_trained and kind.ranked for kind in kinds.values())
+        lacking = {name for name, kind in kinds.items() if codes and kind.reads_codes}
+        lacking |= {name for name, kind in kinds.items() if text and kind.reads_text and not kind.is_trained}
+        lacking |= {name for name, kind in kinds.items() if not vectors and kind.reads_vectors}
         left = [name for name in self.branches if name not in lacking]
         return None if lacking & set(self.trained_branches) or not left else self.only_branches(left)
 

@@ -17,7 +17,8 @@ from h2rec.models import MODELS
 from h2rec.models.settings import ModelSettings, parse_model
 from h2rec.registry import import_plugins
 from h2rec.run.blend import BlendSettings
-from h2rec.run.presets import preset_values, with_preset
+from h2rec.run.presets import preset_names, preset_values, with_preset
+from h2rec.run.run_folder import SECTIONS
 from h2rec.runtime import RuntimeSettings
 from h2rec.semantic_ids.settings import SemanticIdSettings
 from h2rec.settings import Settings
@@ -99,6 +100,10 @@ class RunConfig(Settings):
             Naming the file and line, or the key and the nearest valid one.
         """
         values = read_yaml(path)
+        if (
+            values.keys() >= SECTIONS
+        ):  # what a run wrote: a branch that it lacks was left out, or was in no preset yet
+            values["model"] = _without_others(values["model"], values.get("preset"))
         for override in overrides:
             apply_override(values, override)
         return cls.parse(values, source=str(path)).resolved(path.resolve().parent)
@@ -143,12 +148,6 @@ class RunConfig(Settings):
     def save(self, path: Path) -> None:
         """Write the resolved configuration as YAML, unless the file says so already; read again it is the same."""
         values = self.model_dump(mode="json")
-        # What the preset has and this configuration has not is left out by name.
-        preset_branches = preset_values(self.preset).get("model", {}).get("branches", {})
-        if "branches" in values["model"]:
-            values["model"]["branches"] |= dict.fromkeys(
-                preset_branches.keys() - values["model"]["branches"].keys()
-            )
         with suppress(ConfigError):
             if read_yaml(path) == values:
                 return
@@ -163,6 +162,18 @@ def key_of_settings(values: Mapping[str, Any]) -> str:
     """Key of a configuration's plain values."""
     counted = {name: value for name, value in values.items() if name not in _NO_FIGURES}
     return content_key({"settings": _names_of_files(counted)})
+
+
+def _without_others(model: Any, preset: Any) -> Any:
+    """A model's plain values; branches of the preset that they don't name are left out by name."""
+    if (
+        preset not in preset_names()
+        or not isinstance(model, dict)
+        or not isinstance(model.get("branches"), dict)
+    ):
+        return model
+    usual = preset_values(preset).get("model", {}).get("branches", {})
+    return model | {"branches": dict.fromkeys(usual) | model["branches"]}
 
 
 def _modules(values: Mapping[str, Any]) -> list[str]:

@@ -179,7 +179,15 @@ class Preparation:
         if not self._begun:
             claim_run(self.out)
             set_threads(self.config.runtime.threads)
-            self._save()
+            asked = self.config.model
+            model = asked.without()
+            if model is None:
+                raise ConfigError(
+                    "no branch of the model learns vectors that could be compared", "add one of kind ids"
+                )
+            if left_out := [name for name in asked.weights if name not in model.weights]:
+                logger.warning("left out of the model, as no branch learns vectors: %s", ", ".join(left_out))
+            self.settle(model=model)
             self._begun = True
         return self
 

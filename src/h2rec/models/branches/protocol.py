@@ -52,6 +52,8 @@ class Branch(nn.Module, ABC):
     """Whether it knows items by their semantic IDs."""
     reads_text: ClassVar[bool] = False
     """Whether it needs the items' text."""
+    reads_vectors: ClassVar[bool] = False
+    """Whether it has nothing to say unless a branch beside it learns vectors by a ranking loss."""
     is_trained: ClassVar[bool] = True
     """Whether it has weights to learn; without any it takes no part in training."""
     form: ClassVar[int] = 1

@@ -74,7 +74,7 @@ class SimilarVectorsBranch(SimilarTextBranch):
     training histories. There are none before the training has ended: until then all score 0.
     """
 
-    reads_text = False
+    reads_text, reads_vectors = False, True
     form = 4  # it was the nearest 50
 
     @classmethod
@@ -86,7 +86,6 @@ class SimilarVectorsBranch(SimilarTextBranch):
     def after_training(self, learned: Sequence[Branch], features: ItemFeatures) -> None:
         """See `Branch.after_training`. What was added and is in no history yet keeps what its neighbours lent it."""
         if not learned:
-            logger.warning("no branch of the model learns vectors: similar_vectors scores nothing")
             return
         counts = features.train_counts
         seen = np.flatnonzero(counts[1:] > 0) + 1 if counts is not None else np.zeros(0, np.int64)
