@@ -26,7 +26,6 @@ from timed_encoder import ASKED_AT_LEAST, model_of, read
 from h2rec.evaluation.metrics import per_case
 from h2rec.evaluation.paired_tests import paired_tests
 from h2rec.files import read_json
-from h2rec.models.branches.prefixes import prefix_nodes
 from h2rec.research.replay.moments import moments
 from h2rec.run.config import RunConfig
 from h2rec.run.pipeline import Pipeline
@@ -85,9 +84,7 @@ def opened(folder: Path, most: int) -> tuple[Pipeline, Study, list[Asked], dict[
     user = np.repeat(np.arange(len(dataset.histories)), dataset.histories.lengths)
     codes = pipeline.semantic_ids.codes
     groups = {name: np.arange(len(index) + 1) for name in ("followers", "predecessors")}
-    for depth, name in enumerate(("kinds", "close_kinds"), start=1):
-        rows, _ = prefix_nodes(np.concatenate([codes[:, :depth], codes[:, :1]], axis=1))
-        groups[name] = np.concatenate([[0], rows[:, depth - 1]])
+    groups["kinds"] = np.concatenate([[0], codes[:, 0] + 1])
     # What the model of the beginning does not know, it never finds.
     known = items > 0
     study = Study(user[known], items[known], days.of_events[known], groups, results["repeats"])

@@ -18,8 +18,8 @@ from h2rec.run.blend import WEIGHTS
 
 LEADING = "ndcg@100"
 DIRECTIONS: dict[str, Direction] = {"followers": "forward", "predecessors": "backward"}
-START = {"followers": 0.5, "predecessors": 0.5, "kinds": 0.8, "close_kinds": 0.5}
-START |= {"similar_text": 0.5, "similar_vectors": 0.5, "popularity": 0.0}
+START = {"followers": 0.5, "predecessors": 0.5, "kinds": 0.8, "similar_text": 0.5, "similar_vectors": 0.5}
+START["popularity"] = 0.0
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,7 @@ def read(study: Study, model: SequenceModel, steps: Sequence[Asked], told: bool)
         holdout = cases_at(study.histories, step.places)
         rows = np.argsort(holdout.histories.lengths, kind="stable")
         for name in ("ids", "similar_text", "similar_vectors"):
-            step.base[name] = np.empty((len(rows), study.item_count + 1), np.float32)
+            step.base[name] = np.zeros((len(rows), study.item_count + 1), np.float32)
         for begin in range(0, len(rows), 256):
             some = rows[begin : begin + 256]
             TimedConvolution.told = None

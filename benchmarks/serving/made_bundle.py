@@ -42,6 +42,8 @@ def main() -> None:
         train_counts=counts,
         train=train,
     )
+    model = build_model(settings, features, seed=arguments.seed)
+    model.after_training(features)
     items = pl.DataFrame(
         {
             "item_id": [f"i{row}" for row in range(count)],
@@ -52,7 +54,7 @@ def main() -> None:
     write_bundle(
         arguments.out,
         BundleParts(
-            model=build_model(settings, features, seed=arguments.seed),
+            model=model,
             settings=settings,
             items=items,
             train_counts=counts,

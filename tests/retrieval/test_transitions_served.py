@@ -241,7 +241,7 @@ def test_an_item_never_seen_is_recommended_after_what_its_kin_goes_with(tmp_path
     assert recommender.bundle.model.branch_list()[1].nodes[new] > 0
 
 
-def test_no_reason_says_that_a_new_item_stands_in_histories(tmp_path, capsys):
+def test_a_new_item_is_like_what_its_neighbours_are_like_and_no_reason_names_histories(tmp_path, capsys):
     like = {"like": {"kind": "similar_vectors", "weight": 5.0}}
     without = dict.fromkeys(("followers", "predecessors", "kinds", "similar_text", "similar_vectors"))
     folder = make_bundle(tmp_path / "bundle", branches=like | without)
@@ -251,14 +251,13 @@ def test_no_reason_says_that_a_new_item_stands_in_histories(tmp_path, capsys):
     told(capsys, "add-items", folder, tmp_path / "new.csv", "--out", tmp_path / "grown")
     recommender = Recommender.load(tmp_path / "grown")
 
-    def kinds(history):
+    def reasons(history):
         listed = recommender.recommend(history, 61, explain=True).items
-        return {item.item_id: [reason.kind for reason in item.explanation.reasons] for item in listed}
+        return {item.item_id: item.explanation.reasons for item in listed}
 
-    of_known, of_new = kinds(["i3"]), kinds(["new"])
-    assert ["similar_vectors"] in of_known.values()
-    assert of_known["new"] == ["like_goes_with"]
-    assert {kind for of in of_new.values() for kind in of} == {"like_goes_with"}
+    (of_known,), of_new = reasons(["i3"])["new"], reasons(["new"])
+    assert (of_known.kind, of_known.sentence()) == ("similar_vectors", "the model takes it to be like i3")
+    assert {reason.kind for of in of_new.values() for reason in of} == {"similar_vectors"}
 
 
 def test_every_kind_of_reason_has_words_in_a_terminal_and_in_the_explorer():

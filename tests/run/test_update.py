@@ -54,7 +54,7 @@ def shop(tmp_path_factory):
     orders.write_csv(folder / "all.csv")
     text = config.read_text().replace(
         "model: {name: h2rec, dim: 16, layers: 1}",
-        "model: {dim: 8, layers: 1, branches: {like: {kind: similar_vectors}}}",
+        "model: {dim: 8, layers: 1}",
     )
     config.write_text(text)
     Pipeline(RunConfig.load(config), folder / "run").begin().bundled()
@@ -146,7 +146,7 @@ def test_weights_learn_to_a_budget_and_codes_stay(shop, tmp_path):
     same, other = (load_file(tmp_path / name / "model.safetensors") for name in ("counts", "two"))
     # What is read off the learned vectors is read off the new ones.
     for values, changed in ((same, False), (other, True)):
-        kept = values["branches.like.successors"], before["branches.like.successors"]
+        kept = values["branches.similar_vectors.successors"], before["branches.similar_vectors.successors"]
         assert torch.equal(*kept) != changed
     less = updated(shop, tmp_path / "less", budget=0.05)
     assert 0 < less.update.targets <= 0.05 * 3 * (lineage.events + done.update.events) < done.update.targets

@@ -20,9 +20,9 @@ ReasonKind = Literal[
 ]
 """In training histories it often follows the item, precedes it, or either; one of the two is new, and items like it in
 text go with the other; its kind (leading codes) often goes with the item's kind; both share leading codes; their texts
-are alike; the vectors that training gave them are."""
+are alike; the vectors that training gave them, or their neighbours in text, are."""
 
-SEEN_TOGETHER: tuple[ReasonKind, ...] = ("follows", "precedes", "goes_with", "similar_vectors")
+SEEN_TOGETHER: tuple[ReasonKind, ...] = ("follows", "precedes", "goes_with")
 """Kinds that speak of the two items themselves in training histories."""
 
 LIKE_ITSELF: tuple[ReasonKind, ...] = ("codes", "similar_text", "similar_vectors")

@@ -34,7 +34,7 @@ _SENTENCES = {
     "like_goes_with": "items like it often go with items like {}",
     "kind_goes_with": "its kind often goes with {}'s kind",
     "similar_text": "its text is like that of {}",
-    "similar_vectors": "stands in histories like those of {}",
+    "similar_vectors": "the model takes it to be like {}",
 }
 
 

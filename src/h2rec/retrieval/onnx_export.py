@@ -67,7 +67,7 @@ def export_user_encoder(bundle: Bundle, path: Path) -> float:
         raise MissingExtraError("the ONNX export", "onnx") from None
     if bundle.model.recent_items:
         logger.warning(
-            "transitions and like texts are not exported: inner products alone are not the model's scores"
+            "transitions and likeness are not exported: inner products alone are not the model's scores"
         )
     histories = _test_histories(bundle)
     items, lengths = padded(bundle, histories)

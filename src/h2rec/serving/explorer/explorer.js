@@ -219,7 +219,7 @@ const spoken = {
   like_goes_with: (item) => `items like it often go with items like ${item}`,
   kind_goes_with: (item) => `its kind often goes with the kind of ${item}`,
   similar_text: (item) => `its text is like that of ${item}`,
-  similar_vectors: (item) => `stands in histories like those of ${item}`,
+  similar_vectors: (item) => `the model takes it to be like ${item}`,
 };
 
 function why(explanation) {
