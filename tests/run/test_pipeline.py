@@ -12,6 +12,7 @@ from ranx import evaluate as ranx_evaluate
 
 from h2rec.errors import ConfigError, H2RecError
 from h2rec.files import file_hash
+from h2rec.models.branch_model import BranchModel
 from h2rec.models.settings import parse_model
 from h2rec.retrieval.recommender import Recommender
 from h2rec.run.config import RunConfig
@@ -379,6 +380,18 @@ def test_a_model_that_learns_of_codes_is_an_error_without_text_and_codes(tmp_pat
     pipeline = Pipeline(RunConfig.load(write_shop(tmp_path), asked), tmp_path / "out")
     with pytest.raises(H2RecError, match="no text"):
         pipeline.evaluated()
+
+
+def test_the_time_of_ranking_has_not_that_of_counting_and_comparing(shop, tmp_path, monkeypatch):
+    def slow(self, features):
+        began = time.process_time()
+        while time.process_time() < began + 3:
+            pass
+
+    monkeypatch.setattr(BranchModel, "after_training", slow)
+    pipeline = Pipeline(RunConfig.load(shop), tmp_path / "out")
+    cost, cases = pipeline.evaluated()["cost"], len(pipeline.split.test) + len(pipeline.split.valid)
+    assert cost["cpu_milliseconds_per_user"] * cases < 3000
 
 
 def test_what_compares_learned_vectors_is_left_out_where_none_are_learned(tmp_path, caplog):

@@ -55,12 +55,12 @@ class Pipeline(Refit, Baselines):
             "columns": "with item ids",  # of the ranks: those of an earlier version are not reused
         }
 
+        model = self.model  # what it counts and compares is made before the time of ranking is taken
+
         def work(folder: Path) -> None:
             metrics, ranks = {}, []
             for name, cases in (("test", self.split.test), ("valid", self.split.valid)):
-                evaluation = self._evaluate(
-                    self.model, cases, self.evaluate_settings, progress=f"ranking {name}"
-                )
+                evaluation = self._evaluate(model, cases, self.evaluate_settings, progress=f"ranking {name}")
                 metrics[name] = evaluation.metrics
                 ranks.append(evaluation.ranks.with_columns(pl.lit(name).alias("split")))
             write_parquet(pl.concat(ranks), folder / "ranks.parquet")
