@@ -100,9 +100,8 @@ class RunConfig(Settings):
             Naming the file and line, or the key and the nearest valid one.
         """
         values = read_yaml(path)
-        if (
-            values.keys() >= SECTIONS
-        ):  # what a run wrote: a branch that it lacks was left out, or was in no preset yet
+        # What a run wrote: a branch that it lacks was left out, or stood in no preset yet.
+        if values.keys() >= SECTIONS:
             values["model"] = _without_others(values["model"], values.get("preset"))
         for override in overrides:
             apply_override(values, override)
@@ -166,14 +165,11 @@ def key_of_settings(values: Mapping[str, Any]) -> str:
 
 def _without_others(model: Any, preset: Any) -> Any:
     """A model's plain values; branches of the preset that they don't name are left out by name."""
-    if (
-        preset not in preset_names()
-        or not isinstance(model, dict)
-        or not isinstance(model.get("branches"), dict)
-    ):
+    own = model.get("branches") if isinstance(model, dict) else None
+    if preset not in preset_names() or not isinstance(own, dict):
         return model
     usual = preset_values(preset).get("model", {}).get("branches", {})
-    return model | {"branches": dict.fromkeys(usual) | model["branches"]}
+    return model | {"branches": dict.fromkeys(usual) | own}
 
 
 def _modules(values: Mapping[str, Any]) -> list[str]:
