@@ -18,7 +18,7 @@ from h2rec.models import sparse_scores
 from h2rec.models.branches import transitions
 from h2rec.models.reasons import Reason, in_turns
 from h2rec.models.scorer import CatalogueScorer, counted
-from h2rec.models.sparse_scores import Groups, GroupScores, ItemScores, listed_above
+from h2rec.models.sparse_scores import Groups, GroupScores, ItemScores, listed_above, together
 from h2rec.testing import check_branch
 
 TRAIN = Histories.from_lists([[1, 2, 3], [1, 2], [4], [], [2, 2]])
@@ -227,6 +227,25 @@ def test_all_items_that_counts_may_lift_above_a_floor_are_listed():
                 assert wanted <= set(listed[row].tolist())
     alone = listed_above(branches[1:2], torch.tensor([1e9, 1e9]))
     assert alone.numel() == 0
+
+
+def test_together_single_items_are_one_table_and_nothing_else_changes():
+    random = torch.Generator().manual_seed(0)
+    dense = [torch.randn(3, 7, generator=random).clamp_(min=0) for _ in range(3)]
+    single = [ItemScores(*values.nonzero().T, values[values > 0]) for values in dense]
+    none = torch.zeros(0, dtype=torch.int64)
+    empty = ItemScores(none, none, torch.zeros(0))
+    groups = GroupScores(
+        torch.tensor([[0.0, 1], [0, 2], [0, 3]]),
+        Groups(torch.tensor([0, 1, 1, 0, 0, 0, 0]), torch.tensor([1, 2]), torch.tensor([0, 0, 2])),
+    )
+    one, others = together([single[0], groups, *single[1:], empty])
+    assert others is groups
+    assert torch.equal(one.add_to(torch.zeros(3, 7)), dense[0] + dense[1] + dense[2])
+    assert torch.equal(one.select(torch.tensor([0, 2])).add_to(torch.zeros(2, 7)), sum(dense)[[0, 2]])
+    assert together([groups, single[0]]) == [groups, single[0]]
+    assert together([empty, empty])[0].add_to(torch.zeros(3, 7)).any() == 0
+    assert together([]) == []
 
 
 def test_of_groups_the_strongest_are_listed_and_large_ones_never(monkeypatch):

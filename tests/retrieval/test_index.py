@@ -13,7 +13,7 @@ from h2rec.retrieval.indexes.in_process import Flat, IvfSettings
 from h2rec.retrieval.indexes.protocol import IndexedItems
 from h2rec.retrieval.lookup import LookUp
 from h2rec.retrieval.quota import with_tail_quota
-from h2rec.retrieval.scan import Question
+from h2rec.retrieval.scan import Question, best_of
 from h2rec.retrieval.scoring import ItemScorer
 
 ITEMS, SIZE, USERS = 3000, 24, 20
@@ -347,6 +347,39 @@ def test_beside_counts_spare_items_are_asked_for(made):
     look_up.search(Question(users[:1], 5))
     look_up.search(Question(users[:1], 5, counted=[counts]))
     assert asked[1:] == [(5, 0), (5, 300)]
+
+
+def test_what_an_index_missed_is_found_where_counts_lift_it_by_half_the_gap():
+    """It lies above the last proposal, so that less than the whole gap lifts it into the list."""
+
+    class Forgetful(Flat):
+        def search(self, users, count, allowed=None, *, spare=0):
+            return np.array([[1, 2, 3, 5]])
+
+    vectors = np.array([0, 10, 9, 8, 7, 6, 5.9, 5.8], np.float32)[:, None]
+    look_up = LookUp(
+        ItemScorer(vectors, (1,)), Forgetful.build(IndexedItems(vectors), None, None), scan_up_to=0
+    )
+    # The list of three ends at 8, the proposals at 6.
+    lifts = ItemScores(torch.tensor([0, 0]), torch.tensor([4, 7]), torch.tensor([1.5, 2.0]))
+    items, values = look_up.search(Question(torch.ones(1, 1), 3, counted=[lifts]))
+    assert items.tolist() == [[1, 2, 4]]
+    assert values.tolist() == [[10.0, 9.0, 8.5]]
+
+
+@pytest.mark.parametrize("k", [1, 4, 30])
+def test_the_best_candidates_are_those_of_a_sort_each_once(k):
+    random = np.random.default_rng(k)
+    for _ in range(20):
+        items = random.integers(0, 12, (3, 17))
+        of_item = random.choice([1.0, 2.0, np.nan, -np.inf, 3.0], (3, 12)).astype(np.float32)
+        sums = np.take_along_axis(of_item, items, axis=1)
+        found, values = best_of(torch.from_numpy(items), torch.from_numpy(sums), k)
+        for row in range(3):
+            known = [i for i in set(items[row].tolist()) - {0} if of_item[row, i] > -np.inf]
+            best = sorted(known, key=lambda i: (-of_item[row, i], i))[:k]
+            assert found[row].tolist() == best + [0] * (k - len(best))
+            assert values[row].tolist() == [*of_item[row, best].tolist(), *[-np.inf] * (k - len(best))]
 
 
 def test_a_catalogue_without_vectors_is_scanned():

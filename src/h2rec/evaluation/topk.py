@@ -28,13 +28,20 @@ def top_items(
         cut = (values[:, k - 1] == values[:, k]) & (values[:, k] > -torch.inf)
         if cut.any():
             items[cut] = _lowest_indices(allowed[cut], values[cut, k - 1 : k], k)
-    values, order = allowed.gather(1, items).sort(dim=1, descending=True, stable=True)
-    items = items.gather(1, order).masked_fill(values == -torch.inf, 0)
-    missing = k - items.shape[1]
-    if missing > 0:
-        items = torch.nn.functional.pad(items, (0, missing))
-        values = torch.nn.functional.pad(values, (0, missing), value=-torch.inf)
-    return items, values
+    return in_order(items, allowed.gather(1, items), k)
+
+
+def in_order(items: torch.Tensor, scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """List the best `k` of some items of every row by their scores, equal ones as they come; both are `[n, c]`.
+
+    Returns what `top_items` returns.
+    """
+    scores, order = scores.sort(dim=1, descending=True, stable=True)
+    scores = scores[:, :k]
+    items = items.gather(1, order[:, :k]).masked_fill(scores == -torch.inf, 0)
+    missing = 0, max(0, k - items.shape[1])
+    pad = torch.nn.functional.pad
+    return pad(items, missing), pad(scores, missing, value=-torch.inf)
 
 
 def _lowest_indices(allowed: torch.Tensor, threshold: torch.Tensor, k: int) -> torch.Tensor:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from h2rec.data.histories import Histories
-from h2rec.evaluation.topk import row_item_pairs, top_items
+from h2rec.evaluation.topk import in_order, row_item_pairs, top_items
 from h2rec.models.sparse_scores import CountedScores
 from h2rec.retrieval.filters import Allowed
 from h2rec.retrieval.scoring import ItemScorer
@@ -88,8 +88,6 @@ class Scan:
             _complete(scores[:, 1:], first, asked)
             places, values = top_items(scores, asked.k)
             best.append(((places + (first - 1)).masked_fill(places == 0, 0), values))
-        if len(best) == 1:
-            return best[0]
         items, values = (torch.cat(parts, dim=1) for parts in zip(*best, strict=True))
         return best_of(items, values, asked.k)
 
@@ -122,12 +120,11 @@ class Scan:
         for counts in more:
             sums += counts.gather(1, order)
         sums = sums.masked_fill_(items == 0, -torch.inf).nan_to_num_(-torch.inf, torch.inf, -torch.inf)
-        sums, places = sums.sort(dim=1, descending=True, stable=True)
+        items, sums = in_order(items, sums, k)
         # Nothing else can reach the last of the list; or what is left out is minus infinity, and barred.
         error = compressed.error(users)
-        sure = (sums[:, k - 1] - last > error + rounding) | ((last == -torch.inf) & error.isfinite())
-        sums = sums[:, :k].clone()
-        return items.gather(1, places[:, :k]).masked_fill_(sums == -torch.inf, 0), sums, sure
+        sure = (sums[:, -1] - last > error + rounding) | ((last == -torch.inf) & error.isfinite())
+        return items, sums, sure
 
 
 def _complete(scores: torch.Tensor, first: int, asked: Question) -> torch.Tensor | None:
@@ -178,10 +175,10 @@ def largest(scores: torch.Tensor, count: int, above: torch.Tensor | None = None)
 
 
 def best_of(items: torch.Tensor, sums: torch.Tensor, k: int) -> TopItems:
-    """List the best of candidates `[n, c]`, each once; candidate 0 stands for none."""
-    # In index order, so that equal scores come by index; column 0 is passed over by `top_items`.
-    items, order = torch.nn.functional.pad(items, (1, 0)).sort(dim=1, stable=True)
-    sums = torch.nn.functional.pad(sums, (1, 0), value=-torch.inf).gather(1, order)
-    sums[:, 1:].masked_fill_(items[:, 1:] == items[:, :-1], -torch.inf)
-    places, values = top_items(sums, k)
-    return items.gather(1, places), values
+    """List the best of candidates `[n, c]`, each once, as `top_items` does; candidate 0 stands for none."""
+    # In index order, so that equal scores come by index.
+    items, order = items.sort(dim=1, stable=True)
+    left_out = items == 0
+    left_out[:, 1:] |= items[:, 1:] == items[:, :-1]
+    sums = sums.gather(1, order).nan_to_num(-torch.inf, torch.inf, -torch.inf)
+    return in_order(items, sums.masked_fill(left_out, -torch.inf), k)
