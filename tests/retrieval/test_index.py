@@ -116,6 +116,11 @@ def test_the_index_is_built_for_where_users_lie():
     assert recall(None) < 0.8
 
 
+def every_score(scorer, users):
+    # The next part may stand in the same memory.
+    return torch.cat([scores[:, 1:].clone() for _, scores in scorer.score_chunks(users)], dim=1)
+
+
 def test_a_catalogue_that_grew_keeps_its_scores_to_the_bit():
     """A plain product of these shapes does not: the rounding depends on the number of rows."""
     generator = torch.Generator().manual_seed(0)
@@ -123,8 +128,8 @@ def test_a_catalogue_that_grew_keeps_its_scores_to_the_bit():
     old = grown[:20_001].clone()
     users = torch.randn(2, 320, generator=generator)
     for count in (1, 2):
-        before = ItemScorer(old.numpy(), (256, 64)).everything(users[:count])
-        after = ItemScorer(grown.numpy(), (256, 64)).everything(users[:count])
+        before = every_score(ItemScorer(old.numpy(), (256, 64)), users[:count])
+        after = every_score(ItemScorer(grown.numpy(), (256, 64)), users[:count])
         assert torch.equal(after[:, :20_001], before)
         torch.testing.assert_close(before, users[:count] @ old.T, rtol=1e-4, atol=1e-4)
 
@@ -159,7 +164,7 @@ def test_scores_are_the_sum_of_what_each_branch_adds(made):
         users[:, 16:] @ torch.from_numpy(items[:, 16:]).T,
     ]
     expected = parts[0] + parts[1]
-    torch.testing.assert_close(scorer.everything(users), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(every_score(scorer, users), expected, rtol=1e-4, atol=1e-4)
     chosen = torch.arange(1, 50).expand(USERS, -1)
     torch.testing.assert_close(scorer.chosen(users, chosen), expected[:, 1:50], rtol=1e-4, atol=1e-4)
     for found, part in zip(scorer.branches(users, chosen), parts, strict=True):
@@ -365,6 +370,21 @@ def test_what_an_index_missed_is_found_where_counts_lift_it_by_half_the_gap():
     items, values = look_up.search(Question(torch.ones(1, 1), 3, counted=[lifts]))
     assert items.tolist() == [[1, 2, 4]]
     assert values.tolist() == [[10.0, 9.0, 8.5]]
+
+
+def test_scores_beside_an_index_are_read_where_vectors_lie(made, tmp_path):
+    items, users = made
+    np.save(tmp_path / "items.npy", items)
+    scorer = ItemScorer(np.load(tmp_path / "items.npy", mmap_mode="r"), (SIZE,))
+    flat = Flat.build(IndexedItems(items), None, None)
+    every_other = users.repeat_interleave(2, dim=1)[:, ::2]  # neither these nor those lie side by side
+    chosen = torch.tensor([0, 7, ITEMS, 7]).expand(USERS, -1)
+    found = flat.scores(scorer, every_other, chosen)
+    torch.testing.assert_close(found, scorer.chosen(users, chosen), rtol=1e-5, atol=1e-5)
+    assert flat.scores(scorer, users, chosen[:, :0]).shape == (USERS, 0)
+    for none in (-1, ITEMS + 1):
+        with pytest.raises(IndexError, match="an item that is none"):
+            flat.scores(scorer, users[:1], torch.tensor([[3, none]]))
 
 
 @pytest.mark.parametrize("k", [1, 4, 30])

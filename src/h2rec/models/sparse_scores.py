@@ -84,9 +84,7 @@ class ItemScores:
     def above(
         self, floor: torch.Tensor, others: Sequence[CountedScores]
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        total = self.values
-        for other in others:
-            total = total + other.at(self.rows, self.items)
+        total = self.values + sum(other.at(self.rows, self.items) for other in others)
         kept = total > floor[self.rows]
         return self.rows[kept], self.items[kept]
 
@@ -159,8 +157,7 @@ class GroupScores:
     def above(
         self, floor: torch.Tensor, others: Sequence[CountedScores]
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        for other in others:
-            floor = floor - other.most_by_group()
+        floor = floor - sum(other.most_by_group() for other in others)
         sizes = self.groups.offsets.diff()
         listable = sizes <= MOST_LISTED
         rows, chosen = (listable & (self.values > floor.clamp(min=0)[:, None])).nonzero(as_tuple=True)
@@ -219,9 +216,8 @@ def summed_densely(
     rows: torch.Tensor, groups: torch.Tensor, values: torch.Tensor, shape: tuple[int, int]
 ) -> torch.Tensor:
     """The same as a table `[n, G]`: where groups are few, nothing has to be sorted."""
-    table = values.new_zeros(shape)
-    table.view(-1).index_add_(0, rows * shape[1] + groups, values)
-    return table
+    cells = values.new_zeros(shape[0] * shape[1])
+    return cells.index_add_(0, rows * shape[1] + groups, values).view(shape)
 
 
 def ragged(offsets: torch.Tensor, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -55,7 +55,7 @@ class LookUp:
 
     def _sums(self, asked: Question, items: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Scores of candidates `[n, c]`, minus infinity for what may not be listed, and scores by vector alone."""
-        by_vector = self.scorer.chosen(asked.users, items)
+        by_vector = self.index.scores(self.scorer, asked.users, items)
         sums = by_vector
         if asked.counted:
             rows = torch.arange(len(items))[:, None]

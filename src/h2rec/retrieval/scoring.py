@@ -34,12 +34,6 @@ class ItemScorer:
         """Number of items, N."""
         return len(self.vectors) - 1
 
-    def everything(self, users: torch.Tensor) -> torch.Tensor:
-        """Scores of all items, `[n, N + 1]`, the padding item's in column 0, for users `[n, D]`."""
-        with torch.inference_mode():
-            scores = [users @ block for block in self._blocks()]
-            return torch.cat(scores, dim=1)[:, : len(self.vectors)]
-
     def score_chunks(self, users: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
         """Scores of all items, some at a time, so that what looks at them finds them in the processor's cache.
 

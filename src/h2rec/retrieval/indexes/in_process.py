@@ -6,11 +6,13 @@ from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from pydantic import Field
 
 from h2rec.errors import MissingExtraError
 from h2rec.retrieval.filters import Allowed
 from h2rec.retrieval.indexes.protocol import IndexedItems, IndexKind, SampleUsers, VectorIndex, Vectors
+from h2rec.retrieval.scoring import ItemScorer
 from h2rec.runtime import random_stream
 
 logger = logging.getLogger(__name__)
@@ -36,6 +38,21 @@ _PROBES = 48
 """Where no users are known."""
 
 
+class _OfFaiss(VectorIndex):
+    in_process = True
+
+    def scores(self, scorer: ItemScorer, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
+        # Vectors are read where they lie: four times as fast as copying them side by side.
+        vectors, asked = scorer.vectors.numpy(), np.ascontiguousarray(users.numpy())
+        chosen = np.ascontiguousarray(items.numpy())
+        if chosen.size and not 0 <= chosen.min() <= chosen.max() < len(vectors):
+            raise IndexError("an index proposed an item that is none")  # faiss would read what lies there
+        faiss, found = _faiss(), np.empty(chosen.shape, np.float32)
+        pointers = map(faiss.swig_ptr, (found, asked, vectors, chosen))
+        faiss.fvec_inner_products_by_idx(*pointers, vectors.shape[1], *chosen.shape)
+        return torch.from_numpy(found)
+
+
 class IvfSettings(IndexKind):
     """Inverted lists (Jégou et al., 2011)."""
 
@@ -45,7 +62,7 @@ class IvfSettings(IndexKind):
     as recall 95 of the best 100 of users who saw one item each, or all, as measured when the index is built."""
 
 
-class Ivf(VectorIndex):
+class Ivf(_OfFaiss):
     """Inverted lists for maximum inner products, over compressed vectors.
 
     Before anything is indexed, item vectors are centred, which changes all of a user's scores alike, then turned, and
@@ -62,7 +79,6 @@ class Ivf(VectorIndex):
     """
 
     settings_class: ClassVar[type[IndexKind]] = IvfSettings
-    in_process = True
 
     def __init__(self, settings: IvfSettings, items: Vectors, users: Vectors | None) -> None:
         self.settings = settings
@@ -106,7 +122,7 @@ class Ivf(VectorIndex):
             users = users[random_stream(0, "probes").choice(len(users), _TRIED, replace=False)]
         count = min(_LISTED, len(vectors) - 1)
         # By score: of items that score the same any will do.
-        least = _score_at(count, vectors, users)
+        least = _faiss().knn(users, vectors[1:], count, metric=_faiss().METRIC_INNER_PRODUCT)[0][:, -1:]
         for probes in _steps(self.index.nlist):
             self.probes = probes
             found = self.search(users, count)
@@ -177,11 +193,10 @@ class FlatSettings(IndexKind):
     name: Literal["flat"] = "flat"
 
 
-class Flat(VectorIndex):
+class Flat(_OfFaiss):
     """The vectors, scanned."""
 
     settings_class: ClassVar[type[IndexKind]] = FlatSettings
-    in_process = True
 
     def __init__(self, index: Any) -> None:
         self.index = index
@@ -212,15 +227,6 @@ def _selector(allowed: Allowed) -> Any:
 def _steps(most: int) -> list[int]:
     """Numbers up to `most`, each a quarter more than the one before."""
     return [*dict.fromkeys(min(most, math.ceil(8 * 1.25**step)) for step in range(50))]
-
-
-def _score_at(place: int, vectors: Vectors, users: Vectors) -> Vectors:
-    """The score of the item at a place of each user's list of all, from 1, `[n, 1]`."""
-    best = np.zeros((len(users), 0), np.float32)
-    for start in range(1, len(vectors), _AT_ONCE):
-        scores = np.hstack([best, users @ vectors[start : start + _AT_ONCE].T])
-        best = np.partition(scores, scores.shape[1] - place, axis=1)[:, -place:]
-    return best.min(axis=1, keepdims=True)  # type: ignore[no-any-return]
 
 
 def _projections(items: Vectors, users: Vectors | None) -> tuple[Vectors, Vectors]:
