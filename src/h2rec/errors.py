@@ -1,6 +1,8 @@
 """Errors that a user can act on: what is wrong, where, and what to do about it."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -67,6 +69,15 @@ class MissingExtraError(H2RecError):
     def __init__(self, feature: str, extra: str, otherwise: str | None = None) -> None:
         hints = [f"pip install 'h2rec[{extra}]'", *([otherwise] if otherwise else [])]
         super().__init__(f"{feature} needs the extra '{extra}'", "; ".join(hints))
+
+
+@contextmanager
+def needs_extra(feature: str, extra: str) -> Iterator[None]:
+    """Around imports of an optional dependency: raises `MissingExtraError` where it is not installed."""
+    try:
+        yield
+    except ImportError:
+        raise MissingExtraError(feature, extra) from None
 
 
 class H2RecWarning(UserWarning):

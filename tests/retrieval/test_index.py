@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import faiss
 import numpy as np
 import pytest
@@ -209,6 +211,7 @@ def lists_for(items, users, probes=None):
 def test_as_many_lists_are_looked_into_as_the_users_need():
     random = np.random.default_rng(3)
     items = clustered(random, 20_001)
+    items[0] = 100  # the padding item, which nobody looks for
     near = torch.from_numpy(items[random.integers(1, len(items), 128)])
     far = torch.from_numpy(random.normal(size=(128, SIZE)).astype(np.float32))
     (few, found_near), (more, found_far) = lists_for(items, near), lists_for(items, far)
@@ -354,37 +357,96 @@ def test_beside_counts_spare_items_are_asked_for(made):
     assert asked[1:] == [(5, 0), (5, 300)]
 
 
-def test_what_an_index_missed_is_found_where_counts_lift_it_by_half_the_gap():
-    """It lies above the last proposal, so that less than the whole gap lifts it into the list."""
+class Forgetful(Flat):
+    """Proposes what it is told to, and remembers what was scored."""
 
-    class Forgetful(Flat):
-        def search(self, users, count, allowed=None, *, spare=0):
-            return np.array([[1, 2, 3, 5]])
+    def search(self, users, count, allowed=None, *, spare=0):
+        return np.array([self.proposed])
 
+    def scores(self, scorer, users, items):
+        self.scored.append(sorted(items[0].tolist()))
+        return super().scores(scorer, users, items)
+
+
+def forgetful(vectors, proposed):
+    index = Forgetful.build(IndexedItems(vectors), None, None)
+    index.proposed, index.scored = proposed, []
+    return index, LookUp(ItemScorer(vectors, (1,)), index, scan_up_to=0)
+
+
+def test_what_an_index_missed_is_found_where_counts_lift_it_from_the_last_that_is_sure():
     vectors = np.array([0, 10, 9, 8, 7, 6, 5.9, 5.8], np.float32)[:, None]
-    look_up = LookUp(
-        ItemScorer(vectors, (1,)), Forgetful.build(IndexedItems(vectors), None, None), scan_up_to=0
+    index, look_up = forgetful(vectors, [5, 3, 2, 1])
+    # The list of one ends at 10; an index is sure of three, down to 8. Its last proposal is 6.
+    lifts = ItemScores(
+        torch.zeros(3, dtype=torch.int64), torch.tensor([4, 6, 7]), torch.tensor([3.5, 2.5, 1.5])
     )
-    # The list of three ends at 8, the proposals at 6.
-    lifts = ItemScores(torch.tensor([0, 0]), torch.tensor([4, 7]), torch.tensor([1.5, 2.0]))
-    items, values = look_up.search(Question(torch.ones(1, 1), 3, counted=[lifts]))
-    assert items.tolist() == [[1, 2, 4]]
-    assert values.tolist() == [[10.0, 9.0, 8.5]]
+    items, values = look_up.search(Question(torch.ones(1, 1), 1, counted=[lifts]))
+    assert items.tolist() == [[4]]
+    assert values.tolist() == [[10.5]]
+    assert index.scored == [[1, 2, 3, 5], [4, 6]]
+
+
+def test_where_proposals_end_early_any_count_is_looked_up():
+    vectors = np.array([0, 10, 9, 8, 7, 6], np.float32)[:, None]
+    _, look_up = forgetful(vectors, [1, 2, 0, 0])
+    lifts = ItemScores(torch.zeros(2, dtype=torch.int64), torch.tensor([4, 5]), torch.tensor([0.25, 0.5]))
+    items, _ = look_up.search(Question(torch.ones(1, 1), 4, counted=[lifts]))
+    assert items.tolist() == [[1, 2, 4, 5]]
+
+
+def test_a_long_item_hides_nothing_that_counts_lift():
+    """It is proposed to everybody, also where it scores far below all others."""
+    random = np.random.default_rng(9)
+    items = random.normal(size=(20_001, SIZE)).astype(np.float32)
+    items[7] *= 50
+    users = random.normal(size=(32, SIZE)).astype(np.float32)
+    counted = torch.from_numpy(np.stack([random.choice(20_000, 200, replace=False) + 1 for _ in users]))
+    rows = torch.arange(len(users)).repeat_interleave(200)
+    lifts = ItemScores(rows, counted.sort(dim=1).values.flatten(), 25 * torch.rand(len(rows)))
+    scorer = ItemScorer(items, (SIZE,))
+    asked = torch.from_numpy(users)
+    exact = ItemIndex(scorer, IndexSettings(kind="exact")).search(asked, 20, counted=[lifts])[1]
+    lists = ItemIndex(scorer, IndexSettings(kind="ivf"), lambda: asked)
+    found = lists.search(asked, 20, counted=[lifts])[1]
+    assert (found >= exact[:, -1:] - 1e-3).double().mean() > 0.97
+
+
+def test_faiss_takes_as_many_threads_as_torch_in_any_thread(made):
+    items, users = made
+    flat = Flat.build(IndexedItems(items), None, None)
+
+    def asked():
+        flat.search(users.numpy(), 3)
+        return faiss.omp_get_max_threads()
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads + 2)
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(asked).result() == threads + 2
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_scores_beside_an_index_are_read_where_vectors_lie(made, tmp_path):
     items, users = made
     np.save(tmp_path / "items.npy", items)
-    scorer = ItemScorer(np.load(tmp_path / "items.npy", mmap_mode="r"), (SIZE,))
+    scorer = ItemScorer(np.load(tmp_path / "items.npy", mmap_mode="c"), (SIZE,))
     flat = Flat.build(IndexedItems(items), None, None)
     every_other = users.repeat_interleave(2, dim=1)[:, ::2]  # neither these nor those lie side by side
     chosen = torch.tensor([0, 7, ITEMS, 7]).expand(USERS, -1)
     found = flat.scores(scorer, every_other, chosen)
     torch.testing.assert_close(found, scorer.chosen(users, chosen), rtol=1e-5, atol=1e-5)
     assert flat.scores(scorer, users, chosen[:, :0]).shape == (USERS, 0)
-    for none in (-1, ITEMS + 1):
-        with pytest.raises(IndexError, match="an item that is none"):
-            flat.scores(scorer, users[:1], torch.tensor([[3, none]]))
+    for some, few in (
+        (users[:, 1:], chosen),
+        (users[:1], chosen),
+        (users[:1], torch.tensor([[3, -1]])),
+        (users[:1], torch.tensor([[3, ITEMS + 1]])),
+    ):
+        with pytest.raises(IndexError, match=r"are not of \(3001, 24\) vectors"):
+            flat.scores(scorer, some, few)
 
 
 @pytest.mark.parametrize("k", [1, 4, 30])

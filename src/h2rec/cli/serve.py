@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from h2rec.errors import ConfigError, MissingExtraError
+from h2rec.errors import ConfigError, needs_extra
 
 TOKEN = "H2REC_TOKEN"
 
@@ -48,11 +48,9 @@ def serve(
     workers: Annotated[int, typer.Option("--workers", min=1, max=256, help="Processes side by side.")] = 1,
 ) -> None:
     """Serve a bundle: recommendations, similar items, new items, metrics, and a page to explore it."""
-    try:
+    with needs_extra("the server", "serve"):
         from h2rec.serving.run import serve as run
         from h2rec.serving.settings import ServeSettings
-    except ImportError:
-        raise MissingExtraError("the server", "serve") from None
     settings = ServeSettings.parse(
         {
             "host": host,

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import torch
 
 from h2rec.engines import Part, Result
-from h2rec.errors import ConfigError, H2RecError, MissingExtraError
+from h2rec.errors import ConfigError, H2RecError, needs_extra
 
 _PATIENCE = 5.0
 """Seconds to wait for the head of a cluster."""
@@ -28,10 +28,8 @@ class RayEngine:
     """
 
     def __init__(self) -> None:
-        try:
+        with needs_extra("the engine 'ray'", "ray"):
             import ray
-        except ImportError:
-            raise MissingExtraError("the engine 'ray'", "ray") from None
         if not ray.is_initialized():
             _ask_for(os.environ.get("RAY_ADDRESS", ""))
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field, SerializeAsAny
 
 from h2rec.data.histories import Histories
-from h2rec.models.sparse_scores import CountedScores, together
+from h2rec.models.sparse_scores import CountedScores
 from h2rec.retrieval.catalogue import Catalogue
 from h2rec.retrieval.filters import Allowed
 from h2rec.retrieval.indexes import INDEXES
@@ -121,7 +121,7 @@ class ItemIndex:
         and what counts may lift from below these into the list; both are scored again by the whole sum.
         Returns `items, values`: int64 and float32 `[n, k]`; where items run out, item 0 with score minus infinity.
         """
-        asked = Question(users, k, exclude, allowed, together(counted))
+        asked = Question(users, k, exclude, allowed, counted)
         if len(users) <= USERS_AT_ONCE:
             return self._how.search(asked)
         parts = [self._how.search(asked.of(rows)) for rows in torch.arange(len(users)).split(USERS_AT_ONCE)]

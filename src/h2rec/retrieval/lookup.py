@@ -1,10 +1,12 @@
 """Looking items up: an index proposes them by vector, counts lift others, and all are scored again exactly."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
 from h2rec.evaluation.topk import top_items
-from h2rec.models.sparse_scores import listed_above
+from h2rec.models.sparse_scores import listed_above, together
 from h2rec.retrieval.indexes.protocol import VectorIndex
 from h2rec.retrieval.scan import Question, TopItems, best_of
 from h2rec.retrieval.scoring import ItemScorer
@@ -12,9 +14,9 @@ from h2rec.retrieval.scoring import ItemScorer
 _DEEPER = 300
 """Beside counts so many more are proposed by vector: the lower that list ends, the fewer items counts can lift."""
 
-_MISSED = 0.5
-"""Nor does an index propose all that is above its last one: of these, what counts lift by this share of the gap is
-scored, too. The whole gap finds 2% less of a million items, none at all .1% more."""
+_FOUND = 3
+"""An index misses few of so many times as many as are wanted, by vector. It misses more of what is further down, where
+it ends: what counts lift from there has to be looked up."""
 
 
 class LookUp:
@@ -30,6 +32,7 @@ class LookUp:
 
     def search(self, asked: Question) -> TopItems:
         """List the best items of up to `USERS_AT_ONCE` users."""
+        asked = replace(asked, counted=together(asked.counted))
         users, k, allowed, counted = asked.users, asked.k, asked.allowed, asked.counted
         if allowed is not None and allowed.count <= self._scan_up_to:
             few = torch.from_numpy(np.append(0, np.flatnonzero(allowed.marks)))  # 0 stands for none
@@ -41,12 +44,13 @@ class LookUp:
         items = torch.from_numpy(self.index.search(users.numpy(), wanted, allowed, spare=spare))
         sums, by_vector = self._sums(asked, items)
         if counted:
-            # What the index found to be below its last proposal is listed only if counts lift it by more than what lies
-            # between that and the k-th best sum.
-            last = by_vector.masked_fill(items == 0, -torch.inf).amin(dim=1)
+            # What the index did not propose scores less by its vector than these, nearly always: it is listed only if
+            # counts lift it by more than what lies between the last of them and the k-th best sum.
+            place = min(_FOUND * wanted, items.shape[1])
+            last = by_vector.masked_fill(items == 0, -torch.inf).topk(place, dim=1).values[:, -1]
             gap = sums.topk(min(k, sums.shape[1]), dim=1).values[:, -1] - last
             # Where the list ended early, any count will do.
-            lifted = listed_above(counted, _MISSED * gap.nan_to_num(nan=-torch.inf, posinf=-torch.inf))
+            lifted = listed_above(counted, gap.nan_to_num(nan=-torch.inf, posinf=-torch.inf))
             if allowed is not None:
                 lifted = lifted.masked_fill(torch.from_numpy(~allowed.marks)[lifted], 0)
             items = torch.cat([items, lifted], dim=1)

@@ -14,7 +14,7 @@ from torch import nn
 
 from h2rec.batching.sequences import history_batch
 from h2rec.data.histories import Histories
-from h2rec.errors import H2RecError, MissingExtraError
+from h2rec.errors import H2RecError, needs_extra
 from h2rec.files import atomic_path
 from h2rec.models.protocol import SequenceModel
 from h2rec.retrieval.bundle import Bundle
@@ -60,11 +60,9 @@ def export_user_encoder(bundle: Bundle, path: Path) -> float:
         If the model can't be exported (BERT4Rec under H2Rec reads running maxima, which ONNX does not have),
         or the exported encoder differs from torch.
     """
-    try:
+    with needs_extra("the ONNX export", "onnx"):
         import onnxruntime
         import onnxscript  # noqa: F401  what torch exports with
-    except ImportError:
-        raise MissingExtraError("the ONNX export", "onnx") from None
     if bundle.model.recent_items:
         logger.warning(
             "transitions and likeness are not exported: inner products alone are not the model's scores"

@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from h2rec.errors import MissingExtraError
+from h2rec.errors import needs_extra
 from h2rec.native import POLARS, Kind
 from h2rec.run.baselines import BASELINES, verdicts
 from h2rec.run.tables import LEADING, apart, slice_title, slices
@@ -86,10 +86,8 @@ class Figures(Shown):
         MissingExtraError
             If plotly is not installed.
         """
-        try:
+        with needs_extra("plotting", "report"):
             import plotly.graph_objects as go
-        except ImportError:
-            raise MissingExtraError("plotting", "report") from None
         long = self.table().unpivot(index=["items", "model"], variable_name="metric")
         bars = [
             go.Bar(name=model, x=[rows["items"], rows["metric"]], y=rows["value"])

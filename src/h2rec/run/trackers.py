@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from h2rec.errors import H2RecError, MissingExtraError
+from h2rec.errors import H2RecError, needs_extra
 from h2rec.files import read_json
 from h2rec.registry import Registry
 from h2rec.run.config import RunConfig
@@ -148,10 +148,8 @@ class TensorBoard(Tracker):
 
     @classmethod
     def open(cls, out: Path, settings: Mapping[str, Any]) -> Self:
-        try:
+        with needs_extra("the tracker 'tensorboard'", "tensorboard"):
             from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            raise MissingExtraError("the tracker 'tensorboard'", "tensorboard") from None
         writer = SummaryWriter(str(out / "tensorboard"))
         writer.add_text("settings", "\n".join(f"    {name}: {value}" for name, value in settings.items()))
         return cls(writer)
@@ -178,10 +176,8 @@ class MLflow(Tracker):
 
     @classmethod
     def open(cls, out: Path, settings: Mapping[str, Any]) -> Self:
-        try:
+        with needs_extra("the tracker 'mlflow'", "mlflow"):
             import mlflow
-        except ImportError:
-            raise MissingExtraError("the tracker 'mlflow'", "mlflow") from None
         # Through the client: a run that the user has opened meanwhile stays as it is.
         client = mlflow.MlflowClient()
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
@@ -224,10 +220,8 @@ class WeightsAndBiases(Tracker):
 
     @classmethod
     def open(cls, out: Path, settings: Mapping[str, Any]) -> Self:
-        try:
+        with needs_extra("the tracker 'wandb'", "wandb"):
             import wandb
-        except ImportError:
-            raise MissingExtraError("the tracker 'wandb'", "wandb") from None
         out.mkdir(parents=True, exist_ok=True)
         project = os.environ.get("WANDB_PROJECT", PROJECT)
         run = wandb.init(project=project, name=out.resolve().name, dir=out, config=dict(settings))

@@ -11,7 +11,7 @@ from typing import Self
 import numpy as np
 
 from h2rec.data.histories import IntArray
-from h2rec.errors import ConfigError, MissingExtraError
+from h2rec.errors import ConfigError, needs_extra
 from h2rec.models.branches.settings import BranchSettings
 from h2rec.models.branches.tables import TableBranch
 from h2rec.models.features import ItemFeatures
@@ -64,10 +64,8 @@ def learned_pieces(
     Raises `MissingExtraError` if the sentencepiece library is not installed; `ConfigError` if the codes are more than
     there are letters.
     """
-    try:
+    with needs_extra("a branch of code pieces", "spm"):
         import sentencepiece
-    except ImportError:
-        raise MissingExtraError("a branch of code pieces", "spm") from None
     words = code_words(semantic_ids)
     letters = sorted(set("".join(words)))
     vocabulary = most or max(2 * len(letters), len(words) // 2)

@@ -33,7 +33,6 @@ RECENT_ITEMS = 5
 """Latest items of a history whose successors count."""
 RECENT_DECAY = 0.7
 """q: the m-th latest item counts ``q^m``, m from 0."""
-_DECAYS = RECENT_DECAY ** torch.arange(RECENT_ITEMS, dtype=torch.float32)
 SCALE = 1000.0
 """s of ``log(1 + s * sum)``."""
 POPULARITY_POWER = 0.5
@@ -152,8 +151,8 @@ class TransitionsBranch(Branch):
         """Users, groups and ``q^m t(i_m -> j)`` of all successors of the latest items `[n, m]`, the latest first."""
         count = recent.shape[1]
         places, entries = ragged(self.offsets, self.groups(recent).flatten())
-        decay = _DECAYS.to(recent.device)[places % count]
-        return places // count, self.successors[entries], self.values[entries] * decay
+        decay = RECENT_DECAY ** torch.arange(count, device=recent.device, dtype=torch.float32)
+        return places // count, self.successors[entries], self.values[entries] * decay[places % count]
 
     def _table(self, groups: torch.Tensor, levels: int | None) -> CountTable:
         sources = torch.repeat_interleave(self.offsets.diff())

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from h2rec.claims import claim_names
-from h2rec.errors import ConfigError, DataError, H2RecError, MissingExtraError
+from h2rec.errors import ConfigError, DataError, H2RecError, needs_extra
 from h2rec.files import read_json, write_json
 from h2rec.research.search.space import SearchSpace, default_space, value_at, with_values
 from h2rec.run.config import RunConfig
@@ -207,10 +207,8 @@ def _suggest(trial: "optuna.Trial", key: str, space: SearchSpace) -> Any:
 
 
 def _open_study(out: Path, epochs: int) -> "optuna.Study":
-    try:
+    with needs_extra("h2rec tune", "tune"):
         import optuna
-    except ImportError:
-        raise MissingExtraError("h2rec tune", "tune") from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage = f"sqlite:///{(out / 'study.db').resolve()}"
     pruner = optuna.pruners.MedianPruner(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from h2rec.errors import MissingExtraError
+from h2rec.errors import needs_extra
 from h2rec.files import write_text
 from h2rec.research.suite import tables
 from h2rec.research.suite.tables import Results
@@ -20,10 +20,8 @@ def write_suite_report(path: Path, results: Results) -> None:
 
     Raises `MissingExtraError` if plotly, which draws the plots, is not installed.
     """
-    try:
+    with needs_extra("a suite's report.html", "report"):
         from plotly.offline import get_plotlyjs
-    except ImportError:
-        raise MissingExtraError("a suite's report.html", "report") from None
     environment = page_templates("h2rec.research.suite")
     # Rows stand in the suite's order, which sorted keys would lose.
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from h2rec.errors import ConfigError, MissingExtraError
+from h2rec.errors import ConfigError, needs_extra
 
 Held = Literal["nothing", "ours", "others"]
 Found = list[tuple[str, float]]
@@ -72,10 +72,8 @@ def split(address: str) -> tuple[SplitResult, str, str]:
 
 def library(name: str, extra: str) -> Any:
     """Import the client of a store. Raises `MissingExtraError` where it is not installed."""
-    try:
+    with needs_extra(f"an export to {extra}", extra):
         return importlib.import_module(name)
-    except ImportError:
-        raise MissingExtraError(f"an export to {extra}", extra) from None
 
 
 def web_address(parts: SplitResult) -> str:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from pydantic import Field
 
-from h2rec.errors import MissingExtraError
+from h2rec.errors import needs_extra
 from h2rec.retrieval.filters import Allowed
 from h2rec.retrieval.indexes.protocol import IndexedItems, IndexKind, SampleUsers, VectorIndex, Vectors
 from h2rec.retrieval.scoring import ItemScorer
@@ -42,11 +42,15 @@ class _OfFaiss(VectorIndex):
     in_process = True
 
     def scores(self, scorer: ItemScorer, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
-        # Vectors are read where they lie: four times as fast as copying them side by side.
-        vectors, asked = scorer.vectors.numpy(), np.ascontiguousarray(users.numpy())
-        chosen = np.ascontiguousarray(items.numpy())
-        if chosen.size and not 0 <= chosen.min() <= chosen.max() < len(vectors):
-            raise IndexError("an index proposed an item that is none")  # faiss would read what lies there
+        # Vectors are read where they lie, which is faster than copying them side by side.
+        vectors = scorer.vectors.numpy()
+        asked = np.ascontiguousarray(users.numpy(), dtype=np.float32)
+        chosen = np.ascontiguousarray(items.numpy(), dtype=np.int64)
+        known = not chosen.size or 0 <= chosen.min() <= chosen.max() < len(vectors)
+        if not known or asked.shape != (len(chosen), vectors.shape[1]):  # faiss would read what lies there
+            raise IndexError(
+                f"{asked.shape} users or {chosen.shape} items are not of {vectors.shape} vectors"
+            )
         faiss, found = _faiss(), np.empty(chosen.shape, np.float32)
         pointers = map(faiss.swig_ptr, (found, asked, vectors, chosen))
         faiss.fvec_inner_products_by_idx(*pointers, vectors.shape[1], *chosen.shape)
@@ -259,8 +263,8 @@ def _squares(vectors: Vectors) -> npt.NDArray[np.float64]:
 
 
 def _faiss() -> Any:
-    try:
+    with needs_extra("an approximate index", "faiss"):
         import faiss
-    except ImportError:
-        raise MissingExtraError("an approximate index", "faiss") from None
+    # OpenMP has a number for each thread of Python, all cores until it is told.
+    faiss.omp_set_num_threads(torch.get_num_threads())
     return faiss

@@ -40,7 +40,7 @@ class IndexedItems:
 
 
 class VectorIndex(ABC):
-    """Proposes the items of the highest inner products; the caller scores them again exactly."""
+    """Proposes the items of the highest inner products; the caller has them scored again exactly."""
 
     settings_class: ClassVar[type[IndexKind]]
     in_process: ClassVar[bool] = False
@@ -66,7 +66,7 @@ class VectorIndex(ABC):
         """
 
     def scores(self, scorer: ItemScorer, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
-        """What `ItemScorer.chosen` gives, the way that is fastest beside this index."""
+        """What `ItemScorer.chosen` gives but for the last bits, the way that is fastest beside this index."""
         return scorer.chosen(users, items)
 
     @abstractmethod

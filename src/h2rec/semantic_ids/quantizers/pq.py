@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from h2rec.errors import MissingExtraError, SemanticIdError
+from h2rec.errors import SemanticIdError, needs_extra
 from h2rec.runtime import random_stream
 from h2rec.semantic_ids.embeddings import Embeddings, sample_rows
 from h2rec.semantic_ids.quantizers.protocol import Quantizer
@@ -53,10 +53,8 @@ class ProductQuantizer(Quantizer):
                 f"opq needs as many items as the texts have dimensions, {sliced}, found {len(embeddings)}",
                 "take the quantizer pq, or rqkmeans",
             )
-        try:
+        with needs_extra("fitting a product quantizer", "faiss"):
             import faiss
-        except ModuleNotFoundError:
-            raise MissingExtraError("fitting a product quantizer", "faiss") from None
 
         def new_quantizer() -> Any:
             quantizer = faiss.ProductQuantizer(sliced, self.levels, self.codebook_size.bit_length() - 1)

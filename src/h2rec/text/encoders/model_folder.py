@@ -5,7 +5,7 @@ import hashlib
 import importlib.util
 from pathlib import Path
 
-from h2rec.errors import ConfigError, MissingExtraError
+from h2rec.errors import ConfigError, needs_extra
 from h2rec.files import file_hash
 from h2rec.text.encoders.model_check import check_model, model_files
 from h2rec.text.settings import MINILM
@@ -48,11 +48,9 @@ def model_fingerprint(folder: Path) -> str:
 
 
 def _from_hub(name: str) -> Path:
-    try:
+    with needs_extra(f"text.encoder '{name}'", "minilm"):
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-    except ImportError:
-        raise MissingExtraError(f"text.encoder '{name}'", "minilm") from None
     fetch = functools.partial(
         snapshot_download, name, allow_patterns=list(_FILES), ignore_patterns=list(_OTHER_RUNTIMES)
     )
