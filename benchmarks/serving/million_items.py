@@ -139,7 +139,7 @@ def main() -> None:
         for probes in sorted({*values, *([chosen] if chosen else [])}):
             approximate.probes = probes
             answers, rate = timed(searching(index), everyone, 32)
-            _, alone = timed(searching(index), everyone[:SINGLE], 1)
+            _, alone = timed(searching(index), few, 1)
             # By score: grown items may be the same, and then any of them will do.
             recalls = [np.mean(a >= b.min() - 1e-4) for a, b in zip(answers, truth, strict=False)]
             measured.append(
