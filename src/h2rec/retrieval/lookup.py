@@ -15,8 +15,8 @@ _DEEPER = 300
 """Beside counts so many more are proposed by vector: the lower that list ends, the fewer items counts can lift."""
 
 _FOUND = 3
-"""An index misses few of so many times as many as are wanted, by vector. It misses more of what is further down, where
-it ends: what counts lift from there has to be looked up."""
+"""Of the best by vector, so many times as many as are wanted, an index misses few. Further down it misses more: what
+counts may lift from there is looked up."""
 
 
 class LookUp:
