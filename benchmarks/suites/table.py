@@ -80,13 +80,15 @@ def absolute(suites: Sequence[str]) -> str:
                 placed(cell) if len(costs) > 1 else cell.text
                 for cell in (figure(of.get(row)) for of in columns)
             ),
+            number(selected_of(results, data).get(row)),
             *cost,
         ]
         for data, results in data_sets(suites)
         for columns, costs in [(columns_of(results, data), costs_of(results, data))]
         for row, cost in costs.items()
     ]
-    heads = ["seeds", *(f"{part} {metric}" for part, metric in COLUMNS), *COST_NAMES.values()]
+    shown = (f"{part} {metric}" for part, metric in COLUMNS)
+    heads = ["seeds", *shown, "on validation, ndcg@100", *COST_NAMES.values()]
     return markdown(["row", "data set", *heads], lines, text_columns=2)
 
 
@@ -117,6 +119,15 @@ def costs_of(results: dict[str, Any], data: str) -> dict[str, list[str]]:
         for cost in results["costs"]
         if cost["data"] == data
     }
+
+
+def selected_of(results: dict[str, Any], data: str) -> dict[str, float]:
+    """The validation value of each row's choices, a mean over seeds; a file of before has none."""
+    found: dict[str, list[float]] = {}
+    for curve in results["curves"]:
+        if curve["data"] == data and curve.get("selected_value") is not None:
+            found.setdefault(curve["model"], []).append(curve["selected_value"])
+    return {row: sum(values) / len(values) for row, values in found.items()}
 
 
 def sources(suites: Sequence[str]) -> str:

@@ -152,6 +152,19 @@ def test_places_follow_the_means(tiny):
         assert ordered[-1]["model"] == "Pop"
 
 
+def test_every_curve_has_the_validation_value_of_what_was_chosen(tiny):
+    values = {(c["model"], c["seed"]): c["selected_value"] for c in evidence(tiny)["curves"]}
+    raised = 0
+    for job in tiny.finished():
+        metrics = json.loads((job.folder / "metrics.json").read_text())
+        of_epoch = metrics["training"]["best_value"]
+        chosen = metrics["blend"]["value"] if "blend" in metrics else of_epoch
+        assert values[job.model, job.seed] == chosen
+        assert (chosen is None) == (job.model == "Pop")
+        raised += chosen != of_epoch
+    assert raised
+
+
 def test_what_lies_beside_the_main_figures_is_collected(tiny):
     found = evidence(tiny)
     of_h2rec = {

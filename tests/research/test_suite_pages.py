@@ -54,6 +54,25 @@ def test_kept_results_make_the_same_page_and_name_no_folder(pages, tiny, tmp_pat
     assert told.split(" | ")[2].strip("*") == f"{first['relative']:+.1%}"
 
 
+def test_the_absolute_table_has_the_validation_values_that_a_file_holds(pages, tiny, tmp_path, monkeypatch):
+    keep, table, _ = pages
+    kept = keep.kept(evidence(tiny))
+    monkeypatch.setattr(table, "RESULTS", tmp_path)
+
+    def told():
+        write_results(tmp_path / "tiny.parquet", kept)
+        heads, _, *lines = table.absolute(("tiny",)).splitlines()
+        place = heads.split(" | ").index("on validation, ndcg@100")
+        return {line.split(" | ")[0].strip("| "): line.split(" | ")[place] for line in lines}
+
+    values = [c["selected_value"] for c in kept["curves"] if c["model"] == "H2Rec"]
+    assert told()["H2Rec"] == f"{sum(values) / 2:.4f}"
+    assert told()["Pop"] == "–"
+    for curve in kept["curves"]:
+        del curve["selected_value"]
+    assert set(told().values()) == {"–"}
+
+
 def test_rows_of_fewer_seeds_are_told(pages, tiny):
     _, _, sections = pages
     found = evidence(tiny)
@@ -135,7 +154,7 @@ def test_the_page_of_results_has_all_rows_what_they_cost_and_what_is_gained_over
             assert cell.strip("*+- ") == f"{record['mean']:.4f}"
             assert seeds == str(record["seeds"])
         (cost,) = (c for c in found["costs"] if c["model"] == name)
-        assert cells[2:4] == [f"{cost['training_cpu_seconds']:.0f}", f"{cost['floats_per_item']:.0f}"]
+        assert cells[3:5] == [f"{cost['training_cpu_seconds']:.0f}", f"{cost['floats_per_item']:.0f}"]
     told = {line.split(" | ")[0].strip("| "): line for line in table.gains().splitlines()[2:]}
     assert set(told) == set(found["rows"]) - {found["tested"]}
     for name, line in told.items():

@@ -232,6 +232,8 @@ def _row_records(suite: Suite, runs: Runs) -> Iterator[tuple[str, Record]]:
                 "loss": [[epoch["epoch"], round(epoch["loss"], 6)] for epoch in log],
                 "valid": [[e["epoch"], round(e["valid"][select], 6)] for e in log if "valid" in e],
                 "selected_by": select,
+                # Of the weights that were chosen; where none are, of the epoch.
+                "selected_value": metrics.get("blend", {"value": training["best_value"]})["value"],
                 "best_epoch": metrics["training"]["best_epoch"],
                 "parameters": metrics["training"]["parameters"],
                 "seconds_per_epoch": metrics["timing"]["seconds_per_epoch"],
