@@ -1,7 +1,8 @@
 """Pictures of docs/results.md and docs/generative.md, from the files that `keep` left; without results one stays."""
 
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from h2rec.research.cold_start.experiment import SCOPES
-from h2rec.research.suite.tables import column_of, means_of
+from h2rec.research.suite.tables import COST_NAMES, column_of, means_of
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "pictures"
 Results = Mapping[str, Any]
@@ -33,17 +34,20 @@ def draw(all_results: Sequence[Results], cold: Results | None) -> None:
     FOLDER.mkdir(exist_ok=True)
     main = {results["suite"] for results in all_results if results["suite"].startswith("main")}
 
-    def panels(draws: Draws, suites: Container[str]) -> list[Panel]:
+    def panels(draws: Draws, suites: Container[str], after: str = "") -> list[Panel]:
         found = [results for results in all_results if results["suite"] in suites]
         return [
-            (data, partial(draws, results=results, data=data))
+            (data + after, partial(draws, results=results, data=data))
             for results in found
             for data in results["data"]
         ]
 
     unseen = [] if cold is None else [("items that training never saw", partial(new_items, results=cold))]
     for name, shown in (
-        ("cost", panels(cost, main)),
+        (
+            "cost",
+            panels(cost, main) + [panel for of in WIDTHS for panel in panels(of, ["sizes"], ", by width")],
+        ),
         ("head_tail", panels(head_tail, main)),
         ("popularity", panels(popularity, main)),
         ("parts", panels(without_parts, ["parts"])),
@@ -64,23 +68,34 @@ def draw(all_results: Sequence[Results], cold: Results | None) -> None:
             plt.close(figure)
 
 
-def cost(axis: Axes, results: Results, data: str) -> None:
-    """NDCG@100 against CPU seconds of training."""
+def cost(axis: Axes, results: Results, data: str, of: str = "training_cpu_seconds") -> None:
+    """NDCG@100 against a cost, and a line that no cheaper row is above."""
     quality = means_of(results, data, "full", "overall", "ndcg@100")
-    for record in (c for c in results["costs"] if c["data"] == data):
-        name, seconds = record["model"], max(1.0, record["training_cpu_seconds"])
-        axis.scatter(seconds, quality[name], color=color(results, name), s=18)
-        axis.annotate(name, (seconds, quality[name]), fontsize=6, xytext=(3, 3), textcoords="offset points")
-    axis.set(xscale="log", xlabel="training, CPU seconds", ylabel="NDCG@100")
+    # Rows without vectors are made in a second, and lie far below.
+    costs = {c["model"]: c[of] for c in results["costs"] if c["data"] == data and c["floats_per_item"]}
+    places = {name: (spent, quality[name]) for name, spent in costs.items()}
+    spent, reached = zip(*sorted(places.values()), strict=True)
+    axis.step(spent, list(accumulate(reached, max)), where="post", color=COUNTED, linewidth=0.8)
+    named_points(axis, results, places)
+    axis.set(xlabel=COST_NAMES[of], ylabel="NDCG@100")
+
+
+WIDTHS = [partial(cost, of=of) for of in ("floats_per_item", "cpu_milliseconds_per_user")]
 
 
 def head_tail(axis: Axes, results: Results, data: str) -> None:
     """NDCG@10 of the tail against that of the head."""
     head, tail = (means_of(results, data, "full", part, "ndcg@10") for part in ("head", "tail"))
-    for name in (name for name in head if name in tail):  # in the order of the rows, whatever the hash seed
-        axis.scatter(head[name], tail[name], color=color(results, name), s=18)
-        axis.annotate(name, (head[name], tail[name]), fontsize=6, xytext=(3, 3), textcoords="offset points")
+    # In the order of the rows, whatever the hash seed.
+    named_points(axis, results, {name: (head[name], tail[name]) for name in head if name in tail})
     axis.set(xlabel="head NDCG@10", ylabel="tail NDCG@10")
+
+
+def named_points(axis: Axes, results: Results, places: Mapping[str, tuple[float, float]]) -> None:
+    """A point and a name for each row."""
+    for name, place in places.items():
+        axis.scatter(*place, color=color(results, name), s=18)
+        axis.annotate(name, place, fontsize=6, xytext=(3, 3), textcoords="offset points")
 
 
 def popularity(axis: Axes, results: Results, data: str) -> None:
@@ -101,11 +116,14 @@ def popularity(axis: Axes, results: Results, data: str) -> None:
 
 
 def without_parts(axis: Axes, results: Results, data: str) -> None:
-    """What is lost in NDCG@100 without each part."""
-    changes = sorted(losses(results, data))
-    axis.barh([name for _, name in changes], [change for change, _ in changes], color=COUNTED)
+    """What the whole gains in NDCG@100 over itself without each part."""
+    rows = column_of(results, data, "full", "overall", "ndcg@100").items()
+    gains = sorted(
+        ((100 * r["relative"], name) for name, r in rows if name != results["tested"]), reverse=True
+    )
+    axis.barh([name for _, name in gains], [gain for gain, _ in gains], color=COUNTED)
     axis.axvline(0, color="black", linewidth=0.6)
-    axis.set(xlabel="NDCG@100 against the whole, %")
+    axis.set(xlabel=f"gain of {results['tested']} over it in NDCG@100, %")
 
 
 def new_items(axis: Axes, results: Results) -> None:
@@ -136,14 +154,6 @@ def noisy(axis: Axes, results: Results, data: str) -> None:
         )
     axis.set(xlabel="share of items with the text of another one", ylabel="tail NDCG@100")
     axis.legend(fontsize=7)
-
-
-def losses(results: Results, data: str) -> Iterator[tuple[float, str]]:
-    """Relative changes in percent, and the rows that they are of."""
-    whole = column_of(results, data, "full", "overall", "ndcg@100")[results["tested"]]["mean"]
-    for name, mean in means_of(results, data, "full", "overall", "ndcg@100").items():
-        if name != results["tested"]:
-            yield 100 * (mean / whole - 1), name
 
 
 def color(results: Results, name: str) -> str:

@@ -17,7 +17,7 @@ from h2rec.research.suite.tables import (
 from h2rec.research.suite.verdicts import verdicts
 from h2rec.run.tables import SLICES
 
-BUSINESS = ("main",)
+BUSINESS = ("main", "main_instruments")
 """Suites under which an operator's questions are answered."""
 KINDS_OF_NOISE = {"text_noise": "swapped", "text_noise_drop": "dropped", "text_noise_replace": "replaced"}
 """Suites under which it is told how fast each model falls, and what they do to a share of the texts."""

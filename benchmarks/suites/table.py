@@ -70,6 +70,8 @@ def data_sets(suites: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
 
 def absolute(suites: Sequence[str]) -> str:
     """All rows on all data sets of some suites: a line a row and data set."""
+    chosen = [selected_of(results, data) for data, results in data_sets(suites)]
+    selected = "on validation, ndcg@100" if any(chosen) else None  # files of before have none
     lines = [
         [
             row,
@@ -80,15 +82,15 @@ def absolute(suites: Sequence[str]) -> str:
                 placed(cell) if len(costs) > 1 else cell.text
                 for cell in (figure(of.get(row)) for of in columns)
             ),
-            number(selected_of(results, data).get(row)),
+            *([number(values.get(row))] if selected else []),
             *cost,
         ]
-        for data, results in data_sets(suites)
+        for (data, results), values in zip(data_sets(suites), chosen, strict=True)
         for columns, costs in [(columns_of(results, data), costs_of(results, data))]
         for row, cost in costs.items()
     ]
     shown = (f"{part} {metric}" for part, metric in COLUMNS)
-    heads = ["seeds", *shown, "on validation, ndcg@100", *COST_NAMES.values()]
+    heads = ["seeds", *shown, *([selected] if selected else []), *COST_NAMES.values()]
     return markdown(["row", "data set", *heads], lines, text_columns=2)
 
 
@@ -122,7 +124,7 @@ def costs_of(results: dict[str, Any], data: str) -> dict[str, list[str]]:
 
 
 def selected_of(results: dict[str, Any], data: str) -> dict[str, float]:
-    """The validation value of each row's choices, a mean over seeds; a file of before has none."""
+    """The validation value of each row's choices, a mean over seeds."""
     found: dict[str, list[float]] = {}
     for curve in results["curves"]:
         if curve["data"] == data and curve.get("selected_value") is not None:
@@ -139,7 +141,7 @@ def sources(suites: Sequence[str]) -> str:
 def origin(results: dict[str, Any]) -> str:
     """Commits, seeds and dates of a results file."""
     found = results["provenance"]
-    commits = ", ".join(dict.fromkeys(commit[:12] for commit in found["commits"]))
+    commits = ", ".join(dict.fromkeys(found["commits"]))
     return f"commits {commits}; {str(found['first'])[:10]} to {str(found['last'])[:10]}"
 
 

@@ -70,7 +70,19 @@ def test_the_absolute_table_has_the_validation_values_that_a_file_holds(pages, t
     assert told()["Pop"] == "–"
     for curve in kept["curves"]:
         del curve["selected_value"]
-    assert set(told().values()) == {"–"}
+    write_results(tmp_path / "tiny.parquet", kept)
+    assert "validation" not in table.absolute(("tiny",))
+
+
+def test_a_commit_with_changes_is_told_as_one(pages):
+    _, table, _ = pages
+    of = {
+        "commits": ["0904915b59bd", "75588f963015-dirty"],
+        "first": "2026-01-01T00",
+        "last": "2026-01-02T00",
+    }
+    told = table.origin({"provenance": of})
+    assert told == "commits 0904915b59bd, 75588f963015-dirty; 2026-01-01 to 2026-01-02"
 
 
 def test_rows_of_fewer_seeds_are_told(pages, tiny):
@@ -198,7 +210,35 @@ def test_pictures_are_drawn_of_the_same_figures_to_the_same_bytes(pages, tiny, t
     assert all(
         name in drawn[0]["new_items.svg"].decode() for name in ("placed", "from text", "Ours", "Plain")
     )
-    assert all(name in drawn[0]["cost.svg"].decode() for name in found["rows"])
+    with_vectors = [c["model"] for c in found["costs"] if c["floats_per_item"]]
+    assert len(with_vectors) > 3
+    assert all(name in drawn[0]["cost.svg"].decode() for name in with_vectors)
+
+
+def test_the_line_of_a_cost_is_what_no_cheaper_row_is_above(pages):
+    from benchmarks.suites import pictures
+
+    rows = {
+        "dear": (9, 0.3, 2),
+        "cheap": (1, 0.1, 2),
+        "worse": (4, 0.05, 2),
+        "best": (4, 0.4, 2),
+        "counted": (0, 0.2, 0),
+    }
+    at = {"data": "a", "protocol": "full", "slice": "overall", "metric": "ndcg@100"}
+    results = {
+        "tested": "best",
+        "records": [at | {"model": name, "mean": mean} for name, (_, mean, _) in rows.items()],
+        "costs": [
+            {"data": "a", "model": name, "training_cpu_seconds": spent, "floats_per_item": floats}
+            for name, (spent, _, floats) in rows.items()
+        ],
+    }
+    figure, axis = pictures.plt.subplots()
+    pictures.cost(axis, results, "a")
+    assert axis.lines[0].get_xydata().tolist() == [[1, 0.1], [4, 0.1], [4, 0.4], [9, 0.4]]
+    assert [text.get_text() for text in axis.texts] == ["dear", "cheap", "worse", "best"]
+    pictures.plt.close(figure)
 
 
 def test_a_gain_over_next_to_nothing_is_not_told_in_percent(pages):
