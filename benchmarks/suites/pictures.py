@@ -71,8 +71,10 @@ def draw(all_results: Sequence[Results], cold: Results | None) -> None:
 def cost(axis: Axes, results: Results, data: str, of: str = "training_cpu_seconds") -> None:
     """NDCG@100 against a cost, and a line that no cheaper row is above."""
     quality = means_of(results, data, "full", "overall", "ndcg@100")
-    # Rows without vectors are made in a second, and lie far below.
-    costs = {c["model"]: c[of] for c in results["costs"] if c["data"] == data and c["floats_per_item"]}
+    rows = [c for c in results["costs"] if c["data"] == data]
+    # What is counted in a second lies far off.
+    least = 0.01 * max(c["training_cpu_seconds"] for c in rows)
+    costs = {c["model"]: c[of] for c in rows if c["training_cpu_seconds"] > least}
     places = {name: (spent, quality[name]) for name, spent in costs.items()}
     spent, reached = zip(*sorted(places.values()), strict=True)
     axis.step(spent, list(accumulate(reached, max)), where="post", color=COUNTED, linewidth=0.8)

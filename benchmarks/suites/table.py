@@ -71,7 +71,9 @@ def data_sets(suites: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
 def absolute(suites: Sequence[str]) -> str:
     """All rows on all data sets of some suites: a line a row and data set."""
     chosen = [selected_of(results, data) for data, results in data_sets(suites)]
-    selected = "on validation, ndcg@100" if any(chosen) else None  # files of before have none
+    curves = (curve for _, results in data_sets(suites) for curve in results["curves"])
+    selecting = sorted({curve["selected_by"] for curve in curves if curve.get("selected_value") is not None})
+    selected = [f"on validation, {', '.join(selecting)}"] if selecting else []  # files of before have none
     lines = [
         [
             row,
@@ -82,7 +84,7 @@ def absolute(suites: Sequence[str]) -> str:
                 placed(cell) if len(costs) > 1 else cell.text
                 for cell in (figure(of.get(row)) for of in columns)
             ),
-            *([number(values.get(row))] if selected else []),
+            *(number(values.get(row)) for _ in selected),
             *cost,
         ]
         for (data, results), values in zip(data_sets(suites), chosen, strict=True)
@@ -90,7 +92,7 @@ def absolute(suites: Sequence[str]) -> str:
         for row, cost in costs.items()
     ]
     shown = (f"{part} {metric}" for part, metric in COLUMNS)
-    heads = ["seeds", *shown, *([selected] if selected else []), *COST_NAMES.values()]
+    heads = ["seeds", *shown, *selected, *COST_NAMES.values()]
     return markdown(["row", "data set", *heads], lines, text_columns=2)
 
 

@@ -165,6 +165,14 @@ def test_every_curve_has_the_validation_value_of_what_was_chosen(tiny):
     assert raised
 
 
+def test_without_the_stages_of_trainings_the_values_of_what_was_chosen_stay(tiny, monkeypatch):
+    values = [curve["selected_value"] for curve in evidence(tiny)["curves"]]
+    monkeypatch.setattr(tiny, "stages", tiny.out / "nowhere")
+    curves = evidence(tiny)["curves"]
+    assert [curve["loss"] for curve in curves] == [[]] * len(curves)
+    assert [curve["selected_value"] for curve in curves] == values
+
+
 def test_what_lies_beside_the_main_figures_is_collected(tiny):
     found = evidence(tiny)
     of_h2rec = {

@@ -233,7 +233,9 @@ def _row_records(suite: Suite, runs: Runs) -> Iterator[tuple[str, Record]]:
                 "valid": [[e["epoch"], round(e["valid"][select], 6)] for e in log if "valid" in e],
                 "selected_by": select,
                 # Of the weights that were chosen; where none are, of the epoch.
-                "selected_value": metrics.get("blend", {"value": training["best_value"]})["value"],
+                "selected_value": (
+                    metrics["blend"]["value"] if "blend" in metrics else metrics["training"]["best_value"]
+                ),
                 "best_epoch": metrics["training"]["best_epoch"],
                 "parameters": metrics["training"]["parameters"],
                 "seconds_per_epoch": metrics["timing"]["seconds_per_epoch"],
