@@ -46,7 +46,9 @@ def draw(all_results: Sequence[Results], cold: Results | None) -> None:
     for name, shown in (
         (
             "cost",
-            panels(cost, main) + [panel for of in WIDTHS for panel in panels(of, ["sizes"], ", by width")],
+            panels(cost, main)
+            + panels(partial(cost, of="floats_per_item"), ["sizes"], ", by width")
+            + panels(partial(cost, of="cpu_milliseconds_per_user"), ["sizes"], ", by width"),
         ),
         ("head_tail", panels(head_tail, main)),
         ("popularity", panels(popularity, main)),
@@ -80,9 +82,6 @@ def cost(axis: Axes, results: Results, data: str, of: str = "training_cpu_second
     axis.step(spent, list(accumulate(reached, max)), where="post", color=COUNTED, linewidth=0.8)
     named_points(axis, results, places)
     axis.set(xlabel=COST_NAMES[of], ylabel="NDCG@100")
-
-
-WIDTHS = [partial(cost, of=of) for of in ("floats_per_item", "cpu_milliseconds_per_user")]
 
 
 def head_tail(axis: Axes, results: Results, data: str) -> None:

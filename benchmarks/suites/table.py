@@ -70,8 +70,8 @@ def data_sets(suites: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
 
 def absolute(suites: Sequence[str]) -> str:
     """All rows on all data sets of some suites: a line a row and data set."""
-    chosen = [selected_of(results, data) for data, results in data_sets(suites)]
-    curves = (curve for _, results in data_sets(suites) for curve in results["curves"])
+    found = data_sets(suites)
+    curves = [curve for _, results in found for curve in results["curves"]]
     selecting = sorted({curve["selected_by"] for curve in curves if curve.get("selected_value") is not None})
     selected = [f"on validation, {', '.join(selecting)}"] if selecting else []  # files of before have none
     lines = [
@@ -84,10 +84,10 @@ def absolute(suites: Sequence[str]) -> str:
                 placed(cell) if len(costs) > 1 else cell.text
                 for cell in (figure(of.get(row)) for of in columns)
             ),
-            *(number(values.get(row)) for _ in selected),
+            *(number(selected_of(results, data).get(row)) for _ in selected),
             *cost,
         ]
-        for (data, results), values in zip(data_sets(suites), chosen, strict=True)
+        for data, results in found
         for columns, costs in [(columns_of(results, data), costs_of(results, data))]
         for row, cost in costs.items()
     ]
